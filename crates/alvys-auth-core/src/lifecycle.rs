@@ -1,0 +1,368 @@
+//! The one state machine: when to ask, what to hold, when to renew, how long to back off.
+//!
+//! ```text
+//!                    poll: nothing fresh is held
+//!          ┌──────┐ ───────────────────────────▶ ┌──────────┐
+//!          │ Idle │ ◀─────────────────────────── │ InFlight │ ◀─┐ poll past the lease:
+//!          └──────┘   token arrived, abandoned   └──────────┘ ──┘ another caller takes over
+//!              ▲                                   │      ▲
+//!              │ adopt, new credentials     failed │      │ poll past `until`
+//!              │                                   ▼      │
+//!              │                                 ┌──────────┐
+//!              └──────────────────────────────── │  Paused  │
+//!                                                └──────────┘
+//! ```
+//!
+//! Beside this stands the held token, if any. It is used in every state until it expires: a refresh never blocks a reader
+//! while the held token is valid, and a failed refresh never loses it.
+
+use std::time::Duration;
+
+use crate::step::{Attempt, Completion, Outcome, Step, Wait};
+use crate::{Credentials, Error, Grant, Policy, Snapshot, Timestamp, Token, TokenRequest};
+
+/// How often the rejection grace and the pauses are doubled at the most.
+const MOST_DOUBLINGS: u32 = 6;
+
+/// The lifecycle of one application's token: polled for what to do, told what became of it.
+///
+/// **The contract:** call [`poll`](Self::poll); on [`Step::Fetch`] send the request and [`complete`](Self::complete) the
+/// lifecycle with the outcome; on [`Step::Wait`] poll again at its time or after any completion. `now` comes from one
+/// clock that never runs backwards. Nothing here blocks, allocates per reader or knows what time it is.
+///
+/// ```
+/// use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Timestamp, TokenRequest};
+///
+/// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let mut lifecycle = Lifecycle::new(request, Policy::new(), 7);
+/// let now = Timestamp::from_millis(0);
+///
+/// // The first caller is told to fetch …
+/// let Step::Fetch(attempt) = lifecycle.poll(now) else { unreachable!() };
+/// // … the others to wait …
+/// assert!(matches!(lifecycle.poll(now), Step::Wait(_)));
+/// // … until the answer is there.
+/// let answer = http::Response::new(r#"{"access_token":"abc","expires_in":3600}"#);
+/// lifecycle.complete(attempt.answered(&answer), now);
+/// assert!(matches!(lifecycle.poll(now), Step::Use(_)));
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Lifecycle {
+    request: TokenRequest,
+    policy: Policy,
+    held: Option<Token>,
+    refresh: Refresh,
+    /// Failures in a row; decides the length of the next pause.
+    failures: u32,
+    /// Renewals in a row that were answered by yet another rejection.
+    rejections: u32,
+    /// The token given up last, so that no store can hand it back.
+    discarded: Option<Token>,
+    /// The newest attempt's id, and the oldest one whose outcome still counts.
+    newest: u64,
+    oldest: u64,
+    jitter: Jitter,
+}
+
+#[derive(Debug)]
+enum Refresh {
+    Idle,
+    InFlight {
+        id: u64,
+        lease_ends: Timestamp,
+        last_error: Option<Error>,
+    },
+    Paused {
+        until: Timestamp,
+        error: Error,
+    },
+}
+
+impl Lifecycle {
+    /// A lifecycle that holds nothing yet. `seed` decides the jitter: give each instance a random one.
+    #[must_use]
+    pub fn new(request: TokenRequest, policy: Policy, seed: u64) -> Self {
+        Self {
+            request,
+            policy,
+            held: None,
+            refresh: Refresh::Idle,
+            failures: 0,
+            rejections: 0,
+            discarded: None,
+            newest: 0,
+            oldest: 0,
+            jitter: Jitter(seed),
+        }
+    }
+
+    /// Says what to do at `now` for one caller who wants a token.
+    pub fn poll(&mut self, now: Timestamp) -> Step {
+        if self.held.as_ref().is_some_and(|token| token.expires_at() <= now) {
+            self.held = None;
+            self.rejections = 0;
+        }
+        if let Some(token) = self.held.as_ref()
+            && (now < token.refresh_at() || now < self.busy_until())
+        {
+            return Step::Use(token.clone());
+        }
+        match &self.refresh {
+            Refresh::InFlight {
+                lease_ends, last_error, ..
+            } if now < *lease_ends => Step::Wait(Wait {
+                until: *lease_ends,
+                error: last_error.clone(),
+                in_flight: true,
+            }),
+            Refresh::Paused { until, error } if now < *until => {
+                if error.is_retryable() {
+                    Step::Wait(Wait {
+                        until: *until,
+                        error: Some(error.clone()),
+                        in_flight: false,
+                    })
+                } else {
+                    Step::Fail(error.clone())
+                }
+            }
+            _ => Step::Fetch(self.start(now)),
+        }
+    }
+
+    /// Takes in what became of an attempt and says what that changed; wake every waiter afterwards.
+    pub fn complete(&mut self, outcome: Outcome, now: Timestamp) -> Completion {
+        if outcome.id < self.oldest {
+            return Completion::Superseded;
+        }
+        let current = matches!(self.refresh, Refresh::InFlight { id, .. } if id == outcome.id);
+        match outcome.result {
+            None if current => {
+                self.refresh = Refresh::Idle;
+                Completion::Abandoned
+            }
+            None => Completion::Superseded,
+            Some(Ok(grant)) => match self.token(grant, outcome.started, now) {
+                Ok(token) => self.arrived(token, current, now),
+                Err(error) => self.failed(error, current, now),
+            },
+            Some(Err(error)) => self.failed(error, current, now),
+        }
+    }
+
+    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
+    ///
+    /// Compare-and-swap: only the held token can be given up, so any number of callers that saw 401 cost one renewal. A
+    /// token that is only seconds old stays, because then the 401 is about permission and not about age; the answer is
+    /// no. Never call this for a 403.
+    pub fn reject(&mut self, token: &Token, now: Timestamp) -> bool {
+        let Some(held) = self.held.take_if(|held| held.is_same_as(token)) else {
+            return true;
+        };
+        let grace = self
+            .policy
+            .rejection_grace
+            .saturating_mul(1 << self.rejections.min(MOST_DOUBLINGS));
+        if now.saturating_duration_since(held.obtained_at()) < grace {
+            self.held = Some(held);
+            return false;
+        }
+        self.rejections += 1;
+        self.discarded = Some(held);
+        true
+    }
+
+    /// Gives the held token up without asking why. A pause that the server asked for stays.
+    pub fn invalidate(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.discarded = Some(held);
+        }
+    }
+
+    /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
+    ///
+    /// Only a token that expires later than the held one is taken, and never one that was given up.
+    pub fn adopt(&mut self, grant: Grant, now: Timestamp) -> bool {
+        let Ok(token) = self.token(grant, now, now) else {
+            return false;
+        };
+        let given_up = self
+            .discarded
+            .as_ref()
+            .is_some_and(|discarded| discarded.is_same_as(&token));
+        !given_up
+            && matches!(
+                self.arrived(token, false, now),
+                Completion::Obtained(_) | Completion::Renewed(_)
+            )
+    }
+
+    /// Goes on with other credentials, as after a rotation: a pause ends, and outcomes of the old ones do not count.
+    ///
+    /// A held token stays in use when only the secret has changed; it is dropped when the client id has.
+    ///
+    /// # Errors
+    /// As [`TokenRequest::new`]; nothing has changed then.
+    pub fn set_credentials(&mut self, credentials: Credentials) -> Result<(), Error> {
+        let request = TokenRequest::new(self.request.flow().clone(), credentials)?;
+        if request.credentials().client_id() != self.request.credentials().client_id() {
+            self.held = None;
+            self.discarded = None;
+        }
+        self.request = request;
+        self.refresh = Refresh::Idle;
+        self.failures = 0;
+        self.rejections = 0;
+        self.oldest = self.newest + 1;
+        Ok(())
+    }
+
+    /// What readers may use without polling, and until when. Publish it after every call that takes `&mut self`.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let (paused_until, error) = match &self.refresh {
+            Refresh::Idle => (None, None),
+            Refresh::InFlight { last_error, .. } => (None, last_error.clone()),
+            Refresh::Paused { until, error } => (Some(*until), Some(error.clone())),
+        };
+        let usable_until = self.held.as_ref().map(|token| {
+            let renewal_due = token.refresh_at().max(self.busy_until());
+            renewal_due.min(token.expires_at())
+        });
+        Snapshot {
+            token: self.held.clone(),
+            usable_until: usable_until.unwrap_or_default(),
+            in_flight: matches!(self.refresh, Refresh::InFlight { .. }),
+            paused_until,
+            error,
+        }
+    }
+
+    /// When a poll will next answer something new by itself; none when it would do so now, for the first caller who asks.
+    ///
+    /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        match (&self.refresh, &self.held) {
+            (Refresh::Idle, held) => held.as_ref().map(Token::refresh_at),
+            (_, held) => {
+                let renewal_due = held.as_ref().map_or_else(Timestamp::default, Token::refresh_at);
+                Some(self.busy_until().max(renewal_due))
+            }
+        }
+    }
+
+    /// The request that attempts send.
+    #[must_use]
+    pub fn request(&self) -> &TokenRequest {
+        &self.request
+    }
+
+    /// The policy this lifecycle was made with.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Until when no other attempt may start.
+    fn busy_until(&self) -> Timestamp {
+        match self.refresh {
+            Refresh::Idle => Timestamp::default(),
+            Refresh::InFlight { lease_ends, .. } => lease_ends,
+            Refresh::Paused { until, .. } => until,
+        }
+    }
+
+    fn start(&mut self, now: Timestamp) -> Attempt {
+        if self.held.is_some() {
+            // The held token has reached its margin without being rejected: it was a good one.
+            self.rejections = 0;
+        }
+        self.newest += 1;
+        let last_error = match std::mem::replace(&mut self.refresh, Refresh::Idle) {
+            Refresh::Idle => None,
+            Refresh::InFlight { last_error, .. } => last_error,
+            Refresh::Paused { error, .. } => Some(error),
+        };
+        let lease_ends = now.saturating_add(self.policy.lease());
+        self.refresh = Refresh::InFlight {
+            id: self.newest,
+            lease_ends,
+            last_error,
+        };
+        Attempt {
+            id: self.newest,
+            started: now,
+            renewal: self.held.is_some(),
+            request: self.request.clone(),
+        }
+    }
+
+    fn token(&mut self, grant: Grant, started: Timestamp, now: Timestamp) -> Result<Token, Error> {
+        Token::new(grant, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
+    }
+
+    /// A late answer counts only when it expires later than what is held.
+    fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Completion {
+        let held = self.held.as_ref().filter(|held| now < held.expires_at());
+        if !current && held.is_some_and(|held| token.expires_at() <= held.expires_at()) {
+            return Completion::Superseded;
+        }
+        if current || matches!(self.refresh, Refresh::Paused { .. }) {
+            self.refresh = Refresh::Idle;
+        }
+        self.failures = 0;
+        let renewal = held.is_some();
+        self.held = Some(token.clone());
+        if renewal {
+            Completion::Renewed(token)
+        } else {
+            Completion::Obtained(token)
+        }
+    }
+
+    /// A late failure counts only while nothing newer has been tried or has arrived.
+    fn failed(&mut self, error: Error, current: bool, now: Timestamp) -> Completion {
+        let fresh = self.held.as_ref().is_some_and(|held| now < held.refresh_at());
+        if !current && (fresh || !matches!(self.refresh, Refresh::Idle)) {
+            return Completion::Superseded;
+        }
+        let pause = if error.is_retryable() {
+            let ceiling = self.doubled(self.policy.backoff);
+            ceiling.mul_f64(self.jitter.draw())
+        } else {
+            self.doubled(self.policy.cool_down)
+        };
+        let pause = pause
+            .max(error.retry_after().unwrap_or_default())
+            .max(Duration::from_millis(1));
+        self.failures = self.failures.saturating_add(1);
+        let until = now.saturating_add(pause);
+        self.refresh = Refresh::Paused {
+            until,
+            error: error.clone(),
+        };
+        Completion::Paused { until, error }
+    }
+
+    fn doubled(&self, (first, longest): (Duration, Duration)) -> Duration {
+        first.saturating_mul(2_u32.saturating_pow(self.failures)).min(longest)
+    }
+}
+
+/// Evenly spread numbers from a seed (SplitMix64): enough to keep a fleet out of step, and no secret hangs on it.
+#[derive(Debug)]
+struct Jitter(u64);
+
+impl Jitter {
+    /// The next number, from 0 up to but not including 1.
+    fn draw(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^= bits >> 31;
+        (bits >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}

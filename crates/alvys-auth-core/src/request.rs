@@ -1,0 +1,138 @@
+//! One token request: checked and rendered once, copied per attempt.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use crate::{Credentials, Encoding, Error, Flow};
+
+/// A token request that is known to be sendable: every value checked, every byte rendered.
+///
+/// Cheap to clone. `Debug` shows neither body nor secret.
+///
+/// ```
+/// use alvys_auth_core::{Credentials, Flow, TokenRequest};
+///
+/// let request = TokenRequest::new(Flow::legacy("va336"), Credentials::new("my-client", "s3cret")?)?;
+/// let http = request.to_http();
+/// assert_eq!(http.uri(), "https://integrations.alvys.com/api/authentication/va336/token");
+/// assert_eq!(http.body(), b"client_id=my-client&client_secret=s3cret&grant_type=client_credentials");
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct TokenRequest(Arc<Inner>);
+
+struct Inner {
+    flow: Flow,
+    credentials: Credentials,
+    parts: Parts,
+    body: Zeroizing<Vec<u8>>,
+}
+
+/// The fields of the body, in the order of the Alvys documentation.
+#[derive(Serialize)]
+struct Body<'a> {
+    client_id: &'a str,
+    client_secret: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audience: Option<&'a str>,
+    grant_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant_id: Option<&'a str>,
+}
+
+impl TokenRequest {
+    /// Checks flow and credentials together and renders the request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is empty or a placeholder, when the
+    /// endpoint is no full https URL (plain http is accepted to this machine only) or holds user information or a
+    /// fragment, or when an option does not belong to the flow.
+    pub fn new(flow: Flow, credentials: Credentials) -> Result<Self, Error> {
+        let uri = flow.checked_endpoint()?;
+        let scope = flow.checked_scope()?;
+        let body = Body {
+            client_id: credentials.client_id(),
+            client_secret: credentials.client_secret(),
+            audience: flow.checked_audience()?,
+            grant_type: "client_credentials",
+            scope: scope.as_deref(),
+            tenant_id: flow.body_tenant(),
+        };
+        let (body, content_type) = match flow.body_encoding() {
+            Encoding::Json => (serde_json::to_vec(&body).ok(), "application/json"),
+            Encoding::Form => (
+                serde_urlencoded::to_string(&body).ok().map(String::into_bytes),
+                "application/x-www-form-urlencoded",
+            ),
+        };
+        let Some(body) = body.map(Zeroizing::new) else {
+            return Err(Error::configuration(
+                "the request could not be encoded",
+                "report this as a defect",
+            ));
+        };
+
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = Method::POST;
+        parts.uri = uri;
+        parts
+            .headers
+            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        parts
+            .headers
+            .insert(ACCEPT, HeaderValue::from_static("application/json"));
+        Ok(Self(Arc::new(Inner {
+            flow,
+            credentials,
+            parts,
+            body,
+        })))
+    }
+
+    /// A fresh copy to send: method, URL, `content-type`, `accept` and the body.
+    ///
+    /// `content-length` is left to the HTTP client. The body holds the secret: send it once, to this URL, and follow no
+    /// redirect with it.
+    #[must_use]
+    pub fn to_http(&self) -> Request<Vec<u8>> {
+        Request::from_parts(self.0.parts.clone(), self.0.body.to_vec())
+    }
+
+    /// The flow this request speaks.
+    #[must_use]
+    pub fn flow(&self) -> &Flow {
+        &self.0.flow
+    }
+
+    /// The credentials this request sends.
+    #[must_use]
+    pub fn credentials(&self) -> &Credentials {
+        &self.0.credentials
+    }
+
+    /// Whether the request goes over plain http, which is accepted to this machine only.
+    ///
+    /// A driver must then not hand it to a proxy.
+    #[must_use]
+    pub fn is_plain_http(&self) -> bool {
+        self.0.parts.uri.scheme_str() == Some("http")
+    }
+}
+
+impl fmt::Debug for TokenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenRequest")
+            .field("url", &self.0.parts.uri)
+            .field("flow", &self.0.flow)
+            .field("credentials", &self.0.credentials)
+            .finish()
+    }
+}
