@@ -1,1 +1,8 @@
-//! Placeholder while the workspace is laid out.
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod engine;
+mod events;
+
+pub use clock::now;
+pub use engine::{Engine, Flight};

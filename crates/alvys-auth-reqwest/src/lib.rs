@@ -1,1 +1,10 @@
-//! Placeholder while the workspace is laid out.
+#![doc = include_str!("../README.md")]
+
+mod source;
+mod transport;
+
+pub use alvys_auth_core::{
+    Credentials, Encoding, Environment, Error, ErrorKind, Flow, LegacyPath, Policy, Scope, Scopes, Status, Token,
+    UnverifiedClaims,
+};
+pub use source::{Builder, TokenSource};

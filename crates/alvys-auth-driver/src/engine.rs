@@ -1,0 +1,183 @@
+//! The shared lifecycle: one lock, one published snapshot, one way to complete an attempt.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use alvys_auth_core::{
+    Attempt, Credentials, Error, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Token, TokenRequest,
+};
+use arc_swap::ArcSwap;
+
+use crate::{events, now};
+
+/// A [`Lifecycle`] that many callers share.
+///
+/// Readers load the published snapshot and take no lock; everything else is short work under one lock, and no request is
+/// sent, no answer parsed and nobody woken while it is held.
+pub struct Engine {
+    lifecycle: Mutex<Lifecycle>,
+    published: ArcSwap<Snapshot>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Engine {
+    /// Shares a new lifecycle. `wake` is called after every change that somebody may be waiting for, and must not block.
+    pub fn new(request: TokenRequest, policy: Policy, wake: impl Fn() + Send + Sync + 'static) -> Self {
+        events::created(request.flow());
+        // Jitter need not be secret, only different: the standard library's hash keys are random per instance.
+        let seed = RandomState::new().hash_one(now());
+        let lifecycle = Lifecycle::new(request, policy, seed);
+        let published = ArcSwap::from_pointee(lifecycle.snapshot());
+        Self {
+            lifecycle: Mutex::new(lifecycle),
+            published,
+            wake: Box::new(wake),
+        }
+    }
+
+    /// Lends the token that may be used without asking; none when [`poll`](Self::poll) is due.
+    ///
+    /// Allocates nothing and touches no counter that threads share.
+    pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
+        self.published.load().usable(now()).map(read)
+    }
+
+    /// What to do next for one caller; see [`Lifecycle::poll`].
+    pub fn poll(&self) -> Step {
+        let mut lifecycle = self.lock();
+        let step = lifecycle.poll(now());
+        if let Step::Fetch(attempt) = &step {
+            self.publish(&lifecycle);
+            let client_id = client_id(&lifecycle);
+            drop(lifecycle);
+            events::fetching(&client_id, attempt.is_renewal());
+        }
+        step
+    }
+
+    /// The request of an attempt, and the guard that sees to its completion.
+    #[must_use = "dropping the flight abandons the attempt"]
+    pub fn launch(self: &Arc<Self>, attempt: Attempt) -> (http::Request<Vec<u8>>, Flight) {
+        (
+            attempt.to_http(),
+            Flight {
+                engine: Arc::clone(self),
+                attempt: Some(attempt),
+            },
+        )
+    }
+
+    /// The API answered 401 to `token`: is one retry worth it? See [`Lifecycle::reject`].
+    pub fn reject(&self, token: &Token) -> bool {
+        let (client_id, retry) = self.change(|lifecycle| lifecycle.reject(token, now()));
+        events::rejected(&client_id, retry);
+        retry
+    }
+
+    /// Gives the held token up; see [`Lifecycle::invalidate`].
+    pub fn invalidate(&self) {
+        let (client_id, ()) = self.change(Lifecycle::invalidate);
+        events::invalidated(&client_id);
+    }
+
+    /// Takes a token from elsewhere; see [`Lifecycle::adopt`].
+    pub fn adopt(&self, grant: Grant) -> bool {
+        let (client_id, adopted) = self.change(|lifecycle| lifecycle.adopt(grant, now()));
+        events::adopted(&client_id, adopted);
+        adopted
+    }
+
+    /// Goes on with other credentials; see [`Lifecycle::set_credentials`].
+    ///
+    /// # Errors
+    /// As [`Lifecycle::set_credentials`].
+    pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
+        let (client_id, result) = self.change(|lifecycle| lifecycle.set_credentials(credentials));
+        if result.is_ok() {
+            events::credentials_changed(&client_id);
+        }
+        result
+    }
+
+    /// The state now, for health endpoints.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.published.load().status(now())
+    }
+
+    fn complete(&self, outcome: Outcome) {
+        let (client_id, (completion, at)) = self.change(|lifecycle| {
+            let now = now();
+            (lifecycle.complete(outcome, now), now)
+        });
+        events::completed(&client_id, &completion, at);
+    }
+
+    /// Changes the lifecycle, publishes what readers may know of it and wakes who waits.
+    fn change<R>(&self, change: impl FnOnce(&mut Lifecycle) -> R) -> (String, R) {
+        let mut lifecycle = self.lock();
+        let result = change(&mut lifecycle);
+        self.publish(&lifecycle);
+        let client_id = client_id(&lifecycle);
+        drop(lifecycle);
+        (self.wake)();
+        (client_id, result)
+    }
+
+    fn publish(&self, lifecycle: &Lifecycle) {
+        self.published.store(Arc::new(lifecycle.snapshot()));
+    }
+
+    /// A panic under the lock cannot happen by design; should one, the state is still whole.
+    fn lock(&self) -> MutexGuard<'_, Lifecycle> {
+        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn client_id(lifecycle: &Lifecycle) -> String {
+    lifecycle.request().credentials().client_id().to_owned()
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("published", &self.published.load())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token request on its way. Dropping it, as a cancelled future or a panic does, lets the next caller take over.
+#[must_use = "dropping it abandons the attempt"]
+pub struct Flight {
+    engine: Arc<Engine>,
+    attempt: Option<Attempt>,
+}
+
+impl Flight {
+    /// Hands in what became of the request and wakes everybody who waits for it.
+    pub fn land<B: AsRef<[u8]>>(mut self, result: Result<http::Response<B>, Error>) {
+        if let Some(attempt) = self.attempt.take() {
+            self.engine.complete(match result {
+                Ok(response) => attempt.answered(&response),
+                Err(error) => attempt.failed(error),
+            });
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.engine.complete(attempt.abandoned());
+        }
+    }
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flight")
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! One `tracing` event per decision, target `alvys_auth`. Never a secret, never a token.
+
+use alvys_auth_core::{Completion, Flow, Timestamp, Token};
+use tracing::{debug, error, info, warn};
+
+const TARGET: &str = "alvys_auth";
+
+pub(crate) fn created(flow: &Flow) {
+    if let Some(deprecation) = flow.deprecation() {
+        warn!(target: TARGET, "{deprecation}");
+    }
+}
+
+pub(crate) fn fetching(client_id: &str, renewal: bool) {
+    debug!(target: TARGET, client_id, renewal, "fetching an access token");
+}
+
+pub(crate) fn completed(client_id: &str, completion: &Completion, now: Timestamp) {
+    match completion {
+        Completion::Obtained(token) => {
+            info!(target: TARGET, client_id, expires_in_ms = millis_left(token, now), scopes = %token.scopes(), "obtained an access token");
+            warn_of(client_id, token);
+        }
+        Completion::Renewed(token) => {
+            info!(target: TARGET, client_id, expires_in_ms = millis_left(token, now), scopes = %token.scopes(), "refreshed the access token");
+            warn_of(client_id, token);
+        }
+        Completion::Paused { until, error } if error.is_retryable() => {
+            let pause_ms = until.saturating_duration_since(now).as_millis() as u64;
+            warn!(target: TARGET, client_id, pause_ms, %error, "paused: the token request failed");
+        }
+        Completion::Paused { until, error } => {
+            let pause_ms = until.saturating_duration_since(now).as_millis() as u64;
+            error!(target: TARGET, client_id, pause_ms, %error, "failed: the token request was refused");
+        }
+        Completion::Abandoned => debug!(target: TARGET, client_id, "the token request was abandoned"),
+        _ => debug!(target: TARGET, client_id, "the token request ended too late to matter"),
+    }
+}
+
+pub(crate) fn rejected(client_id: &str, retry: bool) {
+    info!(target: TARGET, client_id, retry, "the API rejected an access token");
+}
+
+pub(crate) fn invalidated(client_id: &str) {
+    info!(target: TARGET, client_id, "gave up the held access token");
+}
+
+pub(crate) fn adopted(client_id: &str, adopted: bool) {
+    debug!(target: TARGET, client_id, adopted, "was offered an access token from elsewhere");
+}
+
+pub(crate) fn credentials_changed(client_id: &str) {
+    info!(target: TARGET, client_id, "took other credentials");
+}
+
+fn warn_of(client_id: &str, token: &Token) {
+    if let Some(warning) = token.warning() {
+        warn!(target: TARGET, client_id, "{warning}");
+    }
+}
+
+fn millis_left(token: &Token, now: Timestamp) -> u64 {
+    token.expires_in(now).as_millis() as u64
+}

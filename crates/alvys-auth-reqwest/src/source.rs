@@ -1,0 +1,243 @@
+//! The async token source: a loop over the steps of the core.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
+use alvys_auth_driver::{Engine, now};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tracing::Instrument;
+
+use crate::transport::Transport;
+
+/// How often one caller may start a request that is dropped at once before it gives up: a runtime in shutdown drops all.
+const MOST_DROPPED: u32 = 3;
+
+/// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
+///
+/// Cheap to clone; clones share the token. Usable from any number of tasks, also on several tokio runtimes.
+///
+/// ```no_run
+/// use alvys_auth_reqwest::{Credentials, Flow, TokenSource};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let response = reqwest::Client::new()
+///     .get("https://integrations.alvys.com/api/p/v1/loads")
+///     .header("authorization", tokens.token().await?.header())
+///     .send()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct TokenSource(Arc<Inner>);
+
+struct Inner {
+    engine: Arc<Engine>,
+    changed: Arc<Notify>,
+    transport: Arc<Transport>,
+    patience: Duration,
+    flow: Flow,
+}
+
+impl TokenSource {
+    /// A source with default settings. Nothing is fetched before the first call of [`token`](Self::token).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused or no HTTP client can be
+    /// built.
+    pub fn new(flow: Flow, credentials: Credentials) -> Result<Self, Error> {
+        Self::builder(flow, credentials).build()
+    }
+
+    /// A source with settings of your own.
+    pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
+        Builder {
+            flow,
+            credentials,
+            policy: Policy::new(),
+            patience: Duration::from_secs(15),
+            client: reqwest::Client::builder().user_agent(concat!(
+                env!("CARGO_PKG_NAME"),
+                "/",
+                env!("CARGO_PKG_VERSION")
+            )),
+        }
+    }
+
+    /// A token that is usable now, fetched first when none is.
+    ///
+    /// While a usable token is held this returns at once, also during a renewal and after one has failed. Otherwise it
+    /// waits for the one request that serves all callers, through short pauses too, for as long as its patience lasts.
+    /// Dropping the future cancels nothing for others. Needs a tokio runtime with time and I/O enabled.
+    ///
+    /// # Errors
+    /// What the token endpoint answered, when no token is to be had; every caller gets the same error. With a pause that
+    /// outlasts the patience this returns at once, and [`Error::retry_after`] tells the server's wait.
+    pub async fn token(&self) -> Result<Token, Error> {
+        if let Some(token) = self.with_token(Token::clone) {
+            return Ok(token);
+        }
+        let Inner {
+            engine,
+            changed,
+            patience,
+            ..
+        } = &*self.0;
+        let deadline = now().saturating_add(*patience);
+        let mut dropped = 0;
+        loop {
+            // Listening begins before the poll, so that no completion falls between the two.
+            let mut change = pin!(changed.notified());
+            change.as_mut().enable();
+            match engine.poll() {
+                Step::Use(token) => return Ok(token),
+                Step::Fail(error) => return Err(error),
+                Step::Fetch(attempt) => {
+                    let (request, flight) = engine.launch(attempt);
+                    let Ok(runtime) = Handle::try_current() else {
+                        return Err(Error::configuration(
+                            "an access token was asked for outside of a tokio runtime",
+                            "call token() from a task of a tokio runtime, or use the blocking driver",
+                        ));
+                    };
+                    if dropped == MOST_DROPPED {
+                        return Err(Error::timed_out(
+                            "the tokio runtime drops the token request: it is shutting down",
+                        ));
+                    }
+                    dropped += 1;
+                    let transport = Arc::clone(&self.0.transport);
+                    let fetch = async move { flight.land(transport.send(request).await) };
+                    runtime.spawn(fetch.in_current_span());
+                }
+                Step::Wait(wait) => {
+                    let left = deadline.saturating_duration_since(now());
+                    if left.is_zero() || !wait.is_in_flight() && wait.until() > deadline {
+                        return Err(wait.timed_out());
+                    }
+                    let until = left.min(wait.until().saturating_duration_since(now()));
+                    // Either way the next poll tells what is the case.
+                    let _ = tokio::time::timeout(until, change).await;
+                    dropped = 0;
+                }
+            }
+        }
+    }
+
+    /// Lends the token that is usable without asking; none when [`token`](Self::token) has something to do.
+    ///
+    /// For the hottest paths: allocates nothing, and touches no counter that threads share.
+    ///
+    /// ```
+    /// # use alvys_auth_reqwest::{Credentials, Flow, TokenSource};
+    /// # let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+    /// let length = tokens.with_token(|token| token.header().len());
+    /// assert_eq!(length, None, "nothing was fetched yet");
+    /// # Ok::<(), alvys_auth_reqwest::Error>(())
+    /// ```
+    pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
+        self.0.engine.with_token(read)
+    }
+
+    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
+    ///
+    /// However many callers report the same token, it is renewed once. A token that is only seconds old is kept, because
+    /// then the 401 is about something else than its age; the answer is no. Never call this for a 403.
+    #[must_use = "the answer says whether a retry is worth it"]
+    pub fn reject(&self, token: &Token) -> bool {
+        self.0.engine.reject(token)
+    }
+
+    /// Gives the held token up; the next caller fetches another one.
+    pub fn invalidate(&self) {
+        self.0.engine.invalidate();
+    }
+
+    /// Goes on with other credentials, as after a rotation. A pause because of the old ones ends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when they cannot be sent; nothing has changed then.
+    pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
+        self.0.engine.set_credentials(credentials)
+    }
+
+    /// The state now, for health endpoints. Asks nobody and waits for nothing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.engine.status()
+    }
+
+    /// What to tell people when the server's side of the flow in use is going away.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<&'static str> {
+        self.0.flow.deprecation()
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSource")
+            .field("flow", &self.0.flow)
+            .field("status", &self.status())
+            .finish()
+    }
+}
+
+/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    flow: Flow,
+    credentials: Credentials,
+    policy: Policy,
+    patience: Duration,
+    client: reqwest::ClientBuilder,
+}
+
+impl Builder {
+    /// When to renew, how long a request may take, how long to back off.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long one call of [`TokenSource::token`] may wait for a token; 15 seconds.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Your own transport settings: certificates, proxies, name resolution, user agent.
+    ///
+    /// Redirects, timeouts and `https_only` are set over yours, and proxies are taken off an endpoint on this machine.
+    /// A builder is asked for because a finished client does not tell its redirect policy.
+    pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
+        self.client = client;
+        self
+    }
+
+    /// Checks everything and makes the source.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused or no HTTP client can be
+    /// built.
+    pub fn build(self) -> Result<TokenSource, Error> {
+        let request = TokenRequest::new(self.flow.clone(), self.credentials)?;
+        let transport = Transport::new(self.client, &request, self.policy.timeout())?;
+        let changed = Arc::new(Notify::new());
+        let waiters = Arc::clone(&changed);
+        let engine = Engine::new(request, self.policy, move || waiters.notify_waiters());
+        Ok(TokenSource(Arc::new(Inner {
+            engine: Arc::new(engine),
+            changed,
+            transport: Arc::new(transport),
+            patience: self.patience,
+            flow: self.flow,
+        })))
+    }
+}

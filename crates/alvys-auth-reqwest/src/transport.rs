@@ -1,0 +1,81 @@
+//! Sends one token request with reqwest, under rules that the caller's settings cannot loosen.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use alvys_auth_core::{Error, TokenRequest};
+use reqwest::redirect;
+
+/// More than any token response needs; a longer body is not read to its end.
+const LONGEST_BODY: usize = 64 * 1024;
+
+pub(crate) struct Transport {
+    client: reqwest::Client,
+    timeout: Duration,
+}
+
+impl Transport {
+    /// Finishes the caller's builder: no redirects, no proxy for plain http, a bound on every wait.
+    pub(crate) fn new(
+        builder: reqwest::ClientBuilder,
+        request: &TokenRequest,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        // A redirect would take the secret along in the body, whatever the status says about methods.
+        let builder = builder
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(timeout / 2);
+        let builder = if request.is_plain_http() {
+            // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
+            builder.no_proxy().https_only(false)
+        } else {
+            builder.https_only(true)
+        };
+        let client = builder.build().map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Error::configuration(
+                format!("the HTTP client could not be built{cause}"),
+                "check the certificates, proxies and TLS settings given to it",
+            )
+        })?;
+        Ok(Self { client, timeout })
+    }
+
+    /// Sends the request once and reads the answer, whatever its status.
+    pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, Error> {
+        let failed = |what: &'static str| {
+            move |error: reqwest::Error| match error {
+                error if error.is_timeout() => Error::timed_out("the token endpoint did not answer in time"),
+                error if error.is_connect() => {
+                    Error::transport("no connection to the token endpoint", error.without_url())
+                }
+                error => Error::transport(what, error.without_url()),
+            }
+        };
+        let (parts, body) = request.into_parts();
+        let request = self
+            .client
+            .request(parts.method, parts.uri.to_string())
+            .headers(parts.headers)
+            .body(body);
+        let sent = request.timeout(self.timeout).send().await;
+        let mut answer = sent.map_err(failed("the token request could not be sent"))?;
+
+        let mut body = Vec::new();
+        while let Some(chunk) = answer
+            .chunk()
+            .await
+            .map_err(failed("the answer of the token endpoint was cut short"))?
+        {
+            if body.len() + chunk.len() > LONGEST_BODY {
+                return Err(Error::oversized(answer.status()));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut response = http::Response::new(body);
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}

@@ -1,0 +1,229 @@
+//! The blocking token source: a loop over the steps of the core.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
+use alvys_auth_driver::{Engine, now};
+use tracing::Span;
+use ureq::Agent;
+
+use crate::signal::Signal;
+use crate::transport::Transport;
+
+/// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
+///
+/// Cheap to clone; clones share the token. Usable from any number of threads.
+///
+/// ```no_run
+/// use alvys_auth_ureq::{Credentials, Flow, TokenSource};
+///
+/// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let response = ureq::get("https://integrations.alvys.com/api/p/v1/loads")
+///     .header("authorization", tokens.token()?.header())
+///     .call()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct TokenSource(Arc<Inner>);
+
+struct Inner {
+    engine: Arc<Engine>,
+    changed: Arc<Signal>,
+    transport: Arc<Transport>,
+    patience: Duration,
+    flow: Flow,
+}
+
+impl TokenSource {
+    /// A source with default settings. Nothing is fetched before the first call of [`token`](Self::token).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused.
+    pub fn new(flow: Flow, credentials: Credentials) -> Result<Self, Error> {
+        Self::builder(flow, credentials).build()
+    }
+
+    /// A source with settings of your own.
+    pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
+        let config = Agent::config_builder()
+            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+            .build();
+        Builder {
+            flow,
+            credentials,
+            policy: Policy::new(),
+            patience: Duration::from_secs(15),
+            agent: Agent::new_with_config(config),
+        }
+    }
+
+    /// A token that is usable now, fetched first when none is.
+    ///
+    /// While a usable token is held this returns at once, also during a renewal, which runs on a thread of its own, and
+    /// after one has failed. Otherwise it waits for the one request that serves all callers, through short pauses too, for
+    /// as long as its patience lasts.
+    ///
+    /// # Errors
+    /// What the token endpoint answered, when no token is to be had; every caller gets the same error. With a pause that
+    /// outlasts the patience this returns at once, and [`Error::retry_after`] tells the server's wait.
+    pub fn token(&self) -> Result<Token, Error> {
+        if let Some(token) = self.with_token(Token::clone) {
+            return Ok(token);
+        }
+        let Inner {
+            engine,
+            changed,
+            transport,
+            patience,
+            ..
+        } = &*self.0;
+        let deadline = now().saturating_add(*patience);
+        let mut spawn = true;
+        loop {
+            // Counted before the poll, so that no completion falls between the two.
+            let seen = changed.seen();
+            match engine.poll() {
+                Step::Use(token) => return Ok(token),
+                Step::Fail(error) => return Err(error),
+                Step::Fetch(attempt) => {
+                    // This thread may as well do it when it has to wait and can wait for as long as it takes.
+                    let in_place =
+                        !attempt.is_renewal() && deadline.saturating_duration_since(now()) >= transport.timeout();
+                    let (request, flight) = engine.launch(attempt);
+                    let (transport, span) = (Arc::clone(transport), Span::current());
+                    let fetch = move || span.in_scope(|| flight.land(transport.send(request)));
+                    if in_place || !spawn {
+                        fetch();
+                    } else {
+                        // Should the system have no thread to spare, the attempt is abandoned, and made in place.
+                        spawn = thread::Builder::new()
+                            .name("alvys-auth".to_owned())
+                            .spawn(fetch)
+                            .is_ok();
+                    }
+                }
+                Step::Wait(wait) => {
+                    let left = deadline.saturating_duration_since(now());
+                    if left.is_zero() || !wait.is_in_flight() && wait.until() > deadline {
+                        return Err(wait.timed_out());
+                    }
+                    changed.wait(seen, left.min(wait.until().saturating_duration_since(now())));
+                }
+            }
+        }
+    }
+
+    /// Lends the token that is usable without asking; none when [`token`](Self::token) has something to do.
+    ///
+    /// For the hottest paths: allocates nothing, and touches no counter that threads share.
+    ///
+    /// ```
+    /// # use alvys_auth_ureq::{Credentials, Flow, TokenSource};
+    /// # let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+    /// let length = tokens.with_token(|token| token.header().len());
+    /// assert_eq!(length, None, "nothing was fetched yet");
+    /// # Ok::<(), alvys_auth_ureq::Error>(())
+    /// ```
+    pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
+        self.0.engine.with_token(read)
+    }
+
+    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
+    ///
+    /// However many callers report the same token, it is renewed once. A token that is only seconds old is kept, because
+    /// then the 401 is about something else than its age; the answer is no. Never call this for a 403.
+    #[must_use = "the answer says whether a retry is worth it"]
+    pub fn reject(&self, token: &Token) -> bool {
+        self.0.engine.reject(token)
+    }
+
+    /// Gives the held token up; the next caller fetches another one.
+    pub fn invalidate(&self) {
+        self.0.engine.invalidate();
+    }
+
+    /// Goes on with other credentials, as after a rotation. A pause because of the old ones ends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when they cannot be sent; nothing has changed then.
+    pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
+        self.0.engine.set_credentials(credentials)
+    }
+
+    /// The state now, for health endpoints. Asks nobody and waits for nothing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.engine.status()
+    }
+
+    /// What to tell people when the server's side of the flow in use is going away.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<&'static str> {
+        self.0.flow.deprecation()
+    }
+}
+
+impl fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenSource")
+            .field("flow", &self.0.flow)
+            .field("status", &self.status())
+            .finish()
+    }
+}
+
+/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    flow: Flow,
+    credentials: Credentials,
+    policy: Policy,
+    patience: Duration,
+    agent: Agent,
+}
+
+impl Builder {
+    /// When to renew, how long a request may take, how long to back off.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long one call of [`TokenSource::token`] may wait for a token; 15 seconds.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Your own transport settings: certificates, proxies, name resolution, user agent.
+    ///
+    /// Redirects, timeouts, `https_only` and `http_status_as_error` are set over yours for the token request, and proxies
+    /// are taken off an endpoint on this machine.
+    pub fn agent(mut self, agent: Agent) -> Self {
+        self.agent = agent;
+        self
+    }
+
+    /// Checks everything and makes the source.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused.
+    pub fn build(self) -> Result<TokenSource, Error> {
+        let request = TokenRequest::new(self.flow.clone(), self.credentials)?;
+        let transport = Transport::new(self.agent, &request, self.policy.timeout());
+        let changed = Arc::new(Signal::default());
+        let waiters = Arc::clone(&changed);
+        let engine = Engine::new(request, self.policy, move || waiters.notify());
+        Ok(TokenSource(Arc::new(Inner {
+            engine: Arc::new(engine),
+            changed,
+            transport: Arc::new(transport),
+            patience: self.patience,
+            flow: self.flow,
+        })))
+    }
+}

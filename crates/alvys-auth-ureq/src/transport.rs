@@ -1,0 +1,78 @@
+//! Sends one token request with ureq, under rules that the caller's settings cannot loosen.
+
+use std::time::Duration;
+
+use alvys_auth_core::{Error, TokenRequest};
+use ureq::http::{Request, Response};
+use ureq::{Agent, Timeout};
+
+/// More than any token response needs; a longer body is not read to its end.
+const LONGEST_BODY: u64 = 64 * 1024;
+
+pub(crate) struct Transport {
+    agent: Agent,
+    plain_http: bool,
+    timeout: Duration,
+}
+
+impl Transport {
+    pub(crate) fn new(agent: Agent, request: &TokenRequest, timeout: Duration) -> Self {
+        Self {
+            agent,
+            plain_http: request.is_plain_http(),
+            timeout,
+        }
+    }
+
+    /// How long one request takes at the most.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends the request once and reads the answer, whatever its status.
+    pub(crate) fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
+        let config = self
+            .agent
+            .configure_request(request)
+            // A redirect would take the secret along in the body, whatever the status says about methods.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // The body of a refusal says why.
+            .http_status_as_error(false)
+            .timeout_connect(Some(self.timeout / 2))
+            .timeout_global(Some(self.timeout))
+            .https_only(!self.plain_http);
+        // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
+        let config = if self.plain_http { config.proxy(None) } else { config };
+        let mut answer = self
+            .agent
+            .run(config.build())
+            .map_err(|error| failed("the token request failed", error))?;
+
+        let status = answer.status();
+        let body = answer
+            .body_mut()
+            .with_config()
+            .limit(LONGEST_BODY)
+            .read_to_vec()
+            .map_err(|error| match error {
+                ureq::Error::BodyExceedsLimit(_) => Error::oversized(status),
+                error => failed("the answer of the token endpoint was cut short", error),
+            })?;
+        let (parts, _) = answer.into_parts();
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+fn failed(what: &'static str, error: ureq::Error) -> Error {
+    match error {
+        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+            Error::timed_out("no connection to the token endpoint in time")
+        }
+        ureq::Error::Timeout(_) => Error::timed_out("the token endpoint did not answer in time"),
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
+            Error::transport("no connection to the token endpoint", error)
+        }
+        error => Error::transport(what, error),
+    }
+}
