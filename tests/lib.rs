@@ -1,1 +1,226 @@
-//! Placeholder
+//! What the end-to-end tests share: one face for both drivers, and one way to reach the sandbox.
+
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Token};
+use alvys_auth_sandbox::{Application, Sandbox};
+use tokio::runtime::Runtime;
+
+/// How to build a source under test; everything not given is the driver's default.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Which flow, with its endpoint.
+    pub flow: Flow,
+    /// Whose token.
+    pub credentials: Credentials,
+    /// When to renew and to back off.
+    pub policy: Policy,
+    /// How long a caller waits.
+    pub patience: Duration,
+}
+
+impl Settings {
+    /// The current flow against `sandbox`, with its default application.
+    pub fn current(sandbox: &Sandbox) -> Self {
+        Self::new(Flow::current().endpoint(sandbox.token_url()), &sandbox.application())
+    }
+
+    /// The legacy flow against `sandbox`, with its default application.
+    pub fn legacy(sandbox: &Sandbox) -> Self {
+        let application = sandbox.application();
+        Self::new(
+            Flow::legacy(application.tenant()).endpoint(sandbox.legacy_token_url()),
+            &application,
+        )
+    }
+
+    fn new(flow: Flow, application: &Application) -> Self {
+        let credentials = credentials(application.client_id(), application.client_secret());
+        Self {
+            flow,
+            credentials,
+            policy: Policy::new(),
+            patience: Duration::from_secs(15),
+        }
+    }
+
+    /// With another policy.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// With another patience.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+}
+
+/// Credentials that are known to be acceptable.
+///
+/// # Panics
+/// When they are not.
+pub fn credentials(client_id: &str, client_secret: &str) -> Credentials {
+    Credentials::new(client_id, client_secret).expect("acceptable credentials")
+}
+
+/// A token source of either driver, seen from blocking code.
+pub trait Source: Clone + Send + Sync + 'static {
+    /// Builds a source.
+    fn build(settings: Settings) -> Result<Self, Error>;
+    /// One caller asks for a token.
+    fn token(&self) -> Result<Token, Error>;
+    /// As many callers ask at the same time.
+    fn tokens(&self, callers: usize) -> Vec<Result<Token, Error>>;
+    /// See the drivers.
+    fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R>;
+    /// See the drivers.
+    fn reject(&self, token: &Token) -> bool;
+    /// See the drivers.
+    fn invalidate(&self);
+    /// See the drivers.
+    fn set_credentials(&self, credentials: Credentials) -> Result<(), Error>;
+    /// See the drivers.
+    fn status(&self) -> Status;
+}
+
+macro_rules! forward {
+    ($($field:tt)+) => {
+        fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
+            self.$($field)+.with_token(read)
+        }
+
+        fn reject(&self, token: &Token) -> bool {
+            self.$($field)+.reject(token)
+        }
+
+        fn invalidate(&self) {
+            self.$($field)+.invalidate();
+        }
+
+        fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
+            self.$($field)+.set_credentials(credentials)
+        }
+
+        fn status(&self) -> Status {
+            self.$($field)+.status()
+        }
+    };
+}
+
+/// The async driver on a multi-threaded runtime of its own.
+#[derive(Debug, Clone)]
+pub struct Async {
+    source: alvys_auth_reqwest::TokenSource,
+    runtime: Arc<Runtime>,
+}
+
+impl Source for Async {
+    fn build(settings: Settings) -> Result<Self, Error> {
+        let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
+            .policy(settings.policy)
+            .patience(settings.patience)
+            .build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build();
+        Ok(Self {
+            source,
+            runtime: Arc::new(runtime.expect("a runtime")),
+        })
+    }
+
+    fn token(&self) -> Result<Token, Error> {
+        self.runtime.block_on(self.source.token())
+    }
+
+    fn tokens(&self, callers: usize) -> Vec<Result<Token, Error>> {
+        let start = Arc::new(tokio::sync::Barrier::new(callers));
+        let tasks: Vec<_> = (0..callers)
+            .map(|_| {
+                let (source, start) = (self.source.clone(), Arc::clone(&start));
+                self.runtime.spawn(async move {
+                    start.wait().await;
+                    source.token().await
+                })
+            })
+            .collect();
+        let join = async {
+            let mut results = Vec::new();
+            for task in tasks {
+                results.push(task.await.expect("a caller that does not panic"));
+            }
+            results
+        };
+        self.runtime.block_on(join)
+    }
+
+    forward!(source);
+}
+
+/// The blocking driver, a thread per caller.
+#[derive(Debug, Clone)]
+pub struct Blocking(alvys_auth_ureq::TokenSource);
+
+impl Source for Blocking {
+    fn build(settings: Settings) -> Result<Self, Error> {
+        let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
+            .policy(settings.policy)
+            .patience(settings.patience)
+            .build()?;
+        Ok(Self(source))
+    }
+
+    fn token(&self) -> Result<Token, Error> {
+        self.0.token()
+    }
+
+    fn tokens(&self, callers: usize) -> Vec<Result<Token, Error>> {
+        let start = Barrier::new(callers);
+        thread::scope(|scope| {
+            let call = || {
+                start.wait();
+                self.token()
+            };
+            let threads: Vec<_> = (0..callers).map(|_| scope.spawn(call)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a caller that does not panic"))
+                .collect()
+        })
+    }
+
+    forward!(0);
+}
+
+/// Calls `GET /v1/me` of the sandbox with a token and gives the status.
+///
+/// # Panics
+/// When no answer arrives.
+pub fn call_api(sandbox: &Sandbox, token: &Token) -> u16 {
+    let request = ureq::get(sandbox.me_url()).config().http_status_as_error(false).build();
+    request
+        .header("authorization", token.header())
+        .call()
+        .expect("an answer")
+        .status()
+        .as_u16()
+}
+
+/// Looks again and again until `check` holds.
+///
+/// # Panics
+/// When it does not within ten seconds.
+pub fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while !check() {
+        assert!(Instant::now() < give_up, "{what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,166 @@
+//! Callers that vanish in the middle of a request wedge nobody else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use alvys_auth_reqwest::ErrorKind;
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
+use alvys_auth_tests::{Settings, eventually};
+use tokio::runtime::Runtime;
+use ureq::Agent;
+
+fn start() -> Sandbox {
+    Sandbox::start().expect("a sandbox")
+}
+
+fn async_source(sandbox: &Sandbox) -> alvys_auth_reqwest::TokenSource {
+    let settings = Settings::current(sandbox);
+    alvys_auth_reqwest::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_first_caller_takes_nobody_down() {
+    let sandbox = start();
+    sandbox.inject(Route::Token, Fault::late(Duration::from_millis(300)));
+    let source = async_source(&sandbox);
+    let first = tokio::spawn({
+        let source = source.clone();
+        async move { source.token().await }
+    });
+    while sandbox.token_requests() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let others: Vec<_> = (0..200)
+        .map(|_| {
+            let source = source.clone();
+            tokio::spawn(async move { source.token().await })
+        })
+        .collect();
+    first.abort();
+    for other in others {
+        other.await.expect("a caller that does not panic").expect("a token");
+    }
+    assert_eq!(
+        sandbox.token_requests(),
+        1,
+        "the request outlives the caller who started it"
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_leaves_the_token_for_the_next() {
+    let sandbox = start();
+    sandbox.inject(Route::Token, Fault::late(Duration::from_millis(200)).once());
+    let source = async_source(&sandbox);
+    tokio::time::timeout(Duration::from_millis(50), source.token())
+        .await
+        .expect_err("too impatient");
+    source.token().await.expect("the token that was on its way");
+    assert_eq!(sandbox.token_requests(), 1);
+}
+
+#[test]
+fn a_runtime_that_shuts_down_mid_request_wedges_no_other() {
+    let sandbox = start();
+    sandbox.inject(Route::Token, Fault::hang().once());
+    let source = async_source(&sandbox);
+    let doomed = Runtime::new().expect("a runtime");
+    doomed.spawn({
+        let source = source.clone();
+        async move { source.token().await }
+    });
+    eventually("the request is on its way", || sandbox.token_requests() == 1);
+    let survivor = Runtime::new().expect("a runtime");
+    let waiting = survivor.spawn({
+        let source = source.clone();
+        async move { source.token().await }
+    });
+    doomed.shutdown_background();
+    survivor
+        .block_on(waiting)
+        .expect("a caller that does not panic")
+        .expect("a token from its own request");
+    assert_eq!(sandbox.token_requests(), 2);
+}
+
+#[test]
+fn a_runtime_in_shutdown_ends_in_an_error_and_not_in_a_loop() {
+    let sandbox = start();
+    let source = async_source(&sandbox);
+    let runtime = Runtime::new().expect("a runtime");
+    let handle = runtime.handle().clone();
+    runtime.shutdown_background();
+    let error = handle.block_on(source.token()).expect_err("nothing runs here any more");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert_eq!(sandbox.token_requests(), 0);
+    // The source itself is unharmed.
+    Runtime::new()
+        .expect("a runtime")
+        .block_on(source.token())
+        .expect("a token");
+}
+
+#[test]
+fn a_caller_outside_of_a_runtime_gets_an_error_and_no_panic() {
+    let sandbox = start();
+    let source = async_source(&sandbox);
+    let mut token = Box::pin(source.token());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(Err(error)) = token.as_mut().poll(&mut context) else {
+        panic!("an error at once")
+    };
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+}
+
+#[test]
+fn tokens_are_shared_between_runtimes() {
+    let sandbox = start();
+    let source = async_source(&sandbox);
+    let one = Runtime::new()
+        .expect("a runtime")
+        .block_on(source.token())
+        .expect("a token");
+    let other = Runtime::new()
+        .expect("a runtime")
+        .block_on(source.token())
+        .expect("a token");
+    assert_eq!(one.header(), other.header());
+    assert_eq!(sandbox.token_requests(), 1);
+}
+
+#[test]
+fn a_caller_that_panics_mid_request_is_replaced() {
+    let sandbox = start();
+    let settings = Settings::current(&sandbox);
+    let (sending, panicked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let panics_once = {
+        let (sending, panicked) = (Arc::clone(&sending), Arc::clone(&panicked));
+        move |request: ureq::http::Request<ureq::SendBody<'_>>, next: ureq::middleware::MiddlewareNext<'_>| {
+            sending.store(true, Ordering::SeqCst);
+            if !panicked.swap(true, Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(200));
+                panic!("on purpose: the first request panics");
+            }
+            next.handle(request)
+        }
+    };
+    let agent = Agent::new_with_config(Agent::config_builder().middleware(panics_once).build());
+    let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
+        .agent(agent)
+        .build()
+        .expect("acceptable settings");
+    let call = || {
+        let source = source.clone();
+        thread::spawn(move || source.token())
+    };
+    let first = call();
+    eventually("the first request is on its way", || sending.load(Ordering::SeqCst));
+    let others: Vec<_> = (0..20).map(|_| call()).collect();
+    assert!(first.join().is_err(), "the first caller panics");
+    for other in others {
+        other.join().expect("a caller that does not panic").expect("a token");
+    }
+    assert_eq!(sandbox.token_requests(), 1);
+}
