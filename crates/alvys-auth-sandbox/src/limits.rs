@@ -1,0 +1,192 @@
+//! Rate limits of the API, as published or as small as a test wants them.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+/// How many API requests are let through before the server answers 429.
+///
+/// ```
+/// use alvys_auth_sandbox::{RateLimits, Sandbox};
+///
+/// let sandbox = Sandbox::start()?;
+/// sandbox.limit_rates(RateLimits::published().per_token(2));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "limits do nothing until the sandbox is given them"]
+pub struct RateLimits {
+    per_token: u32,
+    per_organization: u32,
+    per_endpoint: u32,
+    per_list: u32,
+    window: Duration,
+    block: Duration,
+}
+
+impl RateLimits {
+    /// The published limits: 10 requests a second with one token, 50 a second of one organization,
+    /// 10 a minute at one endpoint, 5 a minute at one list, and that endpoint blocked for three
+    /// minutes afterwards.
+    pub fn published() -> Self {
+        Self {
+            per_token: 10,
+            per_organization: 50,
+            per_endpoint: 10,
+            per_list: 5,
+            window: Duration::from_secs(60),
+            block: Duration::from_secs(180),
+        }
+    }
+
+    /// Sets the requests a second allowed with one token.
+    pub fn per_token(mut self, requests: u32) -> Self {
+        self.per_token = requests;
+        self
+    }
+
+    /// Sets the requests a second allowed to all applications of one tenant together.
+    pub fn per_organization(mut self, requests: u32) -> Self {
+        self.per_organization = requests;
+        self
+    }
+
+    /// Sets the requests one tenant may send to one endpoint, lists excepted, in a window.
+    pub fn per_endpoint(mut self, requests: u32) -> Self {
+        self.per_endpoint = requests;
+        self
+    }
+
+    /// Sets the requests one tenant may send to one list or search in a window.
+    pub fn per_list(mut self, requests: u32) -> Self {
+        self.per_list = requests;
+        self
+    }
+
+    /// Sets the length of the window that endpoints and lists are counted in.
+    pub fn window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Sets how long an endpoint stays blocked once its limit is passed.
+    pub fn block(mut self, block: Duration) -> Self {
+        self.block = block;
+        self
+    }
+}
+
+/// Counts the requests and says when one is too many.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    limits: RateLimits,
+    counters: HashMap<Subject, Counter>,
+}
+
+impl Meter {
+    pub(crate) fn new(limits: RateLimits) -> Self {
+        Self {
+            limits,
+            counters: HashMap::new(),
+        }
+    }
+
+    /// Counts one request; when it is too many, the error is how long to wait.
+    pub(crate) fn count(
+        &mut self,
+        token: &str,
+        tenant: &str,
+        endpoint: &Endpoint,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        const SECOND: Duration = Duration::from_secs(1);
+        let limits = self.limits;
+        let most = if endpoint.list {
+            limits.per_list
+        } else {
+            limits.per_endpoint
+        };
+        self.forget_the_past(now);
+        self.hit(Subject::Token(token.to_owned()), limits.per_token, SECOND, SECOND, now)?;
+        self.hit(
+            Subject::Organization(tenant.to_owned()),
+            limits.per_organization,
+            SECOND,
+            SECOND,
+            now,
+        )?;
+        self.hit(
+            Subject::Endpoint(tenant.to_owned(), endpoint.name.clone()),
+            most,
+            limits.window,
+            limits.block,
+            now,
+        )
+    }
+
+    fn hit(
+        &mut self,
+        subject: Subject,
+        most: u32,
+        window: Duration,
+        block: Duration,
+        now: Instant,
+    ) -> Result<(), Duration> {
+        let opened = Counter {
+            used: 0,
+            since: now,
+            lasts: window,
+        };
+        let counter = self.counters.entry(subject).or_insert(opened);
+        if counter.rest(now).is_zero() {
+            *counter = opened;
+        }
+        if counter.used == most {
+            counter.since = now;
+            counter.lasts = block;
+        }
+        counter.used = counter.used.saturating_add(1);
+        if counter.used > most {
+            Err(counter.rest(now))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Keeps the table small when many tokens come by.
+    fn forget_the_past(&mut self, now: Instant) {
+        if self.counters.len() > 1024 {
+            self.counters.retain(|_, counter| !counter.rest(now).is_zero());
+        }
+    }
+}
+
+/// What a request is counted as.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    pub(crate) name: String,
+    pub(crate) list: bool,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Subject {
+    Token(String),
+    Organization(String),
+    Endpoint(String, String),
+}
+
+/// The requests of a window, or of the block that follows it.
+#[derive(Clone, Copy, Debug)]
+struct Counter {
+    used: u32,
+    since: Instant,
+    lasts: Duration,
+}
+
+impl Counter {
+    /// How long it still lasts.
+    fn rest(&self, now: Instant) -> Duration {
+        self.lasts.saturating_sub(now.saturating_duration_since(self.since))
+    }
+}

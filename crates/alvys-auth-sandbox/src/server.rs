@@ -1,0 +1,194 @@
+//! The state all parts of the server share, the table of paths, and the thread that serves them.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    middleware,
+    response::Response,
+    routing::{any, get, post},
+    serve::Listener as _,
+};
+use http::StatusCode;
+use tokio::{runtime, sync::oneshot};
+
+use crate::{
+    api,
+    application::{Application, DEFAULT_AUDIENCE},
+    clock::Clock,
+    fault::Faults,
+    gate,
+    issuer::{Issuer, Lifespan},
+    legacy,
+    limits::Meter,
+    log::Log,
+    reply, token_endpoint,
+    wire::{Cut, Door},
+};
+
+/// Everything one sandbox knows.
+#[derive(Debug)]
+pub(crate) struct Server {
+    address: SocketAddr,
+    started: Instant,
+    clock: Clock,
+    issuer: Issuer,
+    settings: Mutex<Settings>,
+    applications: Mutex<Vec<Application>>,
+    faults: Mutex<Faults>,
+    log: Mutex<Log>,
+    meter: Mutex<Option<Meter>>,
+}
+
+impl Server {
+    fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            started: Instant::now(),
+            clock: Clock::default(),
+            issuer: Issuer::new(format!("http://{address}/")),
+            settings: Mutex::default(),
+            applications: Mutex::default(),
+            faults: Mutex::default(),
+            log: Mutex::default(),
+            meter: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Time since the sandbox started.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(crate) fn issuer(&self) -> &Issuer {
+        &self.issuer
+    }
+
+    pub(crate) fn settings(&self) -> MutexGuard<'_, Settings> {
+        lock(&self.settings)
+    }
+
+    pub(crate) fn applications(&self) -> MutexGuard<'_, Vec<Application>> {
+        lock(&self.applications)
+    }
+
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        lock(&self.log)
+    }
+
+    pub(crate) fn meter(&self) -> MutexGuard<'_, Option<Meter>> {
+        lock(&self.meter)
+    }
+
+    /// The life of a token issued now.
+    pub(crate) fn lifespan(&self) -> Lifespan {
+        Lifespan::new(self.clock.now_ms(), self.settings().lifetime)
+    }
+
+    /// The application these credentials belong to, unless they are wrong or expired.
+    pub(crate) fn authenticate(&self, client_id: &str, client_secret: &str) -> Option<Application> {
+        let now = self.clock.after(Duration::ZERO);
+        let applications = self.applications();
+        let application = applications
+            .iter()
+            .find(|application| application.client_id() == client_id)?;
+        application.accepts(client_secret, now).then(|| application.clone())
+    }
+
+    /// Whether an API of this audience exists, for whomever.
+    pub(crate) fn serves_audience(&self, audience: &str) -> bool {
+        audience == DEFAULT_AUDIENCE
+            || self
+                .applications()
+                .iter()
+                .any(|application| application.audience() == audience)
+    }
+}
+
+/// What can be changed while the server runs.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) lifetime: Duration,
+    pub(crate) opaque_tokens: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(3600),
+            opaque_tokens: false,
+        }
+    }
+}
+
+/// Serves until `stop` is heard of or its sender is gone; says through `ready` how starting went.
+pub(crate) fn run(address: SocketAddr, ready: &mpsc::Sender<io::Result<Arc<Server>>>, stop: oneshot::Receiver<()>) {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(ready, Err(error)),
+    };
+    runtime.block_on(async {
+        let door = match Door::open(address) {
+            Ok(door) => door,
+            Err(error) => return report(ready, Err(error)),
+        };
+        let server = match door.local_addr() {
+            Ok(address) => Arc::new(Server::new(address)),
+            Err(error) => return report(ready, Err(error)),
+        };
+        let service = router(Arc::clone(&server)).into_make_service_with_connect_info::<Cut>();
+        let serve = axum::serve(door, service);
+        tokio::spawn(async move { serve.await });
+        report(ready, Ok(server));
+        // An error means that the sandbox went without a word, which is a stop too.
+        let _ = stop.await;
+    });
+    // Dropping the runtime drops the listener and every connection, whatever they wait for.
+}
+
+fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/oauth/token", post(token_endpoint::token))
+        .route("/api/authentication/{tenant}/token", post(legacy::token))
+        .route("/api/p/authentication/{tenant}/token", post(legacy::token))
+        .route("/.well-known/jwks.json", get(jwks))
+        .route("/v1/me", get(api::me))
+        .route("/api/p/{version}/{resource}", any(api::collection))
+        .route("/api/p/{version}/{resource}/{id}", any(api::item))
+        .fallback(gate::unknown_path)
+        .method_not_allowed_fallback(gate::wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), gate::pass))
+        .with_state(server)
+}
+
+async fn jwks(State(server): State<Arc<Server>>) -> Response {
+    reply::json(StatusCode::OK, &server.issuer().jwks())
+}
+
+/// If nobody listens any more, nobody needs to know.
+fn report(ready: &mpsc::Sender<io::Result<Arc<Server>>>, outcome: io::Result<Arc<Server>>) {
+    let _ = ready.send(outcome);
+}
+
+/// A test that panics while it holds a lock must not fail all others.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
