@@ -1,0 +1,273 @@
+//! What is refused before anything is sent, what the refusal says, and what is accepted.
+
+use alvys_auth_core::{Credentials, Environment, Error, ErrorKind, Flow, Scope, TokenRequest};
+
+use crate::support::{credentials, request};
+
+mod support;
+
+const PLACEHOLDERS: [&str; 11] = [
+    "<client-id>",
+    "<>",
+    "{client_id}",
+    "{{CLIENT_ID}}",
+    "{}",
+    "YOUR_CLIENT_ID",
+    "your_client_secret",
+    "Your-Tenant-Id",
+    "YOUR_",
+    "REPLACE_WITH_CLIENT_ID",
+    "replace-with-your-secret",
+];
+
+fn checked(flow: Flow) -> Result<TokenRequest, Error> {
+    TokenRequest::new(flow, credentials())
+}
+
+/// A refusal that cannot be retried and whose one line holds `words`.
+#[track_caller]
+fn assert_refused<T: std::fmt::Debug>(result: Result<T, Error>, words: &str) {
+    let error = result.expect_err(words);
+    let line = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::Configuration, "{line}");
+    assert!(!error.is_retryable(), "{line}");
+    assert!(line.contains(words), "{line:?} does not say {words:?}");
+    assert!(!line.contains(['\n', '\r']), "{line:?} is more than one line");
+    assert!(
+        line.ends_with(error.hint()) && !error.hint().is_empty(),
+        "{line:?} does not end in its hint"
+    );
+    assert!(error.status().is_none() && error.retry_after().is_none() && error.oauth_code().is_none());
+}
+
+/// Every way to give one of the checked values, with the name its refusals use.
+fn every_value(value: &str) -> [(&'static str, Result<TokenRequest, Error>); 5] {
+    let with = |id: &str, secret: &str| TokenRequest::new(Flow::current(), Credentials::new(id, secret)?);
+    [
+        ("client id", with(value, "s3cret")),
+        ("client secret", with("my-client", value)),
+        ("tenant", checked(Flow::legacy(value))),
+        ("audience", checked(Flow::current().audience(value))),
+        (
+            "expected organization",
+            checked(Flow::current().expect_organization(value)),
+        ),
+    ]
+}
+
+#[test]
+fn an_empty_value_is_refused() {
+    for value in ["", " ", "\t", "\n", "\r\n", "\u{a0}\u{2003}"] {
+        for (name, result) in every_value(value) {
+            assert_refused(result, &format!("the {name} is empty"));
+        }
+    }
+}
+
+#[test]
+fn a_trailing_line_break_is_refused_by_name() {
+    for value in ["va336\n", "va336\r\n", "va336\r", " va336\n"] {
+        for (name, result) in every_value(value) {
+            assert_refused(result, &format!("the {name} ends in a line break"));
+        }
+    }
+}
+
+#[test]
+fn white_space_around_a_value_is_refused() {
+    for value in [" va336", "va336 ", "\tva336", "\nva336", "va336\u{a0}"] {
+        for (name, result) in every_value(value) {
+            assert_refused(result, &format!("the {name} begins or ends with white space"));
+        }
+    }
+}
+
+#[test]
+fn every_shape_of_placeholder_is_refused() {
+    for value in PLACEHOLDERS {
+        for (name, result) in every_value(value) {
+            assert_refused(result, &format!("the {name} is still a placeholder"));
+        }
+    }
+}
+
+#[test]
+fn what_only_resembles_a_placeholder_is_accepted() {
+    for value in [
+        "your-client-7",
+        "YOURS",
+        "yourclient",
+        "<open",
+        "close>",
+        "a{b}",
+        "replace_me",
+        "🚚",
+        "a b",
+        "a\nb",
+        "x",
+    ] {
+        for (name, result) in every_value(value) {
+            assert!(result.is_ok(), "{name} {value:?}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn a_refused_value_is_never_repeated() {
+    for value in ["tr0ub4dor\n", " tr0ub4dor", "<tr0ub4dor>", "YOUR_troubador"] {
+        for (_, result) in every_value(value) {
+            let error = result.expect_err(value);
+            let shown = format!("{error} {error:?} {error:#?}");
+            assert!(!shown.contains("tr0ub4dor") && !shown.contains("troubador"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_leaks_or_misleads_is_refused() {
+    let unencrypted = "would send the secret unencrypted";
+    for (url, words) in [
+        ("http://auth.alvys.com/oauth/token", unencrypted),
+        ("http://localhost.evil.com/token", unencrypted),
+        ("http://127.0.0.1.evil.com/token", unencrypted),
+        ("http://localhost./token", unencrypted),
+        ("http://0x7f.1/token", unencrypted),
+        ("http://127.1/token", unencrypted),
+        ("http://2130706433/token", unencrypted),
+        ("http://0177.0.0.1/token", unencrypted),
+        ("http://0.0.0.0/token", unencrypted),
+        ("http://10.0.0.1/token", unencrypted),
+        ("http://[::]/token", unencrypted),
+        ("http://[fe80::1]/token", unencrypted),
+        ("ftp://auth.alvys.com/token", unencrypted),
+        ("https://user@auth.alvys.com/token", "user information"),
+        ("https://user:word@auth.alvys.com/token", "user information"),
+        ("https://auth.alvys.com@evil.com/token", "user information"),
+        ("http://localhost@evil.com/token", "user information"),
+        ("https://auth.alvys.com/oauth/token#top", "fragment"),
+        ("https://auth.alvys.com/oauth/token#", "fragment"),
+        ("/oauth/token", "not a full URL"),
+        ("auth.alvys.com", "not a full URL"),
+        ("auth.alvys.com/oauth/token", "not a URL"),
+        ("", "not a URL"),
+        ("https://", "not a URL"),
+        (" https://auth.alvys.com/oauth/token", "not a URL"),
+        ("https://auth.alvys.com/oauth/token\n", "not a URL"),
+        ("https://evil.com\\@auth.alvys.com/token", "not a URL"),
+        ("https://auth.alvys.com/{tenant_id}/token", "placeholder"),
+        ("https://<host>/oauth/token", "placeholder"),
+        ("{TOKEN_URL}", "placeholder"),
+    ] {
+        assert_refused(checked(Flow::current().endpoint(url)), words);
+    }
+}
+
+#[test]
+fn an_endpoint_without_a_host_is_refused() {
+    for url in ["https:///oauth/token", "https://:443/oauth/token", "https:oauth/token"] {
+        let error = checked(Flow::current().endpoint(url)).expect_err(url);
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
+    }
+}
+
+#[test]
+fn only_the_tenant_is_filled_into_a_legacy_endpoint() {
+    let legacy = |url: &str| checked(Flow::legacy("va336").endpoint(url));
+    assert!(legacy("https://gateway.example/{tenant_id}/token").is_ok());
+    assert_refused(legacy("https://gateway.example/{tenant}/token"), "placeholder");
+    assert_refused(legacy("https://gateway.example/{tenant_id}/{version}"), "placeholder");
+    assert_refused(legacy("http://gateway.example/{tenant_id}/token"), "unencrypted");
+}
+
+#[test]
+fn plain_http_reaches_this_machine_only() {
+    for url in [
+        "http://localhost/token",
+        "http://LOCALHOST:8080/token",
+        "http://127.0.0.1/token",
+        "http://127.0.0.1:9/token",
+        "http://127.8.8.8:8080/token",
+        "http://[::1]/token",
+        "http://[::1]:8080/token",
+        "http://localhost:8080",
+        "https://auth.alvys.com",
+        "https://10.0.0.1/token",
+        "https://[2001:db8::1]:8443/token?v=1",
+    ] {
+        let result = checked(Flow::current().endpoint(url));
+        assert!(result.is_ok(), "{url}: {result:?}");
+    }
+}
+
+#[test]
+fn a_tenant_cannot_climb_out_of_its_path() {
+    for tenant in [".", ".."] {
+        assert_refused(checked(Flow::legacy(tenant)), "dots");
+    }
+    assert!(checked(Flow::legacy("...")).is_ok());
+}
+
+#[test]
+fn an_option_of_the_current_flow_is_refused_in_the_legacy_one() {
+    assert_refused(
+        checked(Flow::legacy("va336").audience("https://api.alvys.com/public/")),
+        "no audience",
+    );
+    assert_refused(checked(Flow::legacy("va336").scopes([Scope::LOAD_READ])), "no scopes");
+    assert_refused(
+        checked(Flow::legacy("va336").environment(Environment::Qa)),
+        "no QA endpoint",
+    );
+    assert!(checked(Flow::legacy("va336").scopes(Vec::<Scope>::new())).is_ok());
+}
+
+#[test]
+fn a_malformed_scope_is_refused() {
+    for scope in [
+        "",
+        "load:read trip:read",
+        " load:read",
+        "load:read\n",
+        "a\"b",
+        "a\\b",
+        "läd:read",
+        "a\tb",
+    ] {
+        assert_refused(checked(Flow::current().scopes([scope])), "is not one scope");
+        let second = [Scope::LOAD_READ, Scope::from(scope)];
+        assert_refused(checked(Flow::current().scopes(second)), "is not one scope");
+    }
+    for scope in Scope::DOCUMENTED {
+        assert!(checked(Flow::current().scopes([scope.clone()])).is_ok(), "{scope}");
+    }
+}
+
+#[test]
+fn only_the_legacy_flow_is_deprecated() {
+    assert_eq!(Flow::current().deprecation(), None);
+    assert!(Flow::legacy("va336").deprecation().unwrap().contains("2025-07-31"));
+    assert_eq!(Flow::current().tenant(), None);
+    assert_eq!(Flow::legacy("va336").tenant(), Some("va336"));
+}
+
+#[test]
+fn debug_shows_everything_but_the_secret() {
+    assert_eq!(
+        format!("{:?}", credentials()),
+        r#"Credentials { client_id: "my-client", client_secret: "[redacted]" }"#
+    );
+    assert_eq!(
+        format!("{:?}", request(Flow::current())),
+        "TokenRequest { url: https://auth.alvys.com/oauth/token, \
+         flow: Flow { kind: Current, encoding: Json, environment: Production, endpoint: None, audience: None, \
+         scopes: [], organization: None }, \
+         credentials: Credentials { client_id: \"my-client\", client_secret: \"[redacted]\" } }"
+    );
+    let error = Credentials::new("", "s3cret").unwrap_err();
+    assert_eq!(
+        format!("{error:?}"),
+        "Error { kind: Configuration, \
+         message: \"the client id is empty; set it to the value shown on the application's page in Alvys\", \
+         retryable: false, source: None }"
+    );
+}

@@ -1,0 +1,112 @@
+//! Attempts that say nothing, say it late, or are given up: who takes over, and what a late word is worth.
+
+use std::time::Duration;
+
+use alvys_auth_core::{Completion, Policy, Timestamp};
+
+use crate::support::{
+    answer, at, fetched, granted, just_before, lifecycle, obtain, unreachable_server, used, waited, with_policy,
+};
+
+mod support;
+
+/// The lease under the default policy: half as long again as a request may take.
+const LEASE: Timestamp = Timestamp::from_millis(15_001);
+
+#[test]
+fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
+    let mut lifecycle = lifecycle();
+    let silent = fetched(&mut lifecycle, at(0));
+    assert!(waited(&mut lifecycle, just_before(LEASE)).is_in_flight());
+    let successor = fetched(&mut lifecycle, LEASE);
+    assert_eq!(waited(&mut lifecycle, LEASE).until(), Timestamp::from_millis(30_002));
+
+    // Whatever the silent one says now, bad news of it changes nothing.
+    for outcome in [
+        silent.clone().failed(unreachable_server()),
+        silent.clone().abandoned(),
+        silent.answered(&answer(401, "")),
+    ] {
+        assert!(matches!(lifecycle.complete(outcome, at(16)), Completion::Superseded));
+        assert!(waited(&mut lifecycle, at(16)).is_in_flight());
+    }
+    lifecycle.complete(successor.answered(&granted("abc", 3600)), at(17));
+    assert_eq!(used(&mut lifecycle, at(17)).access_token(), "abc");
+}
+
+#[test]
+fn the_lease_follows_the_request_timeout() {
+    let mut lifecycle = with_policy(Policy::new().request_timeout(Duration::from_secs(2)), 7);
+    assert_eq!(lifecycle.policy().timeout(), Duration::from_secs(2));
+    let _ = fetched(&mut lifecycle, at(0));
+    assert_eq!(waited(&mut lifecycle, at(0)).until(), Timestamp::from_millis(3001));
+}
+
+#[test]
+fn a_late_token_serves_while_nothing_better_is_there() {
+    let mut lifecycle = lifecycle();
+    let late = fetched(&mut lifecycle, at(0));
+    let successor = fetched(&mut lifecycle, at(20));
+    let done = lifecycle.complete(late.answered(&granted("late", 3600)), at(21));
+    assert!(matches!(done, Completion::Obtained(_)));
+    assert_eq!(used(&mut lifecycle, at(21)).access_token(), "late");
+    assert!(
+        lifecycle.snapshot().status(at(21)).in_flight,
+        "the successor is still on its way"
+    );
+
+    let done = lifecycle.complete(successor.answered(&granted("newer", 3600)), at(22));
+    assert!(matches!(done, Completion::Renewed(_)));
+    assert_eq!(used(&mut lifecycle, at(22)).access_token(), "newer");
+}
+
+#[test]
+fn a_late_token_counts_only_when_it_expires_later() {
+    for (lifetime, counts) in [(3600, false), (3620, false), (3621, true)] {
+        let mut lifecycle = lifecycle();
+        let late = fetched(&mut lifecycle, at(0));
+        obtain(&mut lifecycle, "newer", 3600, at(20));
+        let done = lifecycle.complete(late.answered(&granted("late", lifetime)), at(21));
+        assert_eq!(matches!(done, Completion::Renewed(_)), counts, "{lifetime}: {done:?}");
+        assert_eq!(matches!(done, Completion::Superseded), !counts, "{lifetime}: {done:?}");
+        let expected = if counts { "late" } else { "newer" };
+        assert_eq!(used(&mut lifecycle, at(21)).access_token(), expected);
+    }
+}
+
+#[test]
+fn a_late_failure_never_disturbs_a_held_token() {
+    let mut lifecycle = lifecycle();
+    let late = fetched(&mut lifecycle, at(0));
+    obtain(&mut lifecycle, "newer", 3600, at(20));
+    let done = lifecycle.complete(late.failed(unreachable_server()), at(21));
+    assert!(matches!(done, Completion::Superseded));
+    assert_eq!(used(&mut lifecycle, at(21)).access_token(), "newer");
+    assert!(lifecycle.snapshot().status(at(21)).last_error.is_none());
+}
+
+#[test]
+fn an_abandoned_attempt_is_taken_over_at_once() {
+    let mut lifecycle = lifecycle();
+    let attempt = fetched(&mut lifecycle, at(0));
+    assert!(matches!(
+        lifecycle.complete(attempt.abandoned(), at(3)),
+        Completion::Abandoned
+    ));
+    assert!(!lifecycle.snapshot().status(at(3)).in_flight);
+    let _ = fetched(&mut lifecycle, at(3));
+}
+
+#[test]
+fn an_attempt_is_abandoned_only_once() {
+    let mut lifecycle = lifecycle();
+    let attempt = fetched(&mut lifecycle, at(0));
+    let stale = attempt.clone();
+    lifecycle.complete(attempt.abandoned(), at(1));
+    let _ = fetched(&mut lifecycle, at(1));
+    assert!(matches!(
+        lifecycle.complete(stale.abandoned(), at(2)),
+        Completion::Superseded
+    ));
+    assert!(waited(&mut lifecycle, at(2)).is_in_flight());
+}

@@ -1,0 +1,84 @@
+//! What holds in every history: random callers, answers, silences, rejections and leaps in time, checked step by step
+//! against a small model.
+
+use std::time::Duration;
+
+use alvys_auth_core::{ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::simulation::{Event, Failure, World, event, policy};
+use crate::support::{answer, cases, granted, request};
+
+mod simulation;
+mod support;
+
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    #[test]
+    fn every_history_keeps_every_promise(events in vec(event(), 1..80), policy in policy(), seed in any::<u64>()) {
+        let mut world = World::new(policy, seed);
+        for event in &events {
+            world.happen(event);
+        }
+        world.recover();
+    }
+
+    #[test]
+    fn a_sick_server_is_asked_ever_more_rarely(seed in any::<u64>(), statuses in vec(prop::sample::select(vec![401_u16, 403, 429, 500, 503]), 40)) {
+        let mut lifecycle = Lifecycle::new(request(Flow::current()), Policy::new(), seed);
+        let mut asked = 0;
+        for second in 0..600_u64 {
+            let now = Timestamp::from_millis(second * 1000);
+            if let Step::Fetch(attempt) = lifecycle.poll(now) {
+                let status = statuses[asked % statuses.len()];
+                asked += 1;
+                lifecycle.complete(attempt.answered(&answer(status, "")), now);
+            }
+        }
+        prop_assert!(asked < 100, "asked {} times in ten minutes", asked);
+    }
+
+    #[test]
+    fn a_fleet_of_callers_costs_one_fetch_per_token(callers in 1_usize..40, lifetime in 10_u64..7200, seed in any::<u64>()) {
+        let mut lifecycle = Lifecycle::new(request(Flow::current()), Policy::new(), seed);
+        let mut fetches = 0;
+        let step = lifetime * 1000 / 50;
+        for tick in 0..200_u64 {
+            let now = Timestamp::from_millis(tick * step);
+            for _ in 0..callers {
+                if let Step::Fetch(attempt) = lifecycle.poll(now) {
+                    fetches += 1;
+                    lifecycle.complete(attempt.answered(&granted(&format!("token-{fetches}"), lifetime)), now);
+                }
+            }
+        }
+        // 200 ticks are four lifetimes; each token serves at least four fifths of its own.
+        prop_assert!((4..=6).contains(&fetches), "{} fetches", fetches);
+    }
+}
+
+#[test]
+fn the_simulation_meets_every_kind_of_step() {
+    // Guards the generator: a model that never sees a state proves nothing about it.
+    let mut world = World::new(Policy::new(), 7);
+    world.happen(&Event::Poll(3));
+    world.happen(&Event::Fail(0, Failure::RetryAfter(60)));
+    world.happen(&Event::Poll(1));
+    assert_eq!(world.word, world.now.saturating_add(Duration::from_secs(60)));
+    world.happen(&Event::Pass(60_000));
+    world.happen(&Event::Poll(1));
+    world.happen(&Event::Fail(0, Failure::Credentials));
+    assert_eq!(
+        world
+            .lifecycle
+            .snapshot()
+            .status(world.now)
+            .last_error
+            .map(|error| error.kind()),
+        Some(ErrorKind::Credentials)
+    );
+    world.happen(&Event::Poll(1));
+    world.recover();
+}

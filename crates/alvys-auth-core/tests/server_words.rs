@@ -1,0 +1,121 @@
+//! What an error keeps of the server's own words: little, in one line, and nothing that must not be seen.
+
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Grant, TokenRequest};
+
+use crate::support::{answer, jwt, read, with};
+
+mod support;
+
+/// What is told of a refusal in which the server says `said`, to a client whose secret is `secret`.
+fn told(secret: &str, said: &str) -> Error {
+    let credentials = Credentials::new("my-client", secret).expect("legal");
+    let request = TokenRequest::new(Flow::current(), credentials).expect("legal");
+    let body = serde_json::json!({"error": "invalid_request", "error_description": said}).to_string();
+    let response = answer(400, body);
+    Grant::from_http(&request, &response).expect_err("a refusal")
+}
+
+#[test]
+fn what_the_server_said_is_kept_short() {
+    let line = told("s3cret", &"🚚".repeat(5000)).to_string();
+    assert!(line.contains(&format!("{}…", "🚚".repeat(200))), "{line}");
+    assert!(!line.contains(&"🚚".repeat(201)), "{line}");
+    let line = told("s3cret", &"a".repeat(200)).to_string();
+    assert!(line.contains(&format!("\"{}\"", "a".repeat(200))), "{line}");
+}
+
+#[test]
+fn what_the_server_said_is_one_line_of_printable_text() {
+    let line = told(
+        "s3cret",
+        "one\r\ntwo\n\n three\u{1b}[31m\0four\u{85}five\u{2028}six\u{7f}\tseven \u{9b}2J",
+    )
+    .to_string();
+    assert!(line.contains("\"one two three [31m four five six seven 2J\""), "{line}");
+    assert!(!line.chars().any(char::is_control), "{line:?}");
+}
+
+#[test]
+fn our_secret_is_struck_from_what_the_server_said() {
+    let secret = "tr0ub4dor&3+\"\\ ünïcode";
+    let form = "tr0ub4dor%263%2B%22%5C+%C3%BCn%C3%AFcode";
+    let json = r#"tr0ub4dor&3+\"\\ ünïcode"#;
+    for spelling in [secret, form, json] {
+        let error = told(secret, &format!("bad client_secret={spelling} for my-client"));
+        for shown in [error.to_string(), format!("{error:?}"), format!("{error:#?}")] {
+            assert!(shown.contains("bad client_secret=[secret] for my-client"), "{shown}");
+            assert!(!shown.contains("tr0ub4dor") && !shown.contains("code"), "{shown}");
+        }
+    }
+}
+
+#[test]
+fn our_secret_is_struck_wherever_the_server_puts_it() {
+    let credentials = Credentials::new("my-client", "tr0ub4dor").unwrap();
+    let request = TokenRequest::new(Flow::current(), credentials).unwrap();
+    for body in [
+        r#"{"error":"tr0ub4dor"}"#,
+        r#"{"error":"x","error_description":"tr0ub4dor"}"#,
+        r#"{"Title":"tr0ub4dor"}"#,
+        r#"{"detail":"tr0ub4dor"}"#,
+        r#"{"message":"tr0ub4dor"}"#,
+        r#"{"errors":{"tr0ub4dor":["tr0ub4dor"]}}"#,
+        "tr0ub4dor",
+        "<html>tr0ub4dor",
+    ] {
+        for status in [200, 400, 500] {
+            let response = with(answer(status, body), "x-request-id", "tr0ub4dor");
+            let error = Grant::from_http(&request, &response).unwrap_err();
+            assert!(
+                !format!("{error} {error:?} {:?} {:?}", error.oauth_code(), error.request_id()).contains("tr0ub4dor")
+            );
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_struck_before_the_text_is_cut() {
+    let line = told(
+        "tr0ub4dor-tr0ub4dor",
+        &format!("{} tr0ub4dor-tr0ub4dor", "a".repeat(190)),
+    )
+    .to_string();
+    assert!(!line.contains("tr0ub"), "{line}");
+}
+
+#[test]
+fn what_looks_like_a_token_is_struck() {
+    let token = jwt(&serde_json::json!({"sub": "my-client@clients"}));
+    let line = told("s3cret", &format!("token {token} or \"Bearer {token}\" is bad")).to_string();
+    assert!(!line.contains("eyJ") && line.contains("token [token] or"), "{line}");
+    let line = told("s3cret", "eyJ is how a token begins").to_string();
+    assert!(line.contains("eyJ is how a token begins"), "{line}");
+}
+
+#[test]
+fn a_body_of_no_known_shape_is_not_repeated() {
+    for body in [
+        "plain text that somebody wrote",
+        r#"{"other":"plain text"}"#,
+        r#"["plain text"]"#,
+        r#""plain text""#,
+    ] {
+        let error = read(&answer(400, body)).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("plain text"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Refused);
+    }
+}
+
+#[test]
+fn a_driver_error_names_its_step_and_keeps_its_source_apart() {
+    let error = Error::transport("the connection failed", std::io::Error::other("connection refused"));
+    assert_eq!(error.kind(), ErrorKind::Transport);
+    assert!(error.is_retryable());
+    assert!(!error.to_string().contains("refused"), "{error}");
+    let source = std::error::Error::source(&error).expect("a source");
+    assert_eq!(source.to_string(), "connection refused");
+
+    let error = Error::timed_out("no access token arrived in time");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.is_retryable() && std::error::Error::source(&error).is_none());
+}

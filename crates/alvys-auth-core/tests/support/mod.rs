@@ -1,0 +1,161 @@
+//! What the tests share: requests, answers, tokens, and a clock that moves only when told to.
+
+#![allow(dead_code, reason = "every test binary uses its own part")]
+
+use std::time::Duration;
+
+use alvys_auth_core::{
+    Attempt, Credentials, Error, Flow, Grant, Lifecycle, Policy, Step, Timestamp, Token, TokenRequest, Wait,
+};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Response;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// The point so many seconds after the origin.
+pub(crate) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1000)
+}
+
+/// One millisecond earlier.
+pub(crate) fn just_before(moment: Timestamp) -> Timestamp {
+    moment.saturating_sub(Duration::from_millis(1))
+}
+
+pub(crate) fn credentials() -> Credentials {
+    Credentials::new("my-client", "s3cret").expect("legal credentials")
+}
+
+pub(crate) fn request(flow: Flow) -> TokenRequest {
+    TokenRequest::new(flow, credentials()).expect("a legal request")
+}
+
+pub(crate) fn lifecycle() -> Lifecycle {
+    with_policy(Policy::new(), 7)
+}
+
+pub(crate) fn with_policy(policy: Policy, seed: u64) -> Lifecycle {
+    Lifecycle::new(request(Flow::current()), policy, seed)
+}
+
+/// A lifecycle that holds `token` since the origin, granted for `seconds`.
+pub(crate) fn holding(token: &str, seconds: u64) -> Lifecycle {
+    let mut lifecycle = lifecycle();
+    obtain(&mut lifecycle, token, seconds, at(0));
+    lifecycle
+}
+
+/// Polls for an attempt and completes it with a granted token, all at `now`.
+pub(crate) fn obtain(lifecycle: &mut Lifecycle, token: &str, seconds: u64, now: Timestamp) -> Token {
+    let attempt = fetched(lifecycle, now);
+    lifecycle.complete(attempt.answered(&granted(token, seconds)), now);
+    used(lifecycle, now)
+}
+
+pub(crate) fn answer(status: u16, body: impl Into<Vec<u8>>) -> Response<Vec<u8>> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status.try_into().expect("a legal status");
+    response
+}
+
+/// The same answer with one more header.
+pub(crate) fn with(mut response: Response<Vec<u8>>, name: &'static str, value: &str) -> Response<Vec<u8>> {
+    response
+        .headers_mut()
+        .append(name, value.parse().expect("a legal header value"));
+    response
+}
+
+pub(crate) fn granted(token: &str, seconds: u64) -> Response<Vec<u8>> {
+    let body = json!({"access_token": token, "expires_in": seconds, "token_type": "Bearer"});
+    answer(200, body.to_string())
+}
+
+/// What the current flow makes of an answer.
+pub(crate) fn read(response: &Response<Vec<u8>>) -> Result<Grant, Error> {
+    Grant::from_http(&request(Flow::current()), response)
+}
+
+/// The grant that is in this body.
+#[track_caller]
+pub(crate) fn accepted(body: &str) -> Grant {
+    match read(&answer(200, body)) {
+        Ok(grant) => grant,
+        Err(error) => panic!("{body} was refused: {error}"),
+    }
+}
+
+/// Why no grant is in this body.
+#[track_caller]
+pub(crate) fn refusal(body: impl Into<Vec<u8>>) -> Error {
+    read(&answer(200, body)).expect_err("no token is in this answer")
+}
+
+/// The body of an answer that grants `token`, whatever it is, for an hour.
+pub(crate) fn answer_with_token(token: &Value) -> String {
+    json!({"access_token": token, "expires_in": 3600}).to_string()
+}
+
+pub(crate) fn jwt(claims: &Value) -> String {
+    let payload = URL_SAFE_NO_PAD.encode(claims.to_string());
+    format!("eyJhbGciOiJSUzI1NiJ9.{payload}.c2lnbmF0dXJl")
+}
+
+/// The attempt that a poll at `now` must give.
+pub(crate) fn fetched(lifecycle: &mut Lifecycle, now: Timestamp) -> Attempt {
+    match lifecycle.poll(now) {
+        Step::Fetch(attempt) => attempt,
+        other => panic!("expected a fetch at {now:?}, not {other:?}"),
+    }
+}
+
+/// The token that a poll at `now` must give.
+pub(crate) fn used(lifecycle: &mut Lifecycle, now: Timestamp) -> Token {
+    match lifecycle.poll(now) {
+        Step::Use(token) => token,
+        other => panic!("expected a token at {now:?}, not {other:?}"),
+    }
+}
+
+/// The wait that a poll at `now` must give.
+pub(crate) fn waited(lifecycle: &mut Lifecycle, now: Timestamp) -> Wait {
+    match lifecycle.poll(now) {
+        Step::Wait(wait) => wait,
+        other => panic!("expected a wait at {now:?}, not {other:?}"),
+    }
+}
+
+/// The error that a poll at `now` must give.
+pub(crate) fn refused(lifecycle: &mut Lifecycle, now: Timestamp) -> Error {
+    match lifecycle.poll(now) {
+        Step::Fail(error) => error,
+        other => panic!("expected a failure at {now:?}, not {other:?}"),
+    }
+}
+
+pub(crate) fn unreachable_server() -> Error {
+    Error::transport("the connection failed", "connection refused")
+}
+
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(cases)
+    }
+}
+
+/// Any text that is documented as a legal value: no white space around it, and no `<placeholder>` or `{placeholder}`.
+pub(crate) fn value() -> impl Strategy<Value = String> {
+    let awkward: Vec<char> = "\"'`&=+%#?/\\{}<>[];,:@!$*()~|^ \t\n\r\0\u{7f}\u{85}\u{2028}é🚚.a0"
+        .chars()
+        .collect();
+    let character = prop_oneof![3 => prop::sample::select(awkward), 2 => any::<char>()];
+    vec(character, 1..40)
+        .prop_map(|characters| String::from_iter(characters).trim().to_owned())
+        .prop_filter("documented as refused", |text| {
+            let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
+            !text.is_empty() && !enclosed('<', '>') && !enclosed('{', '}')
+        })
+}
