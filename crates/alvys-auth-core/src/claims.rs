@@ -173,7 +173,14 @@ pub(crate) fn with_payload<T>(token: &str, read: impl FnOnce(Payload<'_>) -> T) 
     let decoded = URL_SAFE_NO_PAD
         .decode_slice(payload.trim_end_matches('='), buffer)
         .ok()?;
-    serde_json::from_slice(buffer.get(..decoded)?).ok().map(read)
+    object(buffer.get(..decoded)?).map(read)
+}
+
+/// Reads a JSON object; a list, which serde would take for a struct as well, is none.
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    json.trim_ascii_start()
+        .starts_with(b"{")
+        .then(|| serde_json::from_slice(json).ok())?
 }
 
 /// One JSON value of whatever type a server chose: text is borrowed where it can be, the rest is reduced to what is used.

@@ -1,10 +1,10 @@
 //! The two ways Alvys hands out tokens, and where.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use std::borrow::Cow;
 
 use http::Uri;
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credentials::check_value;
@@ -327,6 +327,12 @@ fn check_endpoint(url: &str) -> Result<Uri, Error> {
             "remove it; the credentials go into the body",
         );
     }
+    if !has_host_and_port(authority) {
+        return refused(
+            "the token endpoint's host or port is malformed",
+            "give a host name or address, and a port from 1 to 65535 if one is needed",
+        );
+    }
     if *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP && is_loopback(authority.host()) {
         return Ok(uri);
     }
@@ -334,6 +340,22 @@ fn check_endpoint(url: &str) -> Result<Uri, Error> {
         "the token endpoint would send the secret unencrypted",
         "use https; plain http is accepted only to localhost, 127.0.0.0/8 and [::1]",
     )
+}
+
+/// `http::Uri` lets some through that no client can connect to.
+fn has_host_and_port(authority: &Authority) -> bool {
+    let host = authority.host();
+    let named = !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let addressed = || bracketed(host).is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    let port = authority.as_str().get(host.len()..).unwrap_or_default();
+    (named || addressed()) && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
+}
+
+fn bracketed(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']')
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -6,7 +6,7 @@
 //!          │ Idle │ ◀─────────────────────────── │ InFlight │ ◀─┐ poll past the lease:
 //!          └──────┘   token arrived, abandoned   └──────────┘ ──┘ another caller takes over
 //!              ▲                                   │      ▲
-//!              │ adopt, new credentials     failed │      │ poll past `until`
+//!              │ new credentials            failed │      │ poll past `until`
 //!              │                                   ▼      │
 //!              │                                 ┌──────────┐
 //!              └──────────────────────────────── │  Paused  │
@@ -182,9 +182,13 @@ impl Lifecycle {
 
     /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
     ///
-    /// Only a token that expires later than the held one is taken, and never one that was given up.
+    /// Only a token that expires later than the held one is taken, never one that was given up, and none that fails the
+    /// flow's expectation of an organization. A pause goes on: the token is used meanwhile.
     pub fn adopt(&mut self, grant: Grant, now: Timestamp) -> bool {
-        let Ok(token) = self.token(grant, now, now) else {
+        let Some(Ok(token)) = grant
+            .under(self.request.flow())
+            .map(|grant| self.token(grant, now, now))
+        else {
             return false;
         };
         let given_up = self
@@ -303,16 +307,16 @@ impl Lifecycle {
         Token::new(grant, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
     }
 
-    /// A late answer counts only when it expires later than what is held.
+    /// A late answer counts only when it expires later than what is held, and ends no pause.
     fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Completion {
         let held = self.held.as_ref().filter(|held| now < held.expires_at());
         if !current && held.is_some_and(|held| token.expires_at() <= held.expires_at()) {
             return Completion::Superseded;
         }
-        if current || matches!(self.refresh, Refresh::Paused { .. }) {
+        if current {
             self.refresh = Refresh::Idle;
+            self.failures = 0;
         }
-        self.failures = 0;
         let renewal = held.is_some();
         self.held = Some(token.clone());
         if renewal {

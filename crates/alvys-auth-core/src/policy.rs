@@ -23,6 +23,8 @@ pub struct Policy {
 
 /// The shortest duration that a policy takes: the core counts in milliseconds.
 const TICK: Duration = Duration::from_millis(1);
+/// Beyond this a limit is none, and HTTP clients may fail to add it to their clocks.
+const LONGEST_REQUEST: Duration = Duration::from_secs(60 * 60);
 
 impl Policy {
     /// The defaults, each stated at its setter.
@@ -55,12 +57,12 @@ impl Policy {
         self
     }
 
-    /// How long one token request may take, from connecting to the last byte; 10 seconds.
+    /// How long one token request may take, from connecting to the last byte; 10 seconds, at most an hour.
     ///
     /// An attempt that has reported nothing after half as long again counts as lost, and the next caller starts another.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.request_timeout = timeout.max(TICK);
+        self.request_timeout = timeout.clamp(TICK, LONGEST_REQUEST);
         self
     }
 

@@ -8,10 +8,10 @@ use http::header::HeaderValue;
 use http::{Response, StatusCode};
 use serde::Deserialize;
 
-use crate::claims::{Field, Payload, with_payload};
+use crate::claims::{Field, Payload, object, with_payload};
 use crate::diagnosis::{Answer, diagnose, unreadable};
 use crate::error::Inner;
-use crate::{Error, ErrorKind, Scopes, TokenRequest, UnverifiedClaims};
+use crate::{Error, ErrorKind, Flow, Scopes, TokenRequest, UnverifiedClaims};
 
 /// The longest access token that is accepted, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -54,7 +54,7 @@ struct Members<'a> {
 
 impl Grant {
     /// A token that is already there, for example from a store: its text, the lifetime that is left to it, and its scopes
-    /// as the server writes them, separated by spaces (empty when unknown).
+    /// as the server writes them, separated by spaces. Where that is empty, the token's claims tell.
     ///
     /// ```
     /// use alvys_auth_core::Grant;
@@ -69,9 +69,16 @@ impl Grant {
     /// [`ErrorKind::InvalidResponse`] when the token is empty, longer than 16 KiB or not legal in a header, or when
     /// nothing is left of its lifetime.
     pub fn new(access_token: &str, lifetime: Duration, scope: &str) -> Result<Self, Error> {
-        let opaque = with_payload(access_token, |_| ()).is_none();
         let lifetime = Some(lifetime.as_secs_f64());
-        Self::checked(access_token, lifetime, scope, false, opaque).map_err(|refusal| Error::build(refusal.inner()))
+        let granted = |claims: Option<&Payload<'_>>| {
+            let scope = Some(scope)
+                .filter(|scope| !scope.is_empty())
+                .or_else(|| claims?.scope())
+                .unwrap_or_default();
+            Self::checked(access_token, lifetime, scope, false, claims.is_none())
+        };
+        let grant = with_payload(access_token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None));
+        grant.map_err(|refusal| Error::build(refusal.inner()))
     }
 
     /// Reads the answer to `request`: its flow decides how a refusal reads, and its secret is struck from whatever the
@@ -116,16 +123,27 @@ impl Grant {
                 "the answer of the token endpoint is longer than 64 KiB",
             ));
         }
-        let Ok(members) = serde_json::from_slice::<Members<'_>>(body) else {
+        let Some(members) = object::<Members<'_>>(body) else {
             return Err(unreadable(
                 &answer,
                 "the answer of the token endpoint is not one JSON object",
             ));
         };
-        if !matches!(members.error, Field::Absent) {
+        if members.error.text().is_some_and(|error| !error.is_empty()) {
             return Err(diagnose(&answer));
         }
         Self::from_members(request, &members).map_err(|refusal| refusal.about(&answer))
+    }
+
+    /// Holds a grant from elsewhere to the rules of `flow`; none when it is not of the expected organization.
+    pub(crate) fn under(mut self, flow: &Flow) -> Option<Self> {
+        if let Some(expected) = flow.expected_organization() {
+            let fits = |claims: Option<&Payload<'_>>| check_organization(expected, claims).is_ok();
+            let fits = with_payload(self.access_token(), |claims| fits(Some(&claims))).unwrap_or_else(|| fits(None));
+            fits.then_some(())?;
+        }
+        self.read_only = flow.is_legacy();
+        Some(self)
     }
 
     fn from_members(request: &TokenRequest, members: &Members<'_>) -> Result<Self, Refusal> {

@@ -206,6 +206,17 @@ fn a_token_from_elsewhere_meets_the_same_conditions() {
 }
 
 #[test]
+fn a_token_from_elsewhere_tells_its_scopes_too() {
+    let token = jwt(&json!({"scope": "trip:read"}));
+    let scopes = |scope| {
+        let grant = Grant::new(&token, Duration::from_secs(3600), scope).unwrap();
+        grant.scopes().to_string()
+    };
+    assert_eq!(scopes("load:read"), "load:read");
+    assert_eq!(scopes(""), "trip:read");
+}
+
+#[test]
 fn a_token_of_another_type_is_refused() {
     for kind in ["mac", "DPoP", "", "Bearer2"] {
         let error = refusal(json!({"access_token": "abc", "token_type": kind}).to_string());

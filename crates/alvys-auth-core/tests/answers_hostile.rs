@@ -217,7 +217,10 @@ proptest! {
     }
 
     #[test]
-    fn a_mutated_answer_never_panics(edits in vec((any::<prop::sample::Index>(), any::<u8>(), 0..3), 1..6), status in status()) {
+    fn a_mutated_answer_never_panics(
+        edits in vec((any::<prop::sample::Index>(), any::<u8>(), 0..3), 1..6),
+        status in status(),
+    ) {
         let token = jwt(&json!({"iat": 1, "exp": 61, "scope": "load:read", "org_name": "va336"}));
         let mut body = json!({"access_token": token, "expires_in": 3600, "token_type": "Bearer", "scope": "load:read"})
             .to_string()

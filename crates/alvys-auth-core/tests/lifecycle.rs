@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Error, ErrorKind, Grant, Policy, Step, Timestamp, Token};
+use alvys_auth_core::{Completion, Error, ErrorKind, Flow, Grant, Lifecycle, Policy, Step, Timestamp, Token};
 use serde_json::json;
 
 use crate::support::{
-    answer, at, fetched, granted, holding, just_before, jwt, lifecycle, obtain, unreachable_server, used, waited,
-    with_policy,
+    answer, at, fetched, granted, holding, just_before, jwt, lifecycle, obtain, request, unreachable_server, used,
+    waited, with_policy,
 };
 
 mod support;
@@ -192,6 +192,23 @@ fn a_store_never_replaces_a_token_by_one_that_expires_sooner() {
 }
 
 #[test]
+fn a_store_cannot_hand_over_a_token_of_another_organization() {
+    let stored = |token: &str| Grant::new(token, Duration::from_secs(1800), "").unwrap();
+    let guarded = || Lifecycle::new(request(Flow::current().expect_organization("va336")), Policy::new(), 7);
+    assert!(guarded().adopt(stored(&jwt(&json!({"org_name": "va336"}))), at(0)));
+    assert!(!guarded().adopt(stored(&jwt(&json!({"org_name": "ab123"}))), at(0)));
+    assert!(!guarded().adopt(stored("0paque"), at(0)));
+}
+
+#[test]
+fn a_stored_token_of_the_legacy_flow_is_read_only_too() {
+    let mut lifecycle = Lifecycle::new(request(Flow::legacy("va336")), Policy::new(), 7);
+    let token = jwt(&json!({"sub": "my-client"}));
+    lifecycle.adopt(Grant::new(&token, Duration::from_secs(1800), "").unwrap(), at(0));
+    assert!(used(&mut lifecycle, at(0)).scopes().is_read_only());
+}
+
+#[test]
 fn the_snapshot_says_what_a_poll_would() {
     let mut lifecycle = lifecycle();
     let empty = lifecycle.snapshot();
@@ -233,7 +250,7 @@ fn the_wake_up_call_is_when_something_can_be_fetched() {
         lifecycle.wake_at(),
         Some(token.refresh_at().saturating_add(Duration::from_millis(15_001)))
     );
-    let done = lifecycle.complete(renewal.failed(Error::timed_out("too slow")), at(3400));
+    let done = lifecycle.complete(renewal.failed(Error::timed_out("too slow")), token.refresh_at());
     let Completion::Paused { until, .. } = done else {
         panic!("{done:?}")
     };

@@ -179,6 +179,17 @@ fn a_stored_token_may_be_rejected_at_once_because_nobody_knows_its_age() {
 }
 
 #[test]
+fn a_token_fetched_after_a_stored_one_has_its_grace_again() {
+    let mut lifecycle = lifecycle();
+    assert!(lifecycle.adopt(stored("stored", 1800), at(0)));
+    let due = used(&mut lifecycle, at(0)).refresh_at();
+    let attempt = fetched(&mut lifecycle, due);
+    lifecycle.complete(attempt.answered(&granted("fetched", 3600)), due);
+    let token = used(&mut lifecycle, due);
+    assert!(!lifecycle.reject(&token, due.saturating_add(Duration::from_secs(9))));
+}
+
+#[test]
 fn an_invalidated_token_is_gone_at_once() {
     let (mut lifecycle, _) = held();
     lifecycle.invalidate();

@@ -1,10 +1,13 @@
-//! Every documented refusal of the token endpoints: what it means, what to do, how long to wait, and what is kept of it.
+//! Every documented refusal of the token endpoints: what it means, what to do about it, and how long to wait.
 
 use std::time::Duration;
 
-use crate::ErrorKind::{Credentials as WrongCredentials, InvalidResponse, RateLimited, Refused, Unavailable};
+use alvys_auth_core::ErrorKind::{
+    self, Credentials as WrongCredentials, InvalidResponse, RateLimited, Refused, Unavailable,
+};
+use alvys_auth_core::{Flow, Grant};
+
 use crate::support::{answer, read, request, with};
-use alvys_auth_core::{ErrorKind, Flow, Grant};
 
 mod support;
 

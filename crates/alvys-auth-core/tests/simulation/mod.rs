@@ -1,12 +1,14 @@
 //! A lifecycle beside a small model of it: whatever happens to both, the model says what must be true.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Completion, Credentials, Error, Flow, Grant, Lifecycle, Policy, Step, Timestamp, Token,
+    Attempt, Completion, Credentials, Error, Flow, Grant, Lifecycle, Outcome, Policy, Step, Timestamp, Token,
 };
 
-pub(crate) use self::event::{Event, Failure, event, policy};
+use self::event::{Event, Failure};
+pub(crate) use self::event::{event, policy};
 use crate::support::{answer, granted, request, unreachable_server, with};
 
 mod event;
@@ -20,8 +22,8 @@ struct Open {
 
 /// A lifecycle and what must be true of it, worked out independently.
 pub(crate) struct World {
-    pub(crate) lifecycle: Lifecycle,
-    pub(crate) now: Timestamp,
+    lifecycle: Lifecycle,
+    now: Timestamp,
     lease: Duration,
     open: Vec<Open>,
     seen: Vec<Token>,
@@ -33,13 +35,15 @@ pub(crate) struct World {
     /// The end of the held token.
     held_until: Option<Timestamp>,
     /// Until when the server asked to be left alone.
-    pub(crate) word: Timestamp,
+    word: Timestamp,
     /// Until when nothing may be asked after a failure: at the least, and at the most.
     pause: (Timestamp, Timestamp),
     /// When the current attempt was last completed, unless something since then asks for another.
     completed: Option<Timestamp>,
     /// Makes every access token another one.
     serial: u64,
+    /// Which kinds of step and completion have occurred.
+    pub(crate) met: BTreeSet<&'static str>,
 }
 
 impl World {
@@ -59,6 +63,7 @@ impl World {
             pause: Default::default(),
             completed: None,
             serial: 0,
+            met: BTreeSet::new(),
         }
     }
 
@@ -118,6 +123,14 @@ impl World {
             usable.is_none() || matches!(step, Step::Use(_)),
             "the snapshot promised a token, not {step:?}"
         );
+        self.met.insert(match &step {
+            Step::Use(_) => "use",
+            Step::Fetch(attempt) if attempt.is_renewal() => "fetch to renew",
+            Step::Fetch(_) => "fetch",
+            Step::Wait(wait) if wait.is_in_flight() => "wait for an attempt",
+            Step::Wait(_) => "wait for a pause",
+            Step::Fail(_) => "fail",
+        });
         match step {
             Step::Use(token) => {
                 assert!(self.now < token.expires_at(), "an expired token is used");
@@ -180,7 +193,7 @@ impl World {
         let expires_at = open.started.saturating_add(Duration::from_secs(lifetime));
         let held = self.held_until.filter(|until| self.now < *until);
 
-        let done = self.lifecycle.complete(outcome, self.now);
+        let done = self.complete(outcome);
         if open.number <= self.outdated
             || !live && held.is_some_and(|until| expires_at <= until) && expires_at > self.now
         {
@@ -201,6 +214,19 @@ impl World {
                 self.failed(other, live);
             }
         }
+    }
+
+    fn complete(&mut self, outcome: Outcome) -> Completion {
+        let done = self.lifecycle.complete(outcome, self.now);
+        self.met.insert(match &done {
+            Completion::Obtained(_) => "obtained",
+            Completion::Renewed(_) => "renewed",
+            Completion::Paused { .. } => "paused",
+            Completion::Abandoned => "abandoned",
+            Completion::Superseded => "superseded",
+            _ => "unknown",
+        });
+        done
     }
 
     fn arrived(&mut self, token: Token, expires_at: Timestamp, live: bool) {
@@ -226,7 +252,7 @@ impl World {
             Failure::RefusedFor(seconds) => open.attempt.answered(&with_wait(403, seconds)),
             Failure::Garbage => open.attempt.answered(&answer(200, "garbage")),
         };
-        let done = self.lifecycle.complete(outcome, self.now);
+        let done = self.complete(outcome);
         if open.number <= self.outdated {
             assert!(matches!(done, Completion::Superseded), "{done:?}");
         } else {
@@ -253,7 +279,7 @@ impl World {
 
     fn abandon(&mut self, open: Open) {
         let live = self.live.is_some_and(|(number, _)| number == open.number);
-        match self.lifecycle.complete(open.attempt.abandoned(), self.now) {
+        match self.complete(open.attempt.abandoned()) {
             Completion::Abandoned => {
                 assert!(live);
                 self.live = None;
