@@ -23,20 +23,11 @@ struct Service {
 async fn loads(State(service): State<Service>) -> Result<String, (StatusCode, String)> {
     let token = service.tokens.token().await.map_err(|error| {
         // A wait is worth telling; anything else is for whoever runs this service.
-        let status = if error.is_retryable() {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::BAD_GATEWAY
-        };
+        let status = if error.is_retryable() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::BAD_GATEWAY };
         (status, error.to_string())
     })?;
     let unreachable = |error: reqwest::Error| (StatusCode::BAD_GATEWAY, error.to_string());
-    let answer = service
-        .http
-        .get(&service.loads)
-        .header("authorization", token.header())
-        .send()
-        .await;
+    let answer = service.http.get(&service.loads).header("authorization", token.header()).send().await;
     answer.map_err(unreachable)?.text().await.map_err(unreachable)
 }
 
@@ -60,10 +51,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         http: reqwest::Client::new(),
         loads: format!("{}/loads", sandbox.api_url()),
     };
-    let app = Router::new()
-        .route("/loads", get(loads))
-        .route("/health", get(health))
-        .with_state(service);
+    let app = Router::new().route("/loads", get(loads)).route("/health", get(health)).with_state(service);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async { axum::serve(listener, app).await });
@@ -74,9 +62,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("loads   {one}");
     println!("after   {}", reqwest::get(format!("{url}/health")).await?.text().await?);
     let alike = one == two && two == three;
-    println!(
-        "three callers got the same answer: {alike}; token requests: {}",
-        sandbox.token_requests()
-    );
+    println!("three callers got the same answer: {alike}; token requests: {}", sandbox.token_requests());
     Ok(())
 }

@@ -30,10 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut answer = agent.get(&loads).header("authorization", token.header()).call()?;
     println!("first try: {}", answer.status());
     if answer.status() == 401 && tokens.reject(&token) {
-        answer = agent
-            .get(&loads)
-            .header("authorization", tokens.token()?.header())
-            .call()?;
+        answer = agent.get(&loads).header("authorization", tokens.token()?.header()).call()?;
         println!("with a new token: {}", answer.status());
     }
     println!("{}", answer.body_mut().read_to_string()?);

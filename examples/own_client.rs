@@ -23,14 +23,8 @@ async fn send(mut request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<
     let path = request.uri().path().parse()?;
     *request.uri_mut() = path;
     request.headers_mut().insert("host", authority.as_str().parse()?);
-    let (parts, body) = sender
-        .send_request(request.map(Full::<Bytes>::from))
-        .await?
-        .into_parts();
-    Ok(http::Response::from_parts(
-        parts,
-        body.collect().await?.to_bytes().into(),
-    ))
+    let (parts, body) = sender.send_request(request.map(Full::<Bytes>::from)).await?.into_parts();
+    Ok(http::Response::from_parts(parts, body.collect().await?.to_bytes().into()))
 }
 
 /// The whole driver for a program with one caller: nobody else can be fetching, so a wait is a pause.
@@ -68,11 +62,7 @@ async fn main() -> Result<(), BoxError> {
     let mut me = http::Request::get(sandbox.me_url()).body(Vec::new())?;
     me.headers_mut().insert("authorization", first.header().clone());
     let answer = send(me).await?;
-    println!(
-        "GET /v1/me: {} {}",
-        answer.status(),
-        String::from_utf8_lossy(answer.body())
-    );
+    println!("GET /v1/me: {} {}", answer.status(), String::from_utf8_lossy(answer.body()));
     println!("token requests: {}", sandbox.token_requests());
     Ok(())
 }

@@ -79,22 +79,14 @@ async fn current_flow(alvys: &Alvys) -> Result<(), Box<dyn Error>> {
     let token = tokens.token().await?;
     show_token(&token, started, &tokens.status());
 
-    let answer = reqwest::Client::new()
-        .get(&alvys.me)
-        .header("authorization", token.header())
-        .send()
-        .await?;
+    let answer = reqwest::Client::new().get(&alvys.me).header("authorization", token.header()).send().await?;
     println!("  GET /v1/me  {} {}", answer.status(), shortened(&answer.text().await?));
 
     let started = Instant::now();
     for _ in 0..1000 {
         tokens.token().await?;
     }
-    println!(
-        "  cache       1000 more calls took {:.1?}{}",
-        started.elapsed(),
-        alvys.count()
-    );
+    println!("  cache       1000 more calls took {:.1?}{}", started.elapsed(), alvys.count());
 
     if alvys.sandbox.is_some() {
         // The margin of a token that lives one second begins after 800 to 900 milliseconds.
@@ -103,38 +95,20 @@ async fn current_flow(alvys: &Alvys) -> Result<(), Box<dyn Error>> {
         }
         let started = Instant::now();
         let meanwhile = tokens.token().await?;
-        let kept = if meanwhile.header() == token.header() {
-            "the old token"
-        } else {
-            "a new token"
-        };
-        println!(
-            "  renewal     near its end the caller still got {kept}, after {:.1?} …",
-            started.elapsed()
-        );
+        let kept = if meanwhile.header() == token.header() { "the old token" } else { "a new token" };
+        println!("  renewal     near its end the caller still got {kept}, after {:.1?} …", started.elapsed());
         while tokens.token().await?.header() == meanwhile.header() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        println!(
-            "              … and the new one {:.1?} later{}",
-            started.elapsed(),
-            alvys.count()
-        );
+        println!("              … and the new one {:.1?} later{}", started.elapsed(), alvys.count());
     } else {
         tokens.invalidate();
         let renewed = tokens.token().await?;
-        println!(
-            "  renewal     gave the token up, got another: {}",
-            renewed.header() != token.header()
-        );
+        println!("  renewal     gave the token up, got another: {}", renewed.header() != token.header());
     }
 
     let mistaken = alvys.current.clone().audience("https://api.alvys.com/public");
-    let error = TokenSource::new(mistaken, alvys.credentials.clone())?
-        .token()
-        .await
-        .err()
-        .ok_or("no failure")?;
+    let error = TokenSource::new(mistaken, alvys.credentials.clone())?.token().await.err().ok_or("no failure")?;
     println!("  failure     {error}");
     Ok(())
 }
@@ -152,30 +126,18 @@ fn legacy_flow(alvys: &Alvys, flow: &Flow) -> Result<(), Box<dyn Error>> {
     show_token(&token, started, &tokens.status());
 
     let mut answer = ureq::get(&alvys.me).header("authorization", token.header()).call()?;
-    println!(
-        "  GET /v1/me  {} {}",
-        answer.status(),
-        answer.body_mut().read_to_string()?
-    );
+    println!("  GET /v1/me  {} {}", answer.status(), answer.body_mut().read_to_string()?);
 
     let started = Instant::now();
     for _ in 0..1000 {
         tokens.token()?;
     }
-    println!(
-        "  cache       1000 more calls took {:.1?}{}",
-        started.elapsed(),
-        alvys.count()
-    );
+    println!("  cache       1000 more calls took {:.1?}{}", started.elapsed(), alvys.count());
 
     tokens.invalidate();
     sleep(Duration::from_millis(1));
     let renewed = tokens.token()?;
-    println!(
-        "  renewal     gave the token up, got another: {}{}",
-        renewed.header() != token.header(),
-        alvys.count()
-    );
+    println!("  renewal     gave the token up, got another: {}{}", renewed.header() != token.header(), alvys.count());
     Ok(())
 }
 
@@ -187,10 +149,7 @@ fn show_token(token: &Token, started: Instant, status: &Status) {
     );
     println!("  scopes      {}", shortened(&token.scopes().to_string()));
     if let Some(claims) = token.unverified_claims() {
-        println!(
-            "  claims      of organization {}",
-            claims.organization_name().unwrap_or("(not said)")
-        );
+        println!("  claims      of organization {}", claims.organization_name().unwrap_or("(not said)"));
     }
 }
 

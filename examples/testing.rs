@@ -19,23 +19,14 @@ fn greeting(tokens: &TokenSource) -> String {
 }
 
 fn source(sandbox: &Sandbox, client_id: &str, client_secret: &str) -> Result<TokenSource, Error> {
-    TokenSource::new(
-        Flow::current().endpoint(sandbox.token_url()),
-        Credentials::new(client_id, client_secret)?,
-    )
+    TokenSource::new(Flow::current().endpoint(sandbox.token_url()), Credentials::new(client_id, client_secret)?)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let sandbox = Sandbox::start()?;
     let application = sandbox.application();
-    println!(
-        "{}",
-        greeting(&source(&sandbox, application.client_id(), application.client_secret())?)
-    );
-    println!(
-        "{}",
-        greeting(&source(&sandbox, application.client_id(), "a wrong secret")?)
-    );
+    println!("{}", greeting(&source(&sandbox, application.client_id(), application.client_secret())?));
+    println!("{}", greeting(&source(&sandbox, application.client_id(), "a wrong secret")?));
     Ok(())
 }
 
@@ -51,10 +42,7 @@ mod tests {
     fn an_application_that_may_only_read_is_told_so() {
         let sandbox = Sandbox::start().unwrap();
         sandbox.add(Application::new("reader", "s3cret", "va336").with_scopes(["load:read"]));
-        assert_eq!(
-            greeting(&source(&sandbox, "reader", "s3cret").unwrap()),
-            "ready to read"
-        );
+        assert_eq!(greeting(&source(&sandbox, "reader", "s3cret").unwrap()), "ready to read");
     }
 
     #[test]

@@ -36,10 +36,7 @@ impl Transcript {
     }
 
     fn add_text(&self, shown: &dyn Display) {
-        self.0
-            .lock()
-            .expect("no test panics here")
-            .extend(format!("{shown}\n").bytes());
+        self.0.lock().expect("no test panics here").extend(format!("{shown}\n").bytes());
     }
 
     fn text(&self) -> String {
@@ -98,13 +95,9 @@ fn full_run<S: Source + Debug>(transcript: &Transcript) -> Vec<String> {
     sandbox.add(Application::new("canary", SECRET, "va336"));
     let credentials = Credentials::new("canary", SECRET).expect("acceptable credentials");
     transcript.add(&credentials);
-    let policy = Policy::new()
-        .rejection_grace(Duration::ZERO)
-        .request_timeout(Duration::from_millis(200));
-    let flows = [
-        Flow::current().endpoint(sandbox.token_url()),
-        Flow::legacy("va336").endpoint(sandbox.legacy_token_url()),
-    ];
+    let policy = Policy::new().rejection_grace(Duration::ZERO).request_timeout(Duration::from_millis(200));
+    let flows =
+        [Flow::current().endpoint(sandbox.token_url()), Flow::legacy("va336").endpoint(sandbox.legacy_token_url())];
     for flow in flows {
         let settings = Settings {
             flow,
@@ -143,50 +136,22 @@ fn full_run<S: Source + Debug>(transcript: &Transcript) -> Vec<String> {
 fn no_secret_and_no_token_is_printed_or_logged_in_a_full_run_with_failures() {
     let transcript = Transcript::default();
     // Below DEBUG ureq prints every byte on the wire. That is for whoever turns it on; SECURITY.md says so.
-    let levels = Targets::new()
-        .with_default(LevelFilter::TRACE)
-        .with_target("ureq_proto", LevelFilter::DEBUG);
-    let everything = tracing_subscriber::fmt::layer()
-        .with_writer(transcript.clone())
-        .with_ansi(false);
-    tracing_subscriber::registry()
-        .with(everything.with_filter(levels))
-        .init();
+    let levels = Targets::new().with_default(LevelFilter::TRACE).with_target("ureq_proto", LevelFilter::DEBUG);
+    let everything = tracing_subscriber::fmt::layer().with_writer(transcript.clone()).with_ansi(false);
+    tracing_subscriber::registry().with(everything.with_filter(levels)).init();
     let mut tokens = full_run::<Async>(&transcript);
     tokens.extend(full_run::<Blocking>(&transcript));
 
     let text = transcript.text();
-    for expected in [
-        "obtained an access token",
-        "paused",
-        "failed",
-        "rejected",
-        "[redacted]",
-        "access_denied",
-    ] {
-        assert!(
-            text.contains(expected),
-            "the transcript lacks {expected:?}: it does not show a full run"
-        );
+    for expected in ["obtained an access token", "paused", "failed", "rejected", "[redacted]", "access_denied"] {
+        assert!(text.contains(expected), "the transcript lacks {expected:?}: it does not show a full run");
     }
     assert!(tokens.len() >= 8);
-    let parts = tokens
-        .iter()
-        .flat_map(|token| token.split('.').filter(|part| part.len() > 40).map(str::to_owned));
+    let parts = tokens.iter().flat_map(|token| token.split('.').filter(|part| part.len() > 40).map(str::to_owned));
     let json = SECRET.replace('"', "\\\"");
-    let forms = [
-        "canary+secret",
-        "canary%2Bsecret",
-        "characters%",
-        "canary-token",
-        SECRET,
-        &json,
-    ]
-    .map(str::to_owned);
+    let forms = ["canary+secret", "canary%2Bsecret", "characters%", "canary-token", SECRET, &json].map(str::to_owned);
     for canary in forms.into_iter().chain(parts) {
-        let found = text
-            .find(&canary)
-            .map(|at| &text[at.saturating_sub(300)..(at + 60).min(text.len())]);
+        let found = text.find(&canary).map(|at| &text[at.saturating_sub(300)..(at + 60).min(text.len())]);
         assert_eq!(found, None, "{canary:?} was shown");
     }
 }

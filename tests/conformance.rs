@@ -68,10 +68,7 @@ fn both_flows_and_encodings_yield_tokens_that_the_api_accepts<S: Source>() {
     ];
     for (count, flow) in (1..).zip(flows) {
         let legacy = flow.is_legacy();
-        let source = build::<S>(Settings {
-            flow,
-            ..Settings::current(&sandbox)
-        });
+        let source = build::<S>(Settings { flow, ..Settings::current(&sandbox) });
         let token = source.token().expect("a token");
         assert_eq!(call_api(&sandbox, &token), 200);
         assert_eq!(token.scopes().is_read_only(), legacy);
@@ -79,10 +76,7 @@ fn both_flows_and_encodings_yield_tokens_that_the_api_accepts<S: Source>() {
 
         let again = source.token().expect("the same token");
         assert_eq!(again.header(), token.header());
-        assert_eq!(
-            source.with_token(|token| token.header().clone()),
-            Some(token.header().clone())
-        );
+        assert_eq!(source.with_token(|token| token.header().clone()), Some(token.header().clone()));
         assert!(source.status().is_ready());
         assert_eq!(sandbox.token_requests(), count);
     }
@@ -94,11 +88,7 @@ fn a_cold_start_with_1000_callers_makes_one_request<S: Source>() {
     let source = build::<S>(Settings::current(&sandbox));
     let tokens = source.tokens(1000);
     let first = tokens[0].as_ref().expect("a token").header().clone();
-    assert!(
-        tokens
-            .iter()
-            .all(|token| token.as_ref().is_ok_and(|token| *token.header() == first))
-    );
+    assert!(tokens.iter().all(|token| token.as_ref().is_ok_and(|token| *token.header() == first)));
     assert_eq!(sandbox.token_requests(), 1);
 }
 
@@ -110,11 +100,7 @@ fn an_expiry_with_1000_callers_makes_one_request<S: Source>() {
     sandbox.set_lifetime(Duration::from_secs(3600));
     sleep(Duration::from_millis(1010));
     let tokens = source.tokens(1000);
-    assert!(
-        tokens
-            .iter()
-            .all(|token| token.as_ref().is_ok_and(|token| token.header() != old.header()))
-    );
+    assert!(tokens.iter().all(|token| token.as_ref().is_ok_and(|token| token.header() != old.header())));
     assert_eq!(sandbox.token_requests(), 2);
 }
 
@@ -162,10 +148,7 @@ fn an_error_is_shared_and_not_repeated<S: Source>() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::late(Duration::from_millis(100)));
     let wrong = credentials(sandbox.application().client_id(), "not-the-secret");
-    let source = build::<S>(Settings {
-        credentials: wrong,
-        ..Settings::current(&sandbox)
-    });
+    let source = build::<S>(Settings { credentials: wrong, ..Settings::current(&sandbox) });
     for result in source.tokens(200) {
         let error = result.expect_err("a refusal");
         assert_eq!(error.kind(), ErrorKind::Credentials);
@@ -186,31 +169,18 @@ fn a_pause_longer_than_the_patience_is_reported_at_once<S: Source>() {
         assert_eq!(error.kind(), ErrorKind::RateLimited);
         assert_eq!(error.retry_after(), Some(Duration::from_secs(180)));
     }
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "nobody sat the patience of 15 s out"
-    );
+    assert!(started.elapsed() < Duration::from_secs(10), "nobody sat the patience of 15 s out");
     assert_eq!(sandbox.token_requests(), 1);
-    assert!(
-        source
-            .status()
-            .paused_for
-            .is_some_and(|pause| pause > Duration::from_secs(150))
-    );
+    assert!(source.status().paused_for.is_some_and(|pause| pause > Duration::from_secs(150)));
 }
 
 fn a_permanent_error_ends_once_the_credentials_are_fixed<S: Source>() {
     let sandbox = start();
     let right = sandbox.application();
     let wrong = credentials(right.client_id(), "not-the-secret");
-    let source = build::<S>(Settings {
-        credentials: wrong,
-        ..Settings::current(&sandbox)
-    });
+    let source = build::<S>(Settings { credentials: wrong, ..Settings::current(&sandbox) });
     assert_eq!(source.token().expect_err("a refusal").kind(), ErrorKind::Credentials);
-    source
-        .set_credentials(credentials(right.client_id(), right.client_secret()))
-        .expect("acceptable credentials");
+    source.set_credentials(credentials(right.client_id(), right.client_secret())).expect("acceptable credentials");
     source.token().expect("a token without a wait for the cool-down");
     assert_eq!(sandbox.token_requests(), 2);
 }
@@ -235,15 +205,10 @@ fn other_credentials_bring_another_token<S: Source>() {
     let old = source.token().expect("a token");
     let other = alvys_auth_sandbox::Application::new("other", "other-secret", "AB123");
     sandbox.add(other);
-    source
-        .set_credentials(credentials("other", "other-secret"))
-        .expect("acceptable credentials");
+    source.set_credentials(credentials("other", "other-secret")).expect("acceptable credentials");
     let new = source.token().expect("a token");
     assert_ne!(new.header(), old.header());
-    assert_eq!(
-        new.unverified_claims().expect("a JWT").organization_name(),
-        Some("AB123")
-    );
+    assert_eq!(new.unverified_claims().expect("a JWT").organization_name(), Some("AB123"));
 }
 
 fn a_401_costs_one_renewal_however_many_callers_saw_it<S: Source>() {
@@ -260,10 +225,7 @@ fn a_401_costs_one_renewal_however_many_callers_saw_it<S: Source>() {
             }
         };
         let callers: Vec<_> = (0..50).map(|_| scope.spawn(call)).collect();
-        callers
-            .into_iter()
-            .map(|caller| caller.join().expect("a caller that does not panic"))
-            .collect()
+        callers.into_iter().map(|caller| caller.join().expect("a caller that does not panic")).collect()
     });
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
     assert_eq!(sandbox.token_requests(), 2);
@@ -275,32 +237,20 @@ fn a_401_for_a_young_token_costs_nothing<S: Source>() {
     let token = source.token().expect("a token");
     sandbox.reject_tokens();
     assert_eq!(call_api(&sandbox, &token), 401);
-    assert!(
-        !source.reject(&token),
-        "a token that is seconds old was not refused for its age"
-    );
+    assert!(!source.reject(&token), "a token that is seconds old was not refused for its age");
     assert_eq!(source.token().expect("the same token").header(), token.header());
     assert_eq!(sandbox.token_requests(), 1);
 }
 
 fn retry_after_is_obeyed_in_both_forms<S: Source>() {
     let wait = Duration::from_secs(2);
-    for fault in [
-        Fault::status(503).retry_after(wait),
-        Fault::status(429).retry_after_date(wait),
-    ] {
+    for fault in [Fault::status(503).retry_after(wait), Fault::status(429).retry_after_date(wait)] {
         let sandbox = start();
         sandbox.inject(Route::Token, fault.once());
         let source = build::<S>(Settings::current(&sandbox));
         source.token().expect("a token after the wait");
-        let [first, second] = &sandbox.requests()[..] else {
-            panic!("two requests")
-        };
-        assert!(
-            second.at() - first.at() >= wait,
-            "asked again after {:?}",
-            second.at() - first.at()
-        );
+        let [first, second] = &sandbox.requests()[..] else { panic!("two requests") };
+        assert!(second.at() - first.at() >= wait, "asked again after {:?}", second.at() - first.at());
     }
 }
 
@@ -314,10 +264,7 @@ fn a_lifetime_shorter_than_the_margin_causes_no_storm<S: Source>() {
         sleep(Duration::from_millis(50));
     }
     let requests = sandbox.token_requests();
-    assert!(
-        (2..=3).contains(&requests),
-        "{requests} requests in 3.5 s for tokens of 2 s"
-    );
+    assert!((2..=3).contains(&requests), "{requests} requests in 3.5 s for tokens of 2 s");
 }
 
 fn an_idle_source_renews_nothing<S: Source>() {
@@ -358,11 +305,7 @@ fn a_silent_server_ends_in_an_error_and_not_in_a_wait_for_ever<S: Source>() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::hang());
     let policy = Policy::new().request_timeout(Duration::from_millis(300));
-    let source = build::<S>(
-        Settings::current(&sandbox)
-            .policy(policy)
-            .patience(Duration::from_millis(200)),
-    );
+    let source = build::<S>(Settings::current(&sandbox).policy(policy).patience(Duration::from_millis(200)));
     for result in source.tokens(20) {
         assert_eq!(result.expect_err("silence").kind(), ErrorKind::TimedOut);
     }
@@ -422,9 +365,6 @@ fn a_foreign_organization_is_refused<S: Source>() {
     let settings = Settings::current(&sandbox);
     let flow = settings.flow.clone().expect_organization("somebody-else");
     let source = build::<S>(Settings { flow, ..settings });
-    assert_eq!(
-        source.token().expect_err("a mix-up").kind(),
-        ErrorKind::WrongOrganization
-    );
+    assert_eq!(source.token().expect_err("a mix-up").kind(), ErrorKind::WrongOrganization);
     assert!(!source.status().is_ready());
 }

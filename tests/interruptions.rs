@@ -42,11 +42,7 @@ async fn a_cancelled_first_caller_takes_nobody_down() {
     for other in others {
         other.await.expect("a caller that does not panic").expect("a token");
     }
-    assert_eq!(
-        sandbox.token_requests(),
-        1,
-        "the request outlives the caller who started it"
-    );
+    assert_eq!(sandbox.token_requests(), 1, "the request outlives the caller who started it");
 }
 
 #[tokio::test]
@@ -54,9 +50,7 @@ async fn a_caller_that_gives_up_leaves_the_token_for_the_next() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::late(Duration::from_millis(200)).once());
     let source = async_source(&sandbox);
-    tokio::time::timeout(Duration::from_millis(50), source.token())
-        .await
-        .expect_err("too impatient");
+    tokio::time::timeout(Duration::from_millis(50), source.token()).await.expect_err("too impatient");
     source.token().await.expect("the token that was on its way");
     assert_eq!(sandbox.token_requests(), 1);
 }
@@ -78,10 +72,7 @@ fn a_runtime_that_shuts_down_mid_request_wedges_no_other() {
         async move { source.token().await }
     });
     doomed.shutdown_background();
-    survivor
-        .block_on(waiting)
-        .expect("a caller that does not panic")
-        .expect("a token from its own request");
+    survivor.block_on(waiting).expect("a caller that does not panic").expect("a token from its own request");
     assert_eq!(sandbox.token_requests(), 2);
 }
 
@@ -96,10 +87,7 @@ fn a_runtime_in_shutdown_ends_in_an_error_and_not_in_a_loop() {
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert_eq!(sandbox.token_requests(), 0);
     // The source itself is unharmed.
-    Runtime::new()
-        .expect("a runtime")
-        .block_on(source.token())
-        .expect("a token");
+    Runtime::new().expect("a runtime").block_on(source.token()).expect("a token");
 }
 
 #[test]
@@ -108,9 +96,7 @@ fn a_caller_outside_of_a_runtime_gets_an_error_and_no_panic() {
     let source = async_source(&sandbox);
     let mut token = Box::pin(source.token());
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(Err(error)) = token.as_mut().poll(&mut context) else {
-        panic!("an error at once")
-    };
+    let std::task::Poll::Ready(Err(error)) = token.as_mut().poll(&mut context) else { panic!("an error at once") };
     assert_eq!(error.kind(), ErrorKind::Configuration);
 }
 
@@ -118,14 +104,8 @@ fn a_caller_outside_of_a_runtime_gets_an_error_and_no_panic() {
 fn tokens_are_shared_between_runtimes() {
     let sandbox = start();
     let source = async_source(&sandbox);
-    let one = Runtime::new()
-        .expect("a runtime")
-        .block_on(source.token())
-        .expect("a token");
-    let other = Runtime::new()
-        .expect("a runtime")
-        .block_on(source.token())
-        .expect("a token");
+    let one = Runtime::new().expect("a runtime").block_on(source.token()).expect("a token");
+    let other = Runtime::new().expect("a runtime").block_on(source.token()).expect("a token");
     assert_eq!(one.header(), other.header());
     assert_eq!(sandbox.token_requests(), 1);
 }

@@ -30,20 +30,12 @@ impl Settings {
     /// The legacy flow against `sandbox`, with its default application.
     pub fn legacy(sandbox: &Sandbox) -> Self {
         let application = sandbox.application();
-        Self::new(
-            Flow::legacy(application.tenant()).endpoint(sandbox.legacy_token_url()),
-            &application,
-        )
+        Self::new(Flow::legacy(application.tenant()).endpoint(sandbox.legacy_token_url()), &application)
     }
 
     fn new(flow: Flow, application: &Application) -> Self {
         let credentials = credentials(application.client_id(), application.client_secret());
-        Self {
-            flow,
-            credentials,
-            policy: Policy::new(),
-            patience: Duration::from_secs(15),
-        }
+        Self { flow, credentials, policy: Policy::new(), patience: Duration::from_secs(15) }
     }
 
     /// With another policy.
@@ -126,14 +118,8 @@ impl Source for Async {
             .policy(settings.policy)
             .patience(settings.patience)
             .build()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build();
-        Ok(Self {
-            source,
-            runtime: Arc::new(runtime.expect("a runtime")),
-        })
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        Ok(Self { source, runtime: Arc::new(runtime.expect("a runtime")) })
     }
 
     fn token(&self) -> Result<Token, Error> {
@@ -189,10 +175,7 @@ impl Source for Blocking {
                 self.token()
             };
             let threads: Vec<_> = (0..callers).map(|_| scope.spawn(call)).collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().expect("a caller that does not panic"))
-                .collect()
+            threads.into_iter().map(|thread| thread.join().expect("a caller that does not panic")).collect()
         })
     }
 
@@ -205,12 +188,7 @@ impl Source for Blocking {
 /// When no answer arrives.
 pub fn call_api(sandbox: &Sandbox, token: &Token) -> u16 {
     let request = ureq::get(sandbox.me_url()).config().http_status_as_error(false).build();
-    request
-        .header("authorization", token.header())
-        .call()
-        .expect("an answer")
-        .status()
-        .as_u16()
+    request.header("authorization", token.header()).call().expect("an answer").status().as_u16()
 }
 
 /// Looks again and again until `check` holds.

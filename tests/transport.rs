@@ -38,16 +38,9 @@ async fn a_client_that_follows_redirects_is_overruled() {
     let (sandbox, elsewhere) = (start(), start());
     sandbox.inject(Route::Token, Fault::redirect(307, elsewhere.token_url()));
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(10));
-    assert_eq!(
-        with_client(&sandbox, client).await.unwrap_err().kind(),
-        ErrorKind::Intercepted
-    );
+    assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::Intercepted);
 
-    let agent: Agent = Agent::config_builder()
-        .max_redirects(10)
-        .max_redirects_will_error(true)
-        .build()
-        .into();
+    let agent: Agent = Agent::config_builder().max_redirects(10).max_redirects_will_error(true).build().into();
     assert_eq!(with_agent(&sandbox, agent).unwrap_err().kind(), ErrorKind::Intercepted);
     assert!(elsewhere.requests().is_empty());
 }
@@ -70,10 +63,7 @@ async fn a_client_without_timeouts_is_bounded() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::hang());
     let client = reqwest::Client::builder().timeout(Duration::from_secs(3600));
-    assert_eq!(
-        with_client(&sandbox, client).await.unwrap_err().kind(),
-        ErrorKind::TimedOut
-    );
+    assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::TimedOut);
 
     let agent: Agent = Agent::config_builder().timeout_global(None).build().into();
     assert_eq!(with_agent(&sandbox, agent).unwrap_err().kind(), ErrorKind::TimedOut);
@@ -94,16 +84,11 @@ async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses()
 #[tokio::test]
 async fn the_callers_own_settings_reach_the_wire() {
     let sandbox = start();
-    with_client(&sandbox, reqwest::Client::builder().user_agent("mine/1"))
-        .await
-        .expect("a token");
+    with_client(&sandbox, reqwest::Client::builder().user_agent("mine/1")).await.expect("a token");
     let agent: Agent = Agent::config_builder().user_agent("mine/2").build().into();
     with_agent(&sandbox, agent).expect("a token");
-    let agents: Vec<_> = sandbox
-        .requests()
-        .iter()
-        .map(|request| request.header("user-agent").map(str::to_owned))
-        .collect();
+    let agents: Vec<_> =
+        sandbox.requests().iter().map(|request| request.header("user-agent").map(str::to_owned)).collect();
     assert_eq!(agents, [Some("mine/1".to_owned()), Some("mine/2".to_owned())]);
 }
 

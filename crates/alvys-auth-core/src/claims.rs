@@ -141,16 +141,8 @@ impl Payload<'_> {
 
     /// Whether any claim that names the tenant equals `expected`; the first of them for the error text otherwise.
     pub(crate) fn names_organization(&self, expected: &str) -> Result<(), Option<&str>> {
-        let named = || {
-            [&self.org_name, &self.org_id, &self.tenant_id]
-                .into_iter()
-                .filter_map(|field| field.text())
-        };
-        if named().any(|name| name.eq_ignore_ascii_case(expected)) {
-            Ok(())
-        } else {
-            Err(named().next())
-        }
+        let named = || [&self.org_name, &self.org_id, &self.tenant_id].into_iter().filter_map(|field| field.text());
+        if named().any(|name| name.eq_ignore_ascii_case(expected)) { Ok(()) } else { Err(named().next()) }
     }
 }
 
@@ -170,17 +162,13 @@ pub(crate) fn with_payload<T>(token: &str, read: impl FnOnce(Payload<'_>) -> T) 
         heap.resize(upper, 0);
         heap.as_mut_slice()
     };
-    let decoded = URL_SAFE_NO_PAD
-        .decode_slice(payload.trim_end_matches('='), buffer)
-        .ok()?;
+    let decoded = URL_SAFE_NO_PAD.decode_slice(payload.trim_end_matches('='), buffer).ok()?;
     object(buffer.get(..decoded)?).map(read)
 }
 
 /// Reads a JSON object; a list, which serde would take for a struct as well, is none.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    json.trim_ascii_start()
-        .starts_with(b"{")
-        .then(|| serde_json::from_slice(json).ok())?
+    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok())?
 }
 
 /// One JSON value of whatever type a server chose: text is borrowed where it can be, the rest is reduced to what is used.
@@ -256,11 +244,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let first = list.next_element::<Field<'de>>()?;
                 while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(if let Some(Field::Text(text)) = first {
-                    Field::List(text)
-                } else {
-                    Field::Absent
-                })
+                Ok(if let Some(Field::Text(text)) = first { Field::List(text) } else { Field::Absent })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

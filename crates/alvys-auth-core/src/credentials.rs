@@ -37,10 +37,7 @@ impl Credentials {
         let client_secret = Zeroizing::new(client_secret.into());
         check_value("client id", &client_id)?;
         check_value("client secret", &client_secret)?;
-        Ok(Self {
-            client_id,
-            client_secret,
-        })
+        Ok(Self { client_id, client_secret })
     }
 
     /// The client id, which is an identifier and no secret.
@@ -96,12 +93,8 @@ pub(crate) fn check_value(name: &str, value: &str) -> Result<(), Error> {
 fn is_placeholder(value: &str) -> bool {
     let enclosed = |open, close| value.len() > 1 && value.starts_with(open) && value.ends_with(close);
     let spelt_out = |prefix: &str| {
-        value
-            .get(..prefix.len())
-            .is_some_and(|head| head.replace('-', "_").eq_ignore_ascii_case(prefix))
-            && value
-                .bytes()
-                .all(|byte| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'-')
+        value.get(..prefix.len()).is_some_and(|head| head.replace('-', "_").eq_ignore_ascii_case(prefix))
+            && value.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'-')
     };
     enclosed('<', '>') || enclosed('{', '}') || spelt_out("YOUR_") || spelt_out("REPLACE_WITH_")
 }

@@ -1,6 +1,7 @@
 //! From a refusal to its likely cause: the table of what Alvys token endpoints answer, and what to do about it.
 
 use http::{HeaderMap, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use crate::error::Inner;
@@ -32,9 +33,7 @@ struct Verdict {
 pub(crate) fn diagnose(answer: &Answer<'_>) -> Error {
     let object = serde_json::from_slice::<Map<String, Value>>(answer.body).ok();
     let member = |names: &[&str]| object.as_ref().and_then(|object| text(object, names));
-    let code = member(&["error"])
-        .filter(|code| is_word(code))
-        .map(|code| answer.cleaned(&code));
+    let code = member(&["error"]).filter(|code| is_word(code)).map(|code| answer.cleaned(&code));
     let said = member(&["error_description", "detail", "message", "title"]);
     let fields = object.as_ref().and_then(field_errors);
     let said = match (said, fields) {
@@ -42,15 +41,10 @@ pub(crate) fn diagnose(answer: &Answer<'_>) -> Error {
         (said, fields) => said.or(fields),
     };
     let said = said.map(|said| answer.cleaned(&said)).filter(|said| !said.is_empty());
-    let verdict = verdict(
-        answer,
-        object.is_some(),
-        code.as_deref(),
-        said.as_deref().unwrap_or_default(),
-    );
+    let verdict = verdict(answer, object.is_some(), code.as_deref(), said.as_deref().unwrap_or_default());
     Error::build(Inner {
         retryable: verdict.retryable,
-        retry_after: retry_after(answer.headers),
+        retry_after: retry_after(answer.status, answer.headers),
         status: Some(answer.status),
         oauth_code: code,
         server_said: said,
@@ -61,10 +55,7 @@ pub(crate) fn diagnose(answer: &Answer<'_>) -> Error {
 
 /// A body that should have been a token response and cannot be read as one.
 pub(crate) fn unreadable(answer: &Answer<'_>, what: &'static str) -> Error {
-    let encoded = answer
-        .headers
-        .get(http::header::CONTENT_ENCODING)
-        .is_some_and(|value| value != "identity");
+    let encoded = answer.headers.get(http::header::CONTENT_ENCODING).is_some_and(|value| value != "identity");
     let hint = if encoded || answer.body.starts_with(b"\x1f\x8b") {
         "the answer is compressed: let the HTTP client decompress it, or stop it from offering to"
     } else {
@@ -83,12 +74,7 @@ fn verdict(answer: &Answer<'_>, is_json: bool, code: Option<&str>, said: &str) -
     let legacy = answer.request.flow().is_legacy();
     let status = answer.status.as_u16();
     let html = answer.body.starts_with(b"<");
-    let row = |kind, retryable, what, hint| Verdict {
-        kind,
-        retryable,
-        what,
-        hint,
-    };
+    let row = |kind, retryable, what, hint| Verdict { kind, retryable, what, hint };
     let refused = |hint| row(Refused, false, "the token endpoint refused the request", hint);
     let wrong_credentials = |hint| row(Credentials, false, "the token endpoint refused the credentials", hint);
     let too_many = |hint| row(RateLimited, true, "the token endpoint asks for fewer requests", hint);
@@ -220,24 +206,33 @@ impl Answer<'_> {
     /// One line of what the server said: no control characters, no secret of ours, no token, not too long.
     fn cleaned(&self, said: &str) -> String {
         let secret = self.request.credentials().client_secret();
-        let escaped = serde_urlencoded::to_string([("", secret)]).unwrap_or_default();
-        let quoted = serde_json::to_string(secret).unwrap_or_default();
-        let mut said = said.to_owned();
-        for form in [secret, escaped.trim_start_matches('='), quoted.trim_matches('"')] {
-            said = said.replace(form, "[secret]");
+        if repeats(said, secret) {
+            return "withheld, because it repeats the secret".to_owned();
         }
-        let words = said
-            .split(|c: char| c.is_whitespace() || c.is_control())
-            .filter(|word| !word.is_empty());
-        let line = words
-            .map(|word| if looks_like_token(word) { "[token]" } else { word })
-            .collect::<Vec<_>>()
-            .join(" ");
+        let words = said.split(|c: char| c.is_whitespace() || is_invisible(c)).filter(|word| !word.is_empty());
+        let line =
+            words.map(|word| if looks_like_token(word) { "[token]" } else { word }).collect::<Vec<_>>().join(" ");
         match line.char_indices().nth(LONGEST_QUOTE) {
             Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
             None => line,
         }
     }
+}
+
+/// Whether `text` holds `secret`: as it is, as JSON or a URL would escape it, whatever the case.
+fn repeats(text: &str, secret: &str) -> bool {
+    let quoted = serde_json::to_string(secret).unwrap_or_default().to_lowercase();
+    let secret = secret.to_lowercase();
+    let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().to_lowercase();
+    [text.to_lowercase(), unescaped(text), unescaped(&text.replace('+', " "))]
+        .iter()
+        .any(|text| text.contains(&secret) || text.contains(quoted.trim_matches('"')))
+}
+
+/// Control characters, and those that turn the direction of text or take no space.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// The first of `names` that holds text, whatever the case of its key; keys come in several styles.

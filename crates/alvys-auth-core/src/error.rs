@@ -218,11 +218,7 @@ impl Inner {
         if let Some(id) = &self.request_id {
             facts.push(format!("request id {id}"));
         }
-        let facts = if facts.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", facts.join(", "))
-        };
+        let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
         format!("{}{facts}; {}", self.what, self.hint)
     }
 }

@@ -2,6 +2,7 @@
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::borrow::Cow;
+use std::fmt;
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
@@ -35,7 +36,7 @@ pub struct Flow {
     kind: Kind,
     encoding: Encoding,
     environment: Environment,
-    endpoint: Option<String>,
+    endpoint: Option<Endpoint>,
     audience: Option<String>,
     scopes: Vec<Scope>,
     organization: Option<String>,
@@ -44,11 +45,7 @@ pub struct Flow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Current,
-    Legacy {
-        tenant: String,
-        path: LegacyPath,
-        tenant_in_body: bool,
-    },
+    Legacy { tenant: String, path: LegacyPath, tenant_in_body: bool },
 }
 
 /// How the body of a token request is written.
@@ -81,6 +78,17 @@ pub enum LegacyPath {
     ApiP,
 }
 
+/// A URL that nobody has checked yet: `Debug` leaves out what may be a password.
+#[derive(Clone, PartialEq, Eq)]
+struct Endpoint(String);
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if self.0.contains('@') { "[redacted: holds user information]" } else { &self.0 };
+        f.write_str(shown)
+    }
+}
+
 impl Flow {
     /// The flow Alvys documents today: JSON to `auth.alvys.com/oauth/token`, with an audience.
     #[must_use]
@@ -94,11 +102,7 @@ impl Flow {
     /// Alvys pages call it company code.
     #[must_use]
     pub fn legacy(tenant: impl Into<String>) -> Self {
-        let kind = Kind::Legacy {
-            tenant: tenant.into(),
-            path: LegacyPath::default(),
-            tenant_in_body: false,
-        };
+        let kind = Kind::Legacy { tenant: tenant.into(), path: LegacyPath::default(), tenant_in_body: false };
         Self::new(kind, Encoding::Form)
     }
 
@@ -134,7 +138,7 @@ impl Flow {
     /// machine itself.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoint = Some(url.into());
+        self.endpoint = Some(Endpoint(url.into()));
         self
     }
 
@@ -217,11 +221,7 @@ impl Flow {
 
     pub(crate) fn body_tenant(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Legacy {
-                tenant,
-                tenant_in_body: true,
-                ..
-            } => Some(tenant),
+            Kind::Legacy { tenant, tenant_in_body: true, .. } => Some(tenant),
             _ => None,
         }
     }
@@ -266,7 +266,7 @@ impl Flow {
             check_value("expected organization", organization)?;
         }
         let template = match (&self.endpoint, &self.kind, self.environment) {
-            (Some(url), ..) => Cow::Borrowed(url.as_str()),
+            (Some(Endpoint(url)), ..) => Cow::Borrowed(url.as_str()),
             (None, Kind::Current, Environment::Production) => "https://auth.alvys.com/oauth/token".into(),
             (None, Kind::Current, Environment::Qa) => "https://qaauth.alvys.net/oauth/token".into(),
             (None, Kind::Legacy { path, .. }, Environment::Production) => match path {
@@ -345,10 +345,7 @@ fn check_endpoint(url: &str) -> Result<Uri, Error> {
 /// `http::Uri` lets some through that no client can connect to.
 fn has_host_and_port(authority: &Authority) -> bool {
     let host = authority.host();
-    let named = !host.is_empty()
-        && host
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let named = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     let addressed = || bracketed(host).is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     let port = authority.as_str().get(host.len()..).unwrap_or_default();
     (named || addressed()) && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
@@ -359,9 +356,6 @@ fn bracketed(host: &str) -> Option<&str> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let address = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-        .unwrap_or(host);
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -68,15 +68,8 @@ pub struct Lifecycle {
 #[derive(Debug)]
 enum Refresh {
     Idle,
-    InFlight {
-        id: u64,
-        lease_ends: Timestamp,
-        last_error: Option<Error>,
-    },
-    Paused {
-        until: Timestamp,
-        error: Error,
-    },
+    InFlight { id: u64, lease_ends: Timestamp, last_error: Option<Error> },
+    Paused { until: Timestamp, error: Error },
 }
 
 impl Lifecycle {
@@ -109,20 +102,12 @@ impl Lifecycle {
             return Step::Use(token.clone());
         }
         match &self.refresh {
-            Refresh::InFlight {
-                lease_ends, last_error, ..
-            } if now < *lease_ends => Step::Wait(Wait {
-                until: *lease_ends,
-                error: last_error.clone(),
-                in_flight: true,
-            }),
+            Refresh::InFlight { lease_ends, last_error, .. } if now < *lease_ends => {
+                Step::Wait(Wait { until: *lease_ends, error: last_error.clone(), in_flight: true })
+            }
             Refresh::Paused { until, error } if now < *until => {
                 if error.is_retryable() {
-                    Step::Wait(Wait {
-                        until: *until,
-                        error: Some(error.clone()),
-                        in_flight: false,
-                    })
+                    Step::Wait(Wait { until: *until, error: Some(error.clone()), in_flight: false })
                 } else {
                     Step::Fail(error.clone())
                 }
@@ -143,7 +128,7 @@ impl Lifecycle {
                 Completion::Abandoned
             }
             None => Completion::Superseded,
-            Some(Ok(grant)) => match self.token(grant, outcome.started, now) {
+            Some(Ok(grant)) => match self.token(grant, Some(outcome.started), now) {
                 Ok(token) => self.arrived(token, current, now),
                 Err(error) => self.failed(error, current, now),
             },
@@ -154,17 +139,14 @@ impl Lifecycle {
     /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
     ///
     /// Compare-and-swap: only the held token can be given up, so any number of callers that saw 401 cost one renewal. A
-    /// token that is only seconds old stays, because then the 401 is about permission and not about age; the answer is
-    /// no. Never call this for a 403.
+    /// token that was asked for only seconds ago stays, because then the 401 is about permission and not about age; the
+    /// answer is no. Never call this for a 403.
     pub fn reject(&mut self, token: &Token, now: Timestamp) -> bool {
         let Some(held) = self.held.take_if(|held| held.is_same_as(token)) else {
             return true;
         };
-        let grace = self
-            .policy
-            .rejection_grace
-            .saturating_mul(1 << self.rejections.min(MOST_DOUBLINGS));
-        if now.saturating_duration_since(held.obtained_at()) < grace {
+        let grace = self.policy.rejection_grace.saturating_mul(1 << self.rejections.min(MOST_DOUBLINGS));
+        if held.obtained_at().is_some_and(|obtained| now.saturating_duration_since(obtained) < grace) {
             self.held = Some(held);
             return false;
         }
@@ -182,24 +164,14 @@ impl Lifecycle {
 
     /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
     ///
-    /// Only a token that expires later than the held one is taken, never one that was given up, and none that fails the
+    /// Only a token that expires later than the held one is taken, never the one that was given up last, and none that fails the
     /// flow's expectation of an organization. A pause goes on: the token is used meanwhile.
     pub fn adopt(&mut self, grant: Grant, now: Timestamp) -> bool {
-        let Some(Ok(token)) = grant
-            .under(self.request.flow())
-            .map(|grant| self.token(grant, now, now))
-        else {
+        let Some(Ok(token)) = grant.under(self.request.flow()).map(|grant| self.token(grant, None, now)) else {
             return false;
         };
-        let given_up = self
-            .discarded
-            .as_ref()
-            .is_some_and(|discarded| discarded.is_same_as(&token));
-        !given_up
-            && matches!(
-                self.arrived(token, false, now),
-                Completion::Obtained(_) | Completion::Renewed(_)
-            )
+        let given_up = self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token));
+        !given_up && matches!(self.arrived(token, false, now), Completion::Obtained(_) | Completion::Renewed(_))
     }
 
     /// Goes on with other credentials, as after a rotation: a pause ends, and outcomes of the old ones do not count.
@@ -290,20 +262,11 @@ impl Lifecycle {
             Refresh::Paused { error, .. } => Some(error),
         };
         let lease_ends = now.saturating_add(self.policy.lease());
-        self.refresh = Refresh::InFlight {
-            id: self.newest,
-            lease_ends,
-            last_error,
-        };
-        Attempt {
-            id: self.newest,
-            started: now,
-            renewal: self.held.is_some(),
-            request: self.request.clone(),
-        }
+        self.refresh = Refresh::InFlight { id: self.newest, lease_ends, last_error };
+        Attempt { id: self.newest, started: now, renewal: self.held.is_some(), request: self.request.clone() }
     }
 
-    fn token(&mut self, grant: Grant, started: Timestamp, now: Timestamp) -> Result<Token, Error> {
+    fn token(&mut self, grant: Grant, started: Option<Timestamp>, now: Timestamp) -> Result<Token, Error> {
         Token::new(grant, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
     }
 
@@ -319,11 +282,7 @@ impl Lifecycle {
         }
         let renewal = held.is_some();
         self.held = Some(token.clone());
-        if renewal {
-            Completion::Renewed(token)
-        } else {
-            Completion::Obtained(token)
-        }
+        if renewal { Completion::Renewed(token) } else { Completion::Obtained(token) }
     }
 
     /// A late failure counts only while nothing newer has been tried or has arrived.
@@ -338,15 +297,10 @@ impl Lifecycle {
         } else {
             self.doubled(self.policy.cool_down)
         };
-        let pause = pause
-            .max(error.retry_after().unwrap_or_default())
-            .max(Duration::from_millis(1));
+        let pause = pause.max(error.retry_after().unwrap_or_default()).max(Duration::from_millis(1));
         self.failures = self.failures.saturating_add(1);
         let until = now.saturating_add(pause);
-        self.refresh = Refresh::Paused {
-            until,
-            error: error.clone(),
-        };
+        self.refresh = Refresh::Paused { until, error: error.clone() };
         Completion::Paused { until, error }
     }
 

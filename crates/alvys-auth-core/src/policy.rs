@@ -99,9 +99,7 @@ impl Policy {
 
     /// How long an attempt owns the refresh without reporting back: longer than its request may take.
     pub(crate) fn lease(&self) -> Duration {
-        self.request_timeout
-            .saturating_add(self.request_timeout / 2)
-            .saturating_add(TICK)
+        self.request_timeout.saturating_add(self.request_timeout / 2).saturating_add(TICK)
     }
 }
 

@@ -68,33 +68,20 @@ impl TokenRequest {
         };
         let (body, content_type) = match flow.body_encoding() {
             Encoding::Json => (serde_json::to_vec(&body).ok(), "application/json"),
-            Encoding::Form => (
-                serde_urlencoded::to_string(&body).ok().map(String::into_bytes),
-                "application/x-www-form-urlencoded",
-            ),
+            Encoding::Form => {
+                (serde_urlencoded::to_string(&body).ok().map(String::into_bytes), "application/x-www-form-urlencoded")
+            }
         };
         let Some(body) = body.map(Zeroizing::new) else {
-            return Err(Error::configuration(
-                "the request could not be encoded",
-                "report this as a defect",
-            ));
+            return Err(Error::configuration("the request could not be encoded", "report this as a defect"));
         };
 
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = Method::POST;
         parts.uri = uri;
-        parts
-            .headers
-            .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        parts
-            .headers
-            .insert(ACCEPT, HeaderValue::from_static("application/json"));
-        Ok(Self(Arc::new(Inner {
-            flow,
-            credentials,
-            parts,
-            body,
-        })))
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        Ok(Self(Arc::new(Inner { flow, credentials, parts, body })))
     }
 
     /// A fresh copy to send: method, URL, `content-type`, `accept` and the body.

@@ -71,10 +71,7 @@ impl Grant {
     pub fn new(access_token: &str, lifetime: Duration, scope: &str) -> Result<Self, Error> {
         let lifetime = Some(lifetime.as_secs_f64());
         let granted = |claims: Option<&Payload<'_>>| {
-            let scope = Some(scope)
-                .filter(|scope| !scope.is_empty())
-                .or_else(|| claims?.scope())
-                .unwrap_or_default();
+            let scope = Some(scope).filter(|scope| !scope.is_empty()).or_else(|| claims?.scope()).unwrap_or_default();
             Self::checked(access_token, lifetime, scope, false, claims.is_none())
         };
         let grant = with_payload(access_token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None));
@@ -108,26 +105,15 @@ impl Grant {
     pub fn from_http<B: AsRef<[u8]>>(request: &TokenRequest, response: &Response<B>) -> Result<Self, Error> {
         let body = response.body().as_ref();
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-        let answer = Answer {
-            request,
-            status: response.status(),
-            headers: response.headers(),
-            body,
-        };
+        let answer = Answer { request, status: response.status(), headers: response.headers(), body };
         if !answer.status.is_success() || body.is_empty() || body.starts_with(b"<") {
             return Err(diagnose(&answer));
         }
         if body.len() > LONGEST_BODY {
-            return Err(unreadable(
-                &answer,
-                "the answer of the token endpoint is longer than 64 KiB",
-            ));
+            return Err(unreadable(&answer, "the answer of the token endpoint is longer than 64 KiB"));
         }
         let Some(members) = object::<Members<'_>>(body) else {
-            return Err(unreadable(
-                &answer,
-                "the answer of the token endpoint is not one JSON object",
-            ));
+            return Err(unreadable(&answer, "the answer of the token endpoint is not one JSON object"));
         };
         if members.error.text().is_some_and(|error| !error.is_empty()) {
             return Err(diagnose(&answer));
@@ -151,14 +137,10 @@ impl Grant {
         if let Some(kind) = members.token_type.text()
             && !kind.trim().eq_ignore_ascii_case("bearer")
         {
-            return Err(Refusal::response(
-                "the token endpoint handed out a token that is not a bearer token",
-            ));
+            return Err(Refusal::response("the token endpoint handed out a token that is not a bearer token"));
         }
         let Some(token) = members.access_token.text() else {
-            return Err(Refusal::response(
-                "the answer of the token endpoint holds no access token",
-            ));
+            return Err(Refusal::response("the answer of the token endpoint holds no access token"));
         };
         // Both the answer and the token may name a lifetime: the shorter one holds.
         let granted = |claims: Option<&Payload<'_>>| -> Result<Self, Refusal> {
@@ -167,11 +149,7 @@ impl Grant {
             }
             let stated = members.expires_in.number();
             let claimed = claims.and_then(Payload::lifetime);
-            let lifetime = stated
-                .zip(claimed)
-                .map(|(one, other)| one.min(other))
-                .or(stated)
-                .or(claimed);
+            let lifetime = stated.zip(claimed).map(|(one, other)| one.min(other)).or(stated).or(claimed);
             let scope = members.scope.text().or_else(|| claims?.scope()).unwrap_or_default();
             Self::checked(token, lifetime, scope, flow.is_legacy(), claims.is_none())
         };
@@ -192,9 +170,7 @@ impl Grant {
             return Err(Refusal::response("the access token is longer than 16 KiB"));
         }
         if lifetime.is_some_and(|seconds| seconds < 0.001) {
-            return Err(Refusal::response(
-                "the access token was already expired when it was handed out",
-            ));
+            return Err(Refusal::response("the access token was already expired when it was handed out"));
         }
         let mut text = Vec::with_capacity(BEARER.len() + token.len() + scope.len());
         text.extend_from_slice(BEARER.as_bytes());
@@ -206,20 +182,11 @@ impl Grant {
         let header = HeaderValue::from_maybe_shared(text.slice(..token_ends));
         // A header value may hold spaces and tabs, a bearer token may not; text beyond ASCII passes as a header too.
         let (Ok(mut header), true) = (header, token.bytes().all(|byte| byte.is_ascii_graphic())) else {
-            return Err(Refusal::response(
-                "the access token holds characters that are not legal in a header",
-            ));
+            return Err(Refusal::response("the access token holds characters that are not legal in a header"));
         };
         header.set_sensitive(true);
         let lifetime = lifetime.map(|seconds| Duration::from_secs_f64(seconds.min(LONGEST_LIFETIME)));
-        Ok(Self {
-            header,
-            text,
-            token_ends,
-            lifetime,
-            read_only,
-            opaque,
-        })
+        Ok(Self { header, text, token_ends, lifetime, read_only, opaque })
     }
 
     /// How long the token lives, counted from when it was asked for; none when neither the answer nor the token says so.
@@ -272,13 +239,9 @@ impl fmt::Debug for Grant {
 
 fn check_organization(expected: &str, claims: Option<&Payload<'_>>) -> Result<(), Refusal> {
     let Some(claims) = claims else {
-        return Err(Refusal::organization(
-            "the token names no organization, so it cannot be the expected one",
-        ));
+        return Err(Refusal::organization("the token names no organization, so it cannot be the expected one"));
     };
-    claims
-        .names_organization(expected)
-        .map_err(|_| Refusal::organization("the token belongs to another organization"))
+    claims.names_organization(expected).map_err(|_| Refusal::organization("the token belongs to another organization"))
 }
 
 /// Why a successful answer is no usable token.
@@ -289,26 +252,16 @@ struct Refusal {
 
 impl Refusal {
     fn response(what: &'static str) -> Self {
-        Self {
-            kind: ErrorKind::InvalidResponse,
-            what,
-        }
+        Self { kind: ErrorKind::InvalidResponse, what }
     }
 
     fn organization(what: &'static str) -> Self {
-        Self {
-            kind: ErrorKind::WrongOrganization,
-            what,
-        }
+        Self { kind: ErrorKind::WrongOrganization, what }
     }
 
     fn about(self, answer: &Answer<'_>) -> Error {
         let status: Option<StatusCode> = Some(answer.status);
-        Error::build(Inner {
-            status,
-            request_id: answer.request_id(),
-            ..self.inner()
-        })
+        Error::build(Inner { status, request_id: answer.request_id(), ..self.inner() })
     }
 
     fn inner(self) -> Inner {

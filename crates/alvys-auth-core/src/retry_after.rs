@@ -2,20 +2,22 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::HeaderMap;
 use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
 
 /// The longest wait that is believed, so that one absurd header cannot silence a process for ever.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The server's own word: `Retry-After`, else the spent quota, else `X-RateLimit-Reset`.
+/// The server's own word: `Retry-After`, else, on a 429, the spent quota or `X-RateLimit-Reset`.
 ///
-/// Dates are read against the `Date` of the same answer, so that no clock has to agree with the server's.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let wait = asked_directly(headers)
-        .or_else(|| spent_quota(headers))
-        .or_else(|| limit_reset(headers))?;
-    Some(wait.min(LONGEST))
+/// The latter two come with other answers as well, where they ask for nothing. Dates are read against the `Date` of the
+/// same answer, so that no clock has to agree with the server's.
+pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    let wait = match asked_directly(headers) {
+        None if status == StatusCode::TOO_MANY_REQUESTS => spent_quota(headers).or_else(|| limit_reset(headers)),
+        asked => asked,
+    };
+    wait.map(|wait| wait.min(LONGEST))
 }
 
 fn asked_directly(headers: &HeaderMap) -> Option<Duration> {
@@ -47,10 +49,7 @@ fn spent_quota(headers: &HeaderMap) -> Option<Duration> {
 }
 
 fn field<'a>(bucket: &'a str, name: &str) -> Option<&'a str> {
-    bucket
-        .split(';')
-        .find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
-        .map(str::trim)
+    bucket.split(';').find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('=')).map(str::trim)
 }
 
 fn server_time(headers: &HeaderMap) -> Option<SystemTime> {

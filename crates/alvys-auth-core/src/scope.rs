@@ -25,11 +25,7 @@ impl Scope {
 
     /// Whether RFC 6749, section 3.3, allows this as one scope: printable ASCII without space, quote and backslash.
     pub(crate) fn is_well_formed(&self) -> bool {
-        !self.0.is_empty()
-            && self
-                .0
-                .bytes()
-                .all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
+        !self.0.is_empty() && self.0.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
     }
 }
 
@@ -181,11 +177,7 @@ impl<'a> Scopes<'a> {
 
     /// The listed scopes, in the order the server gave; none for an unscoped token.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let listed = if let Access::Listed(listed) = self.0 {
-            listed
-        } else {
-            ""
-        };
+        let listed = if let Access::Listed(listed) = self.0 { listed } else { "" };
         listed.split_ascii_whitespace()
     }
 

@@ -48,9 +48,7 @@ impl Wait {
     /// The error for a caller whose patience ends first.
     #[must_use]
     pub fn timed_out(&self) -> Error {
-        self.error
-            .clone()
-            .unwrap_or_else(|| Error::timed_out("no access token arrived in time"))
+        self.error.clone().unwrap_or_else(|| Error::timed_out("no access token arrived in time"))
     }
 }
 
@@ -97,11 +95,7 @@ impl Attempt {
     }
 
     fn ended(self, result: Option<Result<Grant, Error>>) -> Outcome {
-        Outcome {
-            id: self.id,
-            started: self.started,
-            result,
-        }
+        Outcome { id: self.id, started: self.started, result }
     }
 }
 

@@ -30,35 +30,33 @@ pub struct Token(Arc<Inner>);
 
 struct Inner {
     grant: Grant,
-    obtained_at: Timestamp,
+    obtained_at: Option<Timestamp>,
     refresh_at: Timestamp,
     expires_at: Timestamp,
 }
 
 impl Token {
-    /// Puts a grant asked for at `started` on the clock; none when nothing is left of it at `now`.
+    /// Puts a grant on the clock; none when nothing is left of it at `now`.
     ///
-    /// `jitter` below 1 spreads the refreshes of many holders over the later half of the margin.
-    pub(crate) fn new(grant: Grant, started: Timestamp, now: Timestamp, policy: &Policy, jitter: f64) -> Option<Self> {
+    /// Its lifetime counts from when it was asked for, or from `now` when it comes from elsewhere. `jitter` below 1
+    /// spreads the refreshes of many holders over the later half of the margin.
+    pub(crate) fn new(
+        grant: Grant,
+        obtained_at: Option<Timestamp>,
+        now: Timestamp,
+        policy: &Policy,
+        jitter: f64,
+    ) -> Option<Self> {
         let lifetime = grant.lifetime().unwrap_or(policy.default_lifetime);
-        let expires_at = started.saturating_add(lifetime);
+        let expires_at = obtained_at.unwrap_or(now).saturating_add(lifetime);
         if expires_at <= now {
             return None;
         }
         // Never more than half of what is left, so that a token is not due for renewal the moment it arrives.
         let left = expires_at.saturating_duration_since(now);
-        let margin = policy
-            .margin
-            .min(lifetime / 5)
-            .mul_f64(1.0 - jitter / 2.0)
-            .min(left / 2);
+        let margin = policy.margin.min(lifetime / 5).mul_f64(1.0 - jitter / 2.0).min(left / 2);
         let refresh_at = expires_at.saturating_sub(margin);
-        Some(Self(Arc::new(Inner {
-            grant,
-            obtained_at: started,
-            refresh_at,
-            expires_at,
-        })))
+        Some(Self(Arc::new(Inner { grant, obtained_at, refresh_at, expires_at })))
     }
 
     /// The value for the `Authorization` header, `Bearer …`: built once, marked sensitive.
@@ -91,9 +89,9 @@ impl Token {
         self.0.grant.warning()
     }
 
-    /// When it was asked for, on the driver's clock.
+    /// When it was asked for, on the driver's clock; none when it comes from elsewhere, so that its age is unknown.
     #[must_use]
-    pub fn obtained_at(&self) -> Timestamp {
+    pub fn obtained_at(&self) -> Option<Timestamp> {
         self.0.obtained_at
     }
 

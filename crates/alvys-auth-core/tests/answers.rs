@@ -43,9 +43,7 @@ fn a_lifetime_is_read_in_every_spelling() {
 
 #[test]
 fn a_token_that_is_already_expired_is_refused() {
-    for spelling in [
-        "0", "-1", "-3600", "0.0", "-0.5", r#""0""#, r#""-1""#, "-1e300", "0.0009",
-    ] {
+    for spelling in ["0", "-1", "-3600", "0.0", "-0.5", r#""0""#, r#""-1""#, "-1e300", "0.0009"] {
         let error = refusal(format!(r#"{{"access_token":"abc","expires_in":{spelling}}}"#));
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{spelling}");
         assert!(error.to_string().contains("already expired"), "{error}");
@@ -61,6 +59,7 @@ fn every_spelling_of_success_is_accepted() {
         r#"{"access_token":"abc","expires_in":3600,"token_type":null}"#,
         r#"{"access_token":"abc","expires_in":3600,"token_type":"Bearer","scope":null,"refresh_token":null}"#,
         r#"{"error":null,"access_token":"abc","expires_in":3600}"#,
+        r#"{"error":"","access_token":"abc","expires_in":3600}"#,
         r#"{"access_token":"abc","expires_in":3600,"unknown":{"a":[1,{"b":[]}],"c":null}}"#,
         r#"{"\u0061ccess_token":"\u0061bc","expires_in":3600}"#,
         "\u{feff}{\"access_token\":\"abc\",\"expires_in\":3600}",
@@ -104,20 +103,12 @@ fn a_jwt_limits_the_lifetime_and_the_shorter_one_holds() {
 
 #[test]
 fn a_jwt_without_both_times_says_nothing_about_the_lifetime() {
-    for claims in [
-        json!({"exp": 1_700_001_800}),
-        json!({"iat": 1_700_000_000}),
-        json!({"exp": null, "iat": 1}),
-    ] {
+    for claims in [json!({"exp": 1_700_001_800}), json!({"iat": 1_700_000_000}), json!({"exp": null, "iat": 1})] {
         let body = json!({"access_token": jwt(&claims)}).to_string();
         assert_eq!(accepted(&body).lifetime(), None, "{claims}");
     }
     let backwards = jwt(&json!({"iat": 1_700_001_800, "exp": 1_700_000_000}));
-    assert!(
-        refusal(answer_with_token(&json!(backwards)))
-            .to_string()
-            .contains("already expired")
-    );
+    assert!(refusal(answer_with_token(&json!(backwards))).to_string().contains("already expired"));
 }
 
 #[test]
@@ -196,10 +187,7 @@ fn a_token_that_no_header_can_carry_is_refused() {
 fn a_token_from_elsewhere_meets_the_same_conditions() {
     let hour = Duration::from_secs(3600);
     for token in ["", "a b", "a\nb", "tökén", &"a".repeat(16 * 1024 + 1)] {
-        assert_eq!(
-            Grant::new(token, hour, "").unwrap_err().kind(),
-            ErrorKind::InvalidResponse
-        );
+        assert_eq!(Grant::new(token, hour, "").unwrap_err().kind(), ErrorKind::InvalidResponse);
     }
     assert!(Grant::new("abc", Duration::ZERO, "").is_err());
     assert!(Grant::new("abc", Duration::MAX, "").is_ok());

@@ -113,10 +113,7 @@ fn an_error_under_a_success_status_is_an_error() {
     let error = refusal(r#"{"error":"access_denied","error_description":"Unauthorized","access_token":"abc"}"#);
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert_eq!(error.oauth_code(), Some("access_denied"));
-    assert!(
-        error.to_string().contains("although the status says success"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("although the status says success"), "{error}");
 
     let error = refusal(r#"{"error":"temporarily_unavailable"}"#);
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -133,18 +130,10 @@ fn a_token_under_a_failure_status_is_no_token() {
 
 /// Whatever is accepted can be sent and lives for some time.
 fn assert_usable(response: &Response<Vec<u8>>) {
-    for flow in [
-        Flow::current(),
-        Flow::legacy("va336"),
-        Flow::current().expect_organization("va336"),
-    ] {
+    for flow in [Flow::current(), Flow::legacy("va336"), Flow::current().expect_organization("va336")] {
         match Grant::from_http(&request(flow), response) {
             Ok(grant) => {
-                assert!(
-                    grant
-                        .lifetime()
-                        .is_none_or(|lifetime| lifetime >= Duration::from_millis(1))
-                );
+                assert!(grant.lifetime().is_none_or(|lifetime| lifetime >= Duration::from_millis(1)));
                 let mut lifecycle = support::lifecycle();
                 assert!(lifecycle.adopt(grant, support::at(0)));
                 let token = support::used(&mut lifecycle, support::at(0));
@@ -179,16 +168,7 @@ fn json_value() -> impl Strategy<Value = Value> {
 }
 
 fn member() -> impl Strategy<Value = String> {
-    let names = [
-        "access_token",
-        "expires_in",
-        "token_type",
-        "scope",
-        "error",
-        "error_description",
-        "Errors",
-        "x",
-    ];
+    let names = ["access_token", "expires_in", "token_type", "scope", "error", "error_description", "Errors", "x"];
     prop::sample::select(names.to_vec()).prop_map(str::to_owned)
 }
 

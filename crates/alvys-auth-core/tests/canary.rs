@@ -106,12 +106,7 @@ fn assert_silent_step(step: &Step) {
             assert_silent(token);
             assert_silent(token.header());
             assert_hidden(&token.scopes().to_string());
-            assert_silent(
-                &token
-                    .unverified_claims()
-                    .as_ref()
-                    .map(UnverifiedClaims::organization_name),
-            );
+            assert_silent(&token.unverified_claims().as_ref().map(UnverifiedClaims::organization_name));
             assert_silent(&token.unverified_claims());
         }
         Step::Fetch(attempt) => assert_silent(attempt),
@@ -126,14 +121,8 @@ fn assert_silent_step(step: &Step) {
 #[test]
 fn the_canary_would_be_noticed() {
     let requests = requests();
-    let rendered: Vec<_> = requests
-        .iter()
-        .map(|request| format!("{:?}", request.to_http()))
-        .collect();
-    for shown in rendered
-        .into_iter()
-        .chain([token(), SECRET.to_owned(), format!("{:#?}", SECRET.as_bytes())])
-    {
+    let rendered: Vec<_> = requests.iter().map(|request| format!("{:?}", request.to_http())).collect();
+    for shown in rendered.into_iter().chain([token(), SECRET.to_owned(), format!("{:#?}", SECRET.as_bytes())]) {
         assert!(canaries().iter().any(|canary| shown.contains(canary)), "{shown}");
     }
 }
@@ -146,12 +135,7 @@ fn credentials_and_requests_are_silent() {
         assert_silent(request.flow());
         assert_silent(request.credentials());
     }
-    for bad in [
-        format!("{SECRET}\n"),
-        format!(" {SECRET}"),
-        format!("<{SECRET}>"),
-        format!("YOUR_{SECRET}>"),
-    ] {
+    for bad in [format!("{SECRET}\n"), format!(" {SECRET}"), format!("<{SECRET}>"), format!("YOUR_{SECRET}>")] {
         match Credentials::new("my-client", bad.as_str()) {
             Ok(credentials) => assert_silent(&credentials),
             Err(error) => assert_silent_error(&error),
@@ -173,23 +157,11 @@ fn indiscreet_answers() -> Vec<Response<Vec<u8>>> {
                 answer(status, echo.clone()),
                 answer(status, format!("<html>{echo}</html>")),
                 answer(status, json!({"error": echo}).to_string()),
-                answer(
-                    status,
-                    json!({"error": "access_denied", "error_description": echo}).to_string(),
-                ),
-                answer(
-                    status,
-                    json!({"Title": echo, "Errors": {"client_secret": [echo]}}).to_string(),
-                ),
+                answer(status, json!({"error": "access_denied", "error_description": echo}).to_string()),
+                answer(status, json!({"Title": echo, "Errors": {"client_secret": [echo]}}).to_string()),
                 answer(status, json!({"detail": format!("sent \u{1b}{echo}\n")}).to_string()),
-                answer(
-                    status,
-                    json!({"message": "x", "errors": {(echo.as_str()): [echo]}}).to_string(),
-                ),
-                answer(
-                    status,
-                    json!({"access_token": token(), "expires_in": 0, "error": "x"}).to_string(),
-                ),
+                answer(status, json!({"message": "x", "errors": {(echo.as_str()): [echo]}}).to_string()),
+                answer(status, json!({"access_token": token(), "expires_in": 0, "error": "x"}).to_string()),
                 answer(status, json!({"access_token": format!("{} ", token())}).to_string()),
                 answer(status, format!(r#"{{"access_token":"{}"#, token())),
             ]);
@@ -237,19 +209,8 @@ fn a_lifecycle_is_silent_in_every_state() {
     let ends: [fn(alvys_auth_core::Attempt) -> alvys_auth_core::Outcome; 7] = [
         |attempt| attempt.answered(&granted(&token(), 3600)),
         |attempt| attempt.answered(&granted(&token(), 1)),
-        |attempt| {
-            attempt.answered(&answer(
-                401,
-                json!({"error": SECRET, "error_description": token()}).to_string(),
-            ))
-        },
-        |attempt| {
-            attempt.answered(&with(
-                answer(429, json!({"message": SECRET}).to_string()),
-                "retry-after",
-                "60",
-            ))
-        },
+        |attempt| attempt.answered(&answer(401, json!({"error": SECRET, "error_description": token()}).to_string())),
+        |attempt| attempt.answered(&with(answer(429, json!({"message": SECRET}).to_string()), "retry-after", "60")),
         |attempt| attempt.failed(unreachable_server()),
         |attempt| attempt.failed(Error::timed_out("too slow")),
         |attempt| attempt.abandoned(),

@@ -33,10 +33,7 @@ fn assert_refused<T: std::fmt::Debug>(result: Result<T, Error>, words: &str) {
     assert!(!error.is_retryable(), "{line}");
     assert!(line.contains(words), "{line:?} does not say {words:?}");
     assert!(!line.contains(['\n', '\r']), "{line:?} is more than one line");
-    assert!(
-        line.ends_with(error.hint()) && !error.hint().is_empty(),
-        "{line:?} does not end in its hint"
-    );
+    assert!(line.ends_with(error.hint()) && !error.hint().is_empty(), "{line:?} does not end in its hint");
     assert!(error.status().is_none() && error.retry_after().is_none() && error.oauth_code().is_none());
 }
 
@@ -48,10 +45,7 @@ fn every_value(value: &str) -> [(&'static str, Result<TokenRequest, Error>); 5] 
         ("client secret", with("my-client", value)),
         ("tenant", checked(Flow::legacy(value))),
         ("audience", checked(Flow::current().audience(value))),
-        (
-            "expected organization",
-            checked(Flow::current().expect_organization(value)),
-        ),
+        ("expected organization", checked(Flow::current().expect_organization(value))),
     ]
 }
 
@@ -93,19 +87,9 @@ fn every_shape_of_placeholder_is_refused() {
 
 #[test]
 fn what_only_resembles_a_placeholder_is_accepted() {
-    for value in [
-        "your-client-7",
-        "YOURS",
-        "yourclient",
-        "<open",
-        "close>",
-        "a{b}",
-        "replace_me",
-        "🚚",
-        "a b",
-        "a\nb",
-        "x",
-    ] {
+    for value in
+        ["your-client-7", "YOURS", "yourclient", "<open", "close>", "a{b}", "replace_me", "🚚", "a b", "a\nb", "x"]
+    {
         for (name, result) in every_value(value) {
             assert!(result.is_ok(), "{name} {value:?}: {result:?}");
         }
@@ -163,8 +147,20 @@ fn an_endpoint_that_leaks_or_misleads_is_refused() {
 }
 
 #[test]
-fn an_endpoint_without_a_host_is_refused() {
-    for url in ["https:///oauth/token", "https://:443/oauth/token", "https:oauth/token"] {
+fn an_endpoint_that_nobody_can_connect_to_is_refused() {
+    for url in [
+        "https:///oauth/token",
+        "https:oauth/token",
+        "https://:443/oauth/token",
+        "https://auth.alvys.com:/oauth/token",
+        "https://auth.alvys.com:0/oauth/token",
+        "https://auth.alvys.com:65536/oauth/token",
+        "https://auth.alvys.com:https/oauth/token",
+        "https://auth%2ealvys.com/oauth/token",
+        "https://[::1/oauth/token",
+        "https://[alvys]/oauth/token",
+        "https://auth.alvys.com,evil.com/oauth/token",
+    ] {
         let error = checked(Flow::current().endpoint(url)).expect_err(url);
         assert_eq!(error.kind(), ErrorKind::Configuration, "{url}");
     }
@@ -209,30 +205,15 @@ fn a_tenant_cannot_climb_out_of_its_path() {
 
 #[test]
 fn an_option_of_the_current_flow_is_refused_in_the_legacy_one() {
-    assert_refused(
-        checked(Flow::legacy("va336").audience("https://api.alvys.com/public/")),
-        "no audience",
-    );
+    assert_refused(checked(Flow::legacy("va336").audience("https://api.alvys.com/public/")), "no audience");
     assert_refused(checked(Flow::legacy("va336").scopes([Scope::LOAD_READ])), "no scopes");
-    assert_refused(
-        checked(Flow::legacy("va336").environment(Environment::Qa)),
-        "no QA endpoint",
-    );
+    assert_refused(checked(Flow::legacy("va336").environment(Environment::Qa)), "no QA endpoint");
     assert!(checked(Flow::legacy("va336").scopes(Vec::<Scope>::new())).is_ok());
 }
 
 #[test]
 fn a_malformed_scope_is_refused() {
-    for scope in [
-        "",
-        "load:read trip:read",
-        " load:read",
-        "load:read\n",
-        "a\"b",
-        "a\\b",
-        "läd:read",
-        "a\tb",
-    ] {
+    for scope in ["", "load:read trip:read", " load:read", "load:read\n", "a\"b", "a\\b", "läd:read", "a\tb"] {
         assert_refused(checked(Flow::current().scopes([scope])), "is not one scope");
         let second = [Scope::LOAD_READ, Scope::from(scope)];
         assert_refused(checked(Flow::current().scopes(second)), "is not one scope");

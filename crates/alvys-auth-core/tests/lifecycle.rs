@@ -47,7 +47,7 @@ fn a_lifetime_counts_from_when_the_attempt_started() {
     let attempt = fetched(&mut lifecycle, at(100));
     lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(109));
     let token = used(&mut lifecycle, at(109));
-    assert_eq!((token.obtained_at(), token.expires_at()), (at(100), at(3700)));
+    assert_eq!((token.obtained_at(), token.expires_at()), (Some(at(100)), at(3700)));
     assert_eq!(token.expires_in(at(109)), Duration::from_secs(3591));
     assert_eq!(token.expires_in(at(9999)), Duration::ZERO);
 }
@@ -103,18 +103,9 @@ fn the_margin_is_at_most_a_fifth_of_the_lifetime_and_at_least_half_of_itself() {
     ] {
         let drawn = margins(&policy, lifetime);
         let (least, most) = (drawn.iter().min().unwrap(), drawn.iter().max().unwrap());
-        assert!(
-            *most <= whole && *least >= whole / 2,
-            "{lifetime}: {least:?} to {most:?} of {whole:?}"
-        );
-        assert!(
-            *most > whole * 9 / 10 || whole.is_zero(),
-            "{lifetime}: spread up to {most:?} only"
-        );
-        assert!(
-            *least < whole * 6 / 10 || whole.is_zero(),
-            "{lifetime}: spread from {least:?} only"
-        );
+        assert!(*most <= whole && *least >= whole / 2, "{lifetime}: {least:?} to {most:?} of {whole:?}");
+        assert!(*most > whole * 9 / 10 || whole.is_zero(), "{lifetime}: spread up to {most:?} only");
+        assert!(*least < whole * 6 / 10 || whole.is_zero(), "{lifetime}: spread from {least:?} only");
     }
 }
 
@@ -128,10 +119,7 @@ fn the_jitter_is_drawn_once_per_token_and_decided_by_the_seed() {
     let first = obtain(&mut lifecycle, "abc", 3600, at(0)).refresh_at();
     assert_eq!(used(&mut lifecycle, at(1800)).refresh_at(), first);
     let second = obtain(&mut lifecycle, "def", 3600, at(3600)).refresh_at();
-    assert_ne!(
-        second.saturating_duration_since(at(3600)),
-        first.saturating_duration_since(at(0))
-    );
+    assert_ne!(second.saturating_duration_since(at(3600)), first.saturating_duration_since(at(0)));
 }
 
 #[test]
@@ -146,10 +134,7 @@ fn a_missing_lifetime_is_the_policys_default_and_a_jwt_beats_it() {
     let token = jwt(&json!({"iat": 1_700_000_000, "exp": 1_700_000_900}));
     assert_eq!(lived(r#"{"access_token":"abc"}"#.to_owned()), at(120));
     assert_eq!(lived(json!({"access_token": token}).to_string()), at(900));
-    assert_eq!(
-        lived(json!({"access_token": token, "expires_in": 600}).to_string()),
-        at(600)
-    );
+    assert_eq!(lived(json!({"access_token": token, "expires_in": 600}).to_string()), at(600));
 }
 
 #[test]
@@ -222,10 +207,7 @@ fn the_snapshot_says_what_a_poll_would() {
     let due = used(&mut lifecycle, at(0)).refresh_at();
     assert_eq!(fresh.usable(just_before(due)).map(Token::access_token), Some("abc"));
     assert!(fresh.usable(due).is_none(), "one reader has to poll now");
-    assert_eq!(
-        fresh.status(due).expires_in,
-        Some(at(3600).saturating_duration_since(due))
-    );
+    assert_eq!(fresh.status(due).expires_in, Some(at(3600).saturating_duration_since(due)));
     assert!(fresh.status(due).is_ready());
 
     let _ = fetched(&mut lifecycle, due);
@@ -246,14 +228,9 @@ fn the_wake_up_call_is_when_something_can_be_fetched() {
     assert_eq!(lifecycle.wake_at(), Some(token.refresh_at()));
 
     let renewal = fetched(&mut lifecycle, token.refresh_at());
-    assert_eq!(
-        lifecycle.wake_at(),
-        Some(token.refresh_at().saturating_add(Duration::from_millis(15_001)))
-    );
+    assert_eq!(lifecycle.wake_at(), Some(token.refresh_at().saturating_add(Duration::from_millis(15_001))));
     let done = lifecycle.complete(renewal.failed(Error::timed_out("too slow")), token.refresh_at());
-    let Completion::Paused { until, .. } = done else {
-        panic!("{done:?}")
-    };
+    let Completion::Paused { until, .. } = done else { panic!("{done:?}") };
     assert_eq!(lifecycle.wake_at(), Some(until));
     lifecycle.invalidate();
     assert_eq!(lifecycle.wake_at(), Some(until));
@@ -276,11 +253,7 @@ fn the_end_of_time_is_no_overflow() {
             lifecycle.complete(attempt.failed(unreachable_server()), now);
             let _ = lifecycle.poll(now);
             lifecycle.adopt(Grant::new("abc", Duration::MAX, "").unwrap(), now);
-            let _ = (
-                lifecycle.poll(now),
-                lifecycle.wake_at(),
-                lifecycle.snapshot().status(now),
-            );
+            let _ = (lifecycle.poll(now), lifecycle.wake_at(), lifecycle.snapshot().status(now));
         }
     }
     let mut lifecycle = with_policy(Policy::new().default_lifetime(Duration::MAX), 7);

@@ -22,11 +22,9 @@ fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
     assert_eq!(waited(&mut lifecycle, LEASE).until(), Timestamp::from_millis(30_002));
 
     // Whatever the silent one says now, bad news of it changes nothing.
-    for outcome in [
-        silent.clone().failed(unreachable_server()),
-        silent.clone().abandoned(),
-        silent.answered(&answer(401, "")),
-    ] {
+    for outcome in
+        [silent.clone().failed(unreachable_server()), silent.clone().abandoned(), silent.answered(&answer(401, ""))]
+    {
         assert!(matches!(lifecycle.complete(outcome, at(16)), Completion::Superseded));
         assert!(waited(&mut lifecycle, at(16)).is_in_flight());
     }
@@ -40,6 +38,9 @@ fn the_lease_follows_the_request_timeout() {
     assert_eq!(lifecycle.policy().timeout(), Duration::from_secs(2));
     let _ = fetched(&mut lifecycle, at(0));
     assert_eq!(waited(&mut lifecycle, at(0)).until(), Timestamp::from_millis(3001));
+
+    let longest = Policy::new().request_timeout(Duration::MAX);
+    assert_eq!(longest.timeout(), Duration::from_secs(3600));
 }
 
 #[test]
@@ -50,10 +51,7 @@ fn a_late_token_serves_while_nothing_better_is_there() {
     let done = lifecycle.complete(late.answered(&granted("late", 3600)), at(21));
     assert!(matches!(done, Completion::Obtained(_)));
     assert_eq!(used(&mut lifecycle, at(21)).access_token(), "late");
-    assert!(
-        lifecycle.snapshot().status(at(21)).in_flight,
-        "the successor is still on its way"
-    );
+    assert!(lifecycle.snapshot().status(at(21)).in_flight, "the successor is still on its way");
 
     let done = lifecycle.complete(successor.answered(&granted("newer", 3600)), at(22));
     assert!(matches!(done, Completion::Renewed(_)));
@@ -89,10 +87,7 @@ fn a_late_failure_never_disturbs_a_held_token() {
 fn an_abandoned_attempt_is_taken_over_at_once() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    assert!(matches!(
-        lifecycle.complete(attempt.abandoned(), at(3)),
-        Completion::Abandoned
-    ));
+    assert!(matches!(lifecycle.complete(attempt.abandoned(), at(3)), Completion::Abandoned));
     assert!(!lifecycle.snapshot().status(at(3)).in_flight);
     let _ = fetched(&mut lifecycle, at(3));
 }
@@ -104,9 +99,6 @@ fn an_attempt_is_abandoned_only_once() {
     let stale = attempt.clone();
     lifecycle.complete(attempt.abandoned(), at(1));
     let _ = fetched(&mut lifecycle, at(1));
-    assert!(matches!(
-        lifecycle.complete(stale.abandoned(), at(2)),
-        Completion::Superseded
-    ));
+    assert!(matches!(lifecycle.complete(stale.abandoned(), at(2)), Completion::Superseded));
     assert!(waited(&mut lifecycle, at(2)).is_in_flight());
 }

@@ -42,10 +42,7 @@ fn a_transient_failure_pauses_everybody_with_the_same_error() {
         assert_eq!(wait.until(), until);
         assert!(!wait.is_in_flight());
         let error = wait.timed_out();
-        assert_eq!(
-            (error.kind(), error.status().map(|status| status.as_u16())),
-            (ErrorKind::Unavailable, Some(503))
-        );
+        assert_eq!((error.kind(), error.status().map(|status| status.as_u16())), (ErrorKind::Unavailable, Some(503)));
         assert_eq!(wait.error().map(Error::to_string), Some(error.to_string()));
     }
     waited(&mut lifecycle, just_before(until));
@@ -55,13 +52,7 @@ fn a_transient_failure_pauses_everybody_with_the_same_error() {
 #[test]
 fn every_transient_failure_is_waited_for() {
     let disguised = r#"{"error":"access_denied","error_description":"Global limit has been reached"}"#;
-    for response in [
-        answer(429, ""),
-        answer(500, ""),
-        answer(500, disguised),
-        answer(502, "<html>"),
-        answer(503, ""),
-    ] {
+    for response in [answer(429, ""), answer(500, ""), answer(500, disguised), answer(502, "<html>"), answer(503, "")] {
         let mut lifecycle = lifecycle();
         fail(&mut lifecycle, &response, at(0));
         assert!(waited(&mut lifecycle, at(0)).error().is_some_and(Error::is_retryable));
@@ -89,10 +80,7 @@ fn the_backoff_doubles_up_to_its_limit_with_full_jitter() {
     for (step, ceiling) in ceilings.into_iter().map(Duration::from_millis).enumerate() {
         assert!(longest[step] <= ceiling, "{step}: {:?}", longest[step]);
         assert!(longest[step] > ceiling * 9 / 10, "{step}: never near {ceiling:?}");
-        assert!(
-            shortest[step] < ceiling / 10,
-            "{step}: not spread down from {ceiling:?}"
-        );
+        assert!(shortest[step] < ceiling / 10, "{step}: not spread down from {ceiling:?}");
         assert!(!shortest[step].is_zero(), "{step}: a pause of no length");
     }
 }
@@ -113,20 +101,10 @@ fn a_backoff_of_the_policy_is_obeyed() {
 
 #[test]
 fn no_pause_is_ever_of_zero_length() {
-    let none = Policy::new()
-        .backoff(Duration::ZERO, Duration::ZERO)
-        .cool_down(Duration::ZERO, Duration::ZERO);
-    for response in [
-        answer(503, ""),
-        answer(401, ""),
-        with(answer(429, ""), "retry-after", "0"),
-    ] {
+    let none = Policy::new().backoff(Duration::ZERO, Duration::ZERO).cool_down(Duration::ZERO, Duration::ZERO);
+    for response in [answer(503, ""), answer(401, ""), with(answer(429, ""), "retry-after", "0")] {
         let mut lifecycle = Lifecycle::new(request(Flow::current()), none.clone(), 7);
-        assert!(
-            pauses(&mut lifecycle, &response, 50)
-                .iter()
-                .all(|pause| !pause.is_zero())
-        );
+        assert!(pauses(&mut lifecycle, &response, 50).iter().all(|pause| !pause.is_zero()));
     }
 }
 
@@ -136,18 +114,8 @@ fn the_servers_word_is_obeyed_when_it_is_longer() {
         (with(answer(429, ""), "retry-after", "60"), 60),
         (with(answer(503, ""), "retry-after", "3600"), 3600),
         (with(answer(429, ""), "retry-after", "99999999"), 86_400),
-        (
-            with(answer(429, ""), "auth0-client-quota-limit", "q=10;r=0;t=3540"),
-            3540,
-        ),
-        (
-            with(
-                with(answer(429, ""), "x-ratelimit-reset", "1700000090"),
-                "date",
-                "Tue, 14 Nov 2023 22:13:20 GMT",
-            ),
-            90,
-        ),
+        (with(answer(429, ""), "auth0-client-quota-limit", "q=10;r=0;t=3540"), 3540),
+        (with(with(answer(429, ""), "x-ratelimit-reset", "1700000090"), "date", "Tue, 14 Nov 2023 22:13:20 GMT"), 90),
     ] {
         let mut lifecycle = lifecycle();
         assert_eq!(fail(&mut lifecycle, &response, at(10)), at(10 + seconds));
@@ -177,10 +145,7 @@ fn a_token_ends_the_row_of_failures() {
     let policy = Policy::new().cool_down(Duration::from_secs(5), Duration::from_secs(300));
     let mut lifecycle = Lifecycle::new(request(Flow::current()), policy, 7);
     let refusal = answer(401, "");
-    assert_eq!(
-        pauses(&mut lifecycle, &refusal, 3).last(),
-        Some(&Duration::from_secs(20))
-    );
+    assert_eq!(pauses(&mut lifecycle, &refusal, 3).last(), Some(&Duration::from_secs(20)));
     obtain(&mut lifecycle, "abc", 60, at(100));
     assert!(lifecycle.snapshot().status(at(100)).last_error.is_none());
     assert_eq!(fail(&mut lifecycle, &refusal, at(200)), at(205));
@@ -197,14 +162,8 @@ fn a_permanent_failure_fails_at_once_and_cools_down_ever_longer() {
 fn a_permanent_failure_is_never_hammered_and_never_wedges() {
     for response in [
         answer(401, r#"{"error":"access_denied","error_description":"Unauthorized"}"#),
-        answer(
-            403,
-            r#"{"error":"access_denied","error_description":"Client has not been granted scopes: x"}"#,
-        ),
-        answer(
-            403,
-            r#"{"error":"access_denied","error_description":"Service not enabled within domain: x"}"#,
-        ),
+        answer(403, r#"{"error":"access_denied","error_description":"Client has not been granted scopes: x"}"#),
+        answer(403, r#"{"error":"access_denied","error_description":"Service not enabled within domain: x"}"#),
         answer(501, r#"{"error":"unsupported_grant_type"}"#),
         answer(200, "<html>"),
         answer(302, ""),
@@ -234,16 +193,10 @@ fn new_credentials_clear_a_failure() {
     let mut lifecycle = lifecycle();
     pauses(&mut lifecycle, &answer(401, ""), 4);
     refused(&mut lifecycle, at(40));
-    lifecycle
-        .set_credentials(Credentials::new("my-client", "new").unwrap())
-        .unwrap();
+    lifecycle.set_credentials(Credentials::new("my-client", "new").unwrap()).unwrap();
     assert!(lifecycle.snapshot().status(at(40)).last_error.is_none());
     let attempt = fetched(&mut lifecycle, at(40));
-    assert!(
-        String::from_utf8(attempt.to_http().into_body())
-            .unwrap()
-            .contains(r#""client_secret":"new""#)
-    );
+    assert!(String::from_utf8(attempt.to_http().into_body()).unwrap().contains(r#""client_secret":"new""#));
 
     lifecycle.complete(attempt.answered(&answer(401, "")), at(40));
     assert_eq!(lifecycle.wake_at(), Some(at(45)), "the cool-down starts short again");
@@ -259,10 +212,7 @@ fn those_who_wait_for_a_second_attempt_know_what_became_of_the_first() {
     assert_eq!(wait.timed_out().kind(), ErrorKind::Unavailable);
     let lease_ends = wait.until();
     let _ = fetched(&mut lifecycle, lease_ends);
-    assert_eq!(
-        waited(&mut lifecycle, lease_ends).timed_out().kind(),
-        ErrorKind::Unavailable
-    );
+    assert_eq!(waited(&mut lifecycle, lease_ends).timed_out().kind(), ErrorKind::Unavailable);
 }
 
 #[test]
@@ -297,11 +247,14 @@ fn a_token_that_cannot_be_used_is_an_error_and_no_loop() {
 }
 
 #[test]
-fn a_token_from_a_store_ends_a_cool_down() {
+fn a_token_from_a_store_serves_during_a_cool_down_and_does_not_end_it() {
     let mut lifecycle = lifecycle();
     fail(&mut lifecycle, &answer(401, ""), at(0));
-    assert!(lifecycle.adopt(Grant::new("stored", Duration::from_secs(1800), "").unwrap(), at(1)));
-    assert_eq!(used(&mut lifecycle, at(1)).access_token(), "stored");
+    assert!(lifecycle.adopt(Grant::new("stored", Duration::from_secs(3), "").unwrap(), at(1)));
+    assert_eq!(used(&mut lifecycle, just_before(at(4))).access_token(), "stored");
+    refused(&mut lifecycle, at(4));
+    // Nor does it end the row of failures.
+    assert_eq!(fail(&mut lifecycle, &answer(401, ""), at(5)), at(15));
 }
 
 #[test]

@@ -86,14 +86,7 @@ fn the_histories_meet_every_kind_of_step() {
         }
         met.append(&mut world.met);
     }
-    let steps = [
-        "use",
-        "fetch",
-        "fetch to renew",
-        "wait for an attempt",
-        "wait for a pause",
-        "fail",
-    ];
+    let steps = ["use", "fetch", "fetch to renew", "wait for an attempt", "wait for a pause", "fail"];
     let completions = ["obtained", "renewed", "paused", "abandoned", "superseded"];
     assert_eq!(met, steps.into_iter().chain(completions).collect());
 }

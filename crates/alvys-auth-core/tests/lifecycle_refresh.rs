@@ -27,10 +27,7 @@ fn a_renewal_never_blocks_a_reader() {
     let attempt = fetched(&mut lifecycle, token.refresh_at());
     assert!(attempt.is_renewal());
     for seconds in 0..15 {
-        assert_eq!(
-            used(&mut lifecycle, after(token.refresh_at(), seconds)).access_token(),
-            "old"
-        );
+        assert_eq!(used(&mut lifecycle, after(token.refresh_at(), seconds)).access_token(), "old");
     }
     let done = lifecycle.complete(attempt.answered(&granted("new", 3600)), after(token.refresh_at(), 5));
     assert!(matches!(done, Completion::Renewed(token) if token.access_token() == "new"));
@@ -62,17 +59,10 @@ fn a_failed_refresh_keeps_the_valid_token() {
         let attempt = fetched(&mut lifecycle, token.refresh_at());
         let done = lifecycle.complete(attempt.answered(&failure), token.refresh_at());
         assert!(matches!(done, Completion::Paused { .. }), "{failure:?}");
-        assert_eq!(
-            used(&mut lifecycle, token.refresh_at()).access_token(),
-            "old",
-            "{failure:?}"
-        );
+        assert_eq!(used(&mut lifecycle, token.refresh_at()).access_token(), "old", "{failure:?}");
         assert!(lifecycle.snapshot().usable(token.refresh_at()).is_some(), "{failure:?}");
         let status = lifecycle.snapshot().status(token.refresh_at());
-        assert!(
-            status.is_ready() && status.last_error.is_some() && status.paused_for.is_some(),
-            "{failure:?}"
-        );
+        assert!(status.is_ready() && status.last_error.is_some() && status.paused_for.is_some(), "{failure:?}");
     }
 }
 
@@ -110,10 +100,7 @@ fn a_refused_renewal_is_reported_once_the_token_is_gone() {
     let attempt = fetched(&mut lifecycle, at(3599));
     lifecycle.complete(attempt.answered(&answer(401, "")), at(3599));
     used(&mut lifecycle, at(3599));
-    assert_eq!(
-        refused(&mut lifecycle, at(3600)).status().map(|status| status.as_u16()),
-        Some(401)
-    );
+    assert_eq!(refused(&mut lifecycle, at(3600)).status().map(|status| status.as_u16()), Some(401));
 }
 
 #[test]
@@ -153,17 +140,11 @@ fn a_late_token_of_the_first_attempt_serves_instead_of_the_old_one() {
     let late = fetched(&mut lifecycle, token.refresh_at());
     let successor = fetched(&mut lifecycle, after(token.refresh_at(), 20));
     lifecycle.complete(late.answered(&granted("late", 3600)), after(token.refresh_at(), 21));
-    assert_eq!(
-        used(&mut lifecycle, after(token.refresh_at(), 21)).access_token(),
-        "late"
-    );
+    assert_eq!(used(&mut lifecycle, after(token.refresh_at(), 21)).access_token(), "late");
 
     let done = lifecycle.complete(successor.failed(unreachable_server()), after(token.refresh_at(), 22));
     assert!(matches!(done, Completion::Paused { .. }));
-    assert_eq!(
-        used(&mut lifecycle, after(token.refresh_at(), 22)).access_token(),
-        "late"
-    );
+    assert_eq!(used(&mut lifecycle, after(token.refresh_at(), 22)).access_token(), "late");
 }
 
 #[test]
@@ -172,10 +153,7 @@ fn a_renewal_may_shorten_the_lifetime() {
     let attempt = fetched(&mut lifecycle, token.refresh_at());
     lifecycle.complete(attempt.answered(&granted("new", 60)), token.refresh_at());
     let renewed = used(&mut lifecycle, token.refresh_at());
-    assert_eq!(
-        (renewed.access_token(), renewed.expires_at()),
-        ("new", after(token.refresh_at(), 60))
-    );
+    assert_eq!((renewed.access_token(), renewed.expires_at()), ("new", after(token.refresh_at(), 60)));
 }
 
 #[test]

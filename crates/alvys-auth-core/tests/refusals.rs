@@ -122,11 +122,7 @@ fn the_legacy_endpoint_is_understood() {
 
 #[test]
 fn a_validation_problem_names_its_fields() {
-    for body in [
-        LEGACY[0].1,
-        LEGACY[1].1,
-        r#"{"errors":{"client_id":"The ClientId field is required."}}"#,
-    ] {
+    for body in [LEGACY[0].1, LEGACY[1].1, r#"{"errors":{"client_id":"The ClientId field is required."}}"#] {
         let error = Grant::from_http(&request(Flow::legacy("va336")), &answer(400, body)).unwrap_err();
         let line = error.to_string();
         assert!(line.contains("client_id: The ClientId field is required."), "{line}");
@@ -149,19 +145,14 @@ fn display_is_one_line_with_all_that_support_asks_for() {
 #[test]
 fn the_request_id_is_found_under_several_names() {
     let id = |headers: &[(&'static str, &str)]| {
-        let response = headers
-            .iter()
-            .fold(answer(500, ""), |response, (name, value)| with(response, name, value));
+        let response = headers.iter().fold(answer(500, ""), |response, (name, value)| with(response, name, value));
         read(&response).unwrap_err().request_id().map(str::to_owned)
     };
     assert_eq!(id(&[]), None);
     assert_eq!(id(&[("x-auth0-requestid", "a")]).as_deref(), Some("a"));
     assert_eq!(id(&[("x-request-id", "b")]).as_deref(), Some("b"));
     assert_eq!(id(&[("cf-ray", "c"), ("x-auth0-requestid", "a")]).as_deref(), Some("a"));
-    assert_eq!(
-        id(&[("x-auth0-requestid", "not a word"), ("cf-ray", "c")]).as_deref(),
-        Some("c")
-    );
+    assert_eq!(id(&[("x-auth0-requestid", "not a word"), ("cf-ray", "c")]).as_deref(), Some("c"));
     assert_eq!(id(&[("x-auth0-requestid", ""), ("cf-ray", &"c".repeat(129))]), None);
 }
 
@@ -171,10 +162,7 @@ fn a_bad_answer_keeps_status_and_request_id() {
     assert_eq!(error.kind(), InvalidResponse);
     assert_eq!(error.request_id(), Some("b1946ac9"));
     let error = read(&with(answer(200, "{}"), "x-auth0-requestid", "b1946ac9")).unwrap_err();
-    assert_eq!(
-        (error.status().map(|status| status.as_u16()), error.request_id()),
-        (Some(200), Some("b1946ac9"))
-    );
+    assert_eq!((error.status().map(|status| status.as_u16()), error.request_id()), (Some(200), Some("b1946ac9")));
 }
 
 #[test]
@@ -196,53 +184,21 @@ fn the_server_says_how_long_to_wait() {
         (&[("retry-after", "86401")], day),
         (&[("retry-after", "99999999999999999999999999")], day),
         (&[("retry-after", "1e300")], day),
-        (
-            &[("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT"), ("date", DATE)],
-            seconds(60.0),
-        ),
-        (
-            &[("retry-after", "Tuesday, 14-Nov-23 22:14:20 GMT"), ("date", DATE)],
-            seconds(60.0),
-        ),
-        (
-            &[("retry-after", "Tue, 14 Nov 2023 22:13:10 GMT"), ("date", DATE)],
-            seconds(0.0),
-        ),
+        (&[("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT"), ("date", DATE)], seconds(60.0)),
+        (&[("retry-after", "Tuesday, 14-Nov-23 22:14:20 GMT"), ("date", DATE)], seconds(60.0)),
+        (&[("retry-after", "Tue, 14 Nov 2023 22:13:10 GMT"), ("date", DATE)], seconds(0.0)),
         (&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT"), ("date", DATE)], day),
         (&[("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT")], None),
-        (
-            &[("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT"), ("date", "yesterday")],
-            None,
-        ),
+        (&[("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT"), ("date", "yesterday")], None),
         (&[("x-ratelimit-reset", "1700000030"), ("date", DATE)], seconds(30.0)),
         (&[("x-ratelimit-reset", "1600000000"), ("date", DATE)], seconds(0.0)),
         (&[("x-ratelimit-reset", "18446744073709551615"), ("date", DATE)], day),
         (&[("x-ratelimit-reset", "1700000030")], None),
         (&[("x-ratelimit-reset", "soon"), ("date", DATE)], None),
-        (
-            &[
-                ("retry-after", "5"),
-                ("x-ratelimit-reset", "1700000030"),
-                ("date", DATE),
-            ],
-            seconds(5.0),
-        ),
-        (
-            &[
-                ("retry-after", "soon"),
-                ("x-ratelimit-reset", "1700000030"),
-                ("date", DATE),
-            ],
-            seconds(30.0),
-        ),
-        (
-            &[(client, "b=per_hour;q=10;r=0;t=3540,b=per_day;q=50;r=47;t=43200")],
-            seconds(3540.0),
-        ),
-        (
-            &[(client, "b=per_hour;q=10;r=0;t=3540, b=per_day;q=50;r=0;t=43200")],
-            seconds(43_200.0),
-        ),
+        (&[("retry-after", "5"), ("x-ratelimit-reset", "1700000030"), ("date", DATE)], seconds(5.0)),
+        (&[("retry-after", "soon"), ("x-ratelimit-reset", "1700000030"), ("date", DATE)], seconds(30.0)),
+        (&[(client, "b=per_hour;q=10;r=0;t=3540,b=per_day;q=50;r=47;t=43200")], seconds(3540.0)),
+        (&[(client, "b=per_hour;q=10;r=0;t=3540, b=per_day;q=50;r=0;t=43200")], seconds(43_200.0)),
         (&[(client, "q=10;r=0;t=3540")], seconds(3540.0)),
         (&[(client, " q = 10 ; r=0 ; t=3540 ")], seconds(3540.0)),
         (&[(client, "b=per_hour;q=10;r=3;t=3540")], None),
@@ -250,27 +206,12 @@ fn the_server_says_how_long_to_wait() {
         (&[(client, "b=per_hour;q=10;r=0;t=99999999")], day),
         (&[(client, "nonsense")], None),
         (&[(organization, "b=per_hour;q=10;r=0;t=1800")], seconds(1800.0)),
-        (
-            &[(client, "q=10;r=0;t=60"), (organization, "q=10;r=0;t=1800")],
-            seconds(1800.0),
-        ),
-        (
-            &[(client, "q=10;r=5;t=60"), (organization, "q=10;r=0;t=1800")],
-            seconds(1800.0),
-        ),
+        (&[(client, "q=10;r=0;t=60"), (organization, "q=10;r=0;t=1800")], seconds(1800.0)),
+        (&[(client, "q=10;r=5;t=60"), (organization, "q=10;r=0;t=1800")], seconds(1800.0)),
         (&[(client, "q=10;r=0;t=60"), ("retry-after", "5")], seconds(5.0)),
-        (
-            &[
-                (client, "q=10;r=0;t=60"),
-                ("x-ratelimit-reset", "1700000005"),
-                ("date", DATE),
-            ],
-            seconds(60.0),
-        ),
+        (&[(client, "q=10;r=0;t=60"), ("x-ratelimit-reset", "1700000005"), ("date", DATE)], seconds(60.0)),
     ] {
-        let response = headers
-            .iter()
-            .fold(answer(429, ""), |response, (name, value)| with(response, name, value));
+        let response = headers.iter().fold(answer(429, ""), |response, (name, value)| with(response, name, value));
         let error = read(&response).unwrap_err();
         assert_eq!(error.retry_after(), wait, "{headers:?}");
     }
@@ -284,13 +225,7 @@ fn every_refusal_carries_the_wait() {
     }
     let page = with(answer(429, "<html>"), "retry-after", "60");
     assert_eq!(read(&page).unwrap_err().retry_after(), Some(Duration::from_secs(60)));
-    let success = with(
-        answer(200, r#"{"access_token":"abc","expires_in":60}"#),
-        "auth0-client-quota-limit",
-        "q=9;r=0;t=60",
-    );
-    assert!(
-        read(&success).is_ok(),
-        "a token is a token even when it was the last one"
-    );
+    let success =
+        with(answer(200, r#"{"access_token":"abc","expires_in":60}"#), "auth0-client-quota-limit", "q=9;r=0;t=60");
+    assert!(read(&success).is_ok(), "a token is a token even when it was the last one");
 }

@@ -25,15 +25,9 @@ fn assert_wire(flow: Flow, url: &str, content_type: &str, body: &str) {
     let http = request(flow).to_http();
     assert_eq!(http.method(), "POST");
     assert_eq!(http.uri().to_string(), url);
-    let headers: Vec<_> = http
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("?")))
-        .collect();
-    assert_eq!(
-        headers,
-        [("content-type", content_type), ("accept", "application/json")]
-    );
+    let headers: Vec<_> =
+        http.headers().iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("?"))).collect();
+    assert_eq!(headers, [("content-type", content_type), ("accept", "application/json")]);
     assert_eq!(std::str::from_utf8(http.body()), Ok(body));
 }
 
@@ -75,9 +69,8 @@ fn the_legacy_body_names_the_tenant_on_request() {
 
 #[test]
 fn scopes_and_another_audience_are_sent_as_given() {
-    let flow = Flow::current()
-        .audience("https://api.example/v2/")
-        .scopes([Scope::LOAD_READ, Scope::from("parrot:feed")]);
+    let flow =
+        Flow::current().audience("https://api.example/v2/").scopes([Scope::LOAD_READ, Scope::from("parrot:feed")]);
     let json = r#"{"client_id":"my-client","client_secret":"s3cret","audience":"https://api.example/v2/","grant_type":"client_credentials","scope":"load:read parrot:feed"}"#;
     assert_wire(flow.clone(), CURRENT, JSON, json);
     let form = "client_id=my-client&client_secret=s3cret&audience=https%3A%2F%2Fapi.example%2Fv2%2F&grant_type=client_credentials&scope=load%3Aread+parrot%3Afeed";
@@ -102,10 +95,7 @@ fn an_endpoint_overrides_the_documented_one() {
     assert_eq!(url(Flow::current().endpoint(own)), own);
     assert_eq!(url(Flow::current().environment(Environment::Qa).endpoint(own)), own);
     assert_eq!(url(Flow::legacy("va336").endpoint(own)), own);
-    assert_eq!(
-        url(Flow::legacy("va336").environment(Environment::Qa).endpoint(own)),
-        own
-    );
+    assert_eq!(url(Flow::legacy("va336").environment(Environment::Qa).endpoint(own)), own);
 
     let template = "https://gateway.example/{tenant_id}/token?tenant={tenant_id}";
     let filled = "https://gateway.example/va%2F336/token?tenant=va%2F336";
@@ -155,10 +145,7 @@ fn decode(encoding: Encoding, body: &[u8]) -> BTreeMap<String, String> {
 }
 
 fn fields(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn encoding() -> impl Strategy<Value = Encoding> {

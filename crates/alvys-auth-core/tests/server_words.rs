@@ -26,11 +26,8 @@ fn what_the_server_said_is_kept_short() {
 
 #[test]
 fn what_the_server_said_is_one_line_of_printable_text() {
-    let line = told(
-        "s3cret",
-        "one\r\ntwo\n\n three\u{1b}[31m\0four\u{85}five\u{2028}six\u{7f}\tseven \u{9b}2J",
-    )
-    .to_string();
+    let line =
+        told("s3cret", "one\r\ntwo\n\n three\u{1b}[31m\0four\u{85}five\u{2028}six\u{7f}\tseven \u{9b}2J").to_string();
     assert!(line.contains("\"one two three [31m four five six seven 2J\""), "{line}");
     assert!(!line.chars().any(char::is_control), "{line:?}");
 }
@@ -75,11 +72,7 @@ fn our_secret_is_struck_wherever_the_server_puts_it() {
 
 #[test]
 fn a_secret_is_struck_before_the_text_is_cut() {
-    let line = told(
-        "tr0ub4dor-tr0ub4dor",
-        &format!("{} tr0ub4dor-tr0ub4dor", "a".repeat(190)),
-    )
-    .to_string();
+    let line = told("tr0ub4dor-tr0ub4dor", &format!("{} tr0ub4dor-tr0ub4dor", "a".repeat(190))).to_string();
     assert!(!line.contains("tr0ub"), "{line}");
 }
 
@@ -94,12 +87,8 @@ fn what_looks_like_a_token_is_struck() {
 
 #[test]
 fn a_body_of_no_known_shape_is_not_repeated() {
-    for body in [
-        "plain text that somebody wrote",
-        r#"{"other":"plain text"}"#,
-        r#"["plain text"]"#,
-        r#""plain text""#,
-    ] {
+    for body in ["plain text that somebody wrote", r#"{"other":"plain text"}"#, r#"["plain text"]"#, r#""plain text""#]
+    {
         let error = read(&answer(400, body)).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("plain text"), "{error}");
         assert_eq!(error.kind(), ErrorKind::Refused);
@@ -118,4 +107,8 @@ fn a_driver_error_names_its_step_and_keeps_its_source_apart() {
     let error = Error::timed_out("no access token arrived in time");
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.is_retryable() && std::error::Error::source(&error).is_none());
+
+    let error = Error::oversized(http::StatusCode::OK);
+    assert_eq!(error.kind(), ErrorKind::InvalidResponse);
+    assert!(!error.is_retryable() && error.to_string().contains("64 KiB"), "{error}");
 }

@@ -29,11 +29,7 @@ impl Engine {
         let seed = RandomState::new().hash_one(now());
         let lifecycle = Lifecycle::new(request, policy, seed);
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
-        Self {
-            lifecycle: Mutex::new(lifecycle),
-            published,
-            wake: Box::new(wake),
-        }
+        Self { lifecycle: Mutex::new(lifecycle), published, wake: Box::new(wake) }
     }
 
     /// Lends the token that may be used without asking; none when [`poll`](Self::poll) is due.
@@ -59,13 +55,7 @@ impl Engine {
     /// The request of an attempt, and the guard that sees to its completion.
     #[must_use = "dropping the flight abandons the attempt"]
     pub fn launch(self: &Arc<Self>, attempt: Attempt) -> (http::Request<Vec<u8>>, Flight) {
-        (
-            attempt.to_http(),
-            Flight {
-                engine: Arc::clone(self),
-                attempt: Some(attempt),
-            },
-        )
+        (attempt.to_http(), Flight { engine: Arc::clone(self), attempt: Some(attempt) })
     }
 
     /// The API answered 401 to `token`: is one retry worth it? See [`Lifecycle::reject`].
@@ -141,9 +131,7 @@ fn client_id(lifecycle: &Lifecycle) -> String {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine")
-            .field("published", &self.published.load())
-            .finish_non_exhaustive()
+        f.debug_struct("Engine").field("published", &self.published.load()).finish_non_exhaustive()
     }
 }
 
@@ -176,8 +164,6 @@ impl Drop for Flight {
 
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flight")
-            .field("attempt", &self.attempt)
-            .finish_non_exhaustive()
+        f.debug_struct("Flight").field("attempt", &self.attempt).finish_non_exhaustive()
     }
 }

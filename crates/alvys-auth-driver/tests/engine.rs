@@ -25,9 +25,7 @@ fn engine(flow: Flow) -> (Arc<Engine>, Arc<AtomicUsize>) {
 }
 
 fn fetch(engine: &Arc<Engine>, answer: Result<http::Response<&str>, Error>) {
-    let Step::Fetch(attempt) = engine.poll() else {
-        panic!("a fetch is due")
-    };
+    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
     let (_, flight) = engine.launch(attempt);
     flight.land(answer);
 }
@@ -55,9 +53,7 @@ fn a_landed_answer_is_published_and_wakes_the_waiters() {
 #[test]
 fn a_dropped_flight_lets_the_next_caller_take_over() {
     let (engine, woken) = engine(Flow::current());
-    let Step::Fetch(attempt) = engine.poll() else {
-        panic!("a fetch is due")
-    };
+    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
     assert!(matches!(engine.poll(), Step::Wait(_)));
     drop(engine.launch(attempt));
     assert_eq!(woken.load(Ordering::SeqCst), 1);
@@ -67,9 +63,7 @@ fn a_dropped_flight_lets_the_next_caller_take_over() {
 #[test]
 fn a_panic_while_sending_lets_the_next_caller_take_over() {
     let (engine, _) = engine(Flow::current());
-    let Step::Fetch(attempt) = engine.poll() else {
-        panic!("a fetch is due")
-    };
+    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
     let (_, flight) = engine.launch(attempt);
     let panicked = std::thread::spawn(move || {
         let _flight = flight;
@@ -97,9 +91,7 @@ fn every_change_is_seen_by_readers_at_once() {
     fetch(&engine, refusal(401));
     assert!(matches!(engine.poll(), Step::Fail(_)));
     assert!(engine.status().paused_for.is_some());
-    engine
-        .set_credentials(Credentials::new("my-client", "rotated").unwrap())
-        .unwrap();
+    engine.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
     assert!(engine.status().paused_for.is_none());
     fetch(&engine, Ok(http::Response::new(ANSWER)));
     assert!(held(&engine).is_some());
@@ -141,26 +133,17 @@ impl<'a> MakeWriter<'a> for Log {
 #[test]
 fn every_decision_is_one_event() {
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(log.clone())
-        .finish();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
         let (engine, _) = engine(Flow::legacy("va336"));
         drop(engine.poll());
         let (engine, _) = self::engine(Flow::current());
-        let Step::Fetch(attempt) = engine.poll() else {
-            panic!("a fetch is due")
-        };
+        let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
         drop(engine.launch(attempt));
         fetch(&engine, refusal(503));
-        engine
-            .set_credentials(Credentials::new("my-client", "rotated").unwrap())
-            .unwrap();
+        engine.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
         fetch(&engine, refusal(401));
-        engine
-            .set_credentials(Credentials::new("my-client", "s3cret").unwrap())
-            .unwrap();
+        engine.set_credentials(Credentials::new("my-client", "s3cret").unwrap()).unwrap();
         fetch(&engine, Ok(http::Response::new(ANSWER)));
         assert!(engine.reject(&held(&engine).unwrap()));
         assert!(engine.adopt(Grant::new("from-a-store", Duration::from_secs(1), "").unwrap()));
@@ -188,8 +171,5 @@ fn every_decision_is_one_event() {
         assert!(log.contains(event), "{event:?} is missing in\n{log}");
     }
     assert!(log.lines().all(|line| line.contains("alvys_auth")), "{log}");
-    assert!(
-        !log.contains("s3cret") && !log.contains("abc") && !log.contains("from-a-store"),
-        "{log}"
-    );
+    assert!(!log.contains("s3cret") && !log.contains("abc") && !log.contains("from-a-store"), "{log}");
 }

@@ -82,12 +82,7 @@ impl TokenSource {
         if let Some(token) = self.with_token(Token::clone) {
             return Ok(token);
         }
-        let Inner {
-            engine,
-            changed,
-            patience,
-            ..
-        } = &*self.0;
+        let Inner { engine, changed, patience, .. } = &*self.0;
         let deadline = now().saturating_add(*patience);
         let mut dropped = 0;
         loop {
@@ -106,9 +101,7 @@ impl TokenSource {
                         ));
                     };
                     if dropped == MOST_DROPPED {
-                        return Err(Error::timed_out(
-                            "the tokio runtime drops the token request: it is shutting down",
-                        ));
+                        return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
                     dropped += 1;
                     let transport = Arc::clone(&self.0.transport);
@@ -181,10 +174,7 @@ impl TokenSource {
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSource")
-            .field("flow", &self.0.flow)
-            .field("status", &self.status())
-            .finish()
+        f.debug_struct("TokenSource").field("flow", &self.0.flow).field("status", &self.status()).finish()
     }
 }
 

@@ -22,10 +22,7 @@ impl Transport {
         timeout: Duration,
     ) -> Result<Self, Error> {
         // A redirect would take the secret along in the body, whatever the status says about methods.
-        let builder = builder
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(timeout / 2);
+        let builder = builder.redirect(redirect::Policy::none()).referer(false).connect_timeout(timeout / 2);
         let builder = if request.is_plain_http() {
             // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
             builder.no_proxy().https_only(false)
@@ -54,19 +51,13 @@ impl Transport {
             }
         };
         let (parts, body) = request.into_parts();
-        let request = self
-            .client
-            .request(parts.method, parts.uri.to_string())
-            .headers(parts.headers)
-            .body(body);
+        let request = self.client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
         let sent = request.timeout(self.timeout).send().await;
         let mut answer = sent.map_err(failed("the token request could not be sent"))?;
 
         let mut body = Vec::new();
-        while let Some(chunk) = answer
-            .chunk()
-            .await
-            .map_err(failed("the answer of the token endpoint was cut short"))?
+        while let Some(chunk) =
+            answer.chunk().await.map_err(failed("the answer of the token endpoint was cut short"))?
         {
             if body.len() + chunk.len() > LONGEST_BODY {
                 return Err(Error::oversized(answer.status()));

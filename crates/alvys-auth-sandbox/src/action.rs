@@ -73,9 +73,7 @@ fn usual(status: StatusCode, route: Route, path: &str) -> Response {
             StatusCode::FORBIDDEN => "Bearer error=\"insufficient_scope\"",
             _ => return response,
         };
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     }
     response
 }

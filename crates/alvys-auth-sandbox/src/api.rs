@@ -74,10 +74,7 @@ fn answer(call: &Call, version: &str, resource: &str, id: Option<&str>) -> Resul
     let (Some(&(_, entity, actions)), true) = (known, VERSIONS.contains(&version)) else {
         return Err(call.problem(StatusCode::NOT_FOUND, "There is no such resource."));
     };
-    if call
-        .header("api-version")
-        .is_some_and(|version| !VERSIONS.contains(&version))
-    {
+    if call.header("api-version").is_some_and(|version| !VERSIONS.contains(&version)) {
         return Err(call.problem(StatusCode::BAD_REQUEST, "There is no such api-version."));
     }
     let deed = Deed::of(call.method(), id)
@@ -91,10 +88,7 @@ fn answer(call: &Call, version: &str, resource: &str, id: Option<&str>) -> Resul
     };
     match deed {
         Deed::List | Deed::Search => page(call, entity, &body),
-        Deed::Create => Ok(reply::json(
-            StatusCode::CREATED,
-            &json!({"Id": item_id(entity, TOTAL + 1)}),
-        )),
+        Deed::Create => Ok(reply::json(StatusCode::CREATED, &json!({"Id": item_id(entity, TOTAL + 1)}))),
         Deed::Read | Deed::Update | Deed::Delete => {
             let exists = (1..=TOTAL).any(|number| Some(item_id(entity, number).as_str()) == id);
             if !exists {
@@ -111,21 +105,14 @@ fn answer(call: &Call, version: &str, resource: &str, id: Option<&str>) -> Resul
 /// The page asked for in the query or, for a search, in the body; pages count from 0.
 fn page(call: &Call, entity: &str, body: &Value) -> Result<Response, Box<Response>> {
     let page = number(call, "page", body).unwrap_or(0);
-    let size = number(call, "pageSize", body)
-        .filter(|size| *size > 0)
-        .unwrap_or(PAGE_SIZE);
+    let size = number(call, "pageSize", body).filter(|size| *size > 0).unwrap_or(PAGE_SIZE);
     let skipped = page.saturating_mul(size);
     if skipped >= TOTAL {
         return Err(call.problem(StatusCode::NOT_FOUND, "There is no such page."));
     }
     let last = skipped.saturating_add(size).min(TOTAL);
-    let items: Vec<Value> = (skipped + 1..=last)
-        .map(|number| json!({"Id": item_id(entity, number)}))
-        .collect();
-    Ok(reply::json(
-        StatusCode::OK,
-        &json!({"Page": page, "PageSize": size, "Total": TOTAL, "Items": items}),
-    ))
+    let items: Vec<Value> = (skipped + 1..=last).map(|number| json!({"Id": item_id(entity, number)})).collect();
+    Ok(reply::json(StatusCode::OK, &json!({"Page": page, "PageSize": size, "Total": TOTAL, "Items": items})))
 }
 
 fn number(call: &Call, name: &str, body: &Value) -> Option<u64> {
@@ -142,11 +129,7 @@ fn number(call: &Call, name: &str, body: &Value) -> Option<u64> {
 fn methods(id: Option<&str>, actions: &[&str]) -> String {
     const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     let takes = |method: &Method| Deed::of(method, id).filter(|d| actions.contains(&d.action()));
-    let allowed: Vec<String> = METHODS
-        .iter()
-        .filter(|method| takes(method).is_some())
-        .map(Method::to_string)
-        .collect();
+    let allowed: Vec<String> = METHODS.iter().filter(|method| takes(method).is_some()).map(Method::to_string).collect();
     allowed.join(", ")
 }
 

@@ -26,11 +26,7 @@ impl FromRequest<Arc<Server>> for Call {
         let (parts, body) = request.into_parts();
         // The gate has read the body already, so collecting it again cannot fail.
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-        Ok(Self {
-            server: Arc::clone(server),
-            parts,
-            body,
-        })
+        Ok(Self { server: Arc::clone(server), parts, body })
     }
 }
 
@@ -50,10 +46,7 @@ impl Call {
     /// Lets a request with a good token pass, within the rate limits of the endpoint `name`.
     pub(crate) fn admit(&self, name: &str, list: bool) -> Result<Bearer, Box<Response>> {
         let bearer = self.bearer()?;
-        let endpoint = Endpoint {
-            name: format!("{} {name}", self.parts.method),
-            list,
-        };
+        let endpoint = Endpoint { name: format!("{} {name}", self.parts.method), list };
         let counted = match self.server.meter().as_mut() {
             Some(meter) => meter.count(&bearer.id, &bearer.tenant, &endpoint, Instant::now()),
             None => Ok(()),
@@ -126,9 +119,7 @@ impl Call {
 
     fn challenge(&self, status: StatusCode, challenge: &str, detail: &str) -> Box<Response> {
         let mut response = self.problem(status, detail);
-        response
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, reply::value(challenge));
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, reply::value(challenge));
         response
     }
 }
@@ -136,8 +127,5 @@ impl Call {
 /// The token in an `Authorization` header; the scheme's case does not matter.
 fn bearer_token(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then(|| token.trim())
-        .filter(|token| !token.is_empty())
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
 }

@@ -18,8 +18,7 @@ impl Clock {
     /// Milliseconds since the Unix epoch, as this clock tells them.
     pub(crate) fn now_ms(&self) -> i64 {
         let real = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, whole_ms);
-        real.saturating_add(self.skew_ms.load(Ordering::Relaxed))
-            .clamp(0, LATEST)
+        real.saturating_add(self.skew_ms.load(Ordering::Relaxed)).clamp(0, LATEST)
     }
 
     /// The moment `ahead` from now, as this clock tells it.

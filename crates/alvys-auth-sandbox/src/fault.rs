@@ -51,10 +51,7 @@ impl Fault {
 
     /// The normal answer, worked out at once but sent `lag` later: a token ages on the way.
     pub fn late(lag: Duration) -> Self {
-        Self {
-            lag,
-            ..Self::new(Action::Serve)
-        }
+        Self { lag, ..Self::new(Action::Serve) }
     }
 
     /// An answer of this status with the body that part of the server would send with it.
@@ -106,37 +103,23 @@ impl Fault {
     /// 429 `too_many_requests` with the three `X-RateLimit` headers, none remaining and the limit
     /// lifted after `reset`; no `Retry-After`.
     pub fn rate_limited(reset: Duration) -> Self {
-        Self::status(429)
-            .header("x-ratelimit-limit", "10")
-            .header("x-ratelimit-remaining", "0")
-            .rate_limit_reset(reset)
+        Self::status(429).header("x-ratelimit-limit", "10").header("x-ratelimit-remaining", "0").rate_limit_reset(reset)
     }
 
     /// A rate limit that looks like a failure: 500 `access_denied` with "Global limit has been
     /// reached" although the headers say that requests remain.
     pub fn disguised_rate_limit() -> Self {
-        Self::new(Action::OAuth(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "access_denied",
-            "Global limit has been reached",
-        ))
-        .header("x-ratelimit-limit", "100")
-        .header("x-ratelimit-remaining", "57")
+        Self::new(Action::OAuth(StatusCode::INTERNAL_SERVER_ERROR, "access_denied", "Global limit has been reached"))
+            .header("x-ratelimit-limit", "100")
+            .header("x-ratelimit-remaining", "57")
     }
 
     /// 429 with `Auth0-Client-Quota-Limit`: the hour's tokens are spent and more come after
     /// `reset`, rounded up to whole seconds.
     pub fn quota_spent(reset: Duration) -> Self {
         let seconds = whole_seconds(reset);
-        Self::new(Action::OAuth(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_requests",
-            "Client quota exceeded",
-        ))
-        .header(
-            "auth0-client-quota-limit",
-            format!("b=per_hour;q=10;r=0;t={seconds},b=per_day;q=50;r=47;t=43200"),
-        )
+        Self::new(Action::OAuth(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Client quota exceeded"))
+            .header("auth0-client-quota-limit", format!("b=per_hour;q=10;r=0;t={seconds},b=per_day;q=50;r=47;t=43200"))
     }
 
     /// 503 `temporarily_unavailable`.
@@ -236,13 +219,7 @@ impl Fault {
     }
 
     fn new(action: Action) -> Self {
-        Self {
-            action,
-            delay: Duration::ZERO,
-            lag: Duration::ZERO,
-            headers: Vec::new(),
-            times: None,
-        }
+        Self { action, delay: Duration::ZERO, lag: Duration::ZERO, headers: Vec::new(), times: None }
     }
 }
 
@@ -302,9 +279,7 @@ fn checked(status: u16) -> StatusCode {
 }
 
 fn whole_seconds(duration: Duration) -> u64 {
-    duration
-        .as_secs()
-        .saturating_add(u64::from(duration.subsec_nanos() > 0))
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
 const CHALLENGE: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><title>Just a moment...</title>\

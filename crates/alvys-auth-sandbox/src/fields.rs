@@ -63,13 +63,11 @@ pub(crate) fn media_type(headers: &HeaderMap) -> String {
 
 fn from_form(body: &[u8]) -> Result<Vec<(String, String)>, Refusal> {
     form_urlencoded::parse(body)
-        .map(|(name, value)| {
-            if name.contains('[') {
-                Err(must_be_text(&name))
-            } else {
-                Ok((name.into_owned(), value.into_owned()))
-            }
-        })
+        .map(
+            |(name, value)| {
+                if name.contains('[') { Err(must_be_text(&name)) } else { Ok((name.into_owned(), value.into_owned())) }
+            },
+        )
         .collect()
 }
 

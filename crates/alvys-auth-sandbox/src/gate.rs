@@ -93,26 +93,15 @@ async fn cut_in_half(response: Response) -> Response {
 /// Dates an answer by the server's clock, unless a fault gave a date of its own.
 fn stamp(response: &mut Response, server: &Server) {
     let now = server.clock().http_date(Duration::ZERO);
-    response
-        .headers_mut()
-        .entry(header::DATE)
-        .or_insert_with(|| reply::value(&now));
+    response.headers_mut().entry(header::DATE).or_insert_with(|| reply::value(&now));
 }
 
 /// The answer to a method a known path does not take; the router adds `Allow`.
 pub(crate) async fn wrong_method(request: Request) -> Response {
-    reply::problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "This path does not take this method.",
-        request.uri().path(),
-    )
+    reply::problem(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.", request.uri().path())
 }
 
 /// The answer to an unknown path.
 pub(crate) async fn unknown_path(request: Request) -> Response {
-    reply::problem(
-        StatusCode::NOT_FOUND,
-        "There is nothing at this path.",
-        request.uri().path(),
-    )
+    reply::problem(StatusCode::NOT_FOUND, "There is nothing at this path.", request.uri().path())
 }

@@ -25,12 +25,7 @@ pub(crate) struct Issuer {
 impl Issuer {
     /// An issuer that calls itself `name` in the `iss` claim.
     pub(crate) fn new(name: String) -> Self {
-        Self {
-            name,
-            keys: Keys::new(),
-            serial: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
-        }
+        Self { name, keys: Keys::new(), serial: AtomicU64::new(0), rejected: AtomicU64::new(0) }
     }
 
     /// A token of the current flow: RS256, every scope of the application.
@@ -77,16 +72,13 @@ impl Issuer {
 
     /// From now on no token issued so far is good any more.
     pub(crate) fn reject_all(&self) {
-        self.rejected
-            .store(self.serial.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.rejected.store(self.serial.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// Reads a token and says what is wrong with it, if anything.
     pub(crate) fn check(&self, token: &str, now_ms: i64) -> Result<Bearer, &'static str> {
-        let (algorithm, claims) = self
-            .keys
-            .verify(token)
-            .ok_or("The access token is malformed or its signature is wrong.")?;
+        let (algorithm, claims) =
+            self.keys.verify(token).ok_or("The access token is malformed or its signature is wrong.")?;
         let text = |name: &str| claims[name].as_str().unwrap_or_default().to_owned();
         if text("iss") != self.name {
             return Err("The access token was issued by another server.");
@@ -135,11 +127,7 @@ impl Lifespan {
 
     /// The lifetime in seconds: a whole number wherever it is one.
     pub(crate) fn seconds(self) -> Value {
-        if self.is_whole() {
-            json!(self.lifetime.as_secs())
-        } else {
-            json!(self.lifetime.as_secs_f64())
-        }
+        if self.is_whole() { json!(self.lifetime.as_secs()) } else { json!(self.lifetime.as_secs_f64()) }
     }
 
     fn issued_at(self) -> Value {
@@ -155,11 +143,7 @@ impl Lifespan {
     }
 
     fn numeric_date(self, ms: i64) -> Value {
-        if self.is_whole() {
-            json!(ms / 1000)
-        } else {
-            json!(ms as f64 / 1000.0)
-        }
+        if self.is_whole() { json!(ms / 1000) } else { json!(ms as f64 / 1000.0) }
     }
 
     fn is_whole(self) -> bool {

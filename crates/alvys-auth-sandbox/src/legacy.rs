@@ -47,11 +47,7 @@ pub(crate) async fn token(
         .filter(|application| application.tenant() == tenant)
         .filter(|application| application.allows_client_credentials());
     let Some(application) = application else {
-        return reply::problem(
-            StatusCode::FORBIDDEN,
-            "The credentials are not valid for this tenant.",
-            uri.path(),
-        );
+        return reply::problem(StatusCode::FORBIDDEN, "The credentials are not valid for this tenant.", uri.path());
     };
     let life = server.lifespan();
     server.log().token_issued();
@@ -74,10 +70,7 @@ fn validate(fields: &Fields, tenant: &str) -> Map<String, Value> {
             errors.insert(name.to_owned(), json!([message]));
         }
     }
-    if fields
-        .value("grant_type")
-        .is_some_and(|grant| grant != "client_credentials")
-    {
+    if fields.value("grant_type").is_some_and(|grant| grant != "client_credentials") {
         let message = "The grant_type field must be client_credentials.";
         errors.insert("grant_type".to_owned(), json!([message]));
     }

@@ -86,10 +86,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(limits: RateLimits) -> Self {
-        Self {
-            limits,
-            counters: HashMap::new(),
-        }
+        Self { limits, counters: HashMap::new() }
     }
 
     /// Counts one request; when it is too many, the error is how long to wait.
@@ -102,27 +99,11 @@ impl Meter {
     ) -> Result<(), Duration> {
         const SECOND: Duration = Duration::from_secs(1);
         let limits = self.limits;
-        let most = if endpoint.list {
-            limits.per_list
-        } else {
-            limits.per_endpoint
-        };
+        let most = if endpoint.list { limits.per_list } else { limits.per_endpoint };
         self.forget_the_past(now);
         self.hit(Subject::Token(token.to_owned()), limits.per_token, SECOND, SECOND, now)?;
-        self.hit(
-            Subject::Organization(tenant.to_owned()),
-            limits.per_organization,
-            SECOND,
-            SECOND,
-            now,
-        )?;
-        self.hit(
-            Subject::Endpoint(tenant.to_owned(), endpoint.name.clone()),
-            most,
-            limits.window,
-            limits.block,
-            now,
-        )
+        self.hit(Subject::Organization(tenant.to_owned()), limits.per_organization, SECOND, SECOND, now)?;
+        self.hit(Subject::Endpoint(tenant.to_owned(), endpoint.name.clone()), most, limits.window, limits.block, now)
     }
 
     fn hit(
@@ -133,11 +114,7 @@ impl Meter {
         block: Duration,
         now: Instant,
     ) -> Result<(), Duration> {
-        let opened = Counter {
-            used: 0,
-            since: now,
-            lasts: window,
-        };
+        let opened = Counter { used: 0, since: now, lasts: window };
         let counter = self.counters.entry(subject).or_insert(opened);
         if counter.rest(now).is_zero() {
             *counter = opened;
@@ -147,11 +124,7 @@ impl Meter {
             counter.lasts = block;
         }
         counter.used = counter.used.saturating_add(1);
-        if counter.used > most {
-            Err(counter.rest(now))
-        } else {
-            Ok(())
-        }
+        if counter.used > most { Err(counter.rest(now)) } else { Ok(()) }
     }
 
     /// Keeps the table small when many tokens come by.

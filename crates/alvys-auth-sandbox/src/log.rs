@@ -135,9 +135,7 @@ impl Log {
 
     /// Notes the status a request was answered with, if it is still kept.
     pub(crate) fn answered(&mut self, number: u64, status: StatusCode) {
-        let entry = number
-            .checked_sub(self.first)
-            .and_then(|index| self.entries.get_mut(usize::try_from(index).ok()?));
+        let entry = number.checked_sub(self.first).and_then(|index| self.entries.get_mut(usize::try_from(index).ok()?));
         if let Some(entry) = entry {
             entry.status = Some(status.as_u16());
         }
@@ -165,10 +163,7 @@ impl Log {
 
     /// Forgets everything; requests under way are not noted when they are answered.
     pub(crate) fn clear(&mut self) {
-        *self = Self {
-            first: self.first + self.entries.len() as u64,
-            ..Self::default()
-        };
+        *self = Self { first: self.first + self.entries.len() as u64, ..Self::default() };
     }
 
     fn drop_oldest(&mut self) {

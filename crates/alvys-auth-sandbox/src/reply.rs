@@ -49,9 +49,7 @@ pub(crate) fn problem_with(status: StatusCode, detail: &str, instance: &str, mem
 pub(crate) fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = empty(status);
     *response.body_mut() = body.into();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
 
@@ -64,10 +62,7 @@ pub(crate) fn empty(status: StatusCode) -> Response {
 
 /// Text of our own making as a header value; characters no header may carry become `?`.
 pub(crate) fn value(text: &str) -> HeaderValue {
-    let safe: String = text
-        .chars()
-        .map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' })
-        .collect();
+    let safe: String = text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
     HeaderValue::from_str(&safe).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 

@@ -75,17 +75,11 @@ impl Sandbox {
         let thread = thread::Builder::new()
             .name("alvys-sandbox".to_owned())
             .spawn(move || server::run(address, &ready, stopped))?;
-        let server = started
-            .recv()
-            .map_err(|_| io::Error::other("the thread of the sandbox ended while starting"))??;
+        let server =
+            started.recv().map_err(|_| io::Error::other("the thread of the sandbox ended while starting"))??;
         let application = Application::generate();
         server.applications().push(application.clone());
-        Ok(Self {
-            server,
-            application,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { server, application, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where the server listens.
@@ -153,9 +147,7 @@ impl Sandbox {
     /// they expire, the old secret does not.
     pub fn rotate_secret(&self, client_id: &str, new_secret: impl Into<String>) -> bool {
         let mut applications = self.server.applications();
-        let application = applications
-            .iter_mut()
-            .find(|application| application.client_id() == client_id);
+        let application = applications.iter_mut().find(|application| application.client_id() == client_id);
         match application {
             Some(application) => {
                 application.replace_secret(new_secret.into());
@@ -256,8 +248,6 @@ impl Drop for Sandbox {
 
 impl fmt::Debug for Sandbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sandbox")
-            .field("url", &self.url())
-            .finish_non_exhaustive()
+        f.debug_struct("Sandbox").field("url", &self.url()).finish_non_exhaustive()
     }
 }

@@ -107,19 +107,13 @@ impl Server {
     pub(crate) fn authenticate(&self, client_id: &str, client_secret: &str) -> Option<Application> {
         let now = self.clock.after(Duration::ZERO);
         let applications = self.applications();
-        let application = applications
-            .iter()
-            .find(|application| application.client_id() == client_id)?;
+        let application = applications.iter().find(|application| application.client_id() == client_id)?;
         application.accepts(client_secret, now).then(|| application.clone())
     }
 
     /// Whether an API of this audience exists, for whomever.
     pub(crate) fn serves_audience(&self, audience: &str) -> bool {
-        audience == DEFAULT_AUDIENCE
-            || self
-                .applications()
-                .iter()
-                .any(|application| application.audience() == audience)
+        audience == DEFAULT_AUDIENCE || self.applications().iter().any(|application| application.audience() == audience)
     }
 }
 
@@ -132,10 +126,7 @@ pub(crate) struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            lifetime: Duration::from_secs(3600),
-            opaque_tokens: false,
-        }
+        Self { lifetime: Duration::from_secs(3600), opaque_tokens: false }
     }
 }
 

@@ -22,10 +22,7 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new() -> Self {
-        Self {
-            rsa: &RSA_KEY,
-            hmac: hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()),
-        }
+        Self { rsa: &RSA_KEY, hmac: hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()) }
     }
 
     /// A JWT signed with the RSA key.
@@ -37,9 +34,7 @@ impl Keys {
     /// A JWT signed with the key the sandbox keeps to itself.
     pub(crate) fn sign_hs256(&self, claims: &impl Serialize) -> String {
         let header = json!({"alg": "HS256", "typ": "JWT"});
-        signed(&header, claims, |message| {
-            hmac::sign(&self.hmac, message).as_ref().to_vec()
-        })
+        signed(&header, claims, |message| hmac::sign(&self.hmac, message).as_ref().to_vec())
     }
 
     /// The algorithm and the claims of a JWT these keys signed; `None` for anything else.
@@ -49,13 +44,8 @@ impl Keys {
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         let header: Value = decoded(header)?;
         let algorithm = match header["alg"].as_str()? {
-            "RS256" => self
-                .rsa
-                .verifies(message.as_bytes(), &signature)
-                .then_some(Algorithm::Rs256)?,
-            "HS256" => hmac::verify(&self.hmac, message.as_bytes(), &signature)
-                .is_ok()
-                .then_some(Algorithm::Hs256)?,
+            "RS256" => self.rsa.verifies(message.as_bytes(), &signature).then_some(Algorithm::Rs256)?,
+            "HS256" => hmac::verify(&self.hmac, message.as_bytes(), &signature).is_ok().then_some(Algorithm::Hs256)?,
             _ => return None,
         };
         Some((algorithm, decoded(claims)?))
@@ -76,9 +66,7 @@ impl Keys {
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys")
-            .field("kid", &self.rsa.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Keys").field("kid", &self.rsa.id).finish_non_exhaustive()
     }
 }
 
@@ -101,10 +89,7 @@ pub(crate) fn random_text(length: usize) -> String {
     const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let mut bytes = vec![0; length];
     rand::fill(&mut bytes).expect("the system has randomness");
-    bytes
-        .into_iter()
-        .map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]))
-        .collect()
+    bytes.into_iter().map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
 }
 
 /// Lower-case hexadecimal.
@@ -135,19 +120,13 @@ impl RsaKey {
     }
 
     fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.public
-            .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
-            .is_ok()
+        self.public.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
     }
 }
 
 fn signed(header: &Value, claims: &impl Serialize, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let claims = serde_json::to_vec(claims).expect("claims are plain data");
-    let message = format!(
-        "{}.{}",
-        URL_SAFE_NO_PAD.encode(header.to_string()),
-        URL_SAFE_NO_PAD.encode(claims)
-    );
+    let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims));
     let signature = URL_SAFE_NO_PAD.encode(sign(message.as_bytes()));
     format!("{message}.{signature}")
 }

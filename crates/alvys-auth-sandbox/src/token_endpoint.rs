@@ -52,24 +52,14 @@ fn client_credentials_of(fields: &Fields) -> Result<&str, Refused> {
     match fields.value("grant_type") {
         Some("client_credentials") => {}
         None => {
-            return Err(refuse(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                "Missing required parameter: grant_type",
-            ));
+            return Err(refuse(StatusCode::BAD_REQUEST, "invalid_request", "Missing required parameter: grant_type"));
         }
         Some(other) => {
             let description = format!("Unsupported grant type: {other}");
-            return Err(refuse(
-                StatusCode::NOT_IMPLEMENTED,
-                "unsupported_grant_type",
-                description,
-            ));
+            return Err(refuse(StatusCode::NOT_IMPLEMENTED, "unsupported_grant_type", description));
         }
     }
-    fields
-        .value("client_id")
-        .ok_or_else(|| refuse(StatusCode::UNAUTHORIZED, "invalid_client", "Missing client_id"))
+    fields.value("client_id").ok_or_else(|| refuse(StatusCode::UNAUTHORIZED, "invalid_client", "Missing client_id"))
 }
 
 /// The real server has been seen to do either; which one is a setting of the sandbox.
@@ -162,10 +152,5 @@ impl Refused {
 }
 
 fn refuse(status: StatusCode, error: &'static str, description: impl Into<String>) -> Refused {
-    Refused {
-        status,
-        error,
-        description: description.into(),
-        see: None,
-    }
+    Refused { status, error, description: description.into(), see: None }
 }

@@ -30,11 +30,7 @@ pub(crate) struct Door(TcpListener);
 impl Door {
     /// Starts listening; call it inside a tokio runtime.
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A chosen port is free again at once after a restart. On Windows that is so anyway, and
         // the option means something else there.
         #[cfg(not(windows))]

@@ -11,13 +11,9 @@ use alvys_auth_sandbox::Sandbox;
 #[test]
 fn five_hundred_connections_at_once_are_answered() {
     let sandbox = Sandbox::start().unwrap();
-    let mut connections: Vec<TcpStream> = (0..500)
-        .map(|_| TcpStream::connect(sandbox.address()).unwrap())
-        .collect();
+    let mut connections: Vec<TcpStream> = (0..500).map(|_| TcpStream::connect(sandbox.address()).unwrap()).collect();
     for connection in &mut connections {
-        connection
-            .write_all(b"GET /v1/me HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n")
-            .unwrap();
+        connection.write_all(b"GET /v1/me HTTP/1.1\r\nHost: sandbox\r\nConnection: close\r\n\r\n").unwrap();
     }
     for connection in &mut connections {
         let mut answer = String::new();

@@ -48,9 +48,8 @@ impl TokenSource {
 
     /// A source with settings of your own.
     pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
-        let config = Agent::config_builder()
-            .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .build();
+        let config =
+            Agent::config_builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))).build();
         Builder {
             flow,
             credentials,
@@ -73,13 +72,7 @@ impl TokenSource {
         if let Some(token) = self.with_token(Token::clone) {
             return Ok(token);
         }
-        let Inner {
-            engine,
-            changed,
-            transport,
-            patience,
-            ..
-        } = &*self.0;
+        let Inner { engine, changed, transport, patience, .. } = &*self.0;
         let deadline = now().saturating_add(*patience);
         let mut spawn = true;
         loop {
@@ -99,10 +92,7 @@ impl TokenSource {
                         fetch();
                     } else {
                         // Should the system have no thread to spare, the attempt is abandoned, and made in place.
-                        spawn = thread::Builder::new()
-                            .name("alvys-auth".to_owned())
-                            .spawn(fetch)
-                            .is_ok();
+                        spawn = thread::Builder::new().name("alvys-auth".to_owned()).spawn(fetch).is_ok();
                     }
                 }
                 Step::Wait(wait) => {
@@ -168,10 +158,7 @@ impl TokenSource {
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSource")
-            .field("flow", &self.0.flow)
-            .field("status", &self.status())
-            .finish()
+        f.debug_struct("TokenSource").field("flow", &self.0.flow).field("status", &self.status()).finish()
     }
 }
 

@@ -17,11 +17,7 @@ pub(crate) struct Transport {
 
 impl Transport {
     pub(crate) fn new(agent: Agent, request: &TokenRequest, timeout: Duration) -> Self {
-        Self {
-            agent,
-            plain_http: request.is_plain_http(),
-            timeout,
-        }
+        Self { agent, plain_http: request.is_plain_http(), timeout }
     }
 
     /// How long one request takes at the most.
@@ -44,21 +40,13 @@ impl Transport {
             .https_only(!self.plain_http);
         // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
         let config = if self.plain_http { config.proxy(None) } else { config };
-        let mut answer = self
-            .agent
-            .run(config.build())
-            .map_err(|error| failed("the token request failed", error))?;
+        let mut answer = self.agent.run(config.build()).map_err(|error| failed("the token request failed", error))?;
 
         let status = answer.status();
-        let body = answer
-            .body_mut()
-            .with_config()
-            .limit(LONGEST_BODY)
-            .read_to_vec()
-            .map_err(|error| match error {
-                ureq::Error::BodyExceedsLimit(_) => Error::oversized(status),
-                error => failed("the answer of the token endpoint was cut short", error),
-            })?;
+        let body = answer.body_mut().with_config().limit(LONGEST_BODY).read_to_vec().map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(_) => Error::oversized(status),
+            error => failed("the answer of the token endpoint was cut short", error),
+        })?;
         let (parts, _) = answer.into_parts();
         Ok(Response::from_parts(parts, body))
     }

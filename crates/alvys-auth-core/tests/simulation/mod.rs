@@ -36,8 +36,8 @@ pub(crate) struct World {
     held_until: Option<Timestamp>,
     /// Until when the server asked to be left alone.
     word: Timestamp,
-    /// Until when nothing may be asked after a failure: at the least, and at the most.
-    pause: (Timestamp, Timestamp),
+    /// Until when nothing may be asked after a failure.
+    pause: Timestamp,
     /// When the current attempt was last completed, unless something since then asks for another.
     completed: Option<Timestamp>,
     /// Makes every access token another one.
@@ -60,7 +60,7 @@ impl World {
             live: None,
             held_until: None,
             word: Timestamp::default(),
-            pause: Default::default(),
+            pause: Timestamp::default(),
             completed: None,
             serial: 0,
             met: BTreeSet::new(),
@@ -114,15 +114,8 @@ impl World {
         let due = self.lifecycle.wake_at().is_none_or(|wake_at| wake_at <= self.now);
         let usable = self.lifecycle.snapshot().usable(self.now).cloned();
         let step = self.lifecycle.poll(self.now);
-        assert_eq!(
-            matches!(step, Step::Fetch(_)),
-            due,
-            "wake_at does not tell when {step:?} comes"
-        );
-        assert!(
-            usable.is_none() || matches!(step, Step::Use(_)),
-            "the snapshot promised a token, not {step:?}"
-        );
+        assert_eq!(matches!(step, Step::Fetch(_)), due, "wake_at does not tell when {step:?} comes");
+        assert!(usable.is_none() || matches!(step, Step::Use(_)), "the snapshot promised a token, not {step:?}");
         self.met.insert(match &step {
             Step::Use(_) => "use",
             Step::Fetch(attempt) if attempt.is_renewal() => "fetch to renew",
@@ -135,60 +128,37 @@ impl World {
             Step::Use(token) => {
                 assert!(self.now < token.expires_at(), "an expired token is used");
                 assert_eq!(Some(token.expires_at()), self.held_until, "not the held token");
-                assert_eq!(
-                    usable.as_ref().map(Token::header),
-                    Some(token.header()),
-                    "the snapshot disagrees"
-                );
+                assert_eq!(usable.as_ref().map(Token::header), Some(token.header()), "the snapshot disagrees");
                 self.seen.push(token);
             }
             Step::Fetch(attempt) => {
                 assert!(!self.has_live_attempt(), "a second live attempt");
                 assert!(self.word <= self.now, "the server's word is undercut");
-                assert!(self.pause.0 <= self.now, "the pause is undercut");
+                assert!(self.pause <= self.now, "the pause is undercut");
                 assert_ne!(self.completed, Some(self.now), "a fetch at the instant of a completion");
                 assert_eq!(attempt.is_renewal(), self.holds_valid_token());
                 self.attempts += 1;
                 self.live = Some((self.attempts, self.now.saturating_add(self.lease)));
-                self.open.push(Open {
-                    attempt,
-                    number: self.attempts,
-                    started: self.now,
-                });
+                self.open.push(Open { attempt, number: self.attempts, started: self.now });
             }
             Step::Wait(wait) => {
-                assert!(
-                    !self.holds_valid_token(),
-                    "a reader is blocked although a valid token is held"
-                );
+                assert!(!self.holds_valid_token(), "a reader is blocked although a valid token is held");
                 assert!(wait.until() > self.now, "a wait of no length");
                 assert_eq!(wait.is_in_flight(), self.has_live_attempt());
-                let lease = self
-                    .live
-                    .filter(|_| wait.is_in_flight())
-                    .map(|(_, until)| (until, until));
-                let (least, most) = lease.unwrap_or(self.pause);
-                assert!(
-                    wait.until() >= least && wait.until() <= most,
-                    "{wait:?} ends outside {least:?} to {most:?}"
-                );
+                let lease = self.live.filter(|_| wait.is_in_flight());
+                assert_eq!(wait.until(), lease.map_or(self.pause, |(_, until)| until));
                 assert!(wait.is_in_flight() || wait.error().is_some_and(Error::is_retryable));
             }
             Step::Fail(error) => {
-                assert!(
-                    !self.holds_valid_token(),
-                    "a reader fails although a valid token is held"
-                );
-                assert!(!error.is_retryable() && !self.has_live_attempt() && self.now < self.pause.1);
+                assert!(!self.holds_valid_token(), "a reader fails although a valid token is held");
+                assert!(!error.is_retryable() && !self.has_live_attempt() && self.now < self.pause);
             }
         }
     }
 
     fn succeed(&mut self, open: Open, lifetime: u64) {
         self.serial += 1;
-        let outcome = open
-            .attempt
-            .answered(&granted(&format!("token-{}", self.serial), lifetime));
+        let outcome = open.attempt.answered(&granted(&format!("token-{}", self.serial), lifetime));
         let live = self.live.is_some_and(|(number, _)| number == open.number);
         let expires_at = open.started.saturating_add(Duration::from_secs(lifetime));
         let held = self.held_until.filter(|until| self.now < *until);
@@ -234,7 +204,6 @@ impl World {
         assert!(token.refresh_at() > self.now && token.refresh_at() <= expires_at);
         self.seen.push(token);
         self.held_until = Some(expires_at);
-        self.pause.0 = self.word;
         if live {
             self.live = None;
             self.completed = Some(self.now);
@@ -267,7 +236,7 @@ impl World {
                 let word = self.now.saturating_add(error.retry_after().unwrap_or_default());
                 assert!(until >= word, "the server's word is undercut");
                 self.word = self.word.max(word);
-                self.pause = (until, until);
+                self.pause = until;
                 if live {
                     self.live = None;
                     self.completed = Some(self.now);
@@ -299,11 +268,7 @@ impl World {
         let after = is_held(&self.lifecycle);
         if before != after {
             assert!(worth_a_retry && after.is_none());
-            assert_eq!(
-                self.held_until,
-                Some(token.expires_at()),
-                "another token than the rejected one is gone"
-            );
+            assert_eq!(self.held_until, Some(token.expires_at()), "another token than the rejected one is gone");
         }
         if after.is_none() {
             self.held_until = None;
@@ -316,13 +281,10 @@ impl World {
         let lifetime = Duration::from_secs(seconds);
         let grant = Grant::new(&format!("token-{}", self.serial), lifetime, "").expect("a legal token");
         let expires_at = self.now.saturating_add(lifetime);
-        let better = self
-            .held_until
-            .is_none_or(|until| until <= self.now || until < expires_at);
+        let better = self.held_until.is_none_or(|until| until <= self.now || until < expires_at);
         assert_eq!(self.lifecycle.adopt(grant, self.now), better);
         if better {
             self.held_until = Some(expires_at);
-            self.pause.0 = self.word;
         }
     }
 
@@ -340,7 +302,7 @@ impl World {
         self.live = None;
         self.completed = None;
         self.word = Timestamp::default();
-        self.pause = Default::default();
+        self.pause = Timestamp::default();
     }
 
     /// What must hold at every moment, whoever asks.
@@ -363,13 +325,8 @@ impl World {
             match self.lifecycle.poll(self.now) {
                 Step::Use(_) => return,
                 Step::Fetch(attempt) => {
-                    let done = self
-                        .lifecycle
-                        .complete(attempt.answered(&granted("well", 3600)), self.now);
-                    assert!(
-                        matches!(done, Completion::Obtained(_) | Completion::Renewed(_)),
-                        "{done:?}"
-                    );
+                    let done = self.lifecycle.complete(attempt.answered(&granted("well", 3600)), self.now);
+                    assert!(matches!(done, Completion::Obtained(_) | Completion::Renewed(_)), "{done:?}");
                 }
                 Step::Wait(wait) => self.now = wait.until(),
                 Step::Fail(_) => {

@@ -62,9 +62,7 @@ pub(crate) fn answer(status: u16, body: impl Into<Vec<u8>>) -> Response<Vec<u8>>
 
 /// The same answer with one more header.
 pub(crate) fn with(mut response: Response<Vec<u8>>, name: &'static str, value: &str) -> Response<Vec<u8>> {
-    response
-        .headers_mut()
-        .append(name, value.parse().expect("a legal header value"));
+    response.headers_mut().append(name, value.parse().expect("a legal header value"));
     response
 }
 
@@ -140,22 +138,18 @@ pub(crate) fn unreachable_server() -> Error {
 }
 
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::with_cases(cases)
-    }
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
 /// Any text that is documented as a legal value: no white space around it, and no `<placeholder>` or `{placeholder}`.
 pub(crate) fn value() -> impl Strategy<Value = String> {
-    let awkward: Vec<char> = "\"'`&=+%#?/\\{}<>[];,:@!$*()~|^ \t\n\r\0\u{7f}\u{85}\u{2028}é🚚.a0"
-        .chars()
-        .collect();
+    let awkward: Vec<char> = "\"'`&=+%#?/\\{}<>[];,:@!$*()~|^ \t\n\r\0\u{7f}\u{85}\u{2028}é🚚.a0".chars().collect();
     let character = prop_oneof![3 => prop::sample::select(awkward), 2 => any::<char>()];
-    vec(character, 1..40)
-        .prop_map(|characters| String::from_iter(characters).trim().to_owned())
-        .prop_filter("documented as refused", |text| {
+    vec(character, 1..40).prop_map(|characters| String::from_iter(characters).trim().to_owned()).prop_filter(
+        "documented as refused",
+        |text| {
             let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
             !text.is_empty() && !enclosed('<', '>') && !enclosed('{', '}')
-        })
+        },
+    )
 }

@@ -149,10 +149,7 @@ fn unfit_requests_are_problems() {
     let token = token(&sandbox);
     let authorization = format!("Bearer {token}");
     let api = sandbox.api_url();
-    let text = [
-        ("authorization", authorization.as_str()),
-        ("content-type", "text/plain"),
-    ];
+    let text = [("authorization", authorization.as_str()), ("content-type", "text/plain")];
     for (answer, status) in [
         (get(&format!("{api}/moons"), &token), 404),
         (get(&format!("{}/elsewhere", sandbox.url()), &token), 404),

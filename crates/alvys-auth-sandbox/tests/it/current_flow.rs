@@ -23,10 +23,7 @@ fn denied(description: &str) -> Value {
 fn a_token_request_is_answered_with_every_granted_scope() {
     let sandbox = Sandbox::start().unwrap();
     let application = sandbox.application();
-    let answer = post_both(
-        &sandbox.token_url(),
-        &with(fields(&application), &[("scope", "load:read")]),
-    );
+    let answer = post_both(&sandbox.token_url(), &with(fields(&application), &[("scope", "load:read")]));
     assert_eq!(answer.status, 200);
     let body = answer.json();
     assert_eq!(body["token_type"], "Bearer");
@@ -104,12 +101,9 @@ fn a_wrong_secret_or_id_is_denied() {
     let sandbox = Sandbox::start().unwrap();
     let application = sandbox.application();
     let almost = application.client_secret().replace('+', " ");
-    for change in [
-        ("client_secret", "wrong"),
-        ("client_secret", almost.as_str()),
-        ("client_secret", ""),
-        ("client_id", "nobody"),
-    ] {
+    for change in
+        [("client_secret", "wrong"), ("client_secret", almost.as_str()), ("client_secret", ""), ("client_id", "nobody")]
+    {
         let fields = with(fields(&application), &[change]);
         assert_refused(&sandbox, &fields, 401, &denied("Unauthorized"));
     }
@@ -152,10 +146,7 @@ fn an_application_without_the_grant_type_is_unauthorized() {
     let answer = post_both(&sandbox.token_url(), &fields(&application));
     assert_eq!(answer.status, 403);
     assert_eq!(answer.json()["error"], "unauthorized_client");
-    assert_eq!(
-        answer.json()["error_description"],
-        "Grant type 'client_credentials' not allowed for the client."
-    );
+    assert_eq!(answer.json()["error_description"], "Grant type 'client_credentials' not allowed for the client.");
     assert!(answer.json()["error_uri"].is_string());
 }
 
@@ -177,10 +168,9 @@ fn an_application_without_a_grant_is_told_how_to_get_one() {
     sandbox.add(ungranted.clone());
     sandbox.add(elsewhere.clone());
     let other_audience = with(fields(&ungranted), &[("audience", "https://elsewhere/")]);
-    for (fields, audience) in [
-        (fields(&ungranted), "https://api.alvys.com/public/"),
-        (other_audience, "https://elsewhere/"),
-    ] {
+    for (fields, audience) in
+        [(fields(&ungranted), "https://api.alvys.com/public/"), (other_audience, "https://elsewhere/")]
+    {
         let answer = post_both(&sandbox.token_url(), &fields);
         assert_eq!(answer.status, 403);
         assert_eq!(answer.json()["error"], "access_denied");

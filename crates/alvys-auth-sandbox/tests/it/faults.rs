@@ -95,10 +95,7 @@ fn rate_limits_come_in_every_known_shape() {
 
     let answer = ask(&sandbox);
     assert_eq!(answer.status, 429);
-    assert_eq!(
-        answer.header("auth0-client-quota-limit"),
-        "b=per_hour;q=10;r=0;t=60,b=per_day;q=50;r=47;t=43200"
-    );
+    assert_eq!(answer.header("auth0-client-quota-limit"), "b=per_hour;q=10;r=0;t=60,b=per_day;q=50;r=47;t=43200");
 
     let answer = ask(&sandbox);
     assert_eq!(answer.header("retry-after"), "");
@@ -114,9 +111,7 @@ fn replies_are_sent_as_given() {
     sandbox.inject(Route::Token, Fault::challenge(403).once());
     sandbox.inject(Route::Token, Fault::empty(200).once());
     let date = "Thu, 01 Jan 1970 00:00:00 GMT";
-    let reply = Fault::reply(299, b"\x01{".to_vec())
-        .header("x-own", "1")
-        .header("date", date);
+    let reply = Fault::reply(299, b"\x01{".to_vec()).header("x-own", "1").header("date", date);
     sandbox.inject(Route::Token, reply.once());
 
     let answer = ask(&sandbox);
@@ -204,12 +199,7 @@ fn a_truncated_answer_promises_more_than_it_sends() {
     assert_eq!(end, None);
     let (head, body) = received.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"));
-    let promised: usize = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .unwrap()
-        .parse()
-        .unwrap();
+    let promised: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
     assert_eq!(body.len(), promised / 2);
     assert!(body.starts_with("{\"access_token\":"), "{body}");
     assert_eq!(sandbox.tokens_issued(), 1);

@@ -22,12 +22,7 @@ fn a_token_comes_without_scope_at_both_paths() {
         assert_eq!(header.alg, Algorithm::HS256);
     }
     assert_ne!(legacy_token(&sandbox), legacy_token(&sandbox));
-    assert!(
-        sandbox
-            .requests()
-            .iter()
-            .all(|request| request.route() == Route::LegacyToken)
-    );
+    assert!(sandbox.requests().iter().all(|request| request.route() == Route::LegacyToken));
 }
 
 #[test]

@@ -17,10 +17,7 @@ fn urls_point_at_the_listener() {
     let url = format!("http://127.0.0.1:{}", sandbox.address().port());
     assert_eq!(sandbox.url(), url);
     assert_eq!(sandbox.token_url(), format!("{url}/oauth/token"));
-    assert_eq!(
-        sandbox.legacy_token_url(),
-        format!("{url}/api/authentication/{{tenant_id}}/token")
-    );
+    assert_eq!(sandbox.legacy_token_url(), format!("{url}/api/authentication/{{tenant_id}}/token"));
 }
 
 #[test]

@@ -14,10 +14,8 @@ fn requests_are_logged_as_they_came() {
     send("GET", &format!("{}/elsewhere", sandbox.url()), &[], "");
 
     let requests = sandbox.requests();
-    let summary: Vec<_> = requests
-        .iter()
-        .map(|request| (request.route(), request.method(), request.path(), request.status()))
-        .collect();
+    let summary: Vec<_> =
+        requests.iter().map(|request| (request.route(), request.method(), request.path(), request.status())).collect();
     assert_eq!(
         summary,
         [

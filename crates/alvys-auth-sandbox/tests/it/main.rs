@@ -1,9 +1,6 @@
 //! What the sandbox promises, seen through its public API and over HTTP.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test and its helpers a failed unwrap is a failed test"
-)]
+#![allow(clippy::unwrap_used, reason = "in a test and its helpers a failed unwrap is a failed test")]
 
 mod api;
 mod clock;

@@ -59,9 +59,7 @@ pub(crate) fn try_send(method: &str, url: &str, headers: &[(&str, &str)], body: 
 }
 
 pub(crate) fn form(pairs: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(pairs)
-        .finish()
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 pub(crate) fn post_form(url: &str, pairs: &[(&str, &str)]) -> Answer {
