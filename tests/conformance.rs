@@ -26,6 +26,7 @@ conformance![
     a_slow_refresh_inside_the_margin_makes_nobody_wait,
     a_failing_refresh_inside_the_margin_is_invisible,
     an_error_is_shared_and_not_repeated,
+    a_transient_failure_is_retried_by_one_for_all,
     a_pause_longer_than_the_patience_is_reported_at_once,
     a_permanent_error_ends_once_the_credentials_are_fixed,
     a_permanent_error_ends_once_the_server_is_fixed,
@@ -40,6 +41,7 @@ conformance![
     a_silent_server_ends_in_an_error_and_not_in_a_wait_for_ever,
     a_closed_server_takes_no_held_token_away_and_wedges_nothing,
     an_oversized_body_is_refused,
+    an_oversized_error_page_is_understood,
     an_invalidated_token_is_replaced,
     a_disguised_rate_limit_is_told_as_one,
     a_foreign_organization_is_refused,
@@ -157,6 +159,15 @@ fn an_error_is_shared_and_not_repeated<S: Source>() {
     }
     source.token().expect_err("the same refusal, from memory");
     assert_eq!(sandbox.token_requests(), 1);
+}
+
+fn a_transient_failure_is_retried_by_one_for_all<S: Source>() {
+    let sandbox = start();
+    sandbox.inject(Route::Token, Fault::unavailable().times(3));
+    let backoff = Duration::from_millis(50);
+    let source = build::<S>(Settings::current(&sandbox).policy(Policy::new().backoff(backoff, backoff)));
+    assert!(source.tokens(200).iter().all(Result::is_ok));
+    assert_eq!(sandbox.token_requests(), 4, "three failures and one token, whoever waits");
 }
 
 fn a_pause_longer_than_the_patience_is_reported_at_once<S: Source>() {
@@ -333,11 +344,20 @@ fn a_closed_server_takes_no_held_token_away_and_wedges_nothing<S: Source>() {
 
 fn an_oversized_body_is_refused<S: Source>() {
     let sandbox = start();
-    sandbox.inject(Route::Token, Fault::reply(200, vec![b' '; 1024 * 1024]));
+    sandbox.inject(Route::Token, Fault::reply(200, vec![b'a'; 1024 * 1024]));
     let source = build::<S>(Settings::current(&sandbox));
     let error = source.token().expect_err("too much");
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
     assert!(error.to_string().contains("64 KiB"), "{error}");
+}
+
+fn an_oversized_error_page_is_understood<S: Source>() {
+    let sandbox = start();
+    let page = format!("<html>{}</html>", "busy ".repeat(100_000));
+    sandbox.inject(Route::Token, Fault::reply(503, page).retry_after(Duration::from_secs(600)));
+    let error = build::<S>(Settings::current(&sandbox)).token().expect_err("unavailable");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(600)));
 }
 
 fn an_invalidated_token_is_replaced<S: Source>() {

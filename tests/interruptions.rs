@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use alvys_auth_core::Policy;
 use alvys_auth_reqwest::ErrorKind;
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::{Settings, eventually};
@@ -101,6 +102,58 @@ fn a_caller_outside_of_a_runtime_gets_an_error_and_no_panic() {
 }
 
 #[test]
+fn a_runtime_that_runs_only_now_and_then_causes_no_storm() {
+    let sandbox = start();
+    sandbox.set_lifetime(Duration::from_secs(2));
+    let settings = Settings::current(&sandbox);
+    // Leases of 76 ms, so that several end inside the margin, while nothing drives the requests.
+    let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
+        .policy(Policy::new().request_timeout(Duration::from_millis(50)))
+        .build()
+        .expect("acceptable settings");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let old = runtime.block_on(source.token()).expect("a token");
+    sandbox.set_lifetime(Duration::from_secs(3600));
+    eventually("the token is replaced", || {
+        runtime.block_on(source.token()).is_ok_and(|token| token.header() != old.header())
+    });
+    let requests = sandbox.token_requests();
+    assert!(requests <= 3, "{requests} requests for one renewal");
+}
+
+#[test]
+fn a_connection_of_a_runtime_that_does_not_run_is_not_waited_for() {
+    let sandbox = start();
+    let source = async_source(&sandbox);
+    let idle = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    idle.block_on(source.token()).expect("a token");
+    source.invalidate();
+    let other = Runtime::new().expect("a runtime");
+    let soon = async { tokio::time::timeout(Duration::from_secs(5), source.token()).await };
+    other.block_on(soon).expect("no wait for the other runtime").expect("a token");
+    drop(idle);
+}
+
+#[test]
+fn an_http_client_that_panics_is_paused_like_any_failure() {
+    struct Panics;
+    impl reqwest::dns::Resolve for Panics {
+        fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
+            panic!("on purpose: name resolution panics");
+        }
+    }
+    let credentials = alvys_auth_reqwest::Credentials::new("id", "secret").expect("acceptable credentials");
+    let source = alvys_auth_reqwest::TokenSource::builder(alvys_auth_reqwest::Flow::current(), credentials)
+        .client(reqwest::Client::builder().dns_resolver(Panics))
+        .policy(Policy::new().backoff(Duration::from_secs(3600), Duration::from_secs(3600)))
+        .build()
+        .expect("acceptable settings");
+    let error = Runtime::new().expect("a runtime").block_on(source.token()).expect_err("no token");
+    assert!(error.to_string().contains("panicked"), "{error}");
+    assert!(source.status().paused_for.is_some());
+}
+
+#[test]
 fn tokens_are_shared_between_runtimes() {
     let sandbox = start();
     let source = async_source(&sandbox);
@@ -117,7 +170,7 @@ fn a_caller_that_panics_mid_request_is_replaced() {
     let (sending, panicked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let panics_once = {
         let (sending, panicked) = (Arc::clone(&sending), Arc::clone(&panicked));
-        move |request: ureq::http::Request<ureq::SendBody<'_>>, next: ureq::middleware::MiddlewareNext<'_>| {
+        move |request: http::Request<ureq::SendBody<'_>>, next: ureq::middleware::MiddlewareNext<'_>| {
             sending.store(true, Ordering::SeqCst);
             if !panicked.swap(true, Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(200));
@@ -140,6 +193,7 @@ fn a_caller_that_panics_mid_request_is_replaced() {
     let others: Vec<_> = (0..20).map(|_| call()).collect();
     assert!(first.join().is_err(), "the first caller panics");
     for other in others {
+        // Like any failure, the panic is followed by a pause that fits into their patience.
         other.join().expect("a caller that does not panic").expect("a token");
     }
     assert_eq!(sandbox.token_requests(), 1);

@@ -70,6 +70,17 @@ async fn a_client_without_timeouts_is_bounded() {
 }
 
 #[tokio::test]
+async fn a_client_that_retries_is_overruled() {
+    let sandbox = start();
+    sandbox.inject(Route::Token, Fault::status(429).retry_after(Duration::from_secs(600)));
+    let retry =
+        reqwest::retry::for_host("127.0.0.1").max_retries_per_request(5).classify_fn(|attempt| attempt.retryable());
+    let error = with_client(&sandbox, reqwest::Client::builder().retry(retry)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
+    assert_eq!(sandbox.token_requests(), 1);
+}
+
+#[tokio::test]
 async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses() {
     let sandbox = start();
     sandbox.remove(sandbox.application().client_id());
@@ -90,6 +101,17 @@ async fn the_callers_own_settings_reach_the_wire() {
     let agents: Vec<_> =
         sandbox.requests().iter().map(|request| request.header("user-agent").map(str::to_owned)).collect();
     assert_eq!(agents, [Some("mine/1".to_owned()), Some("mine/2".to_owned())]);
+}
+
+#[test]
+fn what_a_builder_shows_holds_no_setting_of_the_client() {
+    let sandbox = start();
+    let settings = Settings::current(&sandbox);
+    let mut headers = reqwest::header::HeaderMap::new();
+    headers.insert("proxy-authorization", reqwest::header::HeaderValue::from_static("Basic canary"));
+    let builder = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
+        .client(reqwest::Client::builder().default_headers(headers));
+    assert!(!format!("{builder:?}").contains("canary"));
 }
 
 #[test]

@@ -89,10 +89,7 @@ impl UnverifiedClaims {
             let text = |field: &Field<'_>| field.text().map(str::to_owned);
             Self {
                 issuer: text(&claims.iss),
-                audience: match &claims.aud {
-                    Field::Text(first) | Field::List(first) => Some(first.clone().into_owned()),
-                    _ => None,
-                },
+                audience: claims.aud.texts().and_then(|all| all.split(' ').next()).map(str::to_owned),
                 subject: text(&claims.sub),
                 organization_id: text(&claims.org_id),
                 organization_name: text(&claims.org_name).or_else(|| text(&claims.tenant_id)),
@@ -136,7 +133,7 @@ impl Payload<'_> {
     }
 
     pub(crate) fn scope(&self) -> Option<&str> {
-        self.scope.text()
+        self.scope.texts()
     }
 
     /// Whether any claim that names the tenant equals `expected`; the first of them for the error text otherwise.
@@ -148,10 +145,8 @@ impl Payload<'_> {
 
 /// Decodes the payload of `token` and hands it to `read`; none when the token is no JWT.
 pub(crate) fn with_payload<T>(token: &str, read: impl FnOnce(Payload<'_>) -> T) -> Option<T> {
-    let mut parts = token.split('.');
-    let (_header, payload, _signature, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
-        return None;
-    };
+    let (_header, rest) = token.split_once('.')?;
+    let (payload, _signature) = rest.rsplit_once('.')?;
     // A payload of the usual size is decoded without touching the heap.
     let mut stack = [0; 2048];
     let mut heap = Vec::new();
@@ -168,7 +163,9 @@ pub(crate) fn with_payload<T>(token: &str, read: impl FnOnce(Payload<'_>) -> T) 
 
 /// Reads a JSON object; a list, which serde would take for a struct as well, is none.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    json.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(json).ok())?
+    // Checked in one go: text by text, as `from_slice` does it, costs several times as much.
+    let json = std::str::from_utf8(json).ok()?;
+    json.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(json).ok())?
 }
 
 /// One JSON value of whatever type a server chose: text is borrowed where it can be, the rest is reduced to what is used.
@@ -178,8 +175,8 @@ pub(crate) enum Field<'a> {
     #[default]
     Absent,
     Text(Cow<'a, str>),
-    /// The first text of a list.
-    List(Cow<'a, str>),
+    /// The texts of a list, separated by spaces.
+    List(String),
     Number(f64),
 }
 
@@ -188,6 +185,14 @@ impl Field<'_> {
         match self {
             Field::Text(text) => Some(text),
             _ => None,
+        }
+    }
+
+    /// Text, or the texts of a list.
+    pub(crate) fn texts(&self) -> Option<&str> {
+        match self {
+            Field::List(texts) => Some(texts),
+            other => other.text(),
         }
     }
 
@@ -242,9 +247,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let first = list.next_element::<Field<'de>>()?;
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(if let Some(Field::Text(text)) = first { Field::List(text) } else { Field::Absent })
+                let mut texts = Vec::new();
+                while let Some(item) = list.next_element::<Field<'de>>()? {
+                    texts.extend(item.text().map(str::to_owned));
+                }
+                Ok(Field::List(texts.join(" ")))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

@@ -74,7 +74,9 @@ pub(crate) fn check_value(name: &str, value: &str) -> Result<(), Error> {
             "trim it after reading it; files and `echo` add one",
         ));
     }
-    if value.trim() != value {
+    // PowerShell and some editors put a byte order mark in front, which is no white space to Unicode.
+    let stray = |c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}');
+    if value.starts_with(stray) || value.ends_with(stray) {
         return Err(Error::configuration(
             format!("the {name} begins or ends with white space"),
             "trim it; copying from a web page or a quoted variable adds it",
@@ -89,12 +91,15 @@ pub(crate) fn check_value(name: &str, value: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the whole value reads `<…>`, `{…}`, `YOUR_…` or `REPLACE_WITH_…`.
+/// Whether the whole value reads `<…>`, `{…}`, `YOUR_…` or `REPLACE_WITH_…`. Digits occur in those in capitals only.
 fn is_placeholder(value: &str) -> bool {
     let enclosed = |open, close| value.len() > 1 && value.starts_with(open) && value.ends_with(close);
+    let capitals = !value.bytes().any(|byte| byte.is_ascii_lowercase());
     let spelt_out = |prefix: &str| {
         value.get(..prefix.len()).is_some_and(|head| head.replace('-', "_").eq_ignore_ascii_case(prefix))
-            && value.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_' || byte == b'-')
+            && value
+                .bytes()
+                .all(|byte| byte.is_ascii_alphabetic() || b"_-".contains(&byte) || capitals && byte.is_ascii_digit())
     };
     enclosed('<', '>') || enclosed('{', '}') || spelt_out("YOUR_") || spelt_out("REPLACE_WITH_")
 }

@@ -147,19 +147,6 @@ impl Error {
         })
     }
 
-    /// The answer's body is longer than a token response can be; for drivers, which stop reading at 64 KiB.
-    #[must_use]
-    pub fn oversized(status: StatusCode) -> Self {
-        Self::build(Inner {
-            status: Some(status),
-            ..Inner::new(
-                ErrorKind::InvalidResponse,
-                "the answer of the token endpoint is longer than 64 KiB",
-                "check that the token URL is the Alvys token endpoint; a proxy or a portal may stand in between",
-            )
-        })
-    }
-
     /// A grant of which nothing was left by the time it could have been used.
     pub(crate) fn dead_on_arrival() -> Self {
         Self::new(

@@ -1,6 +1,6 @@
 //! The two ways Alvys hands out tokens, and where.
 
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -78,14 +78,16 @@ pub enum LegacyPath {
     ApiP,
 }
 
-/// A URL that nobody has checked yet: `Debug` leaves out what may be a password.
+/// A URL that nobody has checked yet: `Debug` leaves out what may be a password or a key.
 #[derive(Clone, PartialEq, Eq)]
 struct Endpoint(String);
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = if self.0.contains('@') { "[redacted: holds user information]" } else { &self.0 };
-        f.write_str(shown)
+        if self.0.contains('@') {
+            return f.write_str("[redacted: holds user information]");
+        }
+        f.write_str(self.0.split('?').next().unwrap_or_default())
     }
 }
 
@@ -134,7 +136,7 @@ impl Flow {
 
     /// Sends the request to this full URL instead of the documented one.
     ///
-    /// In the legacy flow a `{tenant_id}` in it is replaced by the tenant. Only https is accepted, and plain http to this
+    /// In the legacy flow a `{tenant_id}` in it is replaced by the tenant, which must be part of the URL. Only https is accepted, and plain http to this
     /// machine itself.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
@@ -291,7 +293,15 @@ impl Flow {
                     ));
                 }
                 let segment = utf8_percent_encode(tenant, SEGMENT).to_string();
-                check_endpoint(&template.replace("{tenant_id}", &segment))
+                let url = template.replace("{tenant_id}", &segment);
+                let uri = check_endpoint(&url)?;
+                if self.body_tenant().is_none() && !url.split(['/', '?']).any(|part| part == segment) {
+                    return Err(Error::configuration(
+                        "the token endpoint names no tenant, or another one",
+                        "put {tenant_id} where the tenant belongs in the URL",
+                    ));
+                }
+                Ok(uri)
             }
         }
     }
@@ -346,6 +356,9 @@ fn check_endpoint(url: &str) -> Result<Uri, Error> {
 fn has_host_and_port(authority: &Authority) -> bool {
     let host = authority.host();
     let named = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let numeric = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    let named = named && (!numeric || host.parse::<Ipv4Addr>().is_ok());
     let addressed = || bracketed(host).is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
     let port = authority.as_str().get(host.len()..).unwrap_or_default();
     (named || addressed()) && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))

@@ -13,6 +13,9 @@
 //!                                                └──────────┘
 //! ```
 //!
+//! Paused is Idle with a failure that is not over yet. Two edges are not drawn: new credentials end an attempt too, and an
+//! attempt whose lease is over and that nobody took over may still fail, which pauses.
+//!
 //! Beside this stands the held token, if any. It is used in every state until it expires: a refresh never blocks a reader
 //! while the held token is valid, and a failed refresh never loses it.
 
@@ -23,6 +26,8 @@ use crate::{Credentials, Error, Grant, Policy, Snapshot, Timestamp, Token, Token
 
 /// How often the rejection grace and the pauses are doubled at the most.
 const MOST_DOUBLINGS: u32 = 6;
+/// How long after its pause a failure still explains why there is no token.
+const RECENT: Duration = Duration::from_secs(60);
 
 /// The lifecycle of one application's token: polled for what to do, told what became of it.
 ///
@@ -52,9 +57,9 @@ pub struct Lifecycle {
     request: TokenRequest,
     policy: Policy,
     held: Option<Token>,
-    refresh: Refresh,
-    /// Failures in a row; decides the length of the next pause.
-    failures: u32,
+    in_flight: Option<InFlight>,
+    /// The last failure, until a token arrives.
+    failure: Option<Failure>,
     /// Renewals in a row that were answered by yet another rejection.
     rejections: u32,
     /// The token given up last, so that no store can hand it back.
@@ -66,10 +71,18 @@ pub struct Lifecycle {
 }
 
 #[derive(Debug)]
-enum Refresh {
-    Idle,
-    InFlight { id: u64, lease_ends: Timestamp, last_error: Option<Error> },
-    Paused { until: Timestamp, error: Error },
+struct InFlight {
+    id: u64,
+    lease_ends: Timestamp,
+}
+
+#[derive(Debug)]
+struct Failure {
+    error: Error,
+    /// When asking is allowed again.
+    until: Timestamp,
+    /// How many there were in a row; decides the length of the next pause.
+    in_a_row: u32,
 }
 
 impl Lifecycle {
@@ -80,8 +93,8 @@ impl Lifecycle {
             request,
             policy,
             held: None,
-            refresh: Refresh::Idle,
-            failures: 0,
+            in_flight: None,
+            failure: None,
             rejections: 0,
             discarded: None,
             newest: 0,
@@ -101,11 +114,13 @@ impl Lifecycle {
         {
             return Step::Use(token.clone());
         }
-        match &self.refresh {
-            Refresh::InFlight { lease_ends, last_error, .. } if now < *lease_ends => {
-                Step::Wait(Wait { until: *lease_ends, error: last_error.clone(), in_flight: true })
-            }
-            Refresh::Paused { until, error } if now < *until => {
+        if let Some(InFlight { lease_ends, .. }) = self.in_flight
+            && now < lease_ends
+        {
+            return Step::Wait(Wait { until: lease_ends, error: self.recent_error(now), in_flight: true });
+        }
+        match &self.failure {
+            Some(Failure { error, until, .. }) if now < *until => {
                 if error.is_retryable() {
                     Step::Wait(Wait { until: *until, error: Some(error.clone()), in_flight: false })
                 } else {
@@ -121,12 +136,12 @@ impl Lifecycle {
         if outcome.id < self.oldest {
             return Completion::Superseded;
         }
-        let current = matches!(self.refresh, Refresh::InFlight { id, .. } if id == outcome.id);
+        let current = self.is_current(outcome.id);
+        if current {
+            self.in_flight = None;
+        }
         match outcome.result {
-            None if current => {
-                self.refresh = Refresh::Idle;
-                Completion::Abandoned
-            }
+            None if current => Completion::Abandoned,
             None => Completion::Superseded,
             Some(Ok(grant)) => match self.token(grant, Some(outcome.started), now) {
                 Ok(token) => self.arrived(token, current, now),
@@ -174,34 +189,46 @@ impl Lifecycle {
         !given_up && matches!(self.arrived(token, false, now), Completion::Obtained(_) | Completion::Renewed(_))
     }
 
-    /// Goes on with other credentials, as after a rotation: a pause ends, and outcomes of the old ones do not count.
+    /// Goes on with other credentials, as after a rotation: outcomes of the old ones do not count any more.
     ///
-    /// A held token stays in use when only the secret has changed; it is dropped when the client id has.
+    /// A permanent failure is forgotten. A held token, and a wait that the server asked for, stay when only the secret has
+    /// changed and go when the client id has. The same credentials again change nothing.
     ///
     /// # Errors
     /// As [`TokenRequest::new`]; nothing has changed then.
     pub fn set_credentials(&mut self, credentials: Credentials) -> Result<(), Error> {
+        if credentials == *self.request.credentials() {
+            return Ok(());
+        }
         let request = TokenRequest::new(self.request.flow().clone(), credentials)?;
-        if request.credentials().client_id() != self.request.credentials().client_id() {
+        let same_client = request.credentials().client_id() == self.request.credentials().client_id();
+        self.request = request;
+        self.in_flight = None;
+        self.oldest = self.newest + 1;
+        self.rejections = 0;
+        self.failure.take_if(|failure| !(same_client && failure.error.is_retryable()));
+        if !same_client {
             self.held = None;
             self.discarded = None;
         }
-        self.request = request;
-        self.refresh = Refresh::Idle;
-        self.failures = 0;
-        self.rejections = 0;
-        self.oldest = self.newest + 1;
         Ok(())
+    }
+
+    /// Whether `attempt` is still the one everybody waits for. One that is not need not be sent any more.
+    #[must_use]
+    pub fn awaits(&self, attempt: &Attempt) -> bool {
+        self.is_current(attempt.id)
+    }
+
+    /// The token that is held, whether or not it is still usable.
+    #[must_use]
+    pub fn held(&self) -> Option<&Token> {
+        self.held.as_ref()
     }
 
     /// What readers may use without polling, and until when. Publish it after every call that takes `&mut self`.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let (paused_until, error) = match &self.refresh {
-            Refresh::Idle => (None, None),
-            Refresh::InFlight { last_error, .. } => (None, last_error.clone()),
-            Refresh::Paused { until, error } => (Some(*until), Some(error.clone())),
-        };
         let usable_until = self.held.as_ref().map(|token| {
             let renewal_due = token.refresh_at().max(self.busy_until());
             renewal_due.min(token.expires_at())
@@ -209,24 +236,20 @@ impl Lifecycle {
         Snapshot {
             token: self.held.clone(),
             usable_until: usable_until.unwrap_or_default(),
-            in_flight: matches!(self.refresh, Refresh::InFlight { .. }),
-            paused_until,
-            error,
+            in_flight: self.in_flight.is_some(),
+            paused_until: self.failure.as_ref().map(|failure| failure.until),
+            error: self.failure.as_ref().map(|failure| failure.error.clone()),
         }
     }
 
-    /// When a poll will next answer something new by itself; none when it would do so now, for the first caller who asks.
+    /// When the next attempt may be due; none when nothing is held, on its way or paused, so that it is due when asked for.
     ///
     /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
-        match (&self.refresh, &self.held) {
-            (Refresh::Idle, held) => held.as_ref().map(Token::refresh_at),
-            (_, held) => {
-                let renewal_due = held.as_ref().map_or_else(Timestamp::default, Token::refresh_at);
-                Some(self.busy_until().max(renewal_due))
-            }
-        }
+        let renewal_due = self.held.as_ref().map(Token::refresh_at);
+        let busy_until = Some(self.busy_until()).filter(|until| *until > Timestamp::default());
+        renewal_due.max(busy_until)
     }
 
     /// The request that attempts send.
@@ -241,13 +264,21 @@ impl Lifecycle {
         &self.policy
     }
 
+    fn is_current(&self, id: u64) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.id == id)
+    }
+
     /// Until when no other attempt may start.
     fn busy_until(&self) -> Timestamp {
-        match self.refresh {
-            Refresh::Idle => Timestamp::default(),
-            Refresh::InFlight { lease_ends, .. } => lease_ends,
-            Refresh::Paused { until, .. } => until,
-        }
+        let lease_ends = self.in_flight.as_ref().map(|in_flight| in_flight.lease_ends);
+        let pause_ends = self.failure.as_ref().map(|failure| failure.until);
+        lease_ends.max(pause_ends).unwrap_or_default()
+    }
+
+    /// The last failure, unless it is so old that it says nothing about the attempt in flight.
+    fn recent_error(&self, now: Timestamp) -> Option<Error> {
+        let failure = self.failure.as_ref()?;
+        (now < failure.until.saturating_add(RECENT)).then(|| failure.error.clone())
     }
 
     fn start(&mut self, now: Timestamp) -> Attempt {
@@ -256,13 +287,8 @@ impl Lifecycle {
             self.rejections = 0;
         }
         self.newest += 1;
-        let last_error = match std::mem::replace(&mut self.refresh, Refresh::Idle) {
-            Refresh::Idle => None,
-            Refresh::InFlight { last_error, .. } => last_error,
-            Refresh::Paused { error, .. } => Some(error),
-        };
         let lease_ends = now.saturating_add(self.policy.lease());
-        self.refresh = Refresh::InFlight { id: self.newest, lease_ends, last_error };
+        self.in_flight = Some(InFlight { id: self.newest, lease_ends });
         Attempt { id: self.newest, started: now, renewal: self.held.is_some(), request: self.request.clone() }
     }
 
@@ -277,8 +303,7 @@ impl Lifecycle {
             return Completion::Superseded;
         }
         if current {
-            self.refresh = Refresh::Idle;
-            self.failures = 0;
+            self.failure = None;
         }
         let renewal = held.is_some();
         self.held = Some(token.clone());
@@ -288,24 +313,21 @@ impl Lifecycle {
     /// A late failure counts only while nothing newer has been tried or has arrived.
     fn failed(&mut self, error: Error, current: bool, now: Timestamp) -> Completion {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.refresh_at());
-        if !current && (fresh || !matches!(self.refresh, Refresh::Idle)) {
+        if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
             return Completion::Superseded;
         }
+        let before = self.failure.as_ref().map_or(0, |failure| failure.in_a_row);
+        let doubled =
+            |(first, longest): (Duration, Duration)| first.saturating_mul(2_u32.saturating_pow(before)).min(longest);
         let pause = if error.is_retryable() {
-            let ceiling = self.doubled(self.policy.backoff);
-            ceiling.mul_f64(self.jitter.draw())
+            doubled(self.policy.backoff).mul_f64(self.jitter.draw())
         } else {
-            self.doubled(self.policy.cool_down)
+            doubled(self.policy.cool_down)
         };
         let pause = pause.max(error.retry_after().unwrap_or_default()).max(Duration::from_millis(1));
-        self.failures = self.failures.saturating_add(1);
         let until = now.saturating_add(pause);
-        self.refresh = Refresh::Paused { until, error: error.clone() };
+        self.failure = Some(Failure { error: error.clone(), until, in_a_row: before.saturating_add(1) });
         Completion::Paused { until, error }
-    }
-
-    fn doubled(&self, (first, longest): (Duration, Duration)) -> Duration {
-        first.saturating_mul(2_u32.saturating_pow(self.failures)).min(longest)
     }
 }
 

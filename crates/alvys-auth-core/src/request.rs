@@ -48,6 +48,27 @@ struct Body<'a> {
     tenant_id: Option<&'a str>,
 }
 
+impl Body<'_> {
+    fn to_json(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut json = Zeroizing::new(Vec::with_capacity(self.longest()));
+        serde_json::to_writer(&mut *json, self).ok()?;
+        Some(json)
+    }
+
+    fn to_form(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let mut form = form_urlencoded::Serializer::new(String::with_capacity(self.longest()));
+        self.serialize(serde_urlencoded::Serializer::new(&mut form)).ok()?;
+        Some(Zeroizing::new(form.finish().into_bytes()))
+    }
+
+    /// More bytes than any encoding takes, so that no buffer grows and leaves a copy of the secret behind.
+    fn longest(&self) -> usize {
+        let optional = [self.audience, self.scope, self.tenant_id].into_iter().flatten();
+        let values = [self.client_id, self.client_secret].into_iter().chain(optional);
+        values.map(|value| 6 * value.len()).sum::<usize>() + 256
+    }
+}
+
 impl TokenRequest {
     /// Checks flow and credentials together and renders the request.
     ///
@@ -67,12 +88,10 @@ impl TokenRequest {
             tenant_id: flow.body_tenant(),
         };
         let (body, content_type) = match flow.body_encoding() {
-            Encoding::Json => (serde_json::to_vec(&body).ok(), "application/json"),
-            Encoding::Form => {
-                (serde_urlencoded::to_string(&body).ok().map(String::into_bytes), "application/x-www-form-urlencoded")
-            }
+            Encoding::Json => (body.to_json(), "application/json"),
+            Encoding::Form => (body.to_form(), "application/x-www-form-urlencoded"),
         };
-        let Some(body) = body.map(Zeroizing::new) else {
+        let Some(body) = body else {
             return Err(Error::configuration("the request could not be encoded", "report this as a defect"));
         };
 
@@ -105,6 +124,13 @@ impl TokenRequest {
         &self.0.credentials
     }
 
+    /// The URL without its query, which may hold a key.
+    fn endpoint(&self) -> impl fmt::Display + '_ {
+        let uri = &self.0.parts.uri;
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        format!("{}://{authority}{}", uri.scheme_str().unwrap_or_default(), uri.path())
+    }
+
     /// Whether the request goes over plain http, which is accepted to this machine only.
     ///
     /// A driver must then not hand it to a proxy.
@@ -117,7 +143,7 @@ impl TokenRequest {
 impl fmt::Debug for TokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenRequest")
-            .field("url", &self.0.parts.uri)
+            .field("url", &format_args!("{}", self.endpoint()))
             .field("flow", &self.0.flow)
             .field("credentials", &self.0.credentials)
             .finish()

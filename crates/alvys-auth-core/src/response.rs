@@ -15,6 +15,8 @@ use crate::{Error, ErrorKind, Flow, Scopes, TokenRequest, UnverifiedClaims};
 
 /// The longest access token that is accepted, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
+/// The longest scope that is taken for one, in bytes.
+const LONGEST_SCOPE: usize = 128;
 /// The longest body that is looked at, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
 /// A lifetime beyond this is taken as this, about 30 years.
@@ -115,7 +117,8 @@ impl Grant {
         let Some(members) = object::<Members<'_>>(body) else {
             return Err(unreadable(&answer, "the answer of the token endpoint is not one JSON object"));
         };
-        if members.error.text().is_some_and(|error| !error.is_empty()) {
+        let reports_an_error = members.error.text().is_some_and(|error| !error.is_empty());
+        if reports_an_error || members.access_token.text().is_none() {
             return Err(diagnose(&answer));
         }
         Self::from_members(request, &members).map_err(|refusal| refusal.about(&answer))
@@ -139,9 +142,7 @@ impl Grant {
         {
             return Err(Refusal::response("the token endpoint handed out a token that is not a bearer token"));
         }
-        let Some(token) = members.access_token.text() else {
-            return Err(Refusal::response("the answer of the token endpoint holds no access token"));
-        };
+        let token = members.access_token.text().unwrap_or_default();
         // Both the answer and the token may name a lifetime: the shorter one holds.
         let granted = |claims: Option<&Payload<'_>>| -> Result<Self, Refusal> {
             if let Some(expected) = flow.expected_organization() {
@@ -150,7 +151,10 @@ impl Grant {
             let stated = members.expires_in.number();
             let claimed = claims.and_then(Payload::lifetime);
             let lifetime = stated.zip(claimed).map(|(one, other)| one.min(other)).or(stated).or(claimed);
-            let scope = members.scope.text().or_else(|| claims?.scope()).unwrap_or_default();
+            let scope = members.scope.texts().or_else(|| claims?.scope()).unwrap_or_default();
+            // Scopes are shown and logged: they must not be what must not be.
+            let hides = [token, request.credentials().client_secret()].iter().any(|hidden| scope.contains(hidden));
+            let scope = if hides { "" } else { scope };
             Self::checked(token, lifetime, scope, flow.is_legacy(), claims.is_none())
         };
         with_payload(token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None))
@@ -176,12 +180,18 @@ impl Grant {
         text.extend_from_slice(BEARER.as_bytes());
         text.extend_from_slice(token.as_bytes());
         let token_ends = text.len();
-        text.extend_from_slice(scope.as_bytes());
+        // Scopes are printable and never long; whatever else stands there is none.
+        for word in scope.split(' ').filter(|word| word.len() <= LONGEST_SCOPE && is_printable(word)) {
+            if text.len() > token_ends {
+                text.push(b' ');
+            }
+            text.extend_from_slice(word.as_bytes());
+        }
         let text = Bytes::from(text);
 
         let header = HeaderValue::from_maybe_shared(text.slice(..token_ends));
-        // A header value may hold spaces and tabs, a bearer token may not; text beyond ASCII passes as a header too.
-        let (Ok(mut header), true) = (header, token.bytes().all(|byte| byte.is_ascii_graphic())) else {
+        // A header value may hold spaces, tabs and bytes beyond ASCII; a bearer token may not.
+        let (Ok(mut header), true) = (header, is_printable(token)) else {
             return Err(Refusal::response("the access token holds characters that are not legal in a header"));
         };
         header.set_sensitive(true);
@@ -235,6 +245,11 @@ impl fmt::Debug for Grant {
             .field("scopes", &self.scopes().to_string())
             .finish()
     }
+}
+
+/// Whether `text` is visible ASCII without spaces. Looks at every byte, so that the compiler can take many at a time.
+fn is_printable(text: &str) -> bool {
+    !text.is_empty() && text.bytes().fold(true, |printable, byte| printable & byte.is_ascii_graphic())
 }
 
 fn check_organization(expected: &str, claims: Option<&Payload<'_>>) -> Result<(), Refusal> {

@@ -8,6 +8,9 @@ use http::{HeaderMap, StatusCode};
 /// The longest wait that is believed, so that one absurd header cannot silence a process for ever.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The wait when a date is given and nothing tells how far off it is: what Alvys documents for its rate limits.
+const UNDATED: Duration = Duration::from_secs(60);
+
 /// The server's own word: `Retry-After`, else, on a 429, the spent quota or `X-RateLimit-Reset`.
 ///
 /// The latter two come with other answers as well, where they ask for nothing. Dates are read against the `Date` of the
@@ -26,7 +29,10 @@ fn asked_directly(headers: &HeaderMap) -> Option<Duration> {
         return Some(wait);
     }
     let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(server_time(headers)?).unwrap_or_default())
+    let Some(now) = server_time(headers) else {
+        return Some(UNDATED);
+    };
+    Some(date.duration_since(now).unwrap_or_default())
 }
 
 /// `X-RateLimit-Reset`: Unix seconds on the server's clock.

@@ -29,9 +29,9 @@ impl Scope {
     }
 }
 
-impl From<&'static str> for Scope {
-    fn from(text: &'static str) -> Self {
-        Self(Cow::Borrowed(text))
+impl From<&str> for Scope {
+    fn from(text: &str) -> Self {
+        Self(Cow::Owned(text.to_owned()))
     }
 }
 

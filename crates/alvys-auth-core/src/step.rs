@@ -5,7 +5,7 @@ use http::{Request, Response};
 use crate::{Error, Grant, Timestamp, Token, TokenRequest};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use = "a step that nobody takes leaves its callers without a token"]
 pub enum Step {
     /// Use this token.
@@ -33,7 +33,7 @@ impl Wait {
         self.until
     }
 
-    /// What went wrong last; the error to report when there is no time to wait.
+    /// What went wrong last, if that was recent.
     #[must_use]
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
@@ -45,10 +45,10 @@ impl Wait {
         self.in_flight
     }
 
-    /// The error for a caller whose patience ends first.
+    /// The error for a caller who will not wait that long: what went wrong last, or that time ran out.
     #[must_use]
-    pub fn timed_out(&self) -> Error {
-        self.error.clone().unwrap_or_else(|| Error::timed_out("no access token arrived in time"))
+    pub fn give_up(self) -> Error {
+        self.error.unwrap_or_else(|| Error::timed_out("no access token arrived in time"))
     }
 }
 
@@ -56,7 +56,7 @@ impl Wait {
 ///
 /// Whoever drops one without completing its [`Outcome`] leaves everybody waiting until the lease ends; complete
 /// [`abandoned`](Self::abandoned) instead.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 #[must_use = "callers wait for this attempt: send its request and complete the outcome"]
 pub struct Attempt {
     pub(crate) id: u64,

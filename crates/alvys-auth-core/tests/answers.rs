@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{ErrorKind, Flow, Grant};
+use alvys_auth_core::{Credentials, ErrorKind, Flow, Grant, TokenRequest};
 use serde_json::{Value, json};
 
 use crate::support::{accepted, answer, answer_with_token, jwt, read, refusal, request, with};
@@ -135,6 +135,32 @@ fn an_unscoped_legacy_token_may_read_and_nothing_else() {
     assert!(grant.scopes().contains("load:read"));
     assert!(!grant.scopes().contains("load:create"));
     assert_eq!(grant.warning(), None);
+}
+
+#[test]
+fn scopes_may_come_as_a_list() {
+    let grant = accepted(r#"{"access_token":"abc","scope":["load:read",7,"trip:read"]}"#);
+    assert_eq!(grant.scopes().to_string(), "load:read trip:read");
+    let token = jwt(&json!({"scope": ["truck:read", "trip:read"]}));
+    assert_eq!(accepted(&answer_with_token(&json!(token))).scopes().to_string(), "truck:read trip:read");
+}
+
+#[test]
+fn what_cannot_be_a_scope_is_left_out() {
+    let long = "x".repeat(129);
+    for (scope, kept) in [
+        ("load:read\n2026 ERROR forged \u{1b}[31m trip:read".to_owned(), "ERROR forged trip:read"),
+        (format!("load:read {long} trip:read"), "load:read trip:read"),
+        ("  load:read  ".to_owned(), "load:read"),
+        ("load:read s3cret-value".to_owned(), "unknown"),
+        ("load:read abc".to_owned(), "unknown"),
+    ] {
+        let body = json!({"access_token": "abc", "scope": scope}).to_string();
+        let request =
+            TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret-value").unwrap()).unwrap();
+        let grant = Grant::from_http(&request, &http::Response::new(body)).unwrap();
+        assert_eq!(grant.scopes().to_string(), kept, "{scope:?}");
+    }
 }
 
 #[test]

@@ -111,8 +111,12 @@ fn something_else_than_alvys_is_told_apart() {
 #[test]
 fn an_error_under_a_success_status_is_an_error() {
     let error = refusal(r#"{"error":"access_denied","error_description":"Unauthorized","access_token":"abc"}"#);
-    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert_eq!(error.kind(), ErrorKind::Credentials);
     assert_eq!(error.oauth_code(), Some("access_denied"));
+
+    let error = refusal(r#"{"Title":"One or more validation errors occurred.","Status":400}"#);
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.to_string().contains("validation errors"), "{error}");
     assert!(error.to_string().contains("although the status says success"), "{error}");
 
     let error = refusal(r#"{"error":"temporarily_unavailable"}"#);

@@ -112,7 +112,7 @@ fn assert_silent_step(step: &Step) {
         Step::Fetch(attempt) => assert_silent(attempt),
         Step::Wait(wait) => {
             assert_silent(wait);
-            assert_silent_error(&wait.timed_out());
+            assert_silent_error(&wait.clone().give_up());
         }
         Step::Fail(error) => assert_silent_error(error),
     }

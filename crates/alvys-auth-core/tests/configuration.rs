@@ -78,7 +78,7 @@ fn white_space_around_a_value_is_refused() {
 
 #[test]
 fn every_shape_of_placeholder_is_refused() {
-    for value in PLACEHOLDERS {
+    for value in PLACEHOLDERS.iter().copied().chain(["YOUR_CLIENT_ID_1"]) {
         for (name, result) in every_value(value) {
             assert_refused(result, &format!("the {name} is still a placeholder"));
         }
@@ -115,15 +115,17 @@ fn an_endpoint_that_leaks_or_misleads_is_refused() {
         ("http://localhost.evil.com/token", unencrypted),
         ("http://127.0.0.1.evil.com/token", unencrypted),
         ("http://localhost./token", unencrypted),
-        ("http://0x7f.1/token", unencrypted),
-        ("http://127.1/token", unencrypted),
-        ("http://2130706433/token", unencrypted),
-        ("http://0177.0.0.1/token", unencrypted),
+        ("http://0x7f.1/token", "malformed"),
+        ("http://127.1/token", "malformed"),
+        ("http://2130706433/token", "malformed"),
+        ("http://0177.0.0.1/token", "malformed"),
         ("http://0.0.0.0/token", unencrypted),
         ("http://10.0.0.1/token", unencrypted),
         ("http://[::]/token", unencrypted),
         ("http://[fe80::1]/token", unencrypted),
         ("ftp://auth.alvys.com/token", unencrypted),
+        ("https://1.2.3.999/token", "malformed"),
+        ("https://auth.alvys.com:99999/token", "malformed"),
         ("https://user@auth.alvys.com/token", "user information"),
         ("https://user:word@auth.alvys.com/token", "user information"),
         ("https://auth.alvys.com@evil.com/token", "user information"),
@@ -173,6 +175,15 @@ fn only_the_tenant_is_filled_into_a_legacy_endpoint() {
     assert_refused(legacy("https://gateway.example/{tenant}/token"), "placeholder");
     assert_refused(legacy("https://gateway.example/{tenant_id}/{version}"), "placeholder");
     assert_refused(legacy("http://gateway.example/{tenant_id}/token"), "unencrypted");
+}
+
+#[test]
+fn a_legacy_endpoint_must_name_the_tenant() {
+    let legacy = |url: &str| Flow::legacy("va336").endpoint(url);
+    assert_refused(checked(legacy("https://gateway.example/token")), "names no tenant");
+    assert_refused(checked(legacy("https://gateway.example/ab123/token")), "or another one");
+    assert!(checked(legacy("https://gateway.example/va336/token")).is_ok());
+    assert!(checked(legacy("https://gateway.example/token").tenant_in_body()).is_ok());
 }
 
 #[test]

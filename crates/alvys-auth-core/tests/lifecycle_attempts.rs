@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Policy, Timestamp};
+use alvys_auth_core::{Attempt, Completion, Outcome, Policy, Timestamp};
 
 use crate::support::{
     answer, at, fetched, granted, just_before, lifecycle, obtain, unreachable_server, used, waited, with_policy,
@@ -15,21 +15,23 @@ const LEASE: Timestamp = Timestamp::from_millis(15_001);
 
 #[test]
 fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
-    let mut lifecycle = lifecycle();
-    let silent = fetched(&mut lifecycle, at(0));
-    assert!(waited(&mut lifecycle, just_before(LEASE)).is_in_flight());
-    let successor = fetched(&mut lifecycle, LEASE);
-    assert_eq!(waited(&mut lifecycle, LEASE).until(), Timestamp::from_millis(30_002));
+    let bad_news: [fn(Attempt) -> Outcome; 3] =
+        [|late| late.failed(unreachable_server()), Attempt::abandoned, |late| late.answered(&answer(401, ""))];
+    for late in bad_news {
+        let mut lifecycle = lifecycle();
+        let silent = fetched(&mut lifecycle, at(0));
+        assert!(waited(&mut lifecycle, just_before(LEASE)).is_in_flight());
+        assert!(lifecycle.awaits(&silent));
+        let successor = fetched(&mut lifecycle, LEASE);
+        assert_eq!(waited(&mut lifecycle, LEASE).until(), Timestamp::from_millis(30_002));
+        assert!(!lifecycle.awaits(&silent) && lifecycle.awaits(&successor));
 
-    // Whatever the silent one says now, bad news of it changes nothing.
-    for outcome in
-        [silent.clone().failed(unreachable_server()), silent.clone().abandoned(), silent.answered(&answer(401, ""))]
-    {
-        assert!(matches!(lifecycle.complete(outcome, at(16)), Completion::Superseded));
+        // Whatever the silent one says now changes nothing.
+        assert!(matches!(lifecycle.complete(late(silent), at(16)), Completion::Superseded));
         assert!(waited(&mut lifecycle, at(16)).is_in_flight());
+        lifecycle.complete(successor.answered(&granted("abc", 3600)), at(17));
+        assert_eq!(used(&mut lifecycle, at(17)).access_token(), "abc");
     }
-    lifecycle.complete(successor.answered(&granted("abc", 3600)), at(17));
-    assert_eq!(used(&mut lifecycle, at(17)).access_token(), "abc");
 }
 
 #[test]
@@ -90,15 +92,4 @@ fn an_abandoned_attempt_is_taken_over_at_once() {
     assert!(matches!(lifecycle.complete(attempt.abandoned(), at(3)), Completion::Abandoned));
     assert!(!lifecycle.snapshot().status(at(3)).in_flight);
     let _ = fetched(&mut lifecycle, at(3));
-}
-
-#[test]
-fn an_attempt_is_abandoned_only_once() {
-    let mut lifecycle = lifecycle();
-    let attempt = fetched(&mut lifecycle, at(0));
-    let stale = attempt.clone();
-    lifecycle.complete(attempt.abandoned(), at(1));
-    let _ = fetched(&mut lifecycle, at(1));
-    assert!(matches!(lifecycle.complete(stale.abandoned(), at(2)), Completion::Superseded));
-    assert!(waited(&mut lifecycle, at(2)).is_in_flight());
 }

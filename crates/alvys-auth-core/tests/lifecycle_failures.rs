@@ -41,7 +41,7 @@ fn a_transient_failure_pauses_everybody_with_the_same_error() {
         let wait = waited(&mut lifecycle, at(0));
         assert_eq!(wait.until(), until);
         assert!(!wait.is_in_flight());
-        let error = wait.timed_out();
+        let error = wait.clone().give_up();
         assert_eq!((error.kind(), error.status().map(|status| status.as_u16())), (ErrorKind::Unavailable, Some(503)));
         assert_eq!(wait.error().map(Error::to_string), Some(error.to_string()));
     }
@@ -203,16 +203,55 @@ fn new_credentials_clear_a_failure() {
 }
 
 #[test]
+fn a_rotated_secret_does_not_undercut_the_servers_word() {
+    let mut lifecycle = lifecycle();
+    let until = fail(&mut lifecycle, &with(answer(429, ""), "retry-after", "600"), at(0));
+    lifecycle.set_credentials(Credentials::new("my-client", "new").unwrap()).unwrap();
+    assert_eq!(waited(&mut lifecycle, at(1)).until(), until);
+    lifecycle.set_credentials(Credentials::new("another-client", "new").unwrap()).unwrap();
+    let _ = fetched(&mut lifecycle, at(1));
+}
+
+#[test]
+fn the_same_credentials_again_change_nothing() {
+    let mut lifecycle = lifecycle();
+    let same = lifecycle.request().credentials().clone();
+    let attempt = fetched(&mut lifecycle, at(0));
+    lifecycle.set_credentials(same.clone()).unwrap();
+    assert!(waited(&mut lifecycle, at(0)).is_in_flight());
+    lifecycle.complete(attempt.answered(&answer(401, "")), at(0));
+    lifecycle.set_credentials(same).unwrap();
+    refused(&mut lifecycle, at(1));
+}
+
+#[test]
+fn an_old_failure_does_not_explain_a_new_silence() {
+    let mut lifecycle = lifecycle();
+    fail(&mut lifecycle, &answer(503, ""), at(0));
+    let _ = fetched(&mut lifecycle, at(8 * 3600));
+    assert_eq!(waited(&mut lifecycle, at(8 * 3600)).give_up().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn an_abandoned_attempt_leaves_the_last_failure_known() {
+    let mut lifecycle = lifecycle();
+    let until = fail(&mut lifecycle, &answer(503, ""), at(0));
+    let attempt = fetched(&mut lifecycle, until);
+    lifecycle.complete(attempt.abandoned(), until);
+    assert!(lifecycle.snapshot().status(until).last_error.is_some());
+}
+
+#[test]
 fn those_who_wait_for_a_second_attempt_know_what_became_of_the_first() {
     let mut lifecycle = lifecycle();
     let until = fail(&mut lifecycle, &answer(503, ""), at(0));
     let _ = fetched(&mut lifecycle, until);
     let wait = waited(&mut lifecycle, until);
     assert!(wait.is_in_flight());
-    assert_eq!(wait.timed_out().kind(), ErrorKind::Unavailable);
+    assert_eq!(wait.clone().give_up().kind(), ErrorKind::Unavailable);
     let lease_ends = wait.until();
     let _ = fetched(&mut lifecycle, lease_ends);
-    assert_eq!(waited(&mut lifecycle, lease_ends).timed_out().kind(), ErrorKind::Unavailable);
+    assert_eq!(waited(&mut lifecycle, lease_ends).give_up().kind(), ErrorKind::Unavailable);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alvys_auth_core::ErrorKind::{
-    self, Credentials as WrongCredentials, InvalidResponse, RateLimited, Refused, Unavailable,
+    self, Credentials as WrongCredentials, Intercepted, InvalidResponse, RateLimited, Refused, Unavailable,
 };
 use alvys_auth_core::{Flow, Grant};
 
@@ -49,7 +49,17 @@ const CURRENT: &[Row] = &[
     (429, r#"{"error":"too_many_requests","error_description":"Too many requests"}"#,
         RateLimited, true, Some("too_many_requests"), "share them"),
     (429, r#"{"statusCode":429,"error":"Too Many Requests","message":"Slow down","errorCode":"too_many_requests"}"#,
-        RateLimited, true, None, "share one token"),
+        RateLimited, true, Some("too_many_requests"), "share them"),
+    (429, r#"{"error":"invalid_request"}"#,
+        RateLimited, true, Some("invalid_request"), "as long as the server says"),
+    (503, r#"{"error":"invalid_client"}"#,
+        Unavailable, true, Some("invalid_client"), "the server's side"),
+    (401, "",
+        Intercepted, false, None, "the body is empty"),
+    (407, "proxy authentication required",
+        Intercepted, false, None, "the proxy in between"),
+    (501, "<html>",
+        Intercepted, false, None, "HTML page"),
     (429, "",
         RateLimited, true, None, "as long as the server says"),
     (500, r#"{"error":"access_denied","error_description":"Global limit has been reached"}"#,
@@ -67,8 +77,8 @@ const CURRENT: &[Row] = &[
     (404, "", Refused, false, None, "check the token URL"),
     (405, "", Refused, false, None, "check the token URL"),
     (415, "", Refused, false, None, "other encoding"),
-    (401, "", WrongCredentials, false, None, "secret"),
-    (403, "", Refused, false, None, "audience"),
+    (401, "Unauthorized", WrongCredentials, false, None, "secret"),
+    (403, "Forbidden", Refused, false, None, "audience"),
 ];
 
 #[rustfmt::skip]
@@ -86,6 +96,8 @@ const LEGACY: &[Row] = &[
     (415, r#"{"Title":"Unsupported Media Type","Status":415}"#,
         Refused, false, None, "other encoding"),
     (404, "",
+        Refused, false, None, "2025-07-31"),
+    (404, "<html><title>404</title></html>",
         Refused, false, None, "2025-07-31"),
     (429, r#"{"Title":"Too Many Requests"}"#,
         RateLimited, true, None, "share one token"),
@@ -188,8 +200,9 @@ fn the_server_says_how_long_to_wait() {
         (&[("retry-after", "Tuesday, 14-Nov-23 22:14:20 GMT"), ("date", DATE)], seconds(60.0)),
         (&[("retry-after", "Tue, 14 Nov 2023 22:13:10 GMT"), ("date", DATE)], seconds(0.0)),
         (&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT"), ("date", DATE)], day),
-        (&[("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT")], None),
-        (&[("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT"), ("date", "yesterday")], None),
+        // Without a date to compare with: the minute that Alvys documents.
+        (&[("retry-after", "Tue, 14 Nov 2023 22:14:35 GMT")], seconds(60.0)),
+        (&[("retry-after", "Tue, 14 Nov 2023 22:14:35 GMT"), ("date", "yesterday")], seconds(60.0)),
         (&[("x-ratelimit-reset", "1700000030"), ("date", DATE)], seconds(30.0)),
         (&[("x-ratelimit-reset", "1600000000"), ("date", DATE)], seconds(0.0)),
         (&[("x-ratelimit-reset", "18446744073709551615"), ("date", DATE)], day),

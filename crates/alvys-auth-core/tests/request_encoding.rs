@@ -91,7 +91,7 @@ fn every_endpoint_is_the_documented_one() {
 #[test]
 fn an_endpoint_overrides_the_documented_one() {
     let url = |flow| request(flow).to_http().uri().to_string();
-    let own = "https://gateway.example:8443/alvys/token?v=1";
+    let own = "https://gateway.example:8443/va336/token?v=1";
     assert_eq!(url(Flow::current().endpoint(own)), own);
     assert_eq!(url(Flow::current().environment(Environment::Qa).endpoint(own)), own);
     assert_eq!(url(Flow::legacy("va336").endpoint(own)), own);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use alvys_auth_core::{
     Attempt, Credentials, Error, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Token, TokenRequest,
@@ -43,11 +44,8 @@ impl Engine {
     pub fn poll(&self) -> Step {
         let mut lifecycle = self.lock();
         let step = lifecycle.poll(now());
-        if let Step::Fetch(attempt) = &step {
+        if matches!(step, Step::Fetch(_)) {
             self.publish(&lifecycle);
-            let client_id = client_id(&lifecycle);
-            drop(lifecycle);
-            events::fetching(&client_id, attempt.is_renewal());
         }
         step
     }
@@ -55,13 +53,23 @@ impl Engine {
     /// The request of an attempt, and the guard that sees to its completion.
     #[must_use = "dropping the flight abandons the attempt"]
     pub fn launch(self: &Arc<Self>, attempt: Attempt) -> (http::Request<Vec<u8>>, Flight) {
-        (attempt.to_http(), Flight { engine: Arc::clone(self), attempt: Some(attempt) })
+        let (request, renewal) = (attempt.to_http(), attempt.is_renewal());
+        // In this order, so that a subscriber that panics abandons the attempt too.
+        let flight = Flight { engine: Arc::clone(self), attempt: Some(attempt) };
+        events::fetching(&client_id(&self.lock()), renewal);
+        (request, flight)
     }
 
     /// The API answered 401 to `token`: is one retry worth it? See [`Lifecycle::reject`].
     pub fn reject(&self, token: &Token) -> bool {
-        let (client_id, retry) = self.change(|lifecycle| lifecycle.reject(token, now()));
-        events::rejected(&client_id, retry);
+        let mut lifecycle = self.lock();
+        let held = lifecycle.held().is_some();
+        let retry = lifecycle.reject(token, now());
+        // Of any number of callers who report the same token, the first one changes something.
+        if held && lifecycle.held().is_none() {
+            let client_id = self.changed(lifecycle);
+            events::rejected(&client_id);
+        }
         retry
     }
 
@@ -104,15 +112,19 @@ impl Engine {
         events::completed(&client_id, &completion, at);
     }
 
-    /// Changes the lifecycle, publishes what readers may know of it and wakes who waits.
     fn change<R>(&self, change: impl FnOnce(&mut Lifecycle) -> R) -> (String, R) {
         let mut lifecycle = self.lock();
         let result = change(&mut lifecycle);
+        (self.changed(lifecycle), result)
+    }
+
+    /// Publishes what readers may know of a change, unlocks and wakes who waits; gives the client id for the events.
+    fn changed(&self, lifecycle: MutexGuard<'_, Lifecycle>) -> String {
         self.publish(&lifecycle);
         let client_id = client_id(&lifecycle);
         drop(lifecycle);
         (self.wake)();
-        (client_id, result)
+        client_id
     }
 
     fn publish(&self, lifecycle: &Lifecycle) {
@@ -135,7 +147,8 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// A token request on its way. Dropping it, as a cancelled future or a panic does, lets the next caller take over.
+/// A token request on its way. Dropping it, as a cancelled future does, lets the next caller take over at once; a panic
+/// counts as a failure, so that it is not repeated without a pause.
 #[must_use = "dropping it abandons the attempt"]
 pub struct Flight {
     engine: Arc<Engine>,
@@ -143,6 +156,12 @@ pub struct Flight {
 }
 
 impl Flight {
+    /// Whether anybody still waits for this request. One that was launched long before it is sent may have been replaced.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| self.engine.lock().awaits(attempt))
+    }
+
     /// Hands in what became of the request and wakes everybody who waits for it.
     pub fn land<B: AsRef<[u8]>>(mut self, result: Result<http::Response<B>, Error>) {
         if let Some(attempt) = self.attempt.take() {
@@ -157,7 +176,11 @@ impl Flight {
 impl Drop for Flight {
     fn drop(&mut self) {
         if let Some(attempt) = self.attempt.take() {
-            self.engine.complete(attempt.abandoned());
+            self.engine.complete(if thread::panicking() {
+                attempt.failed(Error::transport("the token request panicked", "a panic in the HTTP client"))
+            } else {
+                attempt.abandoned()
+            });
         }
     }
 }

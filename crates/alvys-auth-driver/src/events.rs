@@ -38,8 +38,8 @@ pub(crate) fn completed(client_id: &str, completion: &Completion, now: Timestamp
     }
 }
 
-pub(crate) fn rejected(client_id: &str, retry: bool) {
-    info!(target: TARGET, client_id, retry, "the API rejected an access token");
+pub(crate) fn rejected(client_id: &str) {
+    info!(target: TARGET, client_id, "the API rejected the held access token");
 }
 
 pub(crate) fn invalidated(client_id: &str) {

@@ -61,7 +61,7 @@ fn a_dropped_flight_lets_the_next_caller_take_over() {
 }
 
 #[test]
-fn a_panic_while_sending_lets_the_next_caller_take_over() {
+fn a_panic_while_sending_is_a_failure_and_not_repeated_at_once() {
     let (engine, _) = engine(Flow::current());
     let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
     let (_, flight) = engine.launch(attempt);
@@ -70,7 +70,19 @@ fn a_panic_while_sending_lets_the_next_caller_take_over() {
         panic!("on purpose");
     });
     assert!(panicked.join().is_err());
-    assert!(matches!(engine.poll(), Step::Fetch(_)));
+    let Step::Wait(wait) = engine.poll() else { panic!("a pause") };
+    assert!(!wait.is_in_flight());
+    assert!(wait.give_up().to_string().contains("panicked"));
+}
+
+#[test]
+fn a_flight_that_was_replaced_is_awaited_no_more() {
+    let (engine, _) = engine(Flow::current());
+    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
+    let (_, flight) = engine.launch(attempt);
+    assert!(flight.is_awaited());
+    engine.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
+    assert!(!flight.is_awaited());
 }
 
 #[test]
@@ -81,6 +93,7 @@ fn every_change_is_seen_by_readers_at_once() {
 
     assert!(engine.reject(&token));
     assert!(held(&engine).is_none());
+    assert!(engine.reject(&token), "the second caller is told to retry as well, and changes nothing");
 
     assert!(engine.adopt(Grant::new("from-a-store", Duration::from_secs(60), "").unwrap()));
     assert_eq!(held(&engine).unwrap().header(), "Bearer from-a-store");
@@ -141,7 +154,7 @@ fn every_decision_is_one_event() {
         let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
         drop(engine.launch(attempt));
         fetch(&engine, refusal(503));
-        engine.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
+        engine.set_credentials(Credentials::new("other-client", "s3cret").unwrap()).unwrap();
         fetch(&engine, refusal(401));
         engine.set_credentials(Credentials::new("my-client", "s3cret").unwrap()).unwrap();
         fetch(&engine, Ok(http::Response::new(ANSWER)));
@@ -162,7 +175,7 @@ fn every_decision_is_one_event() {
         "took other credentials",
         "failed: the token request was refused",
         "obtained an access token",
-        "the API rejected an access token",
+        "the API rejected the held access token",
         "was offered an access token from elsewhere",
         "refreshed the access token",
         "gave up the held access token",

@@ -73,16 +73,28 @@ impl TokenSource {
     ///
     /// While a usable token is held this returns at once, also during a renewal and after one has failed. Otherwise it
     /// waits for the one request that serves all callers, through short pauses too, for as long as its patience lasts.
-    /// Dropping the future cancels nothing for others. Needs a tokio runtime with time and I/O enabled.
+    /// Dropping the future cancels nothing for others.
+    ///
+    /// A renewal needs a runtime that runs between the calls. On one that runs only inside of `block_on`, the token is
+    /// replaced once it has expired.
     ///
     /// # Errors
     /// What the token endpoint answered, when no token is to be had; every caller gets the same error. With a pause that
     /// outlasts the patience this returns at once, and [`Error::retry_after`] tells the server's wait.
+    ///
+    /// # Panics
+    /// In a tokio runtime that was built without time or I/O.
     pub async fn token(&self) -> Result<Token, Error> {
         if let Some(token) = self.with_token(Token::clone) {
             return Ok(token);
         }
-        let Inner { engine, changed, patience, .. } = &*self.0;
+        let Ok(runtime) = Handle::try_current() else {
+            return Err(Error::configuration(
+                "an access token was asked for outside of a tokio runtime",
+                "call token() from a task of a tokio runtime, or use the blocking driver",
+            ));
+        };
+        let Inner { engine, changed, transport, patience, .. } = &*self.0;
         let deadline = now().saturating_add(*patience);
         let mut dropped = 0;
         loop {
@@ -94,29 +106,30 @@ impl TokenSource {
                 Step::Fail(error) => return Err(error),
                 Step::Fetch(attempt) => {
                     let (request, flight) = engine.launch(attempt);
-                    let Ok(runtime) = Handle::try_current() else {
-                        return Err(Error::configuration(
-                            "an access token was asked for outside of a tokio runtime",
-                            "call token() from a task of a tokio runtime, or use the blocking driver",
-                        ));
-                    };
                     if dropped == MOST_DROPPED {
                         return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
                     dropped += 1;
-                    let transport = Arc::clone(&self.0.transport);
-                    let fetch = async move { flight.land(transport.send(request).await) };
+                    let transport = Arc::clone(transport);
+                    let fetch = async move {
+                        // On a runtime that only runs now and then, others may have taken over meanwhile.
+                        if flight.is_awaited() {
+                            flight.land(transport.send(request).await);
+                        }
+                    };
                     runtime.spawn(fetch.in_current_span());
                 }
                 Step::Wait(wait) => {
                     let left = deadline.saturating_duration_since(now());
                     if left.is_zero() || !wait.is_in_flight() && wait.until() > deadline {
-                        return Err(wait.timed_out());
+                        return Err(wait.give_up());
                     }
                     let until = left.min(wait.until().saturating_duration_since(now()));
                     // Either way the next poll tells what is the case.
                     let _ = tokio::time::timeout(until, change).await;
-                    dropped = 0;
+                    if !wait.is_in_flight() {
+                        dropped = 0;
+                    }
                 }
             }
         }
@@ -179,7 +192,6 @@ impl fmt::Debug for TokenSource {
 }
 
 /// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     flow: Flow,
@@ -187,6 +199,19 @@ pub struct Builder {
     policy: Policy,
     patience: Duration,
     client: reqwest::ClientBuilder,
+}
+
+impl fmt::Debug for Builder {
+    /// Leaves the client out: its default headers may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flow, credentials, policy, patience, client: _ } = self;
+        f.debug_struct("Builder")
+            .field("flow", flow)
+            .field("credentials", credentials)
+            .field("policy", policy)
+            .field("patience", patience)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Builder {
@@ -204,8 +229,8 @@ impl Builder {
 
     /// Your own transport settings: certificates, proxies, name resolution, user agent.
     ///
-    /// Redirects, timeouts and `https_only` are set over yours, and proxies are taken off an endpoint on this machine.
-    /// A builder is asked for because a finished client does not tell its redirect policy.
+    /// Redirects, retries, timeouts, connection pooling and `https_only` are set over yours, and proxies are taken off an
+    /// endpoint on this machine. A builder is asked for because a finished client does not tell its redirect policy.
     pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
         self.client = client;
         self

@@ -4,10 +4,8 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, TokenRequest};
+use alvys_auth_driver::BODY_LIMIT;
 use reqwest::redirect;
-
-/// More than any token response needs; a longer body is not read to its end.
-const LONGEST_BODY: usize = 64 * 1024;
 
 pub(crate) struct Transport {
     client: reqwest::Client,
@@ -15,14 +13,29 @@ pub(crate) struct Transport {
 }
 
 impl Transport {
-    /// Finishes the caller's builder: no redirects, no proxy for plain http, a bound on every wait.
+    /// Finishes the caller's builder: no redirects, no retries, no proxy for plain http, a bound on every wait.
     pub(crate) fn new(
         builder: reqwest::ClientBuilder,
         request: &TokenRequest,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        // A redirect would take the secret along in the body, whatever the status says about methods.
-        let builder = builder.redirect(redirect::Policy::none()).referer(false).connect_timeout(timeout / 2);
+        let url = request.to_http().uri().to_string();
+        if let Err(error) = reqwest::Url::parse(&url) {
+            return Err(Error::configuration(
+                format!("the token endpoint is not a URL that reqwest accepts: {error}"),
+                "correct its host name or address",
+            ));
+        }
+        let builder = builder
+            // A redirect would take the secret along in the body, whatever the status says about methods.
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            // Whether and when to try again is decided by the lifecycle alone.
+            .retry(reqwest::retry::never())
+            // A pooled connection is driven by the runtime that opened it, and hangs when that one is not running. A
+            // request every hour needs no pool.
+            .pool_max_idle_per_host(0)
+            .connect_timeout(timeout / 2);
         let builder = if request.is_plain_http() {
             // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
             builder.no_proxy().https_only(false)
@@ -56,14 +69,13 @@ impl Transport {
         let mut answer = sent.map_err(failed("the token request could not be sent"))?;
 
         let mut body = Vec::new();
-        while let Some(chunk) =
-            answer.chunk().await.map_err(failed("the answer of the token endpoint was cut short"))?
+        while body.len() < BODY_LIMIT
+            && let Some(chunk) =
+                answer.chunk().await.map_err(failed("the answer of the token endpoint was cut short"))?
         {
-            if body.len() + chunk.len() > LONGEST_BODY {
-                return Err(Error::oversized(answer.status()));
-            }
             body.extend_from_slice(&chunk);
         }
+        body.truncate(BODY_LIMIT);
         let mut response = http::Response::new(body);
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());

@@ -98,7 +98,7 @@ impl TokenSource {
                 Step::Wait(wait) => {
                     let left = deadline.saturating_duration_since(now());
                     if left.is_zero() || !wait.is_in_flight() && wait.until() > deadline {
-                        return Err(wait.timed_out());
+                        return Err(wait.give_up());
                     }
                     changed.wait(seen, left.min(wait.until().saturating_duration_since(now())));
                 }
@@ -163,7 +163,6 @@ impl fmt::Debug for TokenSource {
 }
 
 /// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
     flow: Flow,
@@ -171,6 +170,19 @@ pub struct Builder {
     policy: Policy,
     patience: Duration,
     agent: Agent,
+}
+
+impl fmt::Debug for Builder {
+    /// Leaves the agent out: its settings may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flow, credentials, policy, patience, agent: _ } = self;
+        f.debug_struct("Builder")
+            .field("flow", flow)
+            .field("credentials", credentials)
+            .field("policy", policy)
+            .field("patience", patience)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Builder {

@@ -1,13 +1,12 @@
 //! Sends one token request with ureq, under rules that the caller's settings cannot loosen.
 
+use std::io::Read;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, TokenRequest};
+use alvys_auth_driver::BODY_LIMIT;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Timeout};
-
-/// More than any token response needs; a longer body is not read to its end.
-const LONGEST_BODY: u64 = 64 * 1024;
 
 pub(crate) struct Transport {
     agent: Agent,
@@ -42,11 +41,10 @@ impl Transport {
         let config = if self.plain_http { config.proxy(None) } else { config };
         let mut answer = self.agent.run(config.build()).map_err(|error| failed("the token request failed", error))?;
 
-        let status = answer.status();
-        let body = answer.body_mut().with_config().limit(LONGEST_BODY).read_to_vec().map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => Error::oversized(status),
-            error => failed("the answer of the token endpoint was cut short", error),
-        })?;
+        let mut body = Vec::new();
+        let limit = BODY_LIMIT as u64;
+        let read = answer.body_mut().as_reader().take(limit).read_to_end(&mut body);
+        read.map_err(|error| failed("the answer of the token endpoint was cut short", error.into()))?;
         let (parts, _) = answer.into_parts();
         Ok(Response::from_parts(parts, body))
     }

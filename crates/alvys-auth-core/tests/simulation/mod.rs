@@ -38,6 +38,8 @@ pub(crate) struct World {
     word: Timestamp,
     /// Until when nothing may be asked after a failure.
     pause: Timestamp,
+    /// Whether that pause is for a failure that may pass by itself.
+    transient: bool,
     /// When the current attempt was last completed, unless something since then asks for another.
     completed: Option<Timestamp>,
     /// Makes every access token another one.
@@ -61,6 +63,7 @@ impl World {
             held_until: None,
             word: Timestamp::default(),
             pause: Timestamp::default(),
+            transient: false,
             completed: None,
             serial: 0,
             met: BTreeSet::new(),
@@ -237,6 +240,7 @@ impl World {
                 assert!(until >= word, "the server's word is undercut");
                 self.word = self.word.max(word);
                 self.pause = until;
+                self.transient = error.is_retryable();
                 if live {
                     self.live = None;
                     self.completed = Some(self.now);
@@ -301,8 +305,10 @@ impl World {
         self.outdated = self.attempts;
         self.live = None;
         self.completed = None;
-        self.word = Timestamp::default();
-        self.pause = Timestamp::default();
+        if !(same_client && self.transient) {
+            self.word = Timestamp::default();
+            self.pause = Timestamp::default();
+        }
     }
 
     /// What must hold at every moment, whoever asks.

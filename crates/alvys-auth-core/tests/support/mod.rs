@@ -141,15 +141,15 @@ pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
-/// Any text that is documented as a legal value: no white space around it, and no `<placeholder>` or `{placeholder}`.
+/// Any text that is documented as a legal value: no white space and no byte order mark around it, and no `<placeholder>` or `{placeholder}`.
 pub(crate) fn value() -> impl Strategy<Value = String> {
     let awkward: Vec<char> = "\"'`&=+%#?/\\{}<>[];,:@!$*()~|^ \t\n\r\0\u{7f}\u{85}\u{2028}é🚚.a0".chars().collect();
+    let stray = |c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}');
     let character = prop_oneof![3 => prop::sample::select(awkward), 2 => any::<char>()];
-    vec(character, 1..40).prop_map(|characters| String::from_iter(characters).trim().to_owned()).prop_filter(
-        "documented as refused",
-        |text| {
+    vec(character, 1..40)
+        .prop_map(move |characters| String::from_iter(characters).trim_matches(stray).to_owned())
+        .prop_filter("documented as refused", |text| {
             let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
             !text.is_empty() && !enclosed('<', '>') && !enclosed('{', '}')
-        },
-    )
+        })
 }
