@@ -15,8 +15,8 @@ use crate::{Error, ErrorKind, Flow, Scopes, TokenRequest, UnverifiedClaims};
 
 /// The longest access token that is accepted, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
-/// The longest scope that is taken for one, in bytes.
-const LONGEST_SCOPE: usize = 128;
+/// The longest list of scopes that is taken for one, in bytes.
+const LONGEST_SCOPES: usize = 8 * 1024;
 /// The longest body that is looked at, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
 /// A lifetime beyond this is taken as this, about 30 years.
@@ -152,9 +152,9 @@ impl Grant {
             let claimed = claims.and_then(Payload::lifetime);
             let lifetime = stated.zip(claimed).map(|(one, other)| one.min(other)).or(stated).or(claimed);
             let scope = members.scope.texts().or_else(|| claims?.scope()).unwrap_or_default();
-            // Scopes are shown and logged: they must not be what must not be.
-            let hides = [token, request.credentials().client_secret()].iter().any(|hidden| scope.contains(hidden));
-            let scope = if hides { "" } else { scope };
+            // Scopes are shown and logged: they must not hold what must not be.
+            let hides = |hidden: &str| scope.len() >= hidden.len() && scope.contains(hidden);
+            let scope = if hides(token) || hides(request.credentials().client_secret()) { "" } else { scope };
             Self::checked(token, lifetime, scope, flow.is_legacy(), claims.is_none())
         };
         with_payload(token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None))
@@ -176,22 +176,18 @@ impl Grant {
         if lifetime.is_some_and(|seconds| seconds < 0.001) {
             return Err(Refusal::response("the access token was already expired when it was handed out"));
         }
+        // What is no list of visible words is no list of scopes.
+        let scope = if scope.len() <= LONGEST_SCOPES && is_printable(scope, b' ') { scope } else { "" };
         let mut text = Vec::with_capacity(BEARER.len() + token.len() + scope.len());
         text.extend_from_slice(BEARER.as_bytes());
         text.extend_from_slice(token.as_bytes());
         let token_ends = text.len();
-        // Scopes are printable and never long; whatever else stands there is none.
-        for word in scope.split(' ').filter(|word| word.len() <= LONGEST_SCOPE && is_printable(word)) {
-            if text.len() > token_ends {
-                text.push(b' ');
-            }
-            text.extend_from_slice(word.as_bytes());
-        }
+        text.extend_from_slice(scope.as_bytes());
         let text = Bytes::from(text);
 
         let header = HeaderValue::from_maybe_shared(text.slice(..token_ends));
         // A header value may hold spaces, tabs and bytes beyond ASCII; a bearer token may not.
-        let (Ok(mut header), true) = (header, is_printable(token)) else {
+        let (Ok(mut header), true) = (header, is_printable(token, b'-')) else {
             return Err(Refusal::response("the access token holds characters that are not legal in a header"));
         };
         header.set_sensitive(true);
@@ -247,9 +243,9 @@ impl fmt::Debug for Grant {
     }
 }
 
-/// Whether `text` is visible ASCII without spaces. Looks at every byte, so that the compiler can take many at a time.
-fn is_printable(text: &str) -> bool {
-    !text.is_empty() && text.bytes().fold(true, |printable, byte| printable & byte.is_ascii_graphic())
+/// Whether `text` is visible ASCII or `besides`. Looks at every byte, so that the compiler can take many at a time.
+fn is_printable(text: &str, besides: u8) -> bool {
+    text.bytes().fold(true, |printable, byte| printable & (byte.is_ascii_graphic() | (byte == besides)))
 }
 
 fn check_organization(expected: &str, claims: Option<&Payload<'_>>) -> Result<(), Refusal> {

@@ -146,19 +146,19 @@ fn scopes_may_come_as_a_list() {
 }
 
 #[test]
-fn what_cannot_be_a_scope_is_left_out() {
-    let long = "x".repeat(129);
+fn what_cannot_be_scopes_is_left_out() {
     for (scope, kept) in [
-        ("load:read\n2026 ERROR forged \u{1b}[31m trip:read".to_owned(), "ERROR forged trip:read"),
-        (format!("load:read {long} trip:read"), "load:read trip:read"),
-        ("  load:read  ".to_owned(), "load:read"),
-        ("load:read s3cret-value".to_owned(), "unknown"),
-        ("load:read abc".to_owned(), "unknown"),
+        ("load:read\n2026 ERROR forged", "unknown"),
+        ("load:read \u{1b}[31m", "unknown"),
+        ("lädung:read", "unknown"),
+        (&"x ".repeat(5000), "unknown"),
+        ("load:read s3cret-value", "unknown"),
+        ("load:read abc", "unknown"),
+        ("  load:read  ", "load:read"),
     ] {
         let body = json!({"access_token": "abc", "scope": scope}).to_string();
-        let request =
-            TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret-value").unwrap()).unwrap();
-        let grant = Grant::from_http(&request, &http::Response::new(body)).unwrap();
+        let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret-value").unwrap());
+        let grant = Grant::from_http(&request.unwrap(), &http::Response::new(body)).unwrap();
         assert_eq!(grant.scopes().to_string(), kept, "{scope:?}");
     }
 }
