@@ -1,7 +1,7 @@
 //! The caller owns the loop: the core driven by callbacks, neither async nor blocking, on one thread.
 //!
-//! `cargo run --example event_loop` ends at once: the loop, its timers and its transport are toys, and so is its time. In
-//! their place think of a reactor, a game's main loop or the event loop of a user interface.
+//! `cargo run --example event_loop` ends at once: the loop, its timers and its transport are toys, and so is its time.
+//! In their place think of a reactor, a game's main loop or the event loop of a user interface.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +13,7 @@ use http::{Request, Response};
 
 type Answer = Result<Response<&'static str>, &'static str>;
 
-// --- what the program has anyway: a loop with timers, and an HTTP client that calls back ---------------------------------
+// --- what the program has anyway: a loop with timers, and an HTTP client that calls back ---------
 
 type Callback = Box<dyn FnOnce()>;
 
@@ -77,7 +77,7 @@ impl Transport {
     }
 }
 
-// --- the driver ---------------------------------------------------------------------------------------------------------
+// --- the driver ----------------------------------------------------------------------------------
 
 type OnToken = Box<dyn FnOnce(Result<Token, Error>)>;
 
@@ -135,7 +135,7 @@ impl Tokens {
     }
 }
 
-// --- the program ----------------------------------------------------------------------------------------------------------
+// --- the program ---------------------------------------------------------------------------------
 
 fn main() -> Result<(), Error> {
     let events = Rc::new(EventLoop::default());

@@ -7,13 +7,15 @@ use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::Settings;
 use ureq::Agent;
 
+const TICK: Duration = Duration::from_millis(1);
+
 fn start() -> Sandbox {
     Sandbox::start().expect("a sandbox")
 }
 
 async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Result<(), alvys_auth_core::Error> {
     let settings = Settings::current(sandbox);
-    let policy = Policy::new().request_timeout(Duration::from_millis(500));
+    let policy = Policy::new().request_timeout(Duration::from_millis(500)).backoff(TICK, TICK);
     let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
         .policy(policy)
         .patience(Duration::from_millis(700))
@@ -24,7 +26,7 @@ async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Resul
 
 fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), alvys_auth_core::Error> {
     let settings = Settings::current(sandbox);
-    let policy = Policy::new().request_timeout(Duration::from_millis(500));
+    let policy = Policy::new().request_timeout(Duration::from_millis(500)).backoff(TICK, TICK);
     let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
         .policy(policy)
         .patience(Duration::from_millis(700))
@@ -64,9 +66,11 @@ async fn a_client_without_timeouts_is_bounded() {
     sandbox.inject(Route::Token, Fault::hang());
     let client = reqwest::Client::builder().timeout(Duration::from_secs(3600));
     assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(sandbox.token_requests(), 2, "the first request ended in time for a second one");
 
     let agent: Agent = Agent::config_builder().timeout_global(None).build().into();
     assert_eq!(with_agent(&sandbox, agent).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert_eq!(sandbox.token_requests(), 4, "the first request ended in time for a second one");
 }
 
 #[tokio::test]
