@@ -116,7 +116,7 @@ fn ask_until_a_refresh_begins<S: Source>(sandbox: &Sandbox, source: &S) {
 
 fn a_slow_refresh_inside_the_margin_makes_nobody_wait<S: Source>() {
     let sandbox = start();
-    sandbox.set_lifetime(Duration::from_secs(3));
+    sandbox.set_lifetime(Duration::from_secs(5));
     let source = build::<S>(Settings::current(&sandbox));
     let old = source.token().expect("a token");
     // Slower than the token lives: whoever waited for it would come back with a new token, or with none.
@@ -132,7 +132,7 @@ fn a_slow_refresh_inside_the_margin_makes_nobody_wait<S: Source>() {
 
 fn a_failing_refresh_inside_the_margin_is_invisible<S: Source>() {
     let sandbox = start();
-    sandbox.set_lifetime(Duration::from_secs(3));
+    sandbox.set_lifetime(Duration::from_secs(5));
     let source = build::<S>(Settings::current(&sandbox));
     let old = source.token().expect("a token");
     sandbox.inject(Route::Token, Fault::status(500).retry_after(Duration::from_secs(60)));
