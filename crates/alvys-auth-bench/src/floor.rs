@@ -1,0 +1,152 @@
+//! The floors: the least code that does the same work with the same crates. No checks, no errors, no lifecycle.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use alvys_auth_core::Timestamp;
+use alvys_auth_driver::now;
+use arc_swap::ArcSwap;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Uri};
+use serde::{Deserialize, Serialize};
+
+use crate::input;
+
+#[derive(Serialize)]
+struct Body<'a> {
+    client_id: &'a str,
+    client_secret: &'a str,
+    audience: &'a str,
+    grant_type: &'a str,
+}
+
+fn body(client_id: &str, client_secret: &str) -> Vec<u8> {
+    let body = Body { client_id, client_secret, audience: input::AUDIENCE, grant_type: "client_credentials" };
+    serde_json::to_vec(&body).expect("text is JSON")
+}
+
+/// A request from its ingredients.
+pub(crate) fn render(client_id: &str, client_secret: &str) -> Request<Vec<u8>> {
+    let mut request = Request::new(body(client_id, client_secret));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = Uri::from_static(input::ENDPOINT);
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    access_token: &'a str,
+    expires_in: u64,
+    scope: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iat: u64,
+    exp: u64,
+}
+
+/// A token with its header ready, its scopes readable and its lifetime known.
+#[derive(Debug)]
+pub(crate) struct Usable {
+    _header: HeaderValue,
+    _scope: Box<str>,
+    _lifetime: u64,
+}
+
+/// An answer read, and the claims of its token too where a lifetime in them is to count.
+pub(crate) fn read(answer: &[u8], claims: bool) -> Arc<Usable> {
+    let answer: Answer<'_> = serde_json::from_slice(answer).expect("the answer is JSON");
+    let mut lifetime = answer.expires_in;
+    if claims {
+        let payload = answer.access_token.split('.').nth(1).expect("a JWT");
+        let mut buffer = [0; 2048];
+        let decoded = URL_SAFE_NO_PAD.decode_slice(payload, &mut buffer).expect("base64");
+        let claims: Claims = serde_json::from_slice(&buffer[..decoded]).expect("the claims are JSON");
+        lifetime = lifetime.min(claims.exp - claims.iat);
+    }
+    Arc::new(Usable { _header: header(answer.access_token), _scope: answer.scope.into(), _lifetime: lifetime })
+}
+
+fn header(access_token: &str) -> HeaderValue {
+    let mut header = HeaderValue::try_from(format!("Bearer {access_token}")).expect("legal in a header");
+    header.set_sensitive(true);
+    header
+}
+
+/// A held token that readers look at without a lock.
+#[derive(Debug)]
+pub(crate) struct Swapped(ArcSwap<(HeaderValue, Timestamp)>);
+
+impl Swapped {
+    pub(crate) fn new() -> Self {
+        let until = now().saturating_add(Duration::from_secs(input::LIFETIME));
+        Self(ArcSwap::from_pointee((header(&input::access_token()), until)))
+    }
+
+    pub(crate) fn length(&self) -> Option<usize> {
+        let held = self.0.load();
+        (now() < held.1).then(|| held.0.len())
+    }
+}
+
+/// A held token behind a lock, its header copied for each reader.
+#[derive(Debug)]
+pub(crate) struct Locked(Mutex<(HeaderValue, Instant)>);
+
+impl Locked {
+    pub(crate) fn new() -> Self {
+        let until = Instant::now() + Duration::from_secs(input::LIFETIME);
+        Self(Mutex::new((header(&input::access_token()), until)))
+    }
+
+    pub(crate) fn header(&self) -> Option<HeaderValue> {
+        let held = self.0.lock().expect("no panic under the lock");
+        (Instant::now() < held.1).then(|| held.0.clone())
+    }
+}
+
+/// How long the drivers let a request take by default, and half of it for connecting.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A plain client, or one with the settings of the driver: its time limits, and no connection kept.
+pub(crate) fn client(same_settings: bool) -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy();
+    let builder = if same_settings {
+        builder.timeout(LIMIT).connect_timeout(LIMIT / 2).pool_max_idle_per_host(0)
+    } else {
+        builder
+    };
+    builder.build().expect("an HTTP client")
+}
+
+/// A token fetched with reqwest.
+pub(crate) async fn with_reqwest(client: &reqwest::Client, url: &str) -> Arc<Usable> {
+    let request = client
+        .post(url)
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json")
+        .body(body(input::CLIENT_ID, input::CLIENT_SECRET));
+    let answer = request.send().await.expect("an answer");
+    read(&answer.bytes().await.expect("a body"), false)
+}
+
+/// A plain agent, or one with the settings of the driver: its time limits. Either keeps its connection.
+pub(crate) fn agent(same_settings: bool) -> ureq::Agent {
+    let builder = ureq::Agent::config_builder().proxy(None);
+    let builder =
+        if same_settings { builder.timeout_global(Some(LIMIT)).timeout_connect(Some(LIMIT / 2)) } else { builder };
+    builder.build().into()
+}
+
+/// A token fetched with ureq.
+pub(crate) fn with_ureq(agent: &ureq::Agent, url: &str) -> Arc<Usable> {
+    let request = agent.post(url).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
+    let mut answer = request.send(body(input::CLIENT_ID, input::CLIENT_SECRET)).expect("an answer");
+    read(&answer.body_mut().read_to_vec().expect("a body"), false)
+}

@@ -1,0 +1,180 @@
+//! A token endpoint on this machine that does next to nothing.
+//!
+//! The sandbox signs every token, which takes longer than the work that is measured here. This one sends what it was given,
+//! keeps connections alive and counts.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime;
+use tokio::sync::oneshot;
+
+use crate::input;
+
+/// What one request is answered with.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    status: u16,
+    body: String,
+    after: Duration,
+}
+
+impl Reply {
+    /// A token that lives `lifetime` seconds.
+    #[must_use]
+    pub fn token(lifetime: u64) -> Self {
+        Self { status: 200, body: input::answer_body(lifetime), after: Duration::ZERO }
+    }
+
+    /// A refusal of the credentials, as the current flow words it.
+    #[must_use]
+    pub fn unauthorized() -> Self {
+        Self {
+            status: 401,
+            body: r#"{"error":"access_denied","error_description":"Unauthorized"}"#.to_owned(),
+            after: Duration::ZERO,
+        }
+    }
+
+    /// The endpoint is out of order.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        Self { status: 503, body: r#"{"error":"temporarily_unavailable"}"#.to_owned(), after: Duration::ZERO }
+    }
+
+    /// Sent only after this time.
+    #[must_use]
+    pub fn after(mut self, latency: Duration) -> Self {
+        self.after = latency;
+        self
+    }
+
+    fn render(&self) -> Vec<u8> {
+        let Self { status, body, .. } = self;
+        format!(
+            "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncache-control: no-store\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+}
+
+/// A running server; stops when dropped.
+#[derive(Debug)]
+pub struct Loopback {
+    address: SocketAddr,
+    received: Arc<AtomicUsize>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Loopback {
+    /// Answers every request alike.
+    ///
+    /// # Panics
+    /// When the machine has no thread or no socket to spare.
+    #[must_use]
+    pub fn start(reply: Reply) -> Self {
+        Self::scripted(move |_| reply.clone())
+    }
+
+    /// Answers the request with the given number, counted from 0, as `script` says.
+    ///
+    /// # Panics
+    /// When the machine has no thread or no socket to spare.
+    #[must_use]
+    pub fn scripted(script: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a socket without blocking");
+        let address = listener.local_addr().expect("a bound socket");
+        let received = Arc::new(AtomicUsize::new(0));
+        let (stop, stopped) = oneshot::channel();
+        let (counter, script) = (Arc::clone(&received), Arc::new(script));
+        let thread = thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = TcpListener::from_std(listener).expect("a listening socket");
+                tokio::select! {
+                    () = accept(listener, counter, script) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { address, received, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of the token endpoint.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/oauth/token", self.address)
+    }
+
+    /// How many requests have arrived.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.received.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Loopback {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+type Script = dyn Fn(usize) -> Reply + Send + Sync;
+
+async fn accept(listener: TcpListener, received: Arc<AtomicUsize>, script: Arc<Script>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let (received, script) = (Arc::clone(&received), Arc::clone(&script));
+        // A connection ends when its client leaves; nobody else needs to know.
+        tokio::spawn(async move { drop(serve(stream, &received, &*script).await) });
+    }
+}
+
+async fn serve(mut stream: TcpStream, received: &AtomicUsize, script: &Script) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(4096);
+    loop {
+        let length = loop {
+            if let Some(length) = request_length(&buffer).filter(|length| buffer.len() >= *length) {
+                break length;
+            }
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        };
+        buffer.drain(..length);
+        let reply = script(received.fetch_add(1, Ordering::SeqCst));
+        if !reply.after.is_zero() {
+            tokio::time::sleep(reply.after).await;
+        }
+        stream.write_all(&reply.render()).await?;
+    }
+}
+
+/// How long the request at the front of `bytes` is, once its head has arrived.
+fn request_length(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = std::str::from_utf8(&bytes[..head]).ok()?;
+    let length = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    });
+    Some(head + length.unwrap_or_default())
+}

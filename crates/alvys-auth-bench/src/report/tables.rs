@@ -1,0 +1,365 @@
+//! The tables of the report.
+
+use std::fmt::Write as _;
+
+use crate::measure::{Result, allocations, crates, fetch, instructions, time};
+use crate::probe::{Case, Kind, Work};
+use crate::results::Results;
+use crate::scenarios::{Outcome, Scenario};
+use crate::work;
+
+/// One section: what it is about, how to measure it, and its table.
+pub(super) struct Section {
+    /// The table in the data file.
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) about: &'static str,
+    pub(super) chart: Option<&'static str>,
+    pub(super) command: &'static str,
+    pub(super) table: fn(&Results) -> Result<String>,
+}
+
+macro_rules! command {
+    ($name:literal) => {
+        concat!("cargo run --release --manifest-path crates/alvys-auth-bench/Cargo.toml --features peers -- ", $name)
+    };
+}
+
+pub(super) const SECTIONS: [Section; 6] = [
+    Section {
+        name: "allocations",
+        title: "Allocations",
+        about: "How often one run asks the allocator, and for how many bytes, once warm. Exact.",
+        chart: None,
+        command: command!("allocations"),
+        table: allocations,
+    },
+    Section {
+        name: "instructions",
+        title: "Instructions",
+        about: "Of one run, counted by valgrind's callgrind: the difference of 1,000 and 2,000 runs, by 1,000. Repeatable to a few \
+                instructions with the same compiler. Reading the clock counts for less here than it takes, because valgrind hides \
+                the kernel's fast path and does not see into system calls; that is the same for all subjects.",
+        chart: Some("instructions.svg"),
+        command: command!("instructions"),
+        table: instructions,
+    },
+    Section {
+        name: "time",
+        title: "Time",
+        about: "Median of one run, by criterion. On two threads each thread does as many runs as the one did, so the same time means \
+                that readers do not hold each other up. Expect other figures on another machine, and the same order.",
+        chart: None,
+        command: command!("time"),
+        table: time,
+    },
+    Section {
+        name: "requests",
+        title: "Requests and waits",
+        about: "A loopback server counts requests while callers ask at the same time. It is written by hand, not the sandbox, because \
+                signing tokens would take longer than what is measured. oauth2: n/a, it shares no token among callers; \
+                tame-oauth: n/a, it sends nothing. Wall is from the first question to the last answer. Callers of the \
+                blocking driver are threads, 1,000 of them.",
+        chart: Some("requests.svg"),
+        command: command!("requests"),
+        table: requests,
+    },
+    Section {
+        name: "fetch",
+        title: "An uncached fetch",
+        about: "Over loopback, without TLS, beside a call written by hand with the same client (reqwest for the other libraries): a \
+                plain one, which keeps its connection and waits for ever, and one with the settings of the driver. Those cost what is \
+                seen between the two: the async driver opens a connection for each request, because a kept one hangs when the runtime that opened \
+                it does not run; and ureq starts a thread to look a host up as soon as there is a time limit. Taken in pairs, in turn; \
+                the ratio is the median of the ratios of the pairs.",
+        chart: None,
+        command: command!("fetch"),
+        table: fetch,
+    },
+    Section {
+        name: "crates",
+        title: "What it brings into a build",
+        about: "Distinct crates besides the library itself, and CPU time of a clean release build of an empty program that depends on \
+                it: the median of five for the core and for a program that has only its dependencies, one build for the others. They \
+                are built with their default features, oauth2 without an HTTP client, because the core has none either; \
+                tame-oauth has none, the rest bring theirs.",
+        chart: None,
+        command: command!("crates"),
+        table: crates,
+    },
+];
+
+fn allocations(results: &Results) -> Result<String> {
+    let records: Vec<allocations::Record> = results.records("allocations")?;
+    by_work(&["allocations", "bytes"], |work| {
+        let of_work = records.iter().filter(|record| record.case.work == work);
+        let row = |record: &allocations::Record| Row {
+            case: record.case.clone(),
+            cells: vec![record.allocations.to_string(), thousands(record.bytes)],
+            met: record.allocations <= most_allocations(&record.case),
+        };
+        let target = match work {
+            Work::Build => "≤ 3",
+            Work::Parse => "≤ 1 beyond what sharing the result takes, which is one for the text and one for the token",
+            Work::Cached => "0",
+        };
+        (of_work.map(row).collect(), target)
+    })
+}
+
+fn most_allocations(case: &Case) -> u64 {
+    match case.work {
+        Work::Build => 3,
+        Work::Parse if case.subject == work::WITH_LIFECYCLE => 3,
+        Work::Parse => 2,
+        Work::Cached => 0,
+    }
+}
+
+fn instructions(results: &Results) -> Result<String> {
+    let records: Vec<instructions::Record> = results.records("instructions")?;
+    by_work(&["instructions"], |work| {
+        let of_work = records.iter().filter(|record| record.case.work == work);
+        let row = |record: &instructions::Record| Row {
+            case: record.case.clone(),
+            cells: vec![thousands(record.instructions)],
+            met: record.instructions <= most_instructions(&record.case),
+        };
+        let target = match work {
+            Work::Build => "≤ 1,400",
+            Work::Parse => "≤ 8,100 for the answer alone",
+            Work::Cached => "≤ 150 where the token is lent",
+        };
+        (of_work.map(row).collect(), target)
+    })
+}
+
+fn most_instructions(case: &Case) -> u64 {
+    match case.work {
+        Work::Build => 1_400,
+        Work::Parse if case.subject != work::WITH_LIFECYCLE => 8_100,
+        Work::Cached if work::is_shared(&case.subject) => 150,
+        _ => u64::MAX,
+    }
+}
+
+/// Two threads that get in each other's way take twice as long and more; a tenth is what a shared machine makes of nothing.
+const LINEAR: f64 = 1.1;
+
+fn time(results: &Results) -> Result<String> {
+    let records: Vec<time::Record> = results.records("time")?;
+    let on_two = |case: &Case| {
+        let same = |record: &&time::Record| record.threads == 2 && record.case == *case;
+        records.iter().find(same).map(|record| record.nanos)
+    };
+    by_work(&["one thread", "two threads"], |work| {
+        let of_work = records.iter().filter(|record| record.threads == 1 && record.case.work == work);
+        let row = |record: &time::Record| {
+            let two = on_two(&record.case);
+            Row {
+                case: record.case.clone(),
+                cells: vec![nanos(record.nanos), two.map_or_else(|| "–".to_owned(), nanos)],
+                met: two.is_none_or(|two| two <= record.nanos * LINEAR),
+            }
+        };
+        let target = match work {
+            Work::Cached => "where the token is lent, as fast on two threads as on one, to a tenth",
+            _ => "",
+        };
+        (of_work.map(row).collect(), target)
+    })
+}
+
+/// A row, and whether it meets its target.
+struct Row {
+    case: Case,
+    cells: Vec<String>,
+    met: bool,
+}
+
+/// One table for each piece of work, this library first.
+fn by_work(columns: &[&str], rows: impl Fn(Work) -> (Vec<Row>, &'static str)) -> Result<String> {
+    let mut text = String::new();
+    for work in Work::ALL {
+        let (heads, rules) = (columns.join(" | "), "---: | ".repeat(columns.len()));
+        write!(text, "| {} | {heads} |\n| --- | {}\n", work.title(), rules.trim_end())?;
+        let (rows, target) = rows(work);
+        for Row { case, cells, .. } in &rows {
+            writeln!(text, "| {} | {} |", name(case.kind, &case.subject), cells.join(" | "))?;
+        }
+        for (library, reason) in absent(work) {
+            writeln!(text, "| {library} | n/a: {reason} {}", "| ".repeat(columns.len()).trim_end())?;
+        }
+        if !target.is_empty() {
+            let ours = rows.iter().filter(|row| row.case.kind == Kind::Ours);
+            text.push_str(&verdict(target, ours.map(|row| (row.case.subject.as_str(), row.met))));
+        }
+        text.push('\n');
+    }
+    text.pop();
+    Ok(text)
+}
+
+/// The public libraries that do not do some work, and why.
+fn absent(work: Work) -> &'static [(&'static str, &'static str)] {
+    const INSIDE: &str = "done inside of its client";
+    match work {
+        Work::Build | Work::Parse => {
+            &[("yup-oauth2", INSIDE), ("azure_identity", INSIDE), ("google-cloud-auth", INSIDE)]
+        }
+        Work::Cached => &[("oauth2", "holds no token")],
+    }
+}
+
+/// The target, and who of ours misses it.
+fn verdict<'a>(target: &str, ours: impl Iterator<Item = (&'a str, bool)>) -> String {
+    let mut missed: Vec<&str> = ours.filter(|(_, met)| !met).map(|(subject, _)| subject).collect();
+    missed.dedup();
+    if missed.is_empty() {
+        format!("\nTarget: {target}. Met.\n")
+    } else {
+        format!("\nTarget: {target}. **Missed** by {}.\n", missed.join("; "))
+    }
+}
+
+fn requests(results: &Results) -> Result<String> {
+    let records: Vec<Outcome> = results.records("requests")?;
+    let mut text = String::new();
+    for scenario in Scenario::ALL {
+        write!(
+            text,
+            "**{}**\n\n| | server takes | callers | requests | failed | waited | longest wait | wall |\n\
+             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+            capital(scenario.title()),
+        )?;
+        let outcomes = || records.iter().filter(|outcome| outcome.scenario == scenario);
+        for outcome in outcomes() {
+            writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                name(outcome.kind(), &outcome.subject),
+                millis(outcome.latency_ms as f64),
+                thousands(outcome.callers as u64),
+                thousands(outcome.requests as u64),
+                thousands(outcome.failures as u64),
+                thousands(outcome.waited as u64),
+                millis(outcome.longest_ms),
+                millis(outcome.wall_ms)
+            )?;
+        }
+        let ours = outcomes().filter(|outcome| outcome.kind() == Kind::Ours);
+        let met = ours.map(|outcome| (outcome.subject.as_str(), meets_target(outcome)));
+        text.push_str(&verdict(target(scenario), met));
+        text.push('\n');
+    }
+    text.pop();
+    Ok(text)
+}
+
+fn target(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::Cold | Scenario::Expiry => "1 request, wall ≤ the server's latency + 30 ms",
+        Scenario::Refused => "1 request, one error for all",
+        Scenario::SlowRenewal | Scenario::FailingRenewal => "nobody waits, nobody fails",
+        Scenario::ShortLived => "≤ 3 requests, only the first caller waits",
+        Scenario::Cancelled => "≤ 2 requests, nobody fails",
+        Scenario::RefusedOnce => "the next permitted request succeeds, so 2 requests and a token in the end",
+    }
+}
+
+fn meets_target(outcome: &Outcome) -> bool {
+    let Outcome { callers, requests, failures, waited, .. } = *outcome;
+    match outcome.scenario {
+        Scenario::Cold | Scenario::Expiry => {
+            requests == 1 && failures == 0 && outcome.wall_ms <= outcome.latency_ms as f64 + 30.0
+        }
+        Scenario::Refused => requests == 1,
+        Scenario::SlowRenewal | Scenario::FailingRenewal => waited == 0 && failures == 0,
+        Scenario::ShortLived => requests <= 3 && waited <= 1 && failures == 0,
+        Scenario::Cancelled => requests <= 2 && failures == 0,
+        Scenario::RefusedOnce => requests == 2 && failures == callers - 1,
+    }
+}
+
+fn fetch(results: &Results) -> Result<String> {
+    let records: Vec<fetch::Record> = results.records("fetch")?;
+    let mut text = "| | takes | by hand | ratio |\n| --- | ---: | ---: | ---: |\n".to_owned();
+    for record in &records {
+        writeln!(
+            text,
+            "| {} | {:.0} µs | {:.0} µs, {} | {:.3} |",
+            name(record.kind, &record.subject),
+            record.micros,
+            record.floor_micros,
+            floor(record),
+            record.ratio
+        )?;
+    }
+    let ours = records.iter().filter(|record| record.kind == Kind::Ours);
+    let labels: Vec<_> = ours
+        .map(|record| {
+            let beside = if record.same_settings { "with the same settings" } else { "beside a plain call" };
+            (format!("{} {beside}", record.subject), record.ratio <= 1.05)
+        })
+        .collect();
+    text.push_str(&verdict("≤ 1.05", labels.iter().map(|(label, met)| (label.as_str(), *met))));
+    text.push_str("\ntame-oauth: n/a, it sends nothing; google-cloud-auth: n/a, nothing makes it fetch at once.\n");
+    Ok(text)
+}
+
+fn floor(record: &fetch::Record) -> String {
+    let settings = if record.same_settings { "with the driver's settings" } else { "plain" };
+    format!("{} {settings}", record.client)
+}
+
+fn crates(results: &Results) -> Result<String> {
+    let records: Vec<crates::Record> = results.records("crates")?;
+    let mut text = "| | crates | CPU time | ratio |\n| --- | ---: | ---: | ---: |\n".to_owned();
+    for record in &records {
+        writeln!(
+            text,
+            "| {} | {} | {:.1} s | {:.2} |",
+            name(record.kind, &record.subject),
+            record.crates,
+            record.cpu_seconds,
+            record.ratio
+        )?;
+    }
+    let ours = records.iter().filter(|record| record.kind == Kind::Ours);
+    let met = ours.map(|record| (record.subject.as_str(), record.crates <= 24 && record.ratio <= 1.3));
+    text.push_str(&verdict("≤ 24 crates and ≤ 1.3 times its dependencies alone", met));
+    Ok(text)
+}
+
+fn name(kind: Kind, subject: &str) -> String {
+    match kind {
+        Kind::Ours => format!("**{subject}**"),
+        Kind::Floor => format!("floor: {subject}"),
+        Kind::Peer => subject.to_owned(),
+    }
+}
+
+fn capital(text: &str) -> String {
+    let (first, rest) = text.split_at(1);
+    first.to_uppercase() + rest
+}
+
+fn millis(value: f64) -> String {
+    if value < 10.0 { format!("{value} ms") } else { format!("{} ms", thousands(value.round() as u64)) }
+}
+
+fn nanos(value: f64) -> String {
+    if value < 1_000.0 { format!("{value:.0} ns") } else { format!("{:.2} µs", value / 1_000.0) }
+}
+
+pub(super) fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
