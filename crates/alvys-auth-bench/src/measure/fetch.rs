@@ -34,6 +34,8 @@ pub struct Record {
     pub floor_micros: f64,
     /// Median of the ratios of the pairs.
     pub ratio: f64,
+    /// The same for each tenth of the pairs: the lowest and the highest.
+    pub range: (f64, f64),
 }
 
 /// Fetches in pairs.
@@ -137,6 +139,8 @@ fn record(
     mut floors: Vec<f64>,
 ) -> Record {
     let mut ratios: Vec<f64> = theirs.iter().zip(&floors).map(|(theirs, floor)| theirs / floor).collect();
+    let tenths = ratios.chunks_mut(PAIRS / 10).map(median);
+    let range = tenths.fold((f64::MAX, f64::MIN), |(low, high), ratio| (low.min(ratio), high.max(ratio)));
     let rounded = |value: f64| (value * 1e3).round() / 1e3;
     Record {
         subject: subject.to_owned(),
@@ -146,6 +150,7 @@ fn record(
         micros: rounded(median(&mut theirs)),
         floor_micros: rounded(median(&mut floors)),
         ratio: rounded(median(&mut ratios)),
+        range: (rounded(range.0), rounded(range.1)),
     }
 }
 

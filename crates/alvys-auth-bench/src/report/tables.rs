@@ -71,7 +71,8 @@ pub(super) const SECTIONS: [Section; 6] = [
                 plain one, which keeps its connection and waits for ever, and one with the settings of the driver. Those cost what is \
                 seen between the two: the async driver opens a connection for each request, because a kept one hangs when the runtime that opened \
                 it does not run; and ureq starts a thread to look a host up as soon as there is a time limit. Taken in pairs, in turn; \
-                the ratio is the median of the ratios of the pairs.",
+                the ratio is the median of the ratios of the pairs. Whole runs differ more than their parts: how busy the machine is \
+                decides what waking a thread costs, and with that all of these times.",
         chart: None,
         command: command!("fetch"),
         table: fetch,
@@ -283,16 +284,19 @@ fn meets_target(outcome: &Outcome) -> bool {
 
 fn fetch(results: &Results) -> Result<String> {
     let records: Vec<fetch::Record> = results.records("fetch")?;
-    let mut text = "| | takes | by hand | ratio |\n| --- | ---: | ---: | ---: |\n".to_owned();
+    let mut text =
+        "| | takes | by hand | ratio | of each tenth of the run |\n| --- | ---: | ---: | ---: | ---: |\n".to_owned();
     for record in &records {
         writeln!(
             text,
-            "| {} | {:.0} µs | {:.0} µs, {} | {:.3} |",
+            "| {} | {:.0} µs | {:.0} µs, {} | {:.2} | {:.2} to {:.2} |",
             name(record.kind, &record.subject),
             record.micros,
             record.floor_micros,
             floor(record),
-            record.ratio
+            record.ratio,
+            record.range.0,
+            record.range.1
         )?;
     }
     let ours = records.iter().filter(|record| record.kind == Kind::Ours);
