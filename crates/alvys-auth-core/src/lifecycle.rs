@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::step::{Attempt, Completion, Outcome, Step, Wait};
 use crate::{Credentials, Error, Grant, Policy, Snapshot, Timestamp, Token, TokenRequest};
 
-/// How often the rejection grace and the pauses are doubled at the most.
+/// How often the rejection grace is doubled at the most.
 const MOST_DOUBLINGS: u32 = 6;
 /// How long after its pause a failure still explains why there is no token.
 const RECENT: Duration = Duration::from_secs(60);
