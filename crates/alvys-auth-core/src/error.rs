@@ -134,7 +134,7 @@ impl Error {
             ..Inner::new(
                 ErrorKind::Transport,
                 what,
-                "check the network, DNS, proxy and TLS settings between here and the token endpoint",
+                "check the network, DNS, proxy and TLS settings between here and the server",
             )
         })
     }

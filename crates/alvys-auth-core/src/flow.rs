@@ -1,18 +1,21 @@
 //! The two ways Alvys hands out tokens, and where.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::borrow::Cow;
 use std::fmt;
 
 use http::Uri;
-use http::uri::{Authority, Scheme};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credentials::check_value;
+use crate::url::check_url;
 use crate::{Error, Scope};
 
 /// The audience of the public Alvys API; the slash at the end belongs to it.
 const AUDIENCE: &str = "https://api.alvys.com/public/";
+
+/// What the URL to post to is called in errors, and what it may look like.
+const ENDPOINT: &str = "token endpoint";
+const EXAMPLE: &str = "https://auth.alvys.com/oauth/token";
 
 /// What RFC 3986 leaves unreserved stays; everything else in a tenant is escaped.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -283,7 +286,7 @@ impl Flow {
             }
         };
         match &self.kind {
-            Kind::Current => check_endpoint(&template),
+            Kind::Current => check_url(ENDPOINT, EXAMPLE, &template),
             Kind::Legacy { tenant, .. } => {
                 check_value("tenant", tenant)?;
                 if matches!(tenant.as_str(), "." | "..") {
@@ -294,7 +297,7 @@ impl Flow {
                 }
                 let segment = utf8_percent_encode(tenant, SEGMENT).to_string();
                 let url = template.replace("{tenant_id}", &segment);
-                let uri = check_endpoint(&url)?;
+                let uri = check_url(ENDPOINT, EXAMPLE, &url)?;
                 if self.body_tenant().is_none() && !url.split(['/', '?']).any(|part| part == segment) {
                     return Err(Error::configuration(
                         "the token endpoint names no tenant, or another one",
@@ -305,70 +308,4 @@ impl Flow {
             }
         }
     }
-}
-
-/// Parses a token URL and refuses what would send the secret in the clear or to somewhere else than it seems.
-fn check_endpoint(url: &str) -> Result<Uri, Error> {
-    let refused = |what: &'static str, hint: &'static str| Err(Error::configuration(what, hint));
-    if url.contains(['{', '}', '<', '>']) {
-        return refused(
-            "the token endpoint still holds a placeholder",
-            "replace it with a real value; only {tenant_id} in the legacy flow is filled in",
-        );
-    }
-    if url.contains('#') {
-        return refused("the token endpoint has a fragment", "remove everything from the # on");
-    }
-    let Ok(uri) = url.parse::<Uri>() else {
-        return refused(
-            "the token endpoint is not a URL",
-            "give a full URL such as https://auth.alvys.com/oauth/token",
-        );
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-        return refused(
-            "the token endpoint is not a full URL",
-            "give scheme and host too, such as https://auth.alvys.com/oauth/token",
-        );
-    };
-    if authority.as_str().contains('@') {
-        return refused(
-            "the token endpoint has user information in front of its host",
-            "remove it; the credentials go into the body",
-        );
-    }
-    if !has_host_and_port(authority) {
-        return refused(
-            "the token endpoint's host or port is malformed",
-            "give a host name or address, and a port from 1 to 65535 if one is needed",
-        );
-    }
-    if *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP && is_loopback(authority.host()) {
-        return Ok(uri);
-    }
-    refused(
-        "the token endpoint would send the secret unencrypted",
-        "use https; plain http is accepted only to localhost, 127.0.0.0/8 and [::1]",
-    )
-}
-
-/// `http::Uri` lets some through that no client can connect to.
-fn has_host_and_port(authority: &Authority) -> bool {
-    let host = authority.host();
-    let named = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let numeric = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
-    let named = named && (!numeric || host.parse::<Ipv4Addr>().is_ok());
-    let addressed = || bracketed(host).is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
-    let port = authority.as_str().get(host.len()..).unwrap_or_default();
-    (named || addressed()) && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
-}
-
-fn bracketed(host: &str) -> Option<&str> {
-    host.strip_prefix('[')?.strip_suffix(']')
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -15,6 +15,8 @@ mod snapshot;
 mod step;
 mod time;
 mod token;
+mod url;
+mod words;
 
 pub use claims::UnverifiedClaims;
 pub use credentials::Credentials;

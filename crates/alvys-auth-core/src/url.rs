@@ -1,0 +1,69 @@
+//! Which URLs a secret or a token may be sent to at all.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use http::Uri;
+use http::uri::{Authority, Scheme};
+
+use crate::Error;
+
+/// Parses the URL called `name` and refuses what would send a secret in the clear or to somewhere else than it seems.
+pub(crate) fn check_url(name: &str, example: &str, url: &str) -> Result<Uri, Error> {
+    let refused = |what: &str, hint: String| Err(Error::configuration(format!("the {name} {what}"), hint));
+    if url.contains(['{', '}', '<', '>']) {
+        return refused(
+            "still holds a placeholder",
+            "replace it with a real value; only {tenant_id} in the legacy flow is filled in".to_owned(),
+        );
+    }
+    if url.contains('#') {
+        return refused("has a fragment", "remove everything from the # on".to_owned());
+    }
+    let Ok(uri) = url.parse::<Uri>() else {
+        return refused("is not a URL", format!("give a full URL such as {example}"));
+    };
+    let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
+        return refused("is not a full URL", format!("give scheme and host too, such as {example}"));
+    };
+    if authority.as_str().contains('@') {
+        return refused(
+            "has user information in front of its host",
+            "remove it; the credentials go into the body".to_owned(),
+        );
+    }
+    if !has_host_and_port(authority) {
+        return refused(
+            "has a malformed host or port",
+            "give a host name or address, and a port from 1 to 65535 if one is needed".to_owned(),
+        );
+    }
+    if *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP && is_loopback(authority.host()) {
+        return Ok(uri);
+    }
+    refused(
+        "would send the secret unencrypted",
+        "use https; plain http is accepted only to localhost, 127.0.0.0/8 and [::1]".to_owned(),
+    )
+}
+
+/// `http::Uri` lets some through that no client can connect to.
+pub(crate) fn has_host_and_port(authority: &Authority) -> bool {
+    let host = authority.host();
+    let named = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let numeric = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
+    let named = named && (!numeric || host.parse::<Ipv4Addr>().is_ok());
+    let addressed = || bracketed(host).is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    let port = authority.as_str().get(host.len()..).unwrap_or_default();
+    (named || addressed()) && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
+}
+
+/// Whether `host`, as it stands in a URL, is this machine itself.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = bracketed(host).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn bracketed(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']')
+}
