@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-/// Why there is no usable token: opaque, cheap to clone, and safe to print.
+use crate::Scope;
+
+/// Why there is no usable token, or why a call failed: opaque, cheap to clone, and safe to print.
 ///
 /// `Display` is one line that ends with what to do. It holds neither a secret nor a token nor a response body, and does
 /// not repeat its [`source`](StdError::source).
@@ -45,7 +47,7 @@ pub enum ErrorKind {
     Unavailable,
     /// The client id or the secret is wrong, rotated or expired.
     Credentials,
-    /// The credentials are known, but not allowed what was asked for: audience, scope, grant type, endpoint.
+    /// Known, but not allowed what was asked for: an audience, a scope, a grant type, an item.
     Refused,
     /// Something other than Alvys answered: a proxy, a captive portal, a bot check.
     Intercepted,
@@ -53,6 +55,12 @@ pub enum ErrorKind {
     InvalidResponse,
     /// The token belongs to another organization than the one expected.
     WrongOrganization,
+    /// The API refuses the token itself (401), and another one does not mend that.
+    Unauthorized,
+    /// The token lacks a scope; see [`Error::missing_scopes`].
+    MissingScope,
+    /// A token must not go to where the request would take it.
+    Destination,
 }
 
 #[derive(thiserror::Error)]
@@ -67,6 +75,7 @@ pub(crate) struct Inner {
     pub(crate) oauth_code: Option<String>,
     pub(crate) server_said: Option<String>,
     pub(crate) request_id: Option<String>,
+    pub(crate) missing_scopes: Vec<Scope>,
     #[source]
     pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -111,6 +120,12 @@ impl Error {
         self.0.request_id.as_deref()
     }
 
+    /// The scopes that the token lacks, where that is the failure; empty otherwise.
+    #[must_use]
+    pub fn missing_scopes(&self) -> &[Scope] {
+        &self.0.missing_scopes
+    }
+
     /// The likely cause and what to do about it, in one sentence.
     #[must_use]
     pub fn hint(&self) -> &str {
@@ -139,7 +154,7 @@ impl Error {
         })
     }
 
-    /// Time ran out before a token was there; for drivers. Retryable.
+    /// Time ran out before a token or an answer was there; for drivers. Retryable.
     #[must_use]
     pub fn timed_out(what: impl Into<Cow<'static, str>>) -> Self {
         Self::build(Inner {
@@ -184,6 +199,7 @@ impl Inner {
             oauth_code: None,
             server_said: None,
             request_id: None,
+            missing_scopes: Vec::new(),
             source: None,
         }
     }

@@ -1,12 +1,16 @@
 #![doc = include_str!("../README.md")]
 
+mod api;
+mod call;
 mod claims;
 mod credentials;
 mod diagnosis;
+mod endpoint;
 mod error;
 mod flow;
 mod lifecycle;
 mod policy;
+mod refusal;
 mod request;
 mod response;
 mod retry_after;
@@ -18,8 +22,11 @@ mod token;
 mod url;
 mod words;
 
+pub use api::Api;
+pub use call::{Call, CallOptions, Verdict};
 pub use claims::UnverifiedClaims;
 pub use credentials::Credentials;
+pub use endpoint::Endpoint;
 pub use error::{Error, ErrorKind};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};
 pub use lifecycle::Lifecycle;

@@ -90,7 +90,7 @@ fn field_errors(object: &Map<String, Value>) -> Option<String> {
 }
 
 /// Whether `word` can be an error code or an id: short, printable, in one piece.
-fn is_word(word: &str) -> bool {
+pub(crate) fn is_word(word: &str) -> bool {
     !word.is_empty() && word.len() <= LONGEST_WORD && word.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -1,0 +1,255 @@
+//! One authorised call: what the answer means, and whether to send the request again.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+
+use crate::api::Origin;
+use crate::refusal::{self, Refused};
+use crate::retry_after::retry_after;
+use crate::{Endpoint, Error, Scope, Token};
+
+/// The pause before an unavailable server that names no time is asked again; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// What Alvys documents for a rate limit, where the answer names no time.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a caller says of one call.
+///
+/// ```
+/// use alvys_auth_core::{CallOptions, Scope};
+///
+/// let options = CallOptions::new().idempotent().require([Scope::LOAD_CREATE]);
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    idempotent: bool,
+    single_use_body: bool,
+    required: Vec<Scope>,
+}
+
+impl CallOptions {
+    /// A call that is repeated only where nothing can happen twice.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says that sending the request twice does the same as sending it once, so that it may be repeated after a rate
+    /// limit or an outage even though its method is not a safe one (RFC 9110, section 9.2.1).
+    #[must_use]
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Says that the body cannot be sent again, because it is a stream; for drivers. Such a call is never repeated.
+    #[must_use]
+    pub fn single_use_body(mut self) -> Self {
+        self.single_use_body = true;
+        self
+    }
+
+    /// Names scopes that the token must have; without them nothing is sent.
+    ///
+    /// Scopes that nothing is known of, as with an opaque token, are left for the API to judge.
+    #[must_use]
+    pub fn require<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.required.extend(scopes.into_iter().map(Into::into));
+        self
+    }
+}
+
+/// One authorised call on its way; made by [`Api::call`](crate::Api::call).
+///
+/// A driver loops: get a token, [`authorise`](Self::authorise) the request, send it. An answer that
+/// [`delivers`](Self::delivers) goes to the caller unread; of any other one it reads the first [`Self::LOOK`] bytes and
+/// [`judge`](Self::judge)s.
+///
+/// ```
+/// use alvys_auth_core::{Api, CallOptions, Grant, Verdict};
+/// use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Timestamp, TokenRequest};
+/// use http::{HeaderMap, Method, Response};
+/// use std::time::Duration;
+/// # let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// # let mut lifecycle = Lifecycle::new(request, Policy::new(), 0);
+/// # let now = Timestamp::from_millis(0);
+/// # lifecycle.adopt(Grant::new("abc", Duration::from_secs(3600), "load:read")?, now);
+///
+/// let api = Api::production();
+/// let uri = api.url("loads")?;
+/// let mut headers = HeaderMap::new();
+/// let mut call = api.call(&Method::GET, &uri, &headers, CallOptions::new())?.expect("no Authorization of its own");
+///
+/// let Step::Use(token) = lifecycle.poll(now) else { unreachable!() };
+/// call.authorise(&token, &mut headers)?;
+/// assert_eq!(headers["authorization"], "Bearer abc");
+///
+/// let answer = Response::builder().status(429).header("retry-after", "7").body(b"").unwrap();
+/// assert!(!call.delivers(&answer, &uri));
+/// let verdict = call.judge(&answer, &token, |token| lifecycle.reject(token, now));
+/// assert!(matches!(verdict, Verdict::Repeat { after } if after == Duration::from_secs(7)));
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a call does nothing until its request is sent"]
+pub struct Call {
+    method: Method,
+    uri: Uri,
+    options: CallOptions,
+    wants_html: bool,
+    patience: Duration,
+    pauses: u32,
+    renewed: bool,
+}
+
+/// What to do about an answer that is not delivered.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Wait, ask for a token again, and send the request once more with that.
+    Repeat {
+        /// How long to wait first; zero after a rejected token.
+        after: Duration,
+    },
+    /// Give the caller this error.
+    Fail(Error),
+}
+
+impl Call {
+    /// How many bytes of an answer are worth a look, at the most.
+    pub const LOOK: usize = 16 * 1024;
+
+    pub(crate) fn new(
+        patience: Duration,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        options: CallOptions,
+    ) -> Self {
+        let wants_html = headers.get_all(ACCEPT).iter().any(|value| contains(value, "html"));
+        let (method, uri) = (method.clone(), uri.clone());
+        Self { method, uri, options, wants_html, patience, pauses: 0, renewed: false }
+    }
+
+    /// Puts the token on the request, as the ready and sensitive `Authorization` header.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingScope`](crate::ErrorKind::MissingScope) when the token lacks a scope that the caller requires.
+    pub fn authorise(&self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error> {
+        let scopes = token.scopes();
+        let missing: Vec<Scope> = self
+            .options
+            .required
+            .iter()
+            .filter(|scope| scopes.is_known() && !scopes.contains(scope))
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            return Err(refusal::required(token, missing));
+        }
+        headers.insert(AUTHORIZATION, token.header().clone());
+        Ok(())
+    }
+
+    /// Whether an answer goes to the caller as it is.
+    ///
+    /// `answered_by` is where it came from. What another host answered, after a redirect that the HTTP client followed
+    /// without the token, says nothing about the token.
+    pub fn delivers<B>(&self, answer: &Response<B>, answered_by: &Uri) -> bool {
+        if Origin::of(answered_by) != Origin::of(&self.uri) {
+            return true;
+        }
+        let refused = matches!(
+            answer.status(),
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::TOO_MANY_REQUESTS
+                | StatusCode::SERVICE_UNAVAILABLE
+        );
+        !refused && (self.wants_html || answer.status().is_redirection() || !is_html(answer.headers()))
+    }
+
+    /// Decides about an answer that does not [`deliver`](Self::delivers), of which at most [`Self::LOOK`] bytes were read.
+    ///
+    /// `reject` tells the token's owner that the API refused `token`, and says whether another one is worth trying; see
+    /// [`Lifecycle::reject`](crate::Lifecycle::reject). It is called on a 401 only.
+    pub fn judge<B: AsRef<[u8]>>(
+        &mut self,
+        answer: &Response<B>,
+        token: &Token,
+        reject: impl FnOnce(&Token) -> bool,
+    ) -> Verdict {
+        let (status, headers) = (answer.status(), answer.headers());
+        let body = answer.body().as_ref().trim_ascii();
+        let uri = self.uri.clone();
+        let refused = Refused { status, headers, body, token, uri: &uri };
+        let asked = retry_after(status, headers);
+        let html = is_html(headers) || !headers.contains_key(CONTENT_TYPE) && body.starts_with(b"<");
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => self.pause(&refused, asked, html),
+            StatusCode::TOO_MANY_REQUESTS if asked.is_some() || !html => self.pause(&refused, asked, html),
+            _ if html => Verdict::Fail(refused.intercepted()),
+            StatusCode::UNAUTHORIZED => {
+                let another = reject(token);
+                if !another || self.renewed {
+                    Verdict::Fail(refused.unauthorized())
+                } else if self.options.single_use_body {
+                    Verdict::Fail(refused.renewed_too_late())
+                } else {
+                    self.renewed = true;
+                    Verdict::Repeat { after: Duration::ZERO }
+                }
+            }
+            _ => Verdict::Fail(refused.forbidden(&self.endpoint())),
+        }
+    }
+
+    /// Takes a wait out of the patience; for rate shaping, which waits before it sends.
+    ///
+    /// # Errors
+    /// [`ErrorKind::RateLimited`](crate::ErrorKind::RateLimited), with the wait, when the patience does not suffice.
+    pub fn spend(&mut self, wait: Duration) -> Result<(), Error> {
+        match self.patience.checked_sub(wait) {
+            Some(left) => {
+                self.patience = left;
+                Ok(())
+            }
+            None => Err(refusal::shaped(wait)),
+        }
+    }
+
+    /// What is called, for rate shaping.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::of(&self.method, &self.uri)
+    }
+
+    /// The server wants to be left alone for a while: wait if that is safe and short enough.
+    fn pause(&mut self, refused: &Refused<'_>, asked: Option<Duration>, html: bool) -> Verdict {
+        let pause = match asked {
+            // Zero would be a loop without a pause.
+            Some(asked) => asked.max(FIRST_PAUSE),
+            None if refused.status == StatusCode::TOO_MANY_REQUESTS => RATE_LIMIT_PAUSE,
+            None => FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.pauses)),
+        };
+        let repeatable = self.method.is_safe() || self.options.idempotent;
+        if self.options.single_use_body || !repeatable {
+            return Verdict::Fail(refused.busy(pause, html, refusal::NOT_REPEATED));
+        }
+        if self.spend(pause).is_err() {
+            return Verdict::Fail(refused.busy(pause, html, refusal::TOO_LONG));
+        }
+        self.pauses += 1;
+        Verdict::Repeat { after: pause }
+    }
+}
+
+fn is_html(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| contains(value, "html"))
+}
+
+fn contains(value: &HeaderValue, word: &str) -> bool {
+    value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains(word))
+}

@@ -1,0 +1,87 @@
+//! What a path of the API is about: the scope it takes, and the rate limit it falls under.
+
+use http::{Method, Uri};
+
+use crate::Scope;
+
+/// An endpoint of the API, as far as its path tells.
+///
+/// ```
+/// use alvys_auth_core::Endpoint;
+/// use http::{Method, Uri};
+///
+/// let endpoint = Endpoint::of(&Method::GET, &Uri::from_static("https://api.alvys.com/api/p/v1/loads/4711/notes"));
+/// assert_eq!(endpoint.name(), "GET loads/{id}/notes");
+/// assert_eq!(endpoint.scope().unwrap().as_str(), "load:read");
+/// assert!(!endpoint.is_list());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    name: String,
+    scope: Option<Scope>,
+    list: bool,
+}
+
+impl Endpoint {
+    /// Reads method and path. What comes before the version, such as `/api/p/v1`, does not matter.
+    #[must_use]
+    pub fn of(method: &Method, uri: &Uri) -> Self {
+        let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
+        let version = segments.iter().position(|segment| is_version(segment));
+        let path = segments.get(version.map_or(0, |at| at + 1)..).unwrap_or_default();
+        let named: Vec<&str> = path.iter().map(|segment| if is_id(segment) { "{id}" } else { segment }).collect();
+        let search = *method == Method::POST && named.last().is_some_and(|last| last.eq_ignore_ascii_case("search"));
+        let reads = search || matches!(*method, Method::GET | Method::HEAD);
+        Self {
+            name: format!("{method} {}", named.join("/").to_ascii_lowercase()),
+            scope: named.first().and_then(|resource| scope(resource, method, reads)),
+            list: search || reads && named.len() == 1 && version.is_some() && named.first() != Some(&"me"),
+        }
+    }
+
+    /// Method and path, ids left out: what a rate limit counts by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The documented scope that this most likely takes; none where the documents tell nothing.
+    #[must_use]
+    pub fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    /// Whether it lists or searches, for which the published limits are lower.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.list
+    }
+}
+
+/// `1`, `v1`, `1.0`, `2.0`: the ways in which a version is written.
+fn is_version(segment: &str) -> bool {
+    let number = segment.strip_prefix(['v', 'V']).unwrap_or(segment);
+    let mut parts = number.split('.');
+    !number.is_empty() && number.len() <= 4 && parts.all(|part| part.parse::<u8>().is_ok())
+}
+
+/// Resources are words; everything with a digit in it stands for one item.
+fn is_id(segment: &str) -> bool {
+    segment.bytes().any(|byte| byte.is_ascii_digit()) || segment.len() > 40
+}
+
+/// `loads` is about `load:…`; `fuel`, `dispatch`, `maintenance` and `visibility` have no plural.
+fn scope(resource: &str, method: &Method, reads: bool) -> Option<Scope> {
+    let action = match *method {
+        _ if reads => "read",
+        Method::POST => "create",
+        Method::PUT | Method::PATCH => "update",
+        Method::DELETE => "delete",
+        _ => return None,
+    };
+    let resource = resource.to_ascii_lowercase();
+    [resource.as_str(), resource.strip_suffix('s').unwrap_or_default()]
+        .into_iter()
+        .map(|entity| format!("{entity}:{action}"))
+        .find_map(|name| Scope::DOCUMENTED.iter().find(|scope| scope.as_str() == name).cloned())
+}
