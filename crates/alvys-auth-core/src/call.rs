@@ -88,7 +88,7 @@ impl CallOptions {
 /// assert_eq!(headers["authorization"], "Bearer abc");
 ///
 /// let answer = Response::builder().status(429).header("retry-after", "7").body(b"").unwrap();
-/// assert!(!call.delivers(&answer, &uri));
+/// assert!(!call.delivers(answer.status(), answer.headers(), &uri));
 /// let verdict = call.judge(&answer, &token, |token| lifecycle.reject(token, now));
 /// assert!(matches!(verdict, Verdict::Repeat { after } if after == Duration::from_secs(7)));
 /// # Ok::<(), alvys_auth_core::Error>(())
@@ -157,18 +157,18 @@ impl Call {
     ///
     /// `answered_by` is where it came from. What another host answered, after a redirect that the HTTP client followed
     /// without the token, says nothing about the token.
-    pub fn delivers<B>(&self, answer: &Response<B>, answered_by: &Uri) -> bool {
+    pub fn delivers(&self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool {
         if Origin::of(answered_by) != Origin::of(&self.uri) {
             return true;
         }
         let refused = matches!(
-            answer.status(),
+            status,
             StatusCode::UNAUTHORIZED
                 | StatusCode::FORBIDDEN
                 | StatusCode::TOO_MANY_REQUESTS
                 | StatusCode::SERVICE_UNAVAILABLE
         );
-        !refused && (self.wants_html || answer.status().is_redirection() || !is_html(answer.headers()))
+        !refused && (self.wants_html || status.is_redirection() || !is_html(headers))
     }
 
     /// Decides about an answer that does not [`deliver`](Self::delivers), of which at most [`Self::LOOK`] bytes were read.

@@ -1,6 +1,9 @@
 //! One `tracing` event per decision, target `alvys_auth`. Never a secret, never a token.
 
-use alvys_auth_core::{Completion, Flow, Timestamp, Token};
+use std::time::Duration;
+
+use alvys_auth_core::{Completion, Endpoint, Flow, Timestamp, Token, Verdict};
+use http::StatusCode;
 use tracing::{debug, error, info, warn};
 
 const TARGET: &str = "alvys_auth";
@@ -52,6 +55,28 @@ pub(crate) fn adopted(client_id: &str, adopted: bool) {
 
 pub(crate) fn credentials_changed(client_id: &str) {
     info!(target: TARGET, client_id, "took other credentials");
+}
+
+/// A request is sent as it is, because it carries an `Authorization` of its own.
+pub fn left_alone(host: Option<&str>) {
+    debug!(target: TARGET, host, "left a request alone: it carries an Authorization header of its own");
+}
+
+/// A request waits for its turn within the rate limits.
+pub fn shaped(endpoint: &Endpoint, wait: Duration) {
+    debug!(target: TARGET, endpoint = endpoint.name(), wait_ms = wait.as_millis() as u64, "held a call back to stay within the rate limits");
+}
+
+/// What was decided about an answer that is not delivered.
+pub fn judged(endpoint: &Endpoint, status: StatusCode, verdict: &Verdict) {
+    let (endpoint, status) = (endpoint.name(), status.as_u16());
+    match verdict {
+        Verdict::Repeat { after } => {
+            let wait_ms = after.as_millis() as u64;
+            info!(target: TARGET, endpoint, status, wait_ms, "repeats a call");
+        }
+        Verdict::Fail(error) => warn!(target: TARGET, endpoint, status, %error, "a call failed"),
+    }
 }
 
 fn warn_of(client_id: &str, token: &Token) {

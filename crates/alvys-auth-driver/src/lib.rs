@@ -2,10 +2,16 @@
 
 mod clock;
 mod engine;
-mod events;
+pub mod events;
+mod limits;
+mod pace;
+mod tokens;
 
 pub use clock::now;
 pub use engine::{Engine, Flight};
+pub use limits::{Limit, RateLimits};
+pub use pace::{Pace, Turn};
+pub use tokens::Tokens;
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
 /// told as such.

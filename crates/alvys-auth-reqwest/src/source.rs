@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
-use alvys_auth_driver::{Engine, now};
+use alvys_auth_driver::{Engine, Tokens, now};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::Instrument;
@@ -182,6 +182,16 @@ impl TokenSource {
     #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
         self.0.flow.deprecation()
+    }
+}
+
+impl Tokens for TokenSource {
+    async fn token(&self) -> Result<Token, Error> {
+        Self::token(self).await
+    }
+
+    fn reject(&self, token: &Token) -> bool {
+        Self::reject(self, token)
     }
 }
 

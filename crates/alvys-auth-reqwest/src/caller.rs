@@ -1,0 +1,115 @@
+//! The loop around one authorised call: token, turn, send, judge.
+
+use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
+use alvys_auth_driver::{Pace, events};
+use http::Uri;
+use reqwest::{Request, Response, Url};
+
+use crate::TokenSource;
+
+/// What authorises calls: whose tokens, where to, how fast.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) tokens: TokenSource,
+    pub(crate) api: Api,
+    pub(crate) pace: Option<Pace>,
+}
+
+/// Something that sends a request once.
+pub(crate) trait Exchange {
+    type Error: Send;
+
+    fn send(&mut self, request: Request) -> impl Future<Output = Result<Response, Self::Error>> + Send;
+}
+
+/// Why a call has no answer.
+pub(crate) enum Failure<E> {
+    /// Decided here.
+    Call(Error),
+    /// The request could not be sent, or its answer not be received.
+    Transport(E),
+}
+
+impl<E> From<Error> for Failure<E> {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl Caller {
+    pub(crate) async fn call<X: Exchange>(
+        &self,
+        mut request: Request,
+        options: CallOptions,
+        mut client: X,
+    ) -> Result<Response, Failure<X::Error>> {
+        let uri = to_uri(request.url())?;
+        let streamed = request.body().is_some_and(|body| body.as_bytes().is_none());
+        let options = if streamed { options.single_use_body() } else { options };
+        let Some(mut call) = self.api.call(request.method(), &uri, request.headers(), options)? else {
+            events::left_alone(uri.host());
+            return client.send(request).await.map_err(Failure::Transport);
+        };
+        loop {
+            self.wait_for_turn(&mut call).await?;
+            let token = self.tokens.token().await?;
+            call.authorise(&token, request.headers_mut())?;
+            let copy = request.try_clone();
+            let mut answer = client.send(request).await.map_err(Failure::Transport)?;
+            let answered_by = to_uri(answer.url())?;
+            if call.delivers(answer.status(), answer.headers(), &answered_by) {
+                return Ok(answer);
+            }
+            let answer = look(&mut answer).await;
+            match self.judge(&mut call, &answer, &token) {
+                Verdict::Fail(error) => return Err(error.into()),
+                Verdict::Repeat { after } => tokio::time::sleep(after).await,
+            }
+            let Some(copy) = copy else {
+                return Err(Error::configuration("a streamed body cannot be sent again", "call again").into());
+            };
+            request = copy;
+        }
+    }
+
+    async fn wait_for_turn(&self, call: &mut Call) -> Result<(), Error> {
+        let Some(pace) = &self.pace else { return Ok(()) };
+        let endpoint = call.endpoint();
+        let mut turn = pace.turn(&endpoint);
+        while let Some(wait) = turn.wait() {
+            call.spend(wait)?;
+            events::shaped(&endpoint, wait);
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, call: &mut Call, answer: &http::Response<Vec<u8>>, token: &Token) -> Verdict {
+        let verdict = call.judge(answer, token, |token| self.tokens.reject(token));
+        events::judged(&call.endpoint(), answer.status(), &verdict);
+        if let Some(pace) = &self.pace {
+            pace.heed(&call.endpoint(), &verdict);
+        }
+        verdict
+    }
+}
+
+/// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
+async fn look(answer: &mut Response) -> http::Response<Vec<u8>> {
+    let mut body = Vec::new();
+    while body.len() < Call::LOOK
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    body.truncate(Call::LOOK);
+    let mut looked = http::Response::new(body);
+    *looked.status_mut() = answer.status();
+    *looked.headers_mut() = std::mem::take(answer.headers_mut());
+    looked
+}
+
+/// reqwest has checked the URL more strictly than `http` does, so that this fails in theory only.
+fn to_uri(url: &Url) -> Result<Uri, Error> {
+    url.as_str().parse().map_err(|_| Error::configuration("the URL cannot be called", "correct its host or path"))
+}

@@ -1,0 +1,242 @@
+//! A client for the Alvys API whose calls are authorised.
+
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use reqwest::{Request, Response};
+use serde::Serialize;
+
+use crate::caller::{Caller, Exchange, Failure};
+use crate::{Api, CallOptions, Error, Pace, Scope, TokenSource};
+
+/// How long the client waits for a connection, and for each further piece of an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Calls the Alvys API: authorised, renewed and repeated where that is safe.
+///
+/// What the API answers arrives as a [`reqwest::Response`], with whatever status, except where the answer is about the
+/// token or about waiting: a 401 that a renewal does not mend, a 403, a 429 or 503 that outlasts the patience, and an HTML
+/// page in place of the API are [`Error`]s. Cheap to clone; clones share connections and token.
+///
+/// ```no_run
+/// use alvys_auth_reqwest::{Api, Client, Credentials, Flow, TokenSource};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let alvys = Client::new(tokens, Api::production())?;
+/// let load: serde_json::Value = alvys.get("loads/4711").send().await?.error_for_status()?.json().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    caller: Caller,
+    http: reqwest::Client,
+}
+
+/// Settings of a [`Client`]; from [`Client::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct ClientBuilder {
+    caller: Caller,
+    http: reqwest::ClientBuilder,
+}
+
+/// One call on its way; from [`Client::get`] and its like.
+#[must_use = "a call does nothing until it is sent"]
+pub struct RequestBuilder {
+    client: Client,
+    request: Result<reqwest::RequestBuilder, Error>,
+    options: CallOptions,
+}
+
+impl Client {
+    /// A client with default settings.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when no HTTP client can be built.
+    pub fn new(tokens: TokenSource, api: Api) -> Result<Self, Error> {
+        Self::builder(tokens, api).build()
+    }
+
+    /// A client with settings of your own.
+    pub fn builder(tokens: TokenSource, api: Api) -> ClientBuilder {
+        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+        let http =
+            reqwest::Client::builder().user_agent(agent).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
+        ClientBuilder { caller: Caller { tokens, api, pace: None }, http }
+    }
+
+    /// `GET` on a path below the API base, such as `loads/4711`, or on a full URL that a token may go to.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// `POST`, likewise.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    /// `PUT`, likewise.
+    pub fn put(&self, path: &str) -> RequestBuilder {
+        self.request(Method::PUT, path)
+    }
+
+    /// `PATCH`, likewise.
+    pub fn patch(&self, path: &str) -> RequestBuilder {
+        self.request(Method::PATCH, path)
+    }
+
+    /// `DELETE`, likewise.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.request(Method::DELETE, path)
+    }
+
+    /// Any method, likewise.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.caller.api.url(path).map(|url| self.http.request(method, url.to_string()));
+        RequestBuilder { client: self.clone(), request, options: CallOptions::new() }
+    }
+
+    /// Sends a request that was built elsewhere.
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::send`].
+    pub async fn execute(&self, request: Request, options: CallOptions) -> Result<Response, Error> {
+        self.caller.call(request, options, Plain(&self.http)).await.map_err(|failure| match failure {
+            Failure::Call(error) => error,
+            Failure::Transport(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
+            Failure::Transport(error) if error.is_connect() => {
+                Error::transport("no connection to the API", error.without_url())
+            }
+            Failure::Transport(error) => Error::transport("the call failed on the way", error.without_url()),
+        })
+    }
+
+    /// Where the tokens come from.
+    #[must_use]
+    pub fn tokens(&self) -> &TokenSource {
+        &self.caller.tokens
+    }
+}
+
+impl ClientBuilder {
+    /// Shapes the rate of the calls; without it they go out as they come.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.caller.pace = Some(pace);
+        self
+    }
+
+    /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.
+    ///
+    /// They replace the default ones: 10 seconds for a connection, 30 for each further piece of an answer, and redirects
+    /// followed, to other hosts without the token. Plain http is sent to this machine only, and to no proxy.
+    pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
+        self.http = client;
+        self
+    }
+
+    /// Makes the client.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when no HTTP client can be built.
+    pub fn build(self) -> Result<Client, Error> {
+        // The URL of a call would go along to wherever a redirect leads.
+        let http = self.http.referer(false);
+        let http = if self.caller.api.base().starts_with("http://") { http.no_proxy() } else { http };
+        let http = http.build().map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Error::configuration(
+                format!("the HTTP client could not be built{cause}"),
+                "check the certificates, proxies and TLS settings given to it",
+            )
+        })?;
+        Ok(Client { caller: self.caller, http })
+    }
+}
+
+impl fmt::Debug for Client {
+    /// Leaves the HTTP client out: its default headers may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    /// Leaves the HTTP client out, likewise.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+impl RequestBuilder {
+    /// Adds a header.
+    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
+        self.with(|request| request.header(name, value))
+    }
+
+    /// Adds parameters to the query.
+    pub fn query<T: Serialize + ?Sized>(self, parameters: &T) -> Self {
+        self.with(|request| request.query(parameters))
+    }
+
+    /// Sends `value` as JSON.
+    pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Self {
+        self.with(|request| request.json(value))
+    }
+
+    /// Sends a body: bytes, text, or a stream, which is sent once and never again.
+    pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
+        self.with(|request| request.body(body))
+    }
+
+    /// Whatever else a [`reqwest::RequestBuilder`] can be told.
+    pub fn with(mut self, change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
+        self.request = self.request.map(change);
+        self
+    }
+
+    /// Says that sending this twice does the same as sending it once; see [`CallOptions::idempotent`].
+    pub fn idempotent(mut self) -> Self {
+        self.options = self.options.idempotent();
+        self
+    }
+
+    /// Names scopes that the token must have; without them nothing is sent.
+    pub fn require<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.options = self.options.require(scopes);
+        self
+    }
+
+    /// Sends the request, again where the rules say so, and gives the answer.
+    ///
+    /// # Errors
+    /// Why there is no token, why none may go there, or what the API's refusal means; see [`Client`].
+    pub async fn send(self) -> Result<Response, Error> {
+        let request = self.request?.build().map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Error::configuration(format!("the request could not be built{cause}"), "correct its body, query or headers")
+        })?;
+        self.client.execute(request, self.options).await
+    }
+}
+
+impl fmt::Debug for RequestBuilder {
+    /// Leaves the request out: its body is the caller's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A plain client, without middleware.
+struct Plain<'a>(&'a reqwest::Client);
+
+impl Exchange for Plain<'_> {
+    type Error = reqwest::Error;
+
+    async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {
+        self.0.execute(request).await
+    }
+}

@@ -1,0 +1,78 @@
+//! Authorised calls for a client built with `reqwest-middleware`.
+
+use http::Extensions;
+use reqwest::{Request, Response};
+use reqwest_middleware::{Middleware, Next};
+
+use crate::caller::{Caller, Exchange, Failure};
+use crate::{Api, CallOptions, Pace, TokenSource};
+
+/// Authorises every request of a `reqwest-middleware` client, as [`Client`](crate::Client) does its own.
+///
+/// A request that carries an `Authorization` of its own is sent as it is; one to a host that no token may go to fails, so
+/// use another client for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
+/// arrive as [`reqwest_middleware::Error::Middleware`], from which [`Error`](crate::Error) can be downcast.
+///
+/// ```no_run
+/// use alvys_auth_reqwest::{Api, Authorise, CallOptions, Credentials, Flow, TokenSource};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
+///     .with(Authorise::new(tokens, Api::production()))
+///     .build();
+/// let answer = client
+///     .post("https://integrations.alvys.com/api/p/v1/loads/search")
+///     .with_extension(CallOptions::new().idempotent())
+///     .send()
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Authorise(Caller);
+
+impl Authorise {
+    /// Takes the tokens from `tokens` and the rules from `api`.
+    #[must_use]
+    pub fn new(tokens: TokenSource, api: Api) -> Self {
+        Self(Caller { tokens, api, pace: None })
+    }
+
+    /// Shapes the rate of the calls.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.0.pace = Some(pace);
+        self
+    }
+}
+
+#[async_trait::async_trait]
+impl Middleware for Authorise {
+    async fn handle(
+        &self,
+        request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> reqwest_middleware::Result<Response> {
+        let options = extensions.get::<CallOptions>().cloned().unwrap_or_default();
+        self.0.call(request, options, Rest { next, extensions }).await.map_err(|failure| match failure {
+            Failure::Call(error) => reqwest_middleware::Error::middleware(error),
+            Failure::Transport(error) => error,
+        })
+    }
+}
+
+/// The middleware that comes after this one, down to the client itself.
+struct Rest<'a> {
+    next: Next<'a>,
+    extensions: &'a mut Extensions,
+}
+
+impl Exchange for Rest<'_> {
+    type Error = reqwest_middleware::Error;
+
+    async fn send(&mut self, request: Request) -> Result<Response, Self::Error> {
+        self.next.clone().run(request, self.extensions).await
+    }
+}

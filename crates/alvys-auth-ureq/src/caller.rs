@@ -1,0 +1,101 @@
+//! The loop around one authorised call: token, turn, send, judge.
+
+use std::io::Read;
+use std::thread::sleep;
+
+use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
+use alvys_auth_driver::{Pace, events};
+use ureq::http::request::Parts;
+use ureq::http::{Request, Response};
+use ureq::{Body, ResponseExt};
+
+use crate::TokenSource;
+
+/// What authorises calls: whose tokens, where to, how fast.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) tokens: TokenSource,
+    pub(crate) api: Api,
+    pub(crate) pace: Option<Pace>,
+}
+
+/// Why a call has no answer.
+pub(crate) enum Failure {
+    /// Decided here.
+    Call(Error),
+    /// The request could not be sent, or its answer not be received.
+    Transport(ureq::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl From<ureq::Error> for Failure {
+    fn from(error: ureq::Error) -> Self {
+        Self::Transport(error)
+    }
+}
+
+impl Caller {
+    /// `send` adds the body; it is called again unless `options` say that the body can be used once only.
+    pub(crate) fn call(
+        &self,
+        mut parts: Parts,
+        options: CallOptions,
+        mut send: impl FnMut(Request<()>) -> Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, Failure> {
+        let Some(mut call) = self.api.call(&parts.method, &parts.uri, &parts.headers, options)? else {
+            events::left_alone(parts.uri.host());
+            return Ok(send(Request::from_parts(parts, ()))?);
+        };
+        loop {
+            self.wait_for_turn(&mut call)?;
+            let token = self.tokens.token()?;
+            call.authorise(&token, &mut parts.headers)?;
+            let mut answer = send(Request::from_parts(parts.clone(), ()))?;
+            if call.delivers(answer.status(), answer.headers(), answer.get_uri()) {
+                return Ok(answer);
+            }
+            let answer = look(&mut answer);
+            match self.judge(&mut call, &answer, &token) {
+                Verdict::Fail(error) => return Err(error.into()),
+                Verdict::Repeat { after } => sleep(after),
+            }
+        }
+    }
+
+    fn wait_for_turn(&self, call: &mut Call) -> Result<(), Error> {
+        let Some(pace) = &self.pace else { return Ok(()) };
+        let endpoint = call.endpoint();
+        let mut turn = pace.turn(&endpoint);
+        while let Some(wait) = turn.wait() {
+            call.spend(wait)?;
+            events::shaped(&endpoint, wait);
+            sleep(wait);
+        }
+        Ok(())
+    }
+
+    fn judge(&self, call: &mut Call, answer: &Response<Vec<u8>>, token: &Token) -> Verdict {
+        let verdict = call.judge(answer, token, |token| self.tokens.reject(token));
+        events::judged(&call.endpoint(), answer.status(), &verdict);
+        if let Some(pace) = &self.pace {
+            pace.heed(&call.endpoint(), &verdict);
+        }
+        verdict
+    }
+}
+
+/// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
+fn look(answer: &mut Response<Body>) -> Response<Vec<u8>> {
+    let mut body = Vec::new();
+    // An error leaves what was read before it.
+    let _ = answer.body_mut().as_reader().take(Call::LOOK as u64).read_to_end(&mut body);
+    let mut looked = Response::new(body);
+    *looked.status_mut() = answer.status();
+    *looked.headers_mut() = std::mem::take(answer.headers_mut());
+    looked
+}

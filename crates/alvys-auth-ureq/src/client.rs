@@ -1,0 +1,238 @@
+//! A client for the Alvys API whose calls are authorised.
+
+use std::fmt;
+use std::io::Read;
+use std::time::Duration;
+
+use alvys_auth_core::{Api, CallOptions, Error, Scope};
+use alvys_auth_driver::Pace;
+use serde::Serialize;
+use ureq::config::RedirectAuthHeaders;
+use ureq::http::header::CONTENT_TYPE;
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use ureq::{Agent, Body, SendBody};
+
+use crate::TokenSource;
+use crate::caller::{Caller, Failure};
+
+/// How long the client waits for a connection, and for the head of an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Calls the Alvys API: authorised, renewed and repeated where that is safe.
+///
+/// What the API answers arrives as an [`http::Response`](Response), with whatever status, except where the answer is about
+/// the token or about waiting: a 401 that a renewal does not mend, a 403, a 429 or 503 that outlasts the patience, and an
+/// HTML page in place of the API are [`Error`]s. Cheap to clone; clones share connections and token.
+///
+/// ```no_run
+/// use alvys_auth_ureq::{Api, Client, Credentials, Flow, TokenSource};
+///
+/// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let alvys = Client::new(tokens, Api::production());
+/// let load: serde_json::Value = alvys.get("loads/4711").send()?.body_mut().read_json()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    caller: Caller,
+    agent: Agent,
+}
+
+/// One call on its way; from [`Client::get`] and its like.
+#[must_use = "a call does nothing until it is sent"]
+pub struct RequestBuilder {
+    client: Client,
+    request: Result<Request<()>, Error>,
+    body: Payload,
+    options: CallOptions,
+}
+
+enum Payload {
+    None,
+    Bytes(Vec<u8>),
+    Stream(Box<dyn Read>),
+}
+
+impl Client {
+    /// A client with default settings: 10 seconds for a connection and 30 for the head of an answer.
+    #[must_use]
+    pub fn new(tokens: TokenSource, api: Api) -> Self {
+        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+        let config = Agent::config_builder()
+            .user_agent(agent)
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT));
+        Self { caller: Caller { tokens, api, pace: None }, agent: config.build().into() }
+    }
+
+    /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.
+    ///
+    /// They replace the default ones. `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is
+    /// followed to another host without the token. Plain http is sent to this machine only, and to no proxy.
+    #[must_use]
+    pub fn agent(mut self, agent: Agent) -> Self {
+        self.agent = agent;
+        self
+    }
+
+    /// Shapes the rate of the calls; without it they go out as they come.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.caller.pace = Some(pace);
+        self
+    }
+
+    /// `GET` on a path below the API base, such as `loads/4711`, or on a full URL that a token may go to.
+    pub fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    /// `POST`, likewise.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    /// `PUT`, likewise.
+    pub fn put(&self, path: &str) -> RequestBuilder {
+        self.request(Method::PUT, path)
+    }
+
+    /// `PATCH`, likewise.
+    pub fn patch(&self, path: &str) -> RequestBuilder {
+        self.request(Method::PATCH, path)
+    }
+
+    /// `DELETE`, likewise.
+    pub fn delete(&self, path: &str) -> RequestBuilder {
+        self.request(Method::DELETE, path)
+    }
+
+    /// Any method, likewise.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.caller.api.url(path).map(|uri| {
+            let mut request = Request::new(());
+            *request.method_mut() = method;
+            *request.uri_mut() = uri;
+            request
+        });
+        RequestBuilder { client: self.clone(), request, body: Payload::None, options: CallOptions::new() }
+    }
+
+    /// Where the tokens come from.
+    #[must_use]
+    pub fn tokens(&self) -> &TokenSource {
+        &self.caller.tokens
+    }
+
+    /// Sends one request once, whatever its answer.
+    fn run(&self, request: Request<()>, body: &mut Payload) -> Result<Response<Body>, ureq::Error> {
+        let plain_http = request.uri().scheme_str() == Some("http");
+        let config = self
+            .agent
+            .configure_request(request)
+            .http_status_as_error(false)
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost);
+        let config = if plain_http { config.proxy(None) } else { config };
+        let request = config.build();
+        match body {
+            Payload::None => self.agent.run(request),
+            Payload::Bytes(bytes) => self.agent.run(request.map(|()| bytes.as_slice())),
+            Payload::Stream(stream) => self.agent.run(request.map(|()| SendBody::from_reader(stream))),
+        }
+    }
+}
+
+impl RequestBuilder {
+    /// Adds a header.
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        if let Ok(request) = &mut self.request {
+            request.headers_mut().append(name, value);
+        }
+        self
+    }
+
+    /// Adds a parameter to the query.
+    pub fn query(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.and_then(|mut request| {
+            let (path, query) = (request.uri().path(), request.uri().query());
+            let mut pairs = form_urlencoded::Serializer::new(query.unwrap_or_default().to_owned());
+            let path = format!("{path}?{}", pairs.append_pair(name, value).finish());
+            let mut parts = request.uri().clone().into_parts();
+            parts.path_and_query = path.parse().ok();
+            *request.uri_mut() = Uri::from_parts(parts)
+                .map_err(|_| Error::configuration("the query makes no URL", "give shorter parameters"))?;
+            Ok(request)
+        });
+        self
+    }
+
+    /// Sends `value` as JSON.
+    pub fn json<T: Serialize + ?Sized>(mut self, value: &T) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(json) => self.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).body(json),
+            Err(_) => {
+                self.request = self.request.and_then(|_| {
+                    Err(Error::configuration("the body makes no JSON", "give a value that serde_json can write"))
+                });
+                self
+            }
+        }
+    }
+
+    /// Sends bytes or text.
+    pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.body = Payload::Bytes(bytes.into());
+        self
+    }
+
+    /// Streams a body, which is sent once and never again.
+    pub fn stream(mut self, body: impl Read + 'static) -> Self {
+        self.body = Payload::Stream(Box::new(body));
+        self.options = self.options.single_use_body();
+        self
+    }
+
+    /// Says that sending this twice does the same as sending it once; see [`CallOptions::idempotent`].
+    pub fn idempotent(mut self) -> Self {
+        self.options = self.options.idempotent();
+        self
+    }
+
+    /// Names scopes that the token must have; without them nothing is sent.
+    pub fn require<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.options = self.options.require(scopes);
+        self
+    }
+
+    /// Sends the request, again where the rules say so, and gives the answer.
+    ///
+    /// # Errors
+    /// Why there is no token, why none may go there, or what the API's refusal means; see [`Client`].
+    pub fn send(self) -> Result<Response<Body>, Error> {
+        let Self { client, request, mut body, options } = self;
+        let (parts, ()) = request?.into_parts();
+        client.caller.call(parts, options, |request| client.run(request, &mut body)).map_err(|failure| match failure {
+            Failure::Call(error) => error,
+            Failure::Transport(ureq::Error::Timeout(_)) => Error::timed_out("the API did not answer in time"),
+            Failure::Transport(error) => Error::transport("the call failed on the way", error),
+        })
+    }
+}
+
+impl fmt::Debug for Client {
+    /// Leaves the agent out: its settings may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RequestBuilder {
+    /// Leaves the body out: it is the caller's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder")
+            .field("request", &self.request)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

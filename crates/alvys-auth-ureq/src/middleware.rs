@@ -1,0 +1,106 @@
+//! Authorised calls for an agent that exists already.
+
+use std::fmt;
+use std::io::{Cursor, Read};
+
+use alvys_auth_core::{Api, CallOptions};
+use alvys_auth_driver::Pace;
+use ureq::http::{Request, Response};
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::{Agent, Body, SendBody};
+
+use crate::TokenSource;
+use crate::caller::{Caller, Failure};
+
+/// The longest body that is kept, in bytes, so that it can be sent again.
+const KEPT: u64 = 1024 * 1024;
+
+/// Authorises every request of a ureq agent, as [`Client`](crate::Client) does its own.
+///
+/// A request that carries an `Authorization` of its own is sent as it is; one to a host that no token may go to fails, so
+/// use another agent for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
+/// arrive as [`ureq::Error::Other`], from which [`Error`](crate::Error) can be downcast.
+///
+/// ureq lets a middleware pass a request on once. It is sent again, where the rules say so, through the agent given to
+/// [`new`](Self::new), which should have the same settings. Bodies of up to 1 MiB are kept for that; a longer one is
+/// streamed in chunks and sent once.
+///
+/// ```no_run
+/// use alvys_auth_ureq::{Api, Authorise, Credentials, Flow, TokenSource};
+/// use ureq::Agent;
+///
+/// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let plain = Agent::new_with_defaults();
+/// let authorise = Authorise::new(tokens, Api::production(), plain);
+/// let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+/// let loads = agent.get("https://integrations.alvys.com/api/p/v1/loads").call()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Authorise {
+    caller: Caller,
+    agent: Agent,
+}
+
+impl Authorise {
+    /// Takes the tokens from `tokens` and the rules from `api`, and sends a second time through `agent`.
+    #[must_use]
+    pub fn new(tokens: TokenSource, api: Api, agent: Agent) -> Self {
+        Self { caller: Caller { tokens, api, pace: None }, agent }
+    }
+
+    /// Shapes the rate of the calls.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.caller.pace = Some(pace);
+        self
+    }
+
+    /// A refusal has to be read before it becomes an error: its headers say what to do.
+    fn run(&self, request: Request<&[u8]>) -> Result<Response<Body>, ureq::Error> {
+        let has_body = !request.body().is_empty();
+        let request = self.agent.configure_request(request).http_status_as_error(false).build();
+        if has_body { self.agent.run(request) } else { self.agent.run(request.map(|_| ())) }
+    }
+}
+
+impl Middleware for Authorise {
+    fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
+        let request = self.agent.configure_request(request).http_status_as_error(false).build();
+        let (parts, body) = request.into_parts();
+        let options = parts.extensions.get::<CallOptions>().cloned().unwrap_or_default();
+
+        let mut rest = body.into_reader();
+        let mut kept = Vec::new();
+        rest.by_ref().take(KEPT + 1).read_to_end(&mut kept)?;
+        let options = if kept.len() as u64 > KEPT { options.single_use_body() } else { options };
+        let mut first = Some(next);
+        let answer = self.caller.call(parts, options, |request| match first.take() {
+            None => self.run(request.map(|()| kept.as_slice())),
+            Some(next) if kept.is_empty() => next.handle(request.map(|()| SendBody::none())),
+            Some(next) => {
+                let mut body = Cursor::new(&kept).chain(&mut rest);
+                next.handle(request.map(|()| SendBody::from_reader(&mut body)))
+            }
+        });
+        match answer {
+            Ok(answer) if self.agent.config().http_status_as_error() && !is_fine(&answer) => {
+                Err(ureq::Error::StatusCode(answer.status().as_u16()))
+            }
+            Ok(answer) => Ok(answer),
+            Err(Failure::Call(error)) => Err(ureq::Error::Other(Box::new(error))),
+            Err(Failure::Transport(error)) => Err(error),
+        }
+    }
+}
+
+impl fmt::Debug for Authorise {
+    /// Leaves the agent out: its settings may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorise").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+fn is_fine(answer: &Response<Body>) -> bool {
+    !answer.status().is_client_error() && !answer.status().is_server_error()
+}
