@@ -1,0 +1,9 @@
+#![doc = include_str!("../README.md")]
+
+mod layer;
+mod service;
+
+pub use alvys_auth_core::{Api, CallOptions, Error, ErrorKind, Scope, Token};
+pub use alvys_auth_driver::{Limit, Pace, RateLimits, Tokens};
+pub use layer::AuthoriseLayer;
+pub use service::{Authorise, BoxError};
