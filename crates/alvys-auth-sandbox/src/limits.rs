@@ -20,6 +20,7 @@ pub struct RateLimits {
     per_token: u32,
     per_organization: u32,
     per_endpoint: u32,
+    first_second: u32,
     per_list: u32,
     window: Duration,
     block: Duration,
@@ -27,13 +28,14 @@ pub struct RateLimits {
 
 impl RateLimits {
     /// The published limits: 10 requests a second with one token, 50 a second of one organization,
-    /// 10 a minute at one endpoint, 5 a minute at one list, and that endpoint blocked for three
-    /// minutes afterwards.
+    /// 10 a minute at one endpoint with 1 in the first second, 5 a minute at one list, and that
+    /// endpoint blocked for three minutes afterwards.
     pub fn published() -> Self {
         Self {
             per_token: 10,
             per_organization: 50,
             per_endpoint: 10,
+            first_second: 1,
             per_list: 5,
             window: Duration::from_secs(60),
             block: Duration::from_secs(180),
@@ -55,6 +57,13 @@ impl RateLimits {
     /// Sets the requests one tenant may send to one endpoint, lists excepted, in a window.
     pub fn per_endpoint(mut self, requests: u32) -> Self {
         self.per_endpoint = requests;
+        self
+    }
+
+    /// Sets how many of them may come in the first second, which is the first sixtieth of the window
+    /// however long that is. No such limit is known for lists.
+    pub fn first_second(mut self, requests: u32) -> Self {
+        self.first_second = requests;
         self
     }
 
@@ -97,34 +106,35 @@ impl Meter {
         endpoint: &Endpoint,
         now: Instant,
     ) -> Result<(), Duration> {
-        const SECOND: Duration = Duration::from_secs(1);
         let limits = self.limits;
-        let most = if endpoint.list { limits.per_list } else { limits.per_endpoint };
+        let quota = if endpoint.list {
+            Quota { most: limits.per_list, early: limits.per_list, window: limits.window, block: limits.block }
+        } else {
+            Quota { most: limits.per_endpoint, early: limits.first_second, window: limits.window, block: limits.block }
+        };
         self.forget_the_past(now);
-        self.hit(Subject::Token(token.to_owned()), limits.per_token, SECOND, SECOND, now)?;
-        self.hit(Subject::Organization(tenant.to_owned()), limits.per_organization, SECOND, SECOND, now)?;
-        self.hit(Subject::Endpoint(tenant.to_owned(), endpoint.name.clone()), most, limits.window, limits.block, now)
+        self.hit(Subject::Token(token.to_owned()), Quota::a_second(limits.per_token), now)?;
+        self.hit(Subject::Organization(tenant.to_owned()), Quota::a_second(limits.per_organization), now)?;
+        self.hit(Subject::Endpoint(tenant.to_owned(), endpoint.clone()), quota, now)
     }
 
-    fn hit(
-        &mut self,
-        subject: Subject,
-        most: u32,
-        window: Duration,
-        block: Duration,
-        now: Instant,
-    ) -> Result<(), Duration> {
-        let opened = Counter { used: 0, since: now, lasts: window };
+    fn hit(&mut self, subject: Subject, quota: Quota, now: Instant) -> Result<(), Duration> {
+        let opened = Counter { used: 0, since: now, lasts: quota.window, blocked: false };
         let counter = self.counters.entry(subject).or_insert(opened);
         if counter.rest(now).is_zero() {
             *counter = opened;
         }
-        if counter.used == most {
-            counter.since = now;
-            counter.lasts = block;
+        if counter.blocked {
+            return Err(counter.rest(now));
         }
-        counter.used = counter.used.saturating_add(1);
-        if counter.used > most { Err(counter.rest(now)) } else { Ok(()) }
+        let is_early = now.saturating_duration_since(counter.since) < quota.window / 60;
+        let most = if is_early { quota.most.min(quota.early) } else { quota.most };
+        if counter.used >= most {
+            *counter = Counter { lasts: quota.block, blocked: true, ..opened };
+            return Err(quota.block);
+        }
+        counter.used += 1;
+        Ok(())
     }
 
     /// Keeps the table small when many tokens come by.
@@ -135,8 +145,25 @@ impl Meter {
     }
 }
 
+/// How many requests pass in a window, how many of them in its first sixtieth, and how long none
+/// do afterwards.
+#[derive(Clone, Copy, Debug)]
+struct Quota {
+    most: u32,
+    early: u32,
+    window: Duration,
+    block: Duration,
+}
+
+impl Quota {
+    fn a_second(most: u32) -> Self {
+        const SECOND: Duration = Duration::from_secs(1);
+        Self { most, early: most, window: SECOND, block: SECOND }
+    }
+}
+
 /// What a request is counted as.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoint {
     pub(crate) name: String,
     pub(crate) list: bool,
@@ -146,7 +173,7 @@ pub(crate) struct Endpoint {
 enum Subject {
     Token(String),
     Organization(String),
-    Endpoint(String, String),
+    Endpoint(String, Endpoint),
 }
 
 /// The requests of a window, or of the block that follows it.
@@ -155,6 +182,7 @@ struct Counter {
     used: u32,
     since: Instant,
     lasts: Duration,
+    blocked: bool,
 }
 
 impl Counter {
