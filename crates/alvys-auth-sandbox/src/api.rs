@@ -10,7 +10,7 @@ use crate::{call::Call, reply};
 const VERSIONS: [&str; 4] = ["1", "v1", "1.0", "2.0"];
 
 /// Every list has this many items.
-const TOTAL: u64 = 3;
+pub(crate) const TOTAL: u64 = 3;
 
 /// The items of a page when the request does not say.
 const PAGE_SIZE: u64 = 100;
@@ -70,13 +70,10 @@ pub(crate) async fn item(Path((version, resource, id)): Path<(String, String, St
 }
 
 fn answer(call: &Call, version: &str, resource: &str, id: Option<&str>) -> Result<Response, Box<Response>> {
-    let known = RESOURCES.iter().find(|(path, ..)| *path == resource);
-    let (Some(&(_, entity, actions)), true) = (known, VERSIONS.contains(&version)) else {
+    let Some(&(_, entity, actions)) = RESOURCES.iter().find(|(path, ..)| *path == resource) else {
         return Err(call.problem(StatusCode::NOT_FOUND, "There is no such resource."));
     };
-    if call.header("api-version").is_some_and(|version| !VERSIONS.contains(&version)) {
-        return Err(call.problem(StatusCode::BAD_REQUEST, "There is no such api-version."));
-    }
+    check_version(call, version)?;
     let deed = Deed::of(call.method(), id)
         .filter(|deed| actions.contains(&deed.action()))
         .ok_or_else(|| call.wrong_method(&methods(id, actions)))?;
@@ -87,11 +84,10 @@ fn answer(call: &Call, version: &str, resource: &str, id: Option<&str>) -> Resul
         Deed::List | Deed::Read | Deed::Delete => Value::Null,
     };
     match deed {
-        Deed::List | Deed::Search => page(call, entity, &body),
+        Deed::List | Deed::Search => page(call, &body, |number| json!({"Id": item_id(entity, number)})),
         Deed::Create => Ok(reply::json(StatusCode::CREATED, &json!({"Id": item_id(entity, TOTAL + 1)}))),
         Deed::Read | Deed::Update | Deed::Delete => {
-            let exists = (1..=TOTAL).any(|number| Some(item_id(entity, number).as_str()) == id);
-            if !exists {
+            if !id.is_some_and(|id| exists(entity, id)) {
                 return Err(call.problem(StatusCode::NOT_FOUND, "There is no item with this id."));
             }
             Ok(match deed {
@@ -102,8 +98,19 @@ fn answer(call: &Call, version: &str, resource: &str, id: Option<&str>) -> Resul
     }
 }
 
-/// The page asked for in the query or, for a search, in the body; pages count from 0.
-fn page(call: &Call, entity: &str, body: &Value) -> Result<Response, Box<Response>> {
+/// Refuses a version there is not, whether the path or a header names it.
+pub(crate) fn check_version(call: &Call, version: &str) -> Result<(), Box<Response>> {
+    if !VERSIONS.contains(&version) {
+        return Err(call.problem(StatusCode::NOT_FOUND, "There is no such resource."));
+    }
+    if call.header("api-version").is_some_and(|version| !VERSIONS.contains(&version)) {
+        return Err(call.problem(StatusCode::BAD_REQUEST, "There is no such api-version."));
+    }
+    Ok(())
+}
+
+/// The page of items asked for in the query or, for a search, in the body; pages count from 0.
+pub(crate) fn page(call: &Call, body: &Value, item: impl Fn(u64) -> Value) -> Result<Response, Box<Response>> {
     let page = number(call, "page", body).unwrap_or(0);
     let size = number(call, "pageSize", body).filter(|size| *size > 0).unwrap_or(PAGE_SIZE);
     let skipped = page.saturating_mul(size);
@@ -111,7 +118,7 @@ fn page(call: &Call, entity: &str, body: &Value) -> Result<Response, Box<Respons
         return Err(call.problem(StatusCode::NOT_FOUND, "There is no such page."));
     }
     let last = skipped.saturating_add(size).min(TOTAL);
-    let items: Vec<Value> = (skipped + 1..=last).map(|number| json!({"Id": item_id(entity, number)})).collect();
+    let items: Vec<Value> = (skipped + 1..=last).map(item).collect();
     Ok(reply::json(StatusCode::OK, &json!({"Page": page, "PageSize": size, "Total": TOTAL, "Items": items})))
 }
 
@@ -169,6 +176,12 @@ impl Deed {
     }
 }
 
-fn item_id(entity: &str, number: u64) -> String {
+/// The id of the item with this number, counted from 1.
+pub(crate) fn item_id(entity: &str, number: u64) -> String {
     format!("{entity}-{number}")
+}
+
+/// Whether an item of this id is in the list.
+pub(crate) fn exists(entity: &str, id: &str) -> bool {
+    (1..=TOTAL).any(|number| item_id(entity, number) == id)
 }

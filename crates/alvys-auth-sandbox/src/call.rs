@@ -31,6 +31,10 @@ impl FromRequest<Arc<Server>> for Call {
 }
 
 impl Call {
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
     pub(crate) fn method(&self) -> &Method {
         &self.parts.method
     }
@@ -41,6 +45,10 @@ impl Call {
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.parts.headers.get(name)?.to_str().ok()
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// Lets a request with a good token pass, within the rate limits of the endpoint `name`.

@@ -13,9 +13,10 @@ use futures_util::{StreamExt as _, stream};
 use http::{StatusCode, header};
 use http_body_util::LengthLimitError;
 
-use crate::{action::Action, log::Received, reply, route::Route, server::Server, wire::Cut};
+use crate::{action::Action, documents, log::Received, reply, route::Route, server::Server, wire::Cut};
 
-/// The longest request body the server reads, in bytes.
+/// The longest request body the server reads where it takes no documents, and the longest it logs,
+/// in bytes.
 const LONGEST_BODY: usize = 1024 * 1024;
 
 pub(crate) async fn pass(
@@ -26,13 +27,14 @@ pub(crate) async fn pass(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let route = Route::of(parts.uri.path());
-    let (body, fits) = match body::to_bytes(body, LONGEST_BODY).await {
+    let (body, fits) = match body::to_bytes(body, longest_body(parts.uri.path())).await {
         Ok(body) => (body, true),
         Err(error) if is_too_long(&error) => (Bytes::new(), false),
         // The client left in the middle: nobody reads this answer.
         Err(_) => return reply::empty(StatusCode::BAD_REQUEST),
     };
-    let received = Received::new(route, &parts, body.clone(), server.age());
+    let kept = if body.len() <= LONGEST_BODY { body.clone() } else { Bytes::new() };
+    let received = Received::new(route, &parts, kept, server.age());
     let number = server.log().enter(received);
     let fault = server.faults().take(route);
     let delay = fault.as_ref().map(|fault| fault.delay_before());
@@ -62,6 +64,11 @@ pub(crate) async fn pass(
     stamp(&mut response, &server);
     server.log().answered(number, response.status());
     response
+}
+
+fn longest_body(path: &str) -> usize {
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    if matches!(segments[..], ["api", "p", _, "documents"]) { documents::LONGEST } else { LONGEST_BODY }
 }
 
 fn is_too_long(error: &axum::Error) -> bool {

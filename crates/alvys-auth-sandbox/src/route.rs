@@ -10,8 +10,10 @@ pub enum Route {
     LegacyToken,
     /// Either token endpoint: a target for faults only, no logged request carries it.
     AnyToken,
-    /// Everything under `/v1/` and `/api/p/` that is no token endpoint.
+    /// Everything under `/v1/` and `/api/p/` that is no token endpoint, and `/mcp`.
     Api,
+    /// The document host, everything under `/storage/`.
+    Storage,
     /// The public keys, `/.well-known/jwks.json`.
     Keys,
     /// Any other path.
@@ -25,7 +27,8 @@ impl Route {
         match segments[..] {
             ["oauth", "token"] => Self::Token,
             ["api", "authentication", _, "token"] | ["api", "p", "authentication", _, "token"] => Self::LegacyToken,
-            ["v1", ..] | ["api", "p", ..] => Self::Api,
+            ["v1", ..] | ["api", "p", ..] | ["mcp"] => Self::Api,
+            ["storage", ..] => Self::Storage,
             [".well-known", "jwks.json"] => Self::Keys,
             _ => Self::Other,
         }

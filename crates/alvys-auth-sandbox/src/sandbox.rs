@@ -112,6 +112,11 @@ impl Sandbox {
         format!("{}/api/p/v1", self.url())
     }
 
+    /// The endpoint that answers with events spaced in time.
+    pub fn mcp_url(&self) -> String {
+        format!("{}/mcp", self.url())
+    }
+
     /// The application the sandbox started with, its secret as it is now.
     ///
     /// It belongs to the tenant `va336` and holds [`DEFAULT_SCOPES`]. Its id and secret differ in
@@ -177,6 +182,13 @@ impl Sandbox {
     /// as at the start) or 200 with an opaque token that opens nothing.
     pub fn set_opaque_tokens(&self, opaque: bool) {
         self.server.settings().opaque_tokens = opaque;
+    }
+
+    /// Makes the pre-signed links of documents lead to `/storage/` at another base URL, for example
+    /// [`url`](Self::url) of a second sandbox; at the start they lead to this one.
+    pub fn set_document_host(&self, url: impl Into<String>) {
+        let url = url.into().trim_end_matches('/').to_owned();
+        self.server.settings().document_host = Some(url);
     }
 
     /// Makes the API answer 429 beyond these limits; at the start there are none.

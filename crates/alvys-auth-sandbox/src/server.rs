@@ -22,13 +22,14 @@ use crate::{
     api,
     application::{Application, DEFAULT_AUDIENCE},
     clock::Clock,
+    documents,
     fault::Faults,
     gate,
     issuer::{Issuer, Lifespan},
     legacy,
     limits::Meter,
     log::Log,
-    reply, token_endpoint,
+    mcp, reply, token_endpoint,
     wire::{Cut, Door},
 };
 
@@ -98,6 +99,11 @@ impl Server {
         lock(&self.meter)
     }
 
+    /// The root of the server that pre-signed links lead to, without a slash at the end.
+    pub(crate) fn document_host(&self) -> String {
+        self.settings().document_host.clone().unwrap_or_else(|| format!("http://{}", self.address))
+    }
+
     /// The life of a token issued now.
     pub(crate) fn lifespan(&self) -> Lifespan {
         Lifespan::new(self.clock.now_ms(), self.settings().lifetime)
@@ -122,11 +128,13 @@ impl Server {
 pub(crate) struct Settings {
     pub(crate) lifetime: Duration,
     pub(crate) opaque_tokens: bool,
+    /// `None` for this server itself.
+    pub(crate) document_host: Option<String>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { lifetime: Duration::from_secs(3600), opaque_tokens: false }
+        Self { lifetime: Duration::from_secs(3600), opaque_tokens: false, document_host: None }
     }
 }
 
@@ -162,6 +170,12 @@ fn router(server: Arc<Server>) -> Router {
         .route("/api/p/authentication/{tenant}/token", post(legacy::token))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/v1/me", get(api::me))
+        .route("/mcp", post(mcp::events))
+        .route("/storage/{name}", get(documents::stored))
+        .route("/api/p/{version}/documents", post(documents::create))
+        .route("/api/p/{version}/documents/{id}", get(documents::read))
+        .route("/api/p/{version}/documents/{id}/download", get(documents::download))
+        .route("/api/p/{version}/loads/{id}/documents", get(documents::of_load))
         .route("/api/p/{version}/{resource}", any(api::collection))
         .route("/api/p/{version}/{resource}/{id}", any(api::item))
         .fallback(gate::unknown_path)

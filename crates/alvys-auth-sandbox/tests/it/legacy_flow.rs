@@ -1,8 +1,9 @@
 //! The legacy token endpoint.
 
 use alvys_auth_sandbox::{Application, Route, Sandbox};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, decode_header};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{fields, form, get, legacy_token, legacy_url, post_both, post_json, send, with};
 
@@ -23,6 +24,16 @@ fn a_token_comes_without_scope_at_both_paths() {
     }
     assert_ne!(legacy_token(&sandbox), legacy_token(&sandbox));
     assert!(sandbox.requests().iter().all(|request| request.route() == Route::LegacyToken));
+}
+
+#[test]
+fn a_token_names_its_tenant() {
+    let sandbox = Sandbox::start().unwrap();
+    let token = legacy_token(&sandbox);
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!(claims["org_name"], sandbox.application().tenant());
+    assert!(claims["org_id"].as_str().unwrap().starts_with("org_"));
 }
 
 #[test]

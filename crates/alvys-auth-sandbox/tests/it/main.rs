@@ -5,9 +5,11 @@
 mod api;
 mod clock;
 mod current_flow;
+mod documents;
 mod faults;
 mod legacy_flow;
 mod lifecycle;
 mod limits;
 mod log;
+mod mcp;
 mod support;
