@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{action::Action, clock::Clock, reply, route::Route};
 
-/// Something that goes wrong with a request, to be put in place with [`Sandbox::inject`].
+/// Something that goes wrong with a request, to be put in place with [`Sandbox::inject`] or
+/// [`Sandbox::inject_at`].
 ///
 /// A fault applies until it is cleared; [`once`](Self::once) and [`times`](Self::times) make it
 /// end by itself. Without a status of its own it leaves the normal answer as it is.
@@ -33,6 +34,7 @@ use crate::{action::Action, clock::Clock, reply, route::Route};
 /// ```
 ///
 /// [`Sandbox::inject`]: crate::Sandbox::inject
+/// [`Sandbox::inject_at`]: crate::Sandbox::inject_at
 #[derive(Clone)]
 #[must_use = "a fault does nothing until it is injected"]
 pub struct Fault {
@@ -55,6 +57,9 @@ impl Fault {
     }
 
     /// An answer of this status with the body that part of the server would send with it.
+    ///
+    /// At the API 401 also says `WWW-Authenticate: Bearer error="invalid_token"`, as it does to a
+    /// token for another audience or tenant, and 403 says `insufficient_scope` without the scope.
     ///
     /// # Panics
     ///
@@ -236,13 +241,13 @@ impl fmt::Debug for Fault {
 /// The faults in place, in the order they were injected.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
-    queue: VecDeque<(Route, Fault)>,
+    queue: VecDeque<(Target, Fault)>,
 }
 
 impl Faults {
-    pub(crate) fn push(&mut self, route: Route, fault: Fault) {
+    pub(crate) fn push(&mut self, target: Target, fault: Fault) {
         if fault.times != Some(0) {
-            self.queue.push_back((route, fault));
+            self.queue.push_back((target, fault));
         }
     }
 
@@ -250,9 +255,9 @@ impl Faults {
         self.queue.clear();
     }
 
-    /// The fault for a request on `route`: the oldest that is not used up.
-    pub(crate) fn take(&mut self, route: Route) -> Option<Fault> {
-        let index = self.queue.iter().position(|(target, _)| target.covers(route))?;
+    /// The fault for a request to `path` on `route`: the oldest that is not used up.
+    pub(crate) fn take(&mut self, route: Route, path: &str) -> Option<Fault> {
+        let index = self.queue.iter().position(|(target, _)| target.covers(route, path))?;
         let fault = &mut self.queue[index].1;
         match &mut fault.times {
             Some(1) => self.queue.remove(index).map(|(_, fault)| fault),
@@ -261,6 +266,24 @@ impl Faults {
                 Some(fault.clone())
             }
             None => Some(fault.clone()),
+        }
+    }
+}
+
+/// The requests a fault is aimed at.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Route(Route),
+    /// One path or, when it ends in a slash, every path below it.
+    Path(String),
+}
+
+impl Target {
+    fn covers(&self, route: Route, path: &str) -> bool {
+        match self {
+            Self::Route(aim) => aim.covers(route),
+            Self::Path(aim) if aim.ends_with('/') => path.starts_with(aim.as_str()),
+            Self::Path(aim) => path == aim,
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) async fn pass(
     let kept = if body.len() <= LONGEST_BODY { body.clone() } else { Bytes::new() };
     let received = Received::new(route, &parts, kept, server.age());
     let number = server.log().enter(received);
-    let fault = server.faults().take(route);
+    let fault = server.faults().take(route, parts.uri.path());
     let delay = fault.as_ref().map(|fault| fault.delay_before());
     wait(delay).await;
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     application::Application,
-    fault::Fault,
+    fault::{Fault, Target},
     limits::{Meter, RateLimits},
     log::Received,
     route::Route,
@@ -211,7 +211,22 @@ impl Sandbox {
     /// Faults queue up: each request meets the oldest one that is aimed at it and not used up, so
     /// one without an end hides those behind it.
     pub fn inject(&self, route: Route, fault: Fault) {
-        self.server.faults().push(route, fault);
+        self.server.faults().push(Target::Route(route), fault);
+    }
+
+    /// Puts a fault in place for requests to `path`, for example `/api/p/v1/loads`, whatever their
+    /// method and query; one that ends in a slash covers every path below it.
+    ///
+    /// It queues up with the faults of [`inject`](Self::inject).
+    ///
+    /// # Panics
+    ///
+    /// If `path` does not start with a slash or has a query: it would never be met.
+    pub fn inject_at(&self, path: impl Into<String>, fault: Fault) {
+        let path = path.into();
+        assert!(path.starts_with('/'), "the path of a fault starts with a slash");
+        assert!(!path.contains(['?', '#']), "the path of a fault has no query");
+        self.server.faults().push(Target::Path(path), fault);
     }
 
     /// Takes every fault away; requests that a fault holds already stay held.

@@ -64,6 +64,73 @@ fn faults_are_used_up_in_the_order_they_came() {
 }
 
 #[test]
+fn a_fault_at_a_path_leaves_all_others_alone() {
+    let sandbox = Sandbox::start().unwrap();
+    let token = token(&sandbox);
+    let api = sandbox.api_url();
+    let (loads, load, trips) = (format!("{api}/loads"), format!("{api}/loads/load-1"), format!("{api}/trips"));
+    let disabled = Fault::unavailable().retry_after(Duration::from_secs(3600));
+    sandbox.inject_at("/api/p/v1/loads", disabled.clone());
+    let answer = get(&format!("{loads}?page=0"), &token);
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "3600"));
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    assert_eq!([&load, &trips].map(|url| get(url, &token).status), [200, 200]);
+    assert_eq!(get(&format!("{loads}-and-more"), &token).status, 404);
+
+    sandbox.clear_faults();
+    sandbox.inject_at("/api/p/v1/loads/", disabled);
+    assert_eq!([&loads, &load, &trips].map(|url| get(url, &token).status), [200, 503, 200]);
+}
+
+#[test]
+fn faults_at_a_path_and_on_a_route_queue_up_together() {
+    let sandbox = Sandbox::start().unwrap();
+    let token = token(&sandbox);
+    sandbox.inject_at("/v1/me", Fault::status(500).once());
+    sandbox.inject(Route::Api, Fault::status(502).times(2));
+    sandbox.inject_at("/v1/me", Fault::status(504).once());
+    let loads = format!("{}/loads", sandbox.api_url());
+    let me = sandbox.me_url();
+    let statuses = [&loads, &me, &me, &loads, &me, &me].map(|url| get(url, &token).status);
+    assert_eq!(statuses, [502, 500, 502, 200, 504, 200]);
+}
+
+#[test]
+#[should_panic(expected = "starts with a slash")]
+fn a_fault_at_a_whole_url_is_refused() {
+    let sandbox = Sandbox::start().unwrap();
+    sandbox.inject_at(sandbox.me_url(), Fault::reset());
+}
+
+#[test]
+#[should_panic(expected = "has no query")]
+fn a_fault_at_a_query_is_refused() {
+    Sandbox::start().unwrap().inject_at("/v1/me?x", Fault::reset());
+}
+
+#[test]
+fn a_fresh_token_can_be_refused_as_for_a_wrong_audience_or_a_missing_scope() {
+    let sandbox = Sandbox::start().unwrap();
+    let token = token(&sandbox);
+    for url in [sandbox.me_url(), format!("{}/loads", sandbox.api_url()), sandbox.mcp_url()] {
+        let path = url.strip_prefix(&sandbox.url()).unwrap();
+        for (status, error) in [(401, "invalid_token"), (403, "insufficient_scope")] {
+            sandbox.inject_at(path, Fault::status(status).once());
+            let answer = get(&url, &token);
+            assert_eq!(answer.status, status);
+            assert_eq!(answer.header("content-type"), "application/problem+json");
+            assert_eq!(answer.header("www-authenticate"), format!("Bearer error=\"{error}\""));
+            assert_eq!(answer.json()["Status"], status);
+            assert!(!answer.body.contains("scope"), "{}", answer.body);
+        }
+    }
+    let challenge = "Bearer error=\"invalid_token\", error_description=\"The audience is invalid\"";
+    sandbox.inject_at("/v1/me", Fault::status(401).header("www-authenticate", challenge).once());
+    assert_eq!(get(&sandbox.me_url(), &token).header("www-authenticate"), challenge);
+    assert_eq!(get(&sandbox.me_url(), &token).status, 200);
+}
+
+#[test]
 fn rate_limits_come_in_every_known_shape() {
     let sandbox = Sandbox::start().unwrap();
     let minute = Duration::from_secs(60);
