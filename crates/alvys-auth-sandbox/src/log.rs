@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, fmt, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, request::Parts};
+use http::{HeaderMap, StatusCode, Version, request::Parts};
 
 use crate::route::Route;
 
@@ -19,6 +19,7 @@ const MOST_BODY_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Received {
     route: Route,
+    version: Version,
     method: String,
     path: String,
     query: Option<String>,
@@ -32,6 +33,7 @@ impl Received {
     pub(crate) fn new(route: Route, parts: &Parts, body: Bytes, at: Duration) -> Self {
         Self {
             route,
+            version: parts.version,
             method: parts.method.as_str().to_owned(),
             path: parts.uri.path().to_owned(),
             query: parts.uri.query().map(str::to_owned),
@@ -45,6 +47,11 @@ impl Received {
     /// The part of the server it went to.
     pub fn route(&self) -> Route {
         self.route
+    }
+
+    /// The version of HTTP it came in.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// The method, for example `POST`.
@@ -72,7 +79,7 @@ impl Received {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The whole body.
+    /// The whole body, or nothing where it was longer than 1 MiB.
     pub fn body(&self) -> &[u8] {
         &self.body
     }

@@ -7,6 +7,7 @@ mod clock;
 mod current_flow;
 mod documents;
 mod faults;
+mod http2;
 mod legacy_flow;
 mod lifecycle;
 mod limits;
