@@ -220,7 +220,9 @@ impl Flow {
         self.encoding
     }
 
-    pub(crate) fn expected_organization(&self) -> Option<&str> {
+    /// The organization that every token must name; see [`expect_organization`](Self::expect_organization).
+    #[must_use]
+    pub fn expected_organization(&self) -> Option<&str> {
         self.organization.as_deref()
     }
 

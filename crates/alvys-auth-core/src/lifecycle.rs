@@ -192,13 +192,13 @@ impl Lifecycle {
     /// Goes on with other credentials, as after a rotation: outcomes of the old ones do not count any more.
     ///
     /// A permanent failure is forgotten. A held token, and a wait that the server asked for, stay when only the secret has
-    /// changed and go when the client id has. The same credentials again change nothing.
+    /// changed and go when the client id has. The same credentials again change nothing, which the answer tells.
     ///
     /// # Errors
     /// As [`TokenRequest::new`]; nothing has changed then.
-    pub fn set_credentials(&mut self, credentials: Credentials) -> Result<(), Error> {
+    pub fn set_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
         if credentials == *self.request.credentials() {
-            return Ok(());
+            return Ok(false);
         }
         let request = TokenRequest::new(self.request.flow().clone(), credentials)?;
         let same_client = request.credentials().client_id() == self.request.credentials().client_id();
@@ -211,7 +211,7 @@ impl Lifecycle {
             self.held = None;
             self.discarded = None;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether `attempt` is still the one everybody waits for. One that is not need not be sent any more.

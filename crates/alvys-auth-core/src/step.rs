@@ -2,7 +2,7 @@
 
 use http::{Request, Response};
 
-use crate::{Error, Grant, Timestamp, Token, TokenRequest};
+use crate::{Error, ErrorKind, Grant, Timestamp, Token, TokenRequest};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
 #[derive(Debug)]
@@ -92,6 +92,12 @@ impl Attempt {
     /// Nobody will ever know: the caller was cancelled, or panicked. The next caller takes over at once.
     pub fn abandoned(self) -> Outcome {
         self.ended(None)
+    }
+
+    /// Whether `response` says that the client id or the secret is wrong, so that it is worth looking for other ones.
+    #[must_use]
+    pub fn refuses_credentials<B: AsRef<[u8]>>(&self, response: &Response<B>) -> bool {
+        Grant::from_http(&self.request, response).is_err_and(|error| error.kind() == ErrorKind::Credentials)
     }
 
     fn ended(self, result: Option<Result<Grant, Error>>) -> Outcome {

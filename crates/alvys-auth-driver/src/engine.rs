@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use alvys_auth_core::{
-    Attempt, Credentials, Error, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Token, TokenRequest,
+    Attempt, Credentials, Error, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp, Token,
+    TokenRequest,
 };
 use arc_swap::ArcSwap;
 
@@ -86,16 +87,22 @@ impl Engine {
         adopted
     }
 
-    /// Goes on with other credentials; see [`Lifecycle::set_credentials`].
+    /// Goes on with other credentials, and says whether they are others; see [`Lifecycle::set_credentials`].
     ///
     /// # Errors
     /// As [`Lifecycle::set_credentials`].
-    pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
+    pub fn set_credentials(&self, credentials: Credentials) -> Result<bool, Error> {
         let (client_id, result) = self.change(|lifecycle| lifecycle.set_credentials(credentials));
-        if result.is_ok() {
+        if matches!(result, Ok(true)) {
             events::credentials_changed(&client_id);
         }
         result
+    }
+
+    /// From when on the token is renewed if somebody asks for it, and a pause does not forbid it; see
+    /// [`Lifecycle::wake_at`].
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        self.lock().wake_at()
     }
 
     /// The state now, for health endpoints.
@@ -160,6 +167,12 @@ impl Flight {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| self.engine.lock().awaits(attempt))
+    }
+
+    /// Whether `response` refuses the client id or the secret; see [`Attempt::refuses_credentials`].
+    #[must_use]
+    pub fn refuses_credentials<B: AsRef<[u8]>>(&self, response: &http::Response<B>) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| attempt.refuses_credentials(response))
     }
 
     /// Hands in what became of the request and wakes everybody who waits for it.

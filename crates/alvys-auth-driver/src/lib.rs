@@ -1,16 +1,20 @@
 #![doc = include_str!("../README.md")]
 
+mod agenda;
 mod clock;
 mod engine;
 pub mod events;
 mod limits;
 mod pace;
+mod registry;
 mod tokens;
 
+pub use agenda::{Agenda, Next};
 pub use clock::now;
 pub use engine::{Engine, Flight};
 pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn};
+pub use registry::{Entry, Registry};
 pub use tokens::Tokens;
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is

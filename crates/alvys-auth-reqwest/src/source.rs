@@ -169,7 +169,7 @@ impl TokenSource {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when they cannot be sent; nothing has changed then.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-        self.0.engine.set_credentials(credentials)
+        self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
