@@ -6,11 +6,10 @@ use crate::support::{credentials, request};
 
 mod support;
 
-const PLACEHOLDERS: [&str; 11] = [
+const PLACEHOLDERS: [&str; 10] = [
     "<client-id>",
     "<>",
     "{client_id}",
-    "{{CLIENT_ID}}",
     "{}",
     "YOUR_CLIENT_ID",
     "your_client_secret",
@@ -87,9 +86,20 @@ fn every_shape_of_placeholder_is_refused() {
 
 #[test]
 fn what_only_resembles_a_placeholder_is_accepted() {
-    for value in
-        ["your-client-7", "YOURS", "yourclient", "<open", "close>", "a{b}", "replace_me", "🚚", "a b", "a\nb", "x"]
-    {
+    for value in [
+        "your-client-7",
+        "YOURS",
+        "yourclient",
+        "<open",
+        "close>",
+        "a{b}",
+        "replace_me",
+        "🚚",
+        "a b",
+        "a\nb",
+        "x",
+        "\"",
+    ] {
         for (name, result) in every_value(value) {
             assert!(result.is_ok(), "{name} {value:?}: {result:?}");
         }
@@ -97,8 +107,114 @@ fn what_only_resembles_a_placeholder_is_accepted() {
 }
 
 #[test]
+fn quotes_round_a_value_are_refused() {
+    for value in ["\"va336\"", "'va336'", "\"\"", "\u{201c}va336\u{201d}", "\"${SECRET}\""] {
+        for (name, result) in every_value(value) {
+            assert_refused(result, &format!("the {name} is wrapped in quotes; remove them"));
+        }
+    }
+}
+
+#[test]
+fn a_reference_that_nobody_resolved_is_refused_by_its_name() {
+    for (value, words) in [
+        ("@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s/)", "an Azure reference"),
+        ("@microsoft.keyvault(VaultName=v;SecretName=s)", "managed identity"),
+        ("@Microsoft.AppConfiguration(Endpoint=https://c.azconfig.io; Key=k)", "an Azure reference"),
+        ("${ALVYS_CLIENT_SECRET}", "a variable that nobody expanded"),
+        ("${ALVYS_CLIENT_SECRET:-}", "a variable that nobody expanded"),
+        ("${env:SECRET}", "a variable that nobody expanded"),
+        ("$(ALVYS_CLIENT_SECRET)", "a variable that nobody expanded"),
+        ("%ALVYS_CLIENT_SECRET%", "a variable that nobody expanded"),
+        ("{{CLIENT_ID}}", "a template that was not filled in"),
+        ("{{ .Values.alvys.secret }}", "a template that was not filled in"),
+        ("{{resolve:secretsmanager:alvys:SecretString:s}}", "a template that was not filled in"),
+        ("${{ secrets.ALVYS }}", "a template that was not filled in"),
+        ("#{AlvysSecret}", "a template that was not filled in"),
+        ("op://vault/alvys/secret", "a 1Password reference"),
+        ("vault:secret/data/alvys#secret", "a HashiCorp Vault reference"),
+        ("arn:aws:secretsmanager:us-east-1:1:secret:alvys", "the ARN of an AWS secret"),
+        ("arn:aws-us-gov:ssm:us-gov-west-1:1:parameter/alvys", "the ARN of an AWS secret"),
+        ("projects/p/secrets/alvys", "a Google Cloud secret"),
+        ("projects/1/secrets/alvys/versions/latest", "a Google Cloud secret"),
+        ("sm://p/alvys", "a Google Cloud secret"),
+        ("ref+awsssm://alvys/secret", "a reference for vals"),
+        ("ENC[AES256_GCM,data:YQ==,type:str]", "is encrypted; decrypt"),
+        ("$ANSIBLE_VAULT;1.1;AES256", "is encrypted; decrypt"),
+        ("/run/secrets/alvys", "the path of a file"),
+        ("file:///run/secrets/alvys", "the path of a file"),
+    ] {
+        for (name, result) in every_value(value) {
+            assert!(
+                result.as_ref().is_err_and(|error| error.to_string().contains(&format!("the {name} is "))),
+                "{value}"
+            );
+            assert_refused(result, words);
+        }
+    }
+}
+
+#[test]
+fn what_only_resembles_a_reference_is_accepted() {
+    for value in [
+        "$HOME",
+        "100%",
+        "%",
+        "%%",
+        "%a!b%",
+        "${",
+        "${}",
+        "$()",
+        "a${B}c",
+        "{{",
+        "op:/x",
+        "vaults",
+        "arn:aws:s3:::b",
+        "projects",
+        "projects/p",
+        "projects/p/secret/s",
+        "secrets/s",
+        "#{}",
+        "'",
+        "it's",
+        "'a",
+        "ENC",
+        "@Microsoft",
+    ] {
+        for (name, result) in every_value(value) {
+            assert!(result.is_ok(), "{name} {value:?}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn a_secret_of_64_printable_characters_is_accepted_however_it_begins_and_ends() {
+    let printable: Vec<char> = ('!'..='~').collect();
+    for first in &printable {
+        for last in &printable {
+            // Letters, digits and signs between: what a generator makes, whatever stands at its ends.
+            let middle: String = (0..62).map(|at| printable[(at * 37 + 11) % printable.len()]).collect();
+            let secret = format!("{first}{middle}{last}");
+            assert_eq!(secret.len(), 64);
+            assert!(Credentials::new("my-client", secret.as_str()).is_ok(), "{secret}");
+        }
+    }
+}
+
+#[test]
 fn a_refused_value_is_never_repeated() {
-    for value in ["tr0ub4dor\n", " tr0ub4dor", "<tr0ub4dor>", "YOUR_troubador"] {
+    for value in [
+        "tr0ub4dor\n",
+        " tr0ub4dor",
+        "<tr0ub4dor>",
+        "YOUR_troubador",
+        "'tr0ub4dor'",
+        "${tr0ub4dor}",
+        "{{ tr0ub4dor }}",
+        "op://tr0ub4dor",
+        "projects/p/secrets/tr0ub4dor",
+        "@Microsoft.KeyVault(tr0ub4dor)",
+    ] {
         for (_, result) in every_value(value) {
             let error = result.expect_err(value);
             let shown = format!("{error} {error:?} {error:#?}");
