@@ -6,7 +6,9 @@ mod engine;
 pub mod events;
 mod limits;
 mod pace;
+mod provider;
 mod registry;
+mod setup;
 mod tokens;
 
 pub use agenda::{Agenda, Next};
@@ -14,7 +16,9 @@ pub use clock::now;
 pub use engine::{Engine, Flight};
 pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn};
+pub use provider::{CommandProvider, CredentialsProvider, EnvironmentProvider, FileProvider, Variables};
 pub use registry::{Entry, Registry};
+pub use setup::Setup;
 pub use tokens::Tokens;
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is

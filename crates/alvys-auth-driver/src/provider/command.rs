@@ -1,0 +1,209 @@
+//! Credentials from the output of a command, such as the one of a password manager.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{self, Read};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alvys_auth_core::{Credentials, Error, Timestamp};
+use zeroize::Zeroizing;
+
+use super::{CredentialsProvider, text};
+use crate::now;
+
+/// How often the command is looked after.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How long the output of a command that has ended may stay open and silent: something it started holds it then.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Credentials from the output of a program that is run without a shell.
+///
+/// The program gets no input, and its error output is dropped, because it may hold secrets. Its output is a JSON object
+/// with `client_id` and `client_secret`, or lines as in a `.env` file; with a [`client_id`](Self::client_id) given, the
+/// secret alone.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use std::time::Duration;
+///
+/// use alvys_auth_driver::{CommandProvider, CredentialsProvider};
+///
+/// let provider = CommandProvider::new("echo", ["s3cret"]).client_id("my-client").timeout(Duration::from_secs(60));
+/// assert_eq!(provider.credentials()?.client_id(), "my-client");
+///
+/// // Arguments may hold secrets, so they are not shown.
+/// let op = CommandProvider::new("op", ["read", "op://vault/alvys/secret"]).client_id("my-client");
+/// assert!(!format!("{op:?}").contains("vault"));
+/// # }
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct CommandProvider {
+    program: OsString,
+    arguments: Vec<OsString>,
+    client_id: Option<String>,
+    timeout: Duration,
+    refresh: Option<(Timestamp, Duration)>,
+}
+
+impl CommandProvider {
+    /// Runs `program` with `arguments`, in the directory and the environment of this process.
+    #[must_use]
+    pub fn new<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
+            client_id: None,
+            timeout: Duration::from_secs(10),
+            refresh: None,
+        }
+    }
+
+    /// Takes the whole output for the secret of this client; line breaks at its end are no part of it.
+    #[must_use]
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// How long the program may run before it is killed; 10 seconds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Lets the program run again for the next token request once in every such period, counted from this call.
+    ///
+    /// Without it, the program runs once, and again only when the server refuses the credentials.
+    #[must_use]
+    pub fn refresh_every(mut self, period: Duration) -> Self {
+        self.refresh = Some((now(), period));
+        self
+    }
+
+    fn run(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let failed = |error: io::Error| {
+            let hint = "check that the program is installed, on the PATH, and may be run by this process";
+            Error::configuration(format!("cannot run {:?}: {error}", self.program), hint)
+        };
+        let started = Instant::now();
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = Running(command.spawn().map_err(failed)?);
+        let chunks = child.0.stdout.take().map(read_along).transpose().map_err(failed)?;
+
+        let mut output = Zeroizing::new(Vec::with_capacity(text::LIMIT));
+        let mut last_heard = started;
+        let mut open = true;
+        let mut ended = false;
+        while started.elapsed() < self.timeout {
+            match chunks.as_ref().map_or(Err(RecvTimeoutError::Disconnected), |chunks| chunks.recv_timeout(TICK)) {
+                Ok(chunk) if output.len() + chunk.len() > text::LIMIT => {
+                    return Err(Error::configuration(
+                        format!("{:?} wrote more than 64 KiB", self.program),
+                        "let it write the credentials and nothing else",
+                    ));
+                }
+                Ok(chunk) => {
+                    output.extend_from_slice(&chunk);
+                    last_heard = Instant::now();
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => open = false,
+            }
+            if !ended && let Some(status) = child.0.try_wait().map_err(failed)? {
+                self.check(status)?;
+                (ended, last_heard) = (true, Instant::now());
+            }
+            match (ended, open) {
+                (true, false) => return Ok(output),
+                (true, true) if last_heard.elapsed() >= GRACE => return Ok(output),
+                (false, false) => thread::sleep(TICK),
+                (_, true) => {}
+            }
+        }
+        Err(Error::timed_out(format!("{:?} did not end and close its output within {:?}", self.program, self.timeout)))
+    }
+
+    fn check(&self, status: ExitStatus) -> Result<(), Error> {
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::configuration(
+            format!("{:?} failed with {status}", self.program),
+            "run it by hand, as the user of this process, to see what it says",
+        ))
+    }
+}
+
+impl CredentialsProvider for CommandProvider {
+    /// # Errors
+    /// [`ErrorKind::TimedOut`](alvys_auth_core::ErrorKind::TimedOut) when the program takes too long; otherwise
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration), with the program's name and exit status,
+    /// but never its arguments or anything that it wrote.
+    fn credentials(&self) -> Result<Credentials, Error> {
+        let place = format!("the output of {:?}", self.program);
+        let output = text::utf8(self.run()?, &place)?;
+        match &self.client_id {
+            Some(client_id) => text::credentials(Zeroizing::new(client_id.clone()), text::bare(&output), &place),
+            None => text::pair(&output, &place),
+        }
+    }
+
+    fn revision(&self) -> u64 {
+        self.refresh.map_or(0, |(since, period)| {
+            let periods = now().saturating_duration_since(since).as_millis() / period.as_millis().max(1);
+            u64::try_from(periods).unwrap_or(u64::MAX)
+        })
+    }
+}
+
+impl fmt::Debug for CommandProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandProvider")
+            .field("program", &self.program)
+            .field("client_id", &self.client_id)
+            .field("timeout", &self.timeout)
+            .field("refresh_every", &self.refresh.map(|(_, period)| period))
+            .finish_non_exhaustive()
+    }
+}
+
+/// A child that is killed and reaped when it is given up.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both do nothing to a child that was reaped before.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Reads on a thread of its own, because a pipe that a grandchild keeps open blocks whoever reads it. The thread ends with
+/// the pipe, or with the first byte after nobody listens any more.
+fn read_along(mut stdout: ChildStdout) -> io::Result<Receiver<Zeroizing<Vec<u8>>>> {
+    let (sender, receiver): (SyncSender<Zeroizing<Vec<u8>>>, _) = mpsc::sync_channel(1);
+    thread::Builder::new().name("alvys-auth-command".to_owned()).spawn(move || {
+        loop {
+            let mut chunk = Zeroizing::new(vec![0; 4096]);
+            match stdout.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(length) => {
+                    chunk.truncate(length);
+                    if sender.send(chunk).is_err() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+    })?;
+    Ok(receiver)
+}

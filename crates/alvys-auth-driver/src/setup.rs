@@ -1,0 +1,174 @@
+//! What a program needs to start, beside its credentials, from `ALVYS_…` variables.
+
+use std::net::IpAddr;
+
+use alvys_auth_core::{Encoding, Environment, Error, Flow};
+use http::Uri;
+
+use crate::Variables;
+use crate::provider::Found;
+
+const FLOW: &str = "ALVYS_FLOW";
+const TENANT: [&str; 2] = ["ALVYS_TENANT_ID", "ALVYS_COMPANY_CODE"];
+const ENCODING: &str = "ALVYS_ENCODING";
+const ENVIRONMENT: &str = "ALVYS_ENV";
+const TOKEN_URL: [&str; 2] = ["ALVYS_TOKEN_URL", "Alvys__TokenUrl"];
+const AUDIENCE: [&str; 2] = ["ALVYS_AUDIENCE", "Alvys__Audience"];
+const SCOPE: &str = "ALVYS_SCOPE";
+const GRANT_TYPE: &str = "ALVYS_GRANT_TYPE";
+const API_BASE: [&str; 2] = ["ALVYS_API_BASE_URL", "ALVYS_BASE_URL"];
+const STATIC_TOKENS: [&str; 2] = ["ALVYS_ACCESS_TOKEN", "ALVYS_TOKEN"];
+
+/// What a program needs to start, beside its credentials: read from the environment or other [`Variables`].
+///
+/// | variable | also | meaning |
+/// | --- | --- | --- |
+/// | `ALVYS_FLOW` | | `current` (the default) or `legacy` |
+/// | `ALVYS_TENANT_ID` | `ALVYS_COMPANY_CODE` | the tenant of the legacy flow; does not select that flow |
+/// | `ALVYS_ENV` | | `production` (the default) or `qa` |
+/// | `ALVYS_ENCODING` | | `json` or `form`; the flow's own by default |
+/// | `ALVYS_TOKEN_URL` | `Alvys__TokenUrl` | the full URL to ask for tokens; `{tenant_id}` is filled in for the legacy flow |
+/// | `ALVYS_AUDIENCE` | `Alvys__Audience` | another audience, current flow only |
+/// | `ALVYS_SCOPE` | | scopes to name, between spaces, current flow only |
+/// | `ALVYS_GRANT_TYPE` | | nothing but `client_credentials` |
+/// | `ALVYS_API_BASE_URL` | `ALVYS_BASE_URL` | where the API is |
+///
+/// ```
+/// use alvys_auth_driver::{Setup, Variables};
+///
+/// let profile = Variables::from_iter([("ALVYS_FLOW", "legacy"), ("ALVYS_TENANT_ID", "va336")]);
+/// let flags = Variables::from_iter([("ALVYS_FLOW", "current")]);
+///
+/// assert_eq!(Setup::read(&profile)?.flow.tenant(), Some("va336"));
+/// let setup = Setup::read(&flags.over(profile))?;
+/// assert!(!setup.flow.is_legacy());
+/// assert!(setup.warnings[0].starts_with("ALVYS_TENANT_ID is set and ignored"));
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Setup {
+    /// Which flow to speak, to which endpoint; checked in full when a token request or a source is made of it.
+    pub flow: Flow,
+    /// Where the API is, a full URL, when one was given.
+    pub api_base: Option<String>,
+    /// What was set and has no effect, a sentence each, for people to read at the start of the program.
+    pub warnings: Vec<String>,
+}
+
+impl Setup {
+    /// Reads the environment of this process.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_environment() -> Result<Self, Error> {
+        Self::read(&Variables::environment())
+    }
+
+    /// Reads `variables`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) that names the variable: it is empty, not
+    /// UTF-8 or none of the values allowed, contradicts another one, or has no place in the chosen flow.
+    pub fn read(variables: &Variables) -> Result<Self, Error> {
+        let mut warnings = Vec::new();
+        let flow = flow(variables, &mut warnings)?;
+        one_of(variables, GRANT_TYPE, [("client_credentials", ())])?;
+        let api_base = variables.value(&API_BASE)?.map(|found| checked_base(&found)).transpose()?;
+        if let Some(token) = STATIC_TOKENS.into_iter().find(|token| variables.is_set(token)) {
+            warnings.push(format!(
+                "{token} is set and ignored: tokens are fetched with the client id and secret, and renewed; unset it"
+            ));
+        }
+        Ok(Self { flow, api_base, warnings })
+    }
+}
+
+fn flow(variables: &Variables, warnings: &mut Vec<String>) -> Result<Flow, Error> {
+    let legacy = one_of(variables, FLOW, [("current", false), ("legacy", true)])?.unwrap_or(false);
+    let tenant = variables.value(&TENANT)?;
+    let mut flow = match (legacy, tenant) {
+        (true, Some(tenant)) => Flow::legacy(tenant.value.as_str()),
+        (true, None) => {
+            return Err(Error::configuration(
+                format!("{FLOW} is legacy and {} is not set", TENANT[0]),
+                "set it to the company code shown in Alvys, such as va336, or use the current flow",
+            ));
+        }
+        (false, tenant) => {
+            warnings.extend(
+                tenant.map(|tenant| format!("{} is set and ignored: it only matters with {FLOW}=legacy", tenant.name)),
+            );
+            Flow::current()
+        }
+    };
+    if let Some(encoding) = one_of(variables, ENCODING, [("json", Encoding::Json), ("form", Encoding::Form)])? {
+        flow = flow.encoding(encoding);
+    }
+    let environments = [("production", Environment::Production), ("qa", Environment::Qa)];
+    if let Some(environment) = one_of(variables, ENVIRONMENT, environments)? {
+        flow = flow.environment(environment);
+    }
+    if let Some(url) = variables.value(&TOKEN_URL)? {
+        flow = flow.endpoint(url.value.as_str());
+    }
+    if let Some(audience) = variables.value(&AUDIENCE)? {
+        not_in(legacy, &audience)?;
+        flow = flow.audience(audience.value.as_str());
+    }
+    if let Some(scopes) = variables.value(&[SCOPE])? {
+        not_in(legacy, &scopes)?;
+        flow = flow.scopes(scopes.value.split_whitespace());
+    }
+    Ok(flow)
+}
+
+/// The meaning of a variable that allows few values.
+fn one_of<T, const N: usize>(
+    variables: &Variables,
+    name: &'static str,
+    allowed: [(&'static str, T); N],
+) -> Result<Option<T>, Error> {
+    let Some(found) = variables.value(&[name])? else { return Ok(None) };
+    let names = allowed.each_ref().map(|(word, _)| *word).join(" or ");
+    match allowed.into_iter().find(|(word, _)| found.value.eq_ignore_ascii_case(word)) {
+        Some((_, meaning)) => Ok(Some(meaning)),
+        // The value stays unsaid: it may be a secret in the wrong place.
+        None => {
+            Err(Error::configuration(format!("{name} has a value that is not known"), format!("set it to {names}")))
+        }
+    }
+}
+
+fn not_in(legacy: bool, found: &Found) -> Result<(), Error> {
+    if !legacy {
+        return Ok(());
+    }
+    Err(Error::configuration(
+        format!("{} is set, and the legacy flow has no such thing", found.name),
+        format!("unset it, or set {FLOW} to current"),
+    ))
+}
+
+/// Tokens are sent to the API too, so the rule of the token endpoint holds: https, or plain http to this machine.
+fn checked_base(found: &Found) -> Result<String, Error> {
+    let refused = |what: &str| {
+        Err(Error::configuration(
+            format!("{} {what}", found.name),
+            "give a full https URL such as https://integrations.alvys.com; plain http is accepted to localhost only",
+        ))
+    };
+    let Ok(url) = found.value.parse::<Uri>() else { return refused("is not a URL") };
+    let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
+        return refused("is not a full URL");
+    };
+    if authority.as_str().contains('@') || url.query().is_some() || found.value.contains('#') {
+        return refused("has user information, a query or a fragment");
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let local = || host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    if scheme == "https" || scheme == "http" && local() {
+        return Ok(found.value.to_string());
+    }
+    refused("would send tokens unencrypted")
+}
