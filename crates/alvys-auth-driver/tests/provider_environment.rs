@@ -1,11 +1,13 @@
 //! Credentials from variables: their names, their layers, the files that they name, and every refusal.
 
+use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::process::Command;
 use std::sync::Arc;
 
-use alvys_auth_core::{Credentials, Error};
-use alvys_auth_driver::{CredentialsProvider, EnvironmentProvider, Variables};
+use alvys_auth_core::{Credentials, Error, Flow};
+use alvys_auth_driver::{CredentialsProvider, EnvironmentProvider, Setup, Variables};
 
 use crate::support::{CANARY, Directory, SECRET, assert_gives, assert_refused};
 
@@ -153,15 +155,29 @@ fn an_upper_layer_beats_a_lower_one_under_any_name() {
     assert_refused(provider.credentials(), &["Alvys__ClientId is set, but empty"]);
 }
 
+/// Runs itself with other variables, because a process must not change its own.
 #[test]
 fn the_environment_of_this_process_is_read() {
-    let variables = Variables::new(|name| if name == "ALVYS_CLIENT_ID" { std::env::var_os("PATH") } else { None });
-    assert_refused(EnvironmentProvider::of(variables).credentials(), &["ALVYS_CLIENT_SECRET is not set"]);
-    if std::env::vars_os().any(|(name, _)| name.to_string_lossy().to_ascii_uppercase().starts_with("ALVYS")) {
+    const CHILD: &str = "PROVIDER_TEST_CHILD";
+    if env::var_os(CHILD).is_some() {
+        for provider in [EnvironmentProvider::new(), EnvironmentProvider::default()] {
+            assert_gives(&provider, "id", SECRET);
+        }
+        let setup = Setup::from_environment().unwrap();
+        assert_eq!(setup.flow, Flow::legacy("va336"));
+        println!("{setup:?} {:?}", EnvironmentProvider::new());
         return;
     }
-    assert_refused(EnvironmentProvider::new().credentials(), &["ALVYS_CLIENT_ID is not set"]);
-    assert_refused(EnvironmentProvider::default().credentials(), &["ALVYS_CLIENT_ID is not set"]);
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "--nocapture", "the_environment_of_this_process_is_read"])
+        .env_clear()
+        .envs([(CHILD, "1"), ("ALVYS_CLIENT_ID", "id"), ("ALVYS_CLIENT_SECRET", SECRET)])
+        .envs([("ALVYS_FLOW", "legacy"), ("ALVYS_TENANT_ID", "va336"), ("ALVYS_TOKEN", "C4n4ry-t0ken")])
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && shown.contains("ALVYS_TOKEN is set and ignored"), "{shown}");
+    assert!(!shown.contains(CANARY), "{shown}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ pub struct FileProvider {
 enum Layout {
     One(PathBuf),
     Secret { client_id: String, path: PathBuf },
-    Two { client_id: PathBuf, client_secret: PathBuf },
+    Pair { client_id: PathBuf, client_secret: PathBuf },
 }
 
 impl FileProvider {
@@ -62,8 +62,8 @@ impl FileProvider {
 
     /// Two files with nothing but one value each, as Kubernetes mounts the keys of a secret.
     #[must_use]
-    pub fn two(client_id: impl Into<PathBuf>, client_secret: impl Into<PathBuf>) -> Self {
-        Self { layout: Layout::Two { client_id: client_id.into(), client_secret: client_secret.into() } }
+    pub fn pair(client_id: impl Into<PathBuf>, client_secret: impl Into<PathBuf>) -> Self {
+        Self { layout: Layout::Pair { client_id: client_id.into(), client_secret: client_secret.into() } }
     }
 }
 
@@ -77,7 +77,7 @@ impl CredentialsProvider for FileProvider {
             Layout::Secret { client_id, path } => {
                 text::credentials(Zeroizing::new(client_id.clone()), text::bare(&read(path)?), &shown(path))
             }
-            Layout::Two { client_id, client_secret } => {
+            Layout::Pair { client_id, client_secret } => {
                 let place = format!("{}, {}", shown(client_id), shown(client_secret));
                 text::credentials(text::bare(&read(client_id)?), text::bare(&read(client_secret)?), &place)
             }
@@ -87,7 +87,7 @@ impl CredentialsProvider for FileProvider {
     fn revision(&self) -> u64 {
         match &self.layout {
             Layout::One(path) | Layout::Secret { path, .. } => revision([path]),
-            Layout::Two { client_id, client_secret } => revision([client_id, client_secret]),
+            Layout::Pair { client_id, client_secret } => revision([client_id, client_secret]),
         }
     }
 }

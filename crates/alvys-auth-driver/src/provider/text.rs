@@ -33,7 +33,7 @@ pub(crate) fn pair(text: &str, place: &str) -> Result<Credentials, Error> {
     }
     let json = text.trim_start().starts_with('{');
     let pair = if json { object(text) } else { lines(text) };
-    let names = if json { ["client_id", "client_secret"] } else { [CLIENT_ID[0], CLIENT_SECRET[0]] };
+    let names = if json { ["client_id", "client_secret"] } else { NAMES };
     match pair {
         Err(what) => refused(what, FORMAT),
         Ok([None, _]) => refused(format!("names no {}", names[0]), FORMAT),
@@ -61,19 +61,19 @@ pub(crate) fn located(place: &str, error: &Error) -> Error {
 const FORMAT: &str = "write {\"client_id\": \"…\", \"client_secret\": \"…\"}, or lines such as ALVYS_CLIENT_ID=…; \
                       a secret that stands alone needs its client id given beside it";
 
+const NAMES: [&str; 2] = [CLIENT_ID[0], CLIENT_SECRET[0]];
+
 /// The client id and the client secret, as far as the text names them; otherwise what is wrong with it.
 type Pair = Result<[Option<Zeroizing<String>>; 2], String>;
 
 fn object(text: &str) -> Pair {
     #[derive(Deserialize)]
     struct Object {
-        client_id: Option<String>,
-        client_secret: Option<String>,
+        client_id: Option<Zeroizing<String>>,
+        client_secret: Option<Zeroizing<String>>,
     }
     match serde_json::from_str::<Object>(text) {
-        Ok(Object { client_id, client_secret }) => {
-            Ok([client_id.map(Zeroizing::new), client_secret.map(Zeroizing::new)])
-        }
+        Ok(Object { client_id, client_secret }) => Ok([client_id, client_secret]),
         // The parser's own words may quote the text.
         Err(error) if error.is_data() => {
             Err(format!("holds a client_id or client_secret twice or not as a string, at line {}", error.line()))
@@ -97,14 +97,12 @@ fn lines(text: &str) -> Pair {
         let Some(half) = [&CLIENT_ID, &CLIENT_SECRET].iter().position(|names| names.contains(&name)) else { continue };
         let value = literal(value.trim()).map_err(|what| format!("has a value in line {number} {what}"))?;
         if pair[half].as_ref().is_some_and(|other| other.as_str() != value) {
-            return Err(format!("says {} twice and differently, in line {number} again", CLIENT_ID_OR_SECRET[half]));
+            return Err(format!("says {} twice and differently, in line {number} again", NAMES[half]));
         }
         pair[half] = Some(Zeroizing::new(value.to_owned()));
     }
     Ok(pair)
 }
-
-const CLIENT_ID_OR_SECRET: [&str; 2] = [CLIENT_ID[0], CLIENT_SECRET[0]];
 
 fn literal(value: &str) -> Result<&str, &'static str> {
     let Some(quote) = value.chars().next().filter(|first| matches!(first, '"' | '\'')) else {
