@@ -8,6 +8,7 @@ mod limits;
 mod pace;
 mod provider;
 mod registry;
+mod rotation;
 mod setup;
 mod tokens;
 
@@ -18,6 +19,7 @@ pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn};
 pub use provider::{CommandProvider, CredentialsProvider, EnvironmentProvider, FileProvider, Variables};
 pub use registry::{Entry, Registry};
+pub use rotation::{Rotated, Rotation};
 pub use setup::Setup;
 pub use tokens::Tokens;
 

@@ -4,6 +4,7 @@ mod caller;
 mod client;
 #[cfg(feature = "middleware")]
 mod middleware;
+mod provider;
 mod source;
 mod transport;
 
@@ -11,8 +12,11 @@ pub use alvys_auth_core::{
     Api, CallOptions, Credentials, Encoding, Environment, Error, ErrorKind, Flow, LegacyPath, Policy, Scope, Scopes,
     Status, Token, UnverifiedClaims,
 };
-pub use alvys_auth_driver::{Limit, Pace, RateLimits};
+pub use alvys_auth_driver::{
+    CommandProvider, EnvironmentProvider, FileProvider, Limit, Pace, RateLimits, Setup, Variables,
+};
 pub use client::{Client, ClientBuilder, RequestBuilder};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorise;
+pub use provider::{CredentialsProvider, ProviderFuture};
 pub use source::{Builder, TokenSource};

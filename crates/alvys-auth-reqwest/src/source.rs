@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
-use alvys_auth_driver::{Engine, Tokens, now};
+use alvys_auth_driver::{Engine, Flight, Rotated, Rotation, Tokens, now};
+use http::Request;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::Instrument;
 
+use crate::CredentialsProvider;
 use crate::transport::Transport;
 
 /// How often one caller may start a request that is dropped at once before it gives up: a runtime in shutdown drops all.
@@ -40,6 +42,7 @@ struct Inner {
     engine: Arc<Engine>,
     changed: Arc<Notify>,
     transport: Arc<Transport>,
+    rotation: Option<Rotation<dyn CredentialsProvider>>,
     patience: Duration,
     flow: Flow,
 }
@@ -54,11 +57,23 @@ impl TokenSource {
         Self::builder(flow, credentials).build()
     }
 
+    /// A source whose credentials come from `provider`, and come from there again when they change.
+    ///
+    /// # Errors
+    /// What kept the provider from giving credentials, or as [`new`](Self::new).
+    pub async fn from_provider(flow: Flow, provider: impl CredentialsProvider) -> Result<Self, Error> {
+        let revision = provider.revision();
+        let provider = Arc::new(provider);
+        let credentials = Arc::clone(&provider).credentials().await?;
+        Self::builder(flow, credentials).rotation(provider, revision).build()
+    }
+
     /// A source with settings of your own.
     pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
         Builder {
             flow,
             credentials,
+            rotation: None,
             policy: Policy::new(),
             patience: Duration::from_secs(15),
             client: reqwest::Client::builder().user_agent(concat!(
@@ -94,7 +109,7 @@ impl TokenSource {
                 "call token() from a task of a tokio runtime, or use the blocking driver",
             ));
         };
-        let Inner { engine, changed, transport, patience, .. } = &*self.0;
+        let Inner { engine, changed, patience, .. } = &*self.0;
         let deadline = now().saturating_add(*patience);
         let mut dropped = 0;
         loop {
@@ -110,13 +125,8 @@ impl TokenSource {
                         return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
                     dropped += 1;
-                    let transport = Arc::clone(transport);
-                    let fetch = async move {
-                        // On a runtime that only runs now and then, others may have taken over meanwhile.
-                        if flight.is_awaited() {
-                            flight.land(transport.send(request).await);
-                        }
-                    };
+                    let inner = Arc::clone(&self.0);
+                    let fetch = async move { inner.fetch(request, flight).await };
                     runtime.spawn(fetch.in_current_span());
                 }
                 Step::Wait(wait) => {
@@ -185,6 +195,50 @@ impl TokenSource {
     }
 }
 
+impl Inner {
+    /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
+    async fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
+        if let Some(rotation) = &self.rotation
+            && rotation.is_new(rotation.provider().revision())
+        {
+            match self.rotate(rotation).await {
+                Rotated::Unchanged => {}
+                Rotated::Elsewhere => return,
+                Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
+            }
+        }
+        // On a runtime that only runs now and then, others may have taken over meanwhile.
+        if !flight.is_awaited() {
+            return;
+        }
+        let mut answer = self.transport.send(request).await;
+        if let Some(rotation) = &self.rotation {
+            let refused = answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer));
+            if refused && rotation.may_ask() {
+                match self.rotate(rotation).await {
+                    Rotated::Unchanged => {}
+                    Rotated::Elsewhere => return,
+                    Rotated::Here(attempt) => {
+                        (request, flight) = self.engine.launch(attempt);
+                        answer = self.transport.send(request).await;
+                    }
+                }
+            }
+            rotation.reported();
+        }
+        flight.land(answer);
+    }
+
+    /// Asks the provider, which gets no more time than a request.
+    async fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
+        let provider = rotation.provider();
+        let revision = provider.revision();
+        let given = tokio::time::timeout(self.transport.timeout(), provider.credentials()).await;
+        let late = |_| Err(Error::timed_out("the credentials provider did not answer in time"));
+        rotation.rotate(&self.engine, revision, given.unwrap_or_else(late))
+    }
+}
+
 impl Tokens for TokenSource {
     async fn token(&self) -> Result<Token, Error> {
         Self::token(self).await
@@ -206,6 +260,7 @@ impl fmt::Debug for TokenSource {
 pub struct Builder {
     flow: Flow,
     credentials: Credentials,
+    rotation: Option<Rotation<dyn CredentialsProvider>>,
     policy: Policy,
     patience: Duration,
     client: reqwest::ClientBuilder,
@@ -214,10 +269,11 @@ pub struct Builder {
 impl fmt::Debug for Builder {
     /// Leaves the client out: its default headers may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flow, credentials, policy, patience, client: _ } = self;
+        let Self { flow, credentials, rotation, policy, patience, client: _ } = self;
         f.debug_struct("Builder")
             .field("flow", flow)
             .field("credentials", credentials)
+            .field("rotation", rotation)
             .field("policy", policy)
             .field("patience", patience)
             .finish_non_exhaustive()
@@ -234,6 +290,18 @@ impl Builder {
     /// How long one call of [`TokenSource::token`] may wait for a token; 15 seconds.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Where to look for other credentials: before a token request when the provider's revision has changed, and once when
+    /// the server refuses the ones in use, before that is reported.
+    pub fn provider(self, provider: impl CredentialsProvider) -> Self {
+        let revision = provider.revision();
+        self.rotation(Arc::new(provider), revision)
+    }
+
+    fn rotation(mut self, provider: Arc<dyn CredentialsProvider>, revision: u64) -> Self {
+        self.rotation = Some(Rotation::new(provider, revision));
         self
     }
 
@@ -261,6 +329,7 @@ impl Builder {
             engine: Arc::new(engine),
             changed,
             transport: Arc::new(transport),
+            rotation: self.rotation,
             patience: self.patience,
             flow: self.flow,
         })))

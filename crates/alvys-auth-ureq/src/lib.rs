@@ -11,7 +11,9 @@ pub use alvys_auth_core::{
     Api, CallOptions, Credentials, Encoding, Environment, Error, ErrorKind, Flow, LegacyPath, Policy, Scope, Scopes,
     Status, Token, UnverifiedClaims,
 };
-pub use alvys_auth_driver::{Limit, Pace, RateLimits};
+pub use alvys_auth_driver::{
+    CommandProvider, CredentialsProvider, EnvironmentProvider, FileProvider, Limit, Pace, RateLimits, Setup, Variables,
+};
 pub use client::{Client, RequestBuilder};
 pub use middleware::Authorise;
 pub use source::{Builder, TokenSource};

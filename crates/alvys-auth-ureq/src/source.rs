@@ -6,9 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
-use alvys_auth_driver::{Engine, now};
+use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now};
 use tracing::Span;
 use ureq::Agent;
+use ureq::http::Request;
 
 use crate::signal::Signal;
 use crate::transport::Transport;
@@ -33,6 +34,7 @@ struct Inner {
     engine: Arc<Engine>,
     changed: Arc<Signal>,
     transport: Arc<Transport>,
+    rotation: Option<Rotation<dyn CredentialsProvider>>,
     patience: Duration,
     flow: Flow,
 }
@@ -46,6 +48,16 @@ impl TokenSource {
         Self::builder(flow, credentials).build()
     }
 
+    /// A source whose credentials come from `provider`, and come from there again when they change.
+    ///
+    /// # Errors
+    /// What kept the provider from giving credentials, or as [`new`](Self::new).
+    pub fn from_provider(flow: Flow, provider: impl CredentialsProvider + 'static) -> Result<Self, Error> {
+        let revision = provider.revision();
+        let credentials = provider.credentials()?;
+        Self::builder(flow, credentials).rotation(Arc::new(provider), revision).build()
+    }
+
     /// A source with settings of your own.
     pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
         let config =
@@ -53,6 +65,7 @@ impl TokenSource {
         Builder {
             flow,
             credentials,
+            rotation: None,
             policy: Policy::new(),
             patience: Duration::from_secs(15),
             agent: Agent::new_with_config(config),
@@ -86,8 +99,8 @@ impl TokenSource {
                     let in_place =
                         !attempt.is_renewal() && deadline.saturating_duration_since(now()) >= transport.timeout();
                     let (request, flight) = engine.launch(attempt);
-                    let (transport, span) = (Arc::clone(transport), Span::current());
-                    let fetch = move || span.in_scope(|| flight.land(transport.send(request)));
+                    let (inner, span) = (Arc::clone(&self.0), Span::current());
+                    let fetch = move || span.in_scope(|| inner.fetch(request, flight));
                     if in_place || !spawn {
                         fetch();
                     } else {
@@ -156,6 +169,43 @@ impl TokenSource {
     }
 }
 
+impl Inner {
+    /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
+    fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
+        if let Some(rotation) = &self.rotation
+            && rotation.is_new(rotation.provider().revision())
+        {
+            match self.rotate(rotation) {
+                Rotated::Unchanged => {}
+                Rotated::Elsewhere => return,
+                Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
+            }
+        }
+        let mut answer = self.transport.send(request);
+        if let Some(rotation) = &self.rotation {
+            let refused = answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer));
+            if refused && rotation.may_ask() {
+                match self.rotate(rotation) {
+                    Rotated::Unchanged => {}
+                    Rotated::Elsewhere => return,
+                    Rotated::Here(attempt) => {
+                        (request, flight) = self.engine.launch(attempt);
+                        answer = self.transport.send(request);
+                    }
+                }
+            }
+            rotation.reported();
+        }
+        flight.land(answer);
+    }
+
+    fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
+        let provider = rotation.provider();
+        let revision = provider.revision();
+        rotation.rotate(&self.engine, revision, provider.credentials())
+    }
+}
+
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenSource").field("flow", &self.0.flow).field("status", &self.status()).finish()
@@ -167,6 +217,7 @@ impl fmt::Debug for TokenSource {
 pub struct Builder {
     flow: Flow,
     credentials: Credentials,
+    rotation: Option<Rotation<dyn CredentialsProvider>>,
     policy: Policy,
     patience: Duration,
     agent: Agent,
@@ -175,10 +226,11 @@ pub struct Builder {
 impl fmt::Debug for Builder {
     /// Leaves the agent out: its settings may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flow, credentials, policy, patience, agent: _ } = self;
+        let Self { flow, credentials, rotation, policy, patience, agent: _ } = self;
         f.debug_struct("Builder")
             .field("flow", flow)
             .field("credentials", credentials)
+            .field("rotation", rotation)
             .field("policy", policy)
             .field("patience", patience)
             .finish_non_exhaustive()
@@ -195,6 +247,18 @@ impl Builder {
     /// How long one call of [`TokenSource::token`] may wait for a token; 15 seconds.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Where to look for other credentials: before a token request when the provider's revision has changed, and once when
+    /// the server refuses the ones in use, before that is reported.
+    pub fn provider(self, provider: impl CredentialsProvider + 'static) -> Self {
+        let revision = provider.revision();
+        self.rotation(Arc::new(provider), revision)
+    }
+
+    fn rotation(mut self, provider: Arc<dyn CredentialsProvider>, revision: u64) -> Self {
+        self.rotation = Some(Rotation::new(provider, revision));
         self
     }
 
@@ -221,6 +285,7 @@ impl Builder {
             engine: Arc::new(engine),
             changed,
             transport: Arc::new(transport),
+            rotation: self.rotation,
             patience: self.patience,
             flow: self.flow,
         })))
