@@ -141,7 +141,8 @@ pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
-/// Any text that is documented as a legal value: no white space and no byte order mark around it, and no `<placeholder>` or `{placeholder}`.
+/// Any text that is documented as a legal value: no white space, no byte order mark and no quotes round it, and no
+/// `<placeholder>`, `{placeholder}`, `${variable}` or template.
 pub(crate) fn value() -> impl Strategy<Value = String> {
     let awkward: Vec<char> = "\"'`&=+%#?/\\{}<>[];,:@!$*()~|^ \t\n\r\0\u{7f}\u{85}\u{2028}é🚚.a0".chars().collect();
     let stray = |c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}');
@@ -149,7 +150,17 @@ pub(crate) fn value() -> impl Strategy<Value = String> {
     vec(character, 1..40)
         .prop_map(move |characters| String::from_iter(characters).trim_matches(stray).to_owned())
         .prop_filter("documented as refused", |text| {
-            let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
-            !text.is_empty() && !enclosed('<', '>') && !enclosed('{', '}')
+            let refused = [
+                ("<", ">"),
+                ("{", "}"),
+                ("\"", "\""),
+                ("'", "'"),
+                ("\u{201c}", "\u{201d}"),
+                ("${", "}"),
+                ("#{", "}"),
+                ("$(", ")"),
+                ("%", "%"),
+            ];
+            !text.is_empty() && !refused.iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close))
         })
 }
