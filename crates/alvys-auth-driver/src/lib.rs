@@ -8,8 +8,10 @@ mod limits;
 mod pace;
 mod provider;
 mod registry;
+mod renewal;
 mod rotation;
 mod setup;
+mod tenant;
 mod tokens;
 
 pub use agenda::{Agenda, Next};
@@ -19,8 +21,10 @@ pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn};
 pub use provider::{CommandProvider, CredentialsProvider, EnvironmentProvider, FileProvider, Variables};
 pub use registry::{Entry, Registry};
+pub use renewal::{Member, RenewalPlan};
 pub use rotation::{Rotated, Rotation};
 pub use setup::Setup;
+pub use tenant::{OfTenant, TenantProvider, known_tenant};
 pub use tokens::Tokens;
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is

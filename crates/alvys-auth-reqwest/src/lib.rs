@@ -6,6 +6,7 @@ mod client;
 mod middleware;
 mod provider;
 mod source;
+mod tenants;
 mod transport;
 
 pub use alvys_auth_core::{
@@ -20,3 +21,4 @@ pub use client::{Client, ClientBuilder, RequestBuilder};
 pub use middleware::Authorise;
 pub use provider::{CredentialsProvider, ProviderFuture};
 pub use source::{Builder, TokenSource};
+pub use tenants::{TenantFuture, TenantProvider, Tenants, TenantsBuilder};

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
+use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Timestamp, Token, TokenRequest};
 use alvys_auth_driver::{Engine, Flight, Rotated, Rotation, Tokens, now};
 use http::Request;
 use tokio::runtime::Handle;
@@ -76,11 +76,8 @@ impl TokenSource {
             rotation: None,
             policy: Policy::new(),
             patience: Duration::from_secs(15),
-            client: reqwest::Client::builder().user_agent(concat!(
-                env!("CARGO_PKG_NAME"),
-                "/",
-                env!("CARGO_PKG_VERSION")
-            )),
+            client: default_client(),
+            transport: None,
         }
     }
 
@@ -182,6 +179,19 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
+    /// Renews the token if that is due and nobody else does, and returns when that is over.
+    pub(crate) async fn renew(&self) {
+        if let Step::Fetch(attempt) = self.0.engine.poll() {
+            let (request, flight) = self.0.engine.launch(attempt);
+            self.0.fetch(request, flight).await;
+        }
+    }
+
+    /// From when on [`renew`](Self::renew) has something to do; none without a token.
+    pub(crate) fn renewal_due(&self) -> Option<Timestamp> {
+        self.0.engine.wake_at().filter(|_| self.status().is_ready())
+    }
+
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -193,6 +203,11 @@ impl TokenSource {
     pub fn deprecation(&self) -> Option<&'static str> {
         self.0.flow.deprecation()
     }
+}
+
+/// The transport settings of those who bring none.
+pub(crate) fn default_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
 }
 
 impl Inner {
@@ -264,12 +279,13 @@ pub struct Builder {
     policy: Policy,
     patience: Duration,
     client: reqwest::ClientBuilder,
+    transport: Option<Arc<Transport>>,
 }
 
 impl fmt::Debug for Builder {
     /// Leaves the client out: its default headers may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flow, credentials, rotation, policy, patience, client: _ } = self;
+        let Self { flow, credentials, rotation, policy, patience, client: _, transport: _ } = self;
         f.debug_struct("Builder")
             .field("flow", flow)
             .field("credentials", credentials)
@@ -300,7 +316,7 @@ impl Builder {
         self.rotation(Arc::new(provider), revision)
     }
 
-    fn rotation(mut self, provider: Arc<dyn CredentialsProvider>, revision: u64) -> Self {
+    pub(crate) fn rotation(mut self, provider: Arc<dyn CredentialsProvider>, revision: u64) -> Self {
         self.rotation = Some(Rotation::new(provider, revision));
         self
     }
@@ -314,6 +330,12 @@ impl Builder {
         self
     }
 
+    /// Sends through a transport that other sources use too.
+    pub(crate) fn transport(mut self, transport: Arc<Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
     /// Checks everything and makes the source.
     ///
     /// # Errors
@@ -321,14 +343,18 @@ impl Builder {
     /// built.
     pub fn build(self) -> Result<TokenSource, Error> {
         let request = TokenRequest::new(self.flow.clone(), self.credentials)?;
-        let transport = Transport::new(self.client, &request, self.policy.timeout())?;
+        Transport::check(&request)?;
+        let transport = match self.transport {
+            Some(shared) => shared,
+            None => Arc::new(Transport::new(self.client, request.is_plain_http(), self.policy.timeout())?),
+        };
         let changed = Arc::new(Notify::new());
         let waiters = Arc::clone(&changed);
         let engine = Engine::new(request, self.policy, move || waiters.notify_waiters());
         Ok(TokenSource(Arc::new(Inner {
             engine: Arc::new(engine),
             changed,
-            transport: Arc::new(transport),
+            transport,
             rotation: self.rotation,
             patience: self.patience,
             flow: self.flow,
