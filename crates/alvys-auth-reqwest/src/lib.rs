@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod builder;
 mod caller;
 mod client;
 #[cfg(feature = "middleware")]
@@ -16,9 +17,10 @@ pub use alvys_auth_core::{
 pub use alvys_auth_driver::{
     CommandProvider, EnvironmentProvider, FileProvider, Limit, Pace, RateLimits, Setup, Variables,
 };
+pub use builder::Builder;
 pub use client::{Client, ClientBuilder, RequestBuilder};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorise;
 pub use provider::{CredentialsProvider, ProviderFuture};
-pub use source::{Builder, TokenSource};
+pub use source::TokenSource;
 pub use tenants::{TenantFuture, TenantProvider, Tenants, TenantsBuilder};

@@ -10,7 +10,7 @@ use alvys_auth_core::{Credentials, Error, Flow, Policy, Token, TokenRequest};
 use alvys_auth_driver::{Entry, Member, Next, Registry, RenewalPlan, known_tenant};
 use tokio::sync::{Notify, OnceCell};
 
-use crate::source::default_client;
+use crate::builder::default_client;
 use crate::transport::Transport;
 use crate::{CredentialsProvider, ProviderFuture, TokenSource};
 

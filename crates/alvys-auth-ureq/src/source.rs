@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
+use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
 use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now};
 use tracing::Span;
-use ureq::Agent;
 use ureq::http::Request;
 
+use crate::Builder;
 use crate::signal::Signal;
 use crate::transport::Transport;
 
@@ -28,15 +28,15 @@ use crate::transport::Transport;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct TokenSource(Arc<Inner>);
+pub struct TokenSource(pub(crate) Arc<Inner>);
 
-struct Inner {
-    engine: Arc<Engine>,
-    changed: Arc<Signal>,
-    transport: Arc<Transport>,
-    rotation: Option<Rotation<dyn CredentialsProvider>>,
-    patience: Duration,
-    flow: Flow,
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) changed: Arc<Signal>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
+    pub(crate) patience: Duration,
+    pub(crate) flow: Flow,
 }
 
 impl TokenSource {
@@ -60,16 +60,7 @@ impl TokenSource {
 
     /// A source with settings of your own.
     pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
-        let config =
-            Agent::config_builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))).build();
-        Builder {
-            flow,
-            credentials,
-            rotation: None,
-            policy: Policy::new(),
-            patience: Duration::from_secs(15),
-            agent: Agent::new_with_config(config),
-        }
+        Builder::new(flow, credentials)
     }
 
     /// A token that is usable now, fetched first when none is.
@@ -156,6 +147,19 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
+    /// Renews the token if that is due and nobody else does, and returns when that is over.
+    pub(crate) fn renew(&self) {
+        if let Step::Fetch(attempt) = self.0.engine.poll() {
+            let (request, flight) = self.0.engine.launch(attempt);
+            self.0.fetch(request, flight);
+        }
+    }
+
+    /// From when on [`renew`](Self::renew) has something to do; none without a token.
+    pub(crate) fn renewal_due(&self) -> Option<Timestamp> {
+        self.0.engine.wake_at().filter(|_| self.status().is_ready())
+    }
+
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -209,85 +213,5 @@ impl Inner {
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenSource").field("flow", &self.0.flow).field("status", &self.status()).finish()
-    }
-}
-
-/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
-#[must_use = "a builder does nothing until it is built"]
-pub struct Builder {
-    flow: Flow,
-    credentials: Credentials,
-    rotation: Option<Rotation<dyn CredentialsProvider>>,
-    policy: Policy,
-    patience: Duration,
-    agent: Agent,
-}
-
-impl fmt::Debug for Builder {
-    /// Leaves the agent out: its settings may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flow, credentials, rotation, policy, patience, agent: _ } = self;
-        f.debug_struct("Builder")
-            .field("flow", flow)
-            .field("credentials", credentials)
-            .field("rotation", rotation)
-            .field("policy", policy)
-            .field("patience", patience)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// When to renew, how long a request may take, how long to back off.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// How long one call of [`TokenSource::token`] may wait for a token; 15 seconds.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// Where to look for other credentials: before a token request when the provider's revision has changed, and once when
-    /// the server refuses the ones in use, before that is reported.
-    pub fn provider(self, provider: impl CredentialsProvider + 'static) -> Self {
-        let revision = provider.revision();
-        self.rotation(Arc::new(provider), revision)
-    }
-
-    fn rotation(mut self, provider: Arc<dyn CredentialsProvider>, revision: u64) -> Self {
-        self.rotation = Some(Rotation::new(provider, revision));
-        self
-    }
-
-    /// Your own transport settings: certificates, proxies, name resolution, user agent.
-    ///
-    /// Redirects, timeouts, `https_only` and `http_status_as_error` are set over yours for the token request, and proxies
-    /// are taken off an endpoint on this machine.
-    pub fn agent(mut self, agent: Agent) -> Self {
-        self.agent = agent;
-        self
-    }
-
-    /// Checks everything and makes the source.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused.
-    pub fn build(self) -> Result<TokenSource, Error> {
-        let request = TokenRequest::new(self.flow.clone(), self.credentials)?;
-        let transport = Transport::new(self.agent, &request, self.policy.timeout());
-        let changed = Arc::new(Signal::default());
-        let waiters = Arc::clone(&changed);
-        let engine = Engine::new(request, self.policy, move || waiters.notify());
-        Ok(TokenSource(Arc::new(Inner {
-            engine: Arc::new(engine),
-            changed,
-            transport: Arc::new(transport),
-            rotation: self.rotation,
-            patience: self.patience,
-            flow: self.flow,
-        })))
     }
 }
