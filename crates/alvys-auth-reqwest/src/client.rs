@@ -69,6 +69,15 @@ impl Client {
         ClientBuilder { caller: Caller { tokens, api, pace: None }, http }
     }
 
+    /// A client on top of a finished `http`, whose connections it shares: for many tenants, each with its own tokens.
+    ///
+    /// That is taken as it is. reqwest itself drops the token on a redirect to another host; a proxy of yours sees what goes to
+    /// this machine over plain http.
+    #[must_use]
+    pub fn sharing(http: reqwest::Client, tokens: TokenSource, api: Api) -> Self {
+        Self { caller: Caller { tokens, api, pace: None }, http }
+    }
+
     /// `GET` on a path below the API base, such as `loads/4711`, or on a full URL that a token may go to.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.request(Method::GET, path)
