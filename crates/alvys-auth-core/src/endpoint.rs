@@ -35,7 +35,8 @@ impl Endpoint {
         Self {
             name: format!("{method} {}", named.join("/").to_ascii_lowercase()),
             scope: named.first().and_then(|resource| scope(resource, method, reads)),
-            list: search || reads && named.len() == 1 && version.is_some() && named.first() != Some(&"me"),
+            list: search
+                || reads && version.is_some() && matches!(named[..], [only] if !only.eq_ignore_ascii_case("me")),
         }
     }
 
