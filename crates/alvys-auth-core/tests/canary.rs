@@ -286,6 +286,7 @@ fn an_indiscreet_api_gives_nothing_of_the_token_away() {
         given::token("C4n4ry-0p4que", ""),
         legacy_token(&json!({"tenant_id": "va336"})),
         given::token(&jwt(&claims), "load:read"),
+        given::token(&jwt(&json!({"org_name": token()})), "load:read"),
     ] {
         // What is never to be seen is the text of this very token.
         let hidden = |shown: &str| {

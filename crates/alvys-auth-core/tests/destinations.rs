@@ -81,6 +81,8 @@ fn tokens_go_nowhere_else_however_the_url_is_spelt() {
         "ws://integrations.alvys.com/",
         "wss://integrations.alvys.com/",
         "ftp://integrations.alvys.com/",
+        "ws://localhost/",
+        "http://localhost:0/",
         "//integrations.alvys.com/loads",
         "/api/p/v1/loads",
         "integrations.alvys.com:443",
