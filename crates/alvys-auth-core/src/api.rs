@@ -111,7 +111,7 @@ impl Api {
         &self.base
     }
 
-    /// The URL of `path` below the base; a full URL is taken as it is.
+    /// The URL of `path` below the base, with or without the path of the base in front; a full URL is taken as it is.
     ///
     /// Whether a token may go there is checked by [`call`](Self::call).
     ///
@@ -130,7 +130,9 @@ impl Api {
                 "give a path below the base without . and .. segments and without #, such as loads/search",
             ));
         }
-        let path = path.trim_start_matches('/');
+        let own = self.base.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
+        let below = own.and_then(|own| path.strip_prefix(own)).filter(|rest| rest.starts_with('/'));
+        let path = below.unwrap_or(path).trim_start_matches('/');
         format!("{}/{path}", self.base).parse().map_err(|_| {
             Error::configuration(
                 "the path makes no URL",

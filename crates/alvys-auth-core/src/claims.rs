@@ -25,7 +25,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnverifiedClaims {
     issuer: Option<String>,
-    audience: Option<String>,
+    audiences: Option<String>,
     subject: Option<String>,
     organization_id: Option<String>,
     organization_name: Option<String>,
@@ -44,7 +44,13 @@ impl UnverifiedClaims {
     /// `aud`: whom the token is meant for; the first one where there are several.
     #[must_use]
     pub fn audience(&self) -> Option<&str> {
-        self.audience.as_deref()
+        self.audiences.as_deref()?.split(' ').next()
+    }
+
+    /// Whether `aud` names `audience`, alone or among others.
+    #[must_use]
+    pub fn is_for(&self, audience: &str) -> bool {
+        self.audiences.as_deref().is_some_and(|all| all.split(' ').any(|one| one == audience))
     }
 
     /// `sub`: whom the token speaks for, here `<client id>@clients`.
@@ -91,7 +97,7 @@ impl UnverifiedClaims {
             let claims = object::<Claims<'_>>(json)?;
             Some(Self {
                 issuer: text(&claims.iss),
-                audience: claims.aud.texts().and_then(|all| all.split(' ').next()).map(str::to_owned),
+                audiences: claims.aud.texts().map(str::to_owned),
                 subject: text(&claims.sub),
                 organization_id: text(&claims.org_id),
                 organization_name: text(&claims.org_name).or_else(|| text(&claims.tenant_id)),

@@ -145,7 +145,7 @@ impl Refused<'_> {
             );
         };
         let audience = claims.audience().filter(|_| !legacy);
-        if let Some(audience) = audience.filter(|audience| *audience != AUDIENCE) {
+        if let Some(audience) = audience.filter(|_| !claims.is_for(AUDIENCE)) {
             let audience = words::cleaned(audience, self.token.access_token());
             return format!("likely the audience: the token is for {audience}, the API takes {AUDIENCE}");
         }

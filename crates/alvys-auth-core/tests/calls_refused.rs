@@ -231,6 +231,13 @@ fn a_401_does_not_advise_the_audience_that_the_token_already_has() {
 }
 
 #[test]
+fn a_401_does_not_blame_the_audience_of_a_token_that_names_several() {
+    let both = claiming(&json!({"aud": ["https://elsewhere.example/", AUDIENCE]}));
+    let told = hint(&Api::production(), &both, &answer(401, ""));
+    assert!(told.starts_with("likely the credentials"), "{told}");
+}
+
+#[test]
 fn a_401_blames_the_credentials_when_they_are_of_another_environment() {
     let test = claiming(&json!({"iss": "https://qaauth.alvys.net/", "aud": AUDIENCE, "org_name": "va336"}));
     for (api, token, mixed) in [

@@ -200,6 +200,8 @@ fn a_path_is_put_below_the_base_and_a_full_url_taken_as_it_is() {
     for (path, url) in [
         ("loads", "https://integrations.alvys.com/api/p/v1/loads"),
         ("/loads/4711?page=2&q=a..b", "https://integrations.alvys.com/api/p/v1/loads/4711?page=2&q=a..b"),
+        ("/api/p/v1/loads?page=2", "https://integrations.alvys.com/api/p/v1/loads?page=2"),
+        ("/api/p/v1x/loads", "https://integrations.alvys.com/api/p/v1/api/p/v1x/loads"),
         ("loads?from=../x", "https://integrations.alvys.com/api/p/v1/loads?from=../x"),
         ("loads/a..b/.hidden/...", "https://integrations.alvys.com/api/p/v1/loads/a..b/.hidden/..."),
         ("", "https://integrations.alvys.com/api/p/v1/"),

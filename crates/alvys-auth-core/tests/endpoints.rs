@@ -43,6 +43,8 @@ fn an_endpoint_is_named_by_method_and_path_without_its_ids() {
         ("http://localhost/health", "GET health"),
         ("http://localhost/loads/4711", "GET loads/{id}"),
         ("http://localhost/loads/256", "GET loads/{id}"),
+        ("http://localhost/loads/12/notes", "GET loads/{id}/notes"),
+        ("http://localhost/alvys/v1/loads", "GET loads"),
         ("http://localhost/loads/1.2.3", "GET loads/{id}"),
         ("http://localhost/loads/v", "GET loads/v"),
         ("http://localhost/", "GET "),
