@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+use std::time::Duration;
+
 mod clock;
 mod engine;
 pub mod events;
@@ -12,6 +14,9 @@ pub use engine::{Engine, Flight};
 pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn};
 pub use tokens::Tokens;
+
+/// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
+pub const LOOK_TIME: Duration = Duration::from_secs(5);
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
 /// told as such.
