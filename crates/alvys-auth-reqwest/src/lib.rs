@@ -12,7 +12,7 @@ pub use alvys_auth_core::{
     Status, Token, UnverifiedClaims,
 };
 pub use alvys_auth_driver::{Limit, Pace, RateLimits};
-pub use client::{Client, ClientBuilder, RequestBuilder};
+pub use client::{Client, ClientBuilder, RequestBuilder, redirects};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorise;
 pub use source::{Builder, TokenSource};
