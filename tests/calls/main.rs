@@ -114,6 +114,8 @@ conformance_at_once![
         a_post_is_not_repeated_after_an_outage
         an_idempotent_post_is_repeated_whole
         a_streamed_body_is_not_repeated_even_if_idempotent;
+    failures:
+        a_refusal_without_end_is_told_by_its_head;
     shaping:
         a_shaped_crowd_meets_no_limit
         an_unshaped_crowd_is_blocked

@@ -16,7 +16,7 @@ pub use pace::{Pace, Turn};
 pub use tokens::Tokens;
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
-pub const LOOK_TIME: Duration = Duration::from_secs(5);
+pub const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
 /// told as such.

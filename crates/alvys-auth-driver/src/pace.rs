@@ -168,7 +168,8 @@ impl Turn {
 
 impl fmt::Debug for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pace").field("limits", &self.0.limits).finish_non_exhaustive()
+        let endpoints = self.lanes().by_name.len();
+        f.debug_struct("Pace").field("limits", &self.0.limits).field("endpoints", &endpoints).finish_non_exhaustive()
     }
 }
 

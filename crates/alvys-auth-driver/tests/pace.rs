@@ -49,7 +49,7 @@ fn assert_within(moments: &[Instant], most: usize, per: Duration) {
 
 #[test]
 fn a_limit_holds_in_any_stretch_of_time_whatever_the_burst() {
-    let per = Duration::from_millis(300);
+    let per = Duration::from_millis(150);
     let runs: Vec<_> = [1, 2, 5, 9, 10, 1000]
         .map(|burst| {
             std::thread::spawn(move || {
@@ -251,7 +251,19 @@ fn the_limit_of_an_endpoint_in_which_somebody_waits_is_not_forgotten() {
 }
 
 #[test]
-fn endpoints_are_forgotten_and_many_of_them_stay_fast() {
+fn endpoints_whose_limits_have_recovered_are_forgotten() {
+    let pace = Pace::new(RateLimits::none().endpoints([Limit::new(1, Duration::from_millis(1))]));
+    for number in 0..20_000 {
+        let _ = turn(&pace, &get(&format!("{}/x", word(number))));
+    }
+    let shown = format!("{pace:?}");
+    let remembered = shown.split("endpoints: ").last().and_then(|rest| rest.split(&[',', ' '][..]).next());
+    let remembered: usize = remembered.and_then(|number| number.parse().ok()).expect("a number");
+    assert!((1..10_000).contains(&remembered), "{remembered} are remembered");
+}
+
+#[test]
+fn many_endpoints_stay_fast_and_remembered() {
     // None of these recovers during the test: what is looked through each time would take minutes.
     let pace = Pace::new(RateLimits::none().endpoints([Limit::new(1, HOUR)]).lists([Limit::new(1, HOUR)]));
     for number in 0..60_000 {

@@ -1,8 +1,13 @@
 //! Connections that break or fall silent.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
-use alvys_auth_core::ErrorKind;
+use alvys_auth_core::{Api, ErrorKind};
 use alvys_auth_sandbox::{Fault, Route};
 use alvys_auth_tests::caller::{Call, Caller, Failure, Setup};
 
@@ -56,4 +61,38 @@ pub(crate) fn a_closed_server_ends_in_an_error<C: Caller>() {
     drop(api);
     assert_told::<C>(caller.call(Call::get("loads")).expect_err("no answer"), ErrorKind::Transport);
     assert_eq!(sandbox.token_requests(), 1);
+}
+
+/// A server that refuses every request at once and then goes on about it, a byte at a time. Tells whether it got to an end.
+fn chatterbox() -> (Api, Arc<AtomicBool>) {
+    const HEAD: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/problem+json\r\n\
+        www-authenticate: Bearer error=\"insufficient_scope\", scope=\"load:delete\"\r\ncontent-length: 300\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let api =
+        Api::at(&format!("http://{}", listener.local_addr().expect("an address"))).expect("an acceptable API base");
+    let ended = Arc::new(AtomicBool::new(false));
+    let talk = {
+        let ended = Arc::clone(&ended);
+        move |mut stream: TcpStream| {
+            stream.read(&mut [0; 4096])?;
+            stream.write_all(HEAD)?;
+            for _ in 0..300 {
+                sleep(Duration::from_millis(50));
+                stream.write_all(b" ")?;
+            }
+            ended.store(true, Ordering::SeqCst);
+            Ok::<_, std::io::Error>(())
+        }
+    };
+    thread::spawn(move || listener.accept().and_then(|(stream, _)| talk(stream)));
+    (api, ended)
+}
+
+pub(crate) fn a_refusal_without_end_is_told_by_its_head<C: Caller>() {
+    let sandbox = start();
+    let (api, ended) = chatterbox();
+    let caller = C::build(Setup { api, ..Setup::of(&sandbox) });
+    let error = caller.call(Call::get("loads")).expect_err("a refusal").ours();
+    assert_eq!(error.missing_scopes(), [alvys_auth_core::Scope::LOAD_DELETE]);
+    assert!(!ended.load(Ordering::SeqCst), "it was listened to for 15 seconds");
 }
