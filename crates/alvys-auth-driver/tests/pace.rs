@@ -83,7 +83,8 @@ fn a_burst_of_everything_leaves_nothing_for_the_stretch_that_follows() {
 #[test]
 fn nonsense_becomes_the_nearest_sense() {
     let pace = Pace::new(RateLimits::none().lists([Limit::new(0, Duration::ZERO).burst(0)]));
-    assert_eq!(send(&pace, &get("loads"), 3).len(), 3);
+    let moments = send(&pace, &get("loads"), 50);
+    assert!(moments[49] - moments[0] >= Duration::from_millis(45), "one in a millisecond");
 }
 
 #[test]
@@ -263,8 +264,8 @@ fn endpoints_whose_limits_have_recovered_are_forgotten() {
 }
 
 #[test]
-fn many_endpoints_stay_fast_and_remembered() {
-    // None of these recovers during the test: what is looked through each time would take minutes.
+fn many_endpoints_are_remembered_until_their_limits_have_recovered() {
+    // None of these recovers during the test. Looking through all of them each time would take a minute.
     let pace = Pace::new(RateLimits::none().endpoints([Limit::new(1, HOUR)]).lists([Limit::new(1, HOUR)]));
     for number in 0..60_000 {
         assert_eq!(turn(&pace, &get(&word(number))), None);

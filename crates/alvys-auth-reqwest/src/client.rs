@@ -155,7 +155,8 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, Error> {
         // The URL of a call would go along to wherever a redirect leads.
         let http = self.http.referer(false).redirect(redirects());
-        let proxied = !self.caller.api.base().starts_with("http://");
+        let scheme = self.caller.api.base().get(..7);
+        let proxied = !scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
         let http = if proxied { http } else { http.no_proxy() };
         let http = http.build().map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
@@ -243,7 +244,7 @@ impl fmt::Debug for RequestBuilder {
 
 /// The redirects of a client whose calls are authorised: up to 10 are followed, to other origins without the token.
 ///
-/// Set this on the client that [`Authorise`](crate::Authorise) is given. By itself reqwest takes the token off where a
+/// Set this on the client to which the middleware `Authorise` is added. By itself reqwest takes the token off where a
 /// redirect leaves an origin, and puts it on again where the next one stays there. That one is not followed but delivered
 /// as an answer.
 #[must_use]
