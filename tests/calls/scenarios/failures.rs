@@ -74,7 +74,7 @@ fn chatterbox() -> (Api, Arc<AtomicBool>) {
     let talk = {
         let ended = Arc::clone(&ended);
         move |mut stream: TcpStream| {
-            stream.read(&mut [0; 4096])?;
+            let _head = stream.read(&mut [0; 4096])?;
             stream.write_all(HEAD)?;
             for _ in 0..300 {
                 sleep(Duration::from_millis(50));
