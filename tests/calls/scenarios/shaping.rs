@@ -86,12 +86,11 @@ pub(crate) fn a_blocked_endpoint_is_called_again_once_the_block_is_over<C: Calle
 
 pub(crate) fn a_limit_beyond_the_patience_is_told_and_nothing_sent<C: Caller>() {
     let sandbox = start();
-    let hour = Duration::from_secs(3600);
-    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, hour)]));
-    let caller = C::build(Setup::of(&sandbox).pace(&pace));
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, 30 * SECOND)]));
+    let caller = C::build(Setup::of(&sandbox).pace(&pace).patience(SECOND));
     caller.call(Call::get("loads")).expect("an answer");
     let error = caller.call(Call::get("loads")).expect_err("held back").ours();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::RateLimited, true));
-    assert!(error.retry_after().is_some_and(|wait| wait > hour / 2 && wait <= hour), "{error}");
+    assert!(error.retry_after().is_some_and(|wait| wait > SECOND && wait <= 30 * SECOND), "{error}");
     assert_eq!(sandbox.api_requests(), 1);
 }
