@@ -14,6 +14,7 @@ use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
+use tower::limit::ConcurrencyLimitLayer;
 use tower::timeout::TimeoutLayer;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt};
@@ -212,7 +213,9 @@ impl TowerLayer {
                 }
             });
         let authorise = if let Some(pace) = setup.pace { authorise.pace(pace) } else { authorise };
-        let service = ServiceBuilder::new().layer(authorise).layer(TimeoutLayer::new(setup.timeout)).service(http);
+        // The limit takes no call that was not preceded by a wait for readiness, replays included.
+        let service = ServiceBuilder::new().layer(authorise).layer(ConcurrencyLimitLayer::new(1000));
+        let service = service.layer(TimeoutLayer::new(setup.timeout)).service(http);
         Layered { service: BoxCloneSyncService::new(service), api: setup.api }
     }
 }
