@@ -16,12 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn with_reqwest(sandbox: &Sandbox) -> Result<(), Box<dyn Error>> {
-    use alvys_auth_reqwest::{Authorise, TokenSource};
+    use alvys_auth_reqwest::{Authorise, TokenSource, redirects};
 
     let (flow, credentials, api) = settings(sandbox)?;
     let policy = Policy::new().rejection_grace(Duration::ZERO);
     let tokens = TokenSource::builder(flow, credentials).policy(policy).build()?;
-    let mine = reqwest::Client::builder().timeout(Duration::from_secs(20)).build()?;
+    let mine = reqwest::Client::builder().timeout(Duration::from_secs(20)).redirect(redirects()).build()?;
     let mine = reqwest_middleware::ClientBuilder::new(mine).with(Authorise::new(tokens, api)).build();
 
     let url = format!("{}/loads/search", sandbox.api_url());

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 
-use alvys_auth_reqwest::{Api, Client, Credentials, ErrorKind, Flow, TenantProvider, Tenants};
+use alvys_auth_reqwest::{Api, Client, Credentials, ErrorKind, Flow, TenantProvider, Tenants, redirects};
 use alvys_auth_sandbox::{Application, Sandbox};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -60,7 +60,8 @@ fn customers(sandbox: &Sandbox) -> impl TenantProvider {
 async fn main() -> Result<(), Box<dyn Error>> {
     let sandbox = Arc::new(Sandbox::start()?);
     let tenants = Tenants::builder(customers(&sandbox)).capacity(1000).renew_in_background(4).build();
-    let state = Service { tenants, http: reqwest::Client::new(), api: Api::at(&sandbox.api_url())? };
+    let http = reqwest::Client::builder().redirect(redirects()).build()?;
+    let state = Service { tenants, http, api: Api::at(&sandbox.api_url())? };
     let service = Router::new().route("/{tenant}/loads", get(loads)).with_state(state);
 
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;

@@ -108,7 +108,7 @@ impl Store {
 impl CredentialsProvider for Store {
     fn credentials(&self) -> Result<Credentials, Error> {
         self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let mut secrets = self.0.secrets.lock().unwrap();
+        let mut secrets = self.0.secrets.lock().expect("a whole list");
         let secret = if secrets.len() > 1 { secrets.remove(0) } else { secrets[0].clone() };
         Credentials::new(self.0.client_id.clone(), secret?)
     }

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+use std::time::Duration;
+
 mod agenda;
 mod clock;
 mod engine;
@@ -26,6 +28,9 @@ pub use rotation::{Rotated, Rotation};
 pub use setup::Setup;
 pub use tenant::{OfTenant, TenantProvider, known_tenant};
 pub use tokens::Tokens;
+
+/// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
+pub const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
 /// told as such.

@@ -18,7 +18,7 @@ pub use alvys_auth_driver::{
     CommandProvider, EnvironmentProvider, FileProvider, Limit, Pace, RateLimits, Setup, Variables,
 };
 pub use builder::Builder;
-pub use client::{Client, ClientBuilder, RequestBuilder};
+pub use client::{Client, ClientBuilder, RequestBuilder, redirects};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorise;
 pub use provider::{CredentialsProvider, ProviderFuture};
