@@ -1,5 +1,7 @@
 //! What the end-to-end tests share: one face for both drivers, and one way to reach the sandbox.
 
+pub mod many;
+
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};

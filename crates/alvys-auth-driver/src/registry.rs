@@ -44,6 +44,11 @@ impl<S: Clone, M: Default> Registry<S, M> {
         Self { tenants: Mutex::new(Tenants { ready, making: HashMap::new(), sweep_at: FEW }) }
     }
 
+    /// The source of `tenant`, which has been used now, if there is one.
+    pub fn ready(&self, tenant: &str) -> Option<S> {
+        self.lock().ready.get(tenant).cloned()
+    }
+
     /// The source of `tenant`, which has been used now, or the place where it is made.
     pub fn find(&self, tenant: &str) -> Entry<S, M> {
         let mut tenants = self.lock();

@@ -147,12 +147,12 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
-    /// Renews the token if that is due and nobody else does, and returns when that is over.
-    pub(crate) fn renew(&self) {
-        if let Step::Fetch(attempt) = self.0.engine.poll() {
-            let (request, flight) = self.0.engine.launch(attempt);
-            self.0.fetch(request, flight);
-        }
+    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed.
+    pub(crate) fn renew(&self) -> bool {
+        let Step::Fetch(attempt) = self.0.engine.poll() else { return false };
+        let (request, flight) = self.0.engine.launch(attempt);
+        self.0.fetch(request, flight);
+        self.status().last_error.is_none()
     }
 
     /// From when on [`renew`](Self::renew) has something to do; none without a token.
