@@ -36,7 +36,6 @@ pub(crate) struct Inner {
     pub(crate) transport: Arc<Transport>,
     pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
     pub(crate) patience: Duration,
-    pub(crate) flow: Flow,
 }
 
 impl TokenSource {
@@ -169,7 +168,7 @@ impl TokenSource {
     /// What to tell people when the server's side of the flow in use is going away.
     #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
-        self.0.flow.deprecation()
+        self.0.engine.flow().deprecation()
     }
 }
 
@@ -212,6 +211,6 @@ impl Inner {
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSource").field("flow", &self.0.flow).field("status", &self.status()).finish()
+        f.debug_struct("TokenSource").field("flow", &self.0.engine.flow()).field("status", &self.status()).finish()
     }
 }
