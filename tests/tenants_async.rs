@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 use std::time::Duration;
 
 use alvys_auth_reqwest::{ErrorKind, Policy, TenantFuture, TenantProvider, Tenants};
@@ -158,6 +159,8 @@ fn as_many_workers_as_asked_for_end_with_the_tenants() {
         runtime.block_on(tenants.token(&number.to_string())).expect("a token");
     }
     eventually("as many workers as asked for", || runtime.metrics().num_alive_tasks() == 3);
+    // New members are looked at after a second; from then on the workers sleep for a minute.
+    thread::sleep(Duration::from_millis(1_500));
     drop(tenants);
     eventually("no workers any more", || runtime.metrics().num_alive_tasks() == 0);
 }
