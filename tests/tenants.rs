@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Error, ErrorKind, Flow, Policy, Token};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
@@ -29,6 +29,7 @@ both_drivers![
     a_wrong_secret_stops_nobody_else,
     a_back_off_delays_nobody_else,
     a_server_that_hangs_delays_nobody_else,
+    patience_and_policy_hold_for_every_tenant,
     a_provider_that_fails_for_one_fails_for_no_other,
     a_provider_that_takes_its_time_for_one_delays_no_other,
     an_unknown_tenant_is_an_error_and_asked_about_again,
@@ -134,6 +135,20 @@ fn a_server_that_hangs_delays_nobody_else<M: Many>() {
     assert!(!waiting.is_finished(), "they had to wait for the one that hangs");
     assert_eq!(waiting.join().expect("no panic").expect_err("no answer").kind(), ErrorKind::TimedOut);
     assert_eq!(sandbox.token_requests(), 2);
+}
+
+fn patience_and_policy_hold_for_every_tenant<M: Many>() {
+    let (sandbox, directory) = knowing(&["aa111"]);
+    sandbox.inject(Route::Token, Fault::hang());
+    let soon = Duration::from_millis(200);
+    let hour = Duration::from_secs(3_600);
+    let impatient = Wanted { patience: Some(soon), ..Wanted::default() };
+    let quick = Wanted { policy: Policy::new().request_timeout(soon).backoff(hour, hour), ..Wanted::default() };
+    for wanted in [impatient, quick] {
+        let began = Instant::now();
+        M::build(wanted, &directory).token("aa111").expect_err("no answer");
+        assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+    }
 }
 
 fn a_provider_that_fails_for_one_fails_for_no_other<M: Many>() {

@@ -126,6 +126,37 @@ fn a_provider_that_panics_is_an_error_for_its_tenant() {
     assert!(error.to_string().contains("the tenant provider panicked"), "{error}");
 }
 
+/// Panics when it is asked for the third time, which is about a tenant whose credentials have changed.
+struct PanicsLater(Settings, AtomicUsize);
+
+impl TenantProvider for PanicsLater {
+    fn tenant(self: Arc<Self>, _: Arc<str>) -> TenantFuture {
+        Box::pin(async move {
+            assert!(self.1.fetch_add(1, Ordering::SeqCst) < 2, "on purpose: the provider panics");
+            Ok(Some((self.0.flow.clone().expect_organization("va336"), self.0.credentials.clone())))
+        })
+    }
+
+    fn revision(&self, tenant: &str) -> u64 {
+        u64::from(tenant == "panics" && self.1.load(Ordering::SeqCst) == 2)
+    }
+}
+
+#[test]
+fn a_provider_that_panics_does_not_end_background_renewal() {
+    let (sandbox, _, runtime) = start();
+    sandbox.set_lifetime(Duration::from_secs(4));
+    let provider = PanicsLater(Settings::current(&sandbox), AtomicUsize::new(0));
+    let tenants = Tenants::builder(provider).renew_in_background(1).build();
+    runtime.block_on(tenants.token("panics")).expect("a token");
+    // Falls due later than the other one, whatever the jitter makes of the two.
+    thread::sleep(Duration::from_millis(500));
+    let old = runtime.block_on(tenants.token("other")).expect("a token");
+    thread::sleep(Duration::from_millis(3_800));
+    let new = tenants.with_token("other", |token| token.header() != old.header());
+    assert_eq!(new, Some(true), "the renewal of the other goes on");
+}
+
 #[test]
 fn one_http_client_is_made_for_all_tenants() {
     let (_sandbox, provider, runtime) = start();
