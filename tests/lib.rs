@@ -4,6 +4,8 @@ pub mod caller;
 pub mod stacks;
 pub mod transcript;
 
+pub mod many;
+
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};

@@ -5,6 +5,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use foldhash::quality::RandomState;
 use lru::LruCache;
 
 /// So many places for sources in the making are nothing to worry about.
@@ -19,7 +20,7 @@ pub struct Registry<S, M> {
 }
 
 struct Tenants<S, M> {
-    ready: LruCache<Arc<str>, S>,
+    ready: LruCache<Arc<str>, S, RandomState>,
     making: HashMap<Arc<str>, Weak<M>>,
     /// With this many places those are swept out whose callers have all gone away.
     sweep_at: usize,
@@ -39,9 +40,14 @@ impl<S: Clone, M: Default> Registry<S, M> {
     #[must_use]
     pub fn new(capacity: NonZeroUsize) -> Self {
         // Grows as it fills: memory is taken for the tenants that there are.
-        let mut ready = LruCache::unbounded();
+        let mut ready = LruCache::unbounded_with_hasher(RandomState::default());
         ready.resize(capacity);
         Self { tenants: Mutex::new(Tenants { ready, making: HashMap::new(), sweep_at: FEW }) }
+    }
+
+    /// The source of `tenant`, which has been used now, if there is one.
+    pub fn ready(&self, tenant: &str) -> Option<S> {
+        self.lock().ready.get(tenant).cloned()
     }
 
     /// The source of `tenant`, which has been used now, or the place where it is made.

@@ -1,7 +1,7 @@
 //! Renewal in the background: which member of many is next, and whether it is worth it.
 
-use std::sync::Weak;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use alvys_auth_core::Timestamp;
@@ -12,6 +12,8 @@ use crate::{Agenda, Next, now};
 const SOON: Duration = Duration::from_secs(1);
 /// How soon a member is looked at again that has no token, or that nobody has used.
 const LATER: Duration = Duration::from_secs(30);
+/// So many members that are gone are nothing to worry about.
+const FEW: usize = 64;
 
 /// A source among many, and whether anybody has used it since its last renewal.
 #[derive(Debug)]
@@ -38,27 +40,34 @@ impl<S> Member<S> {
 
 /// The members to be renewed, in the order of their times; for a few workers, however many members there are.
 ///
-/// Members that nobody has used since their last renewal are left alone: tokens are billed. Members that are gone drop out.
+/// Members that nobody has used since their last renewal are left alone: tokens are billed. Members that are gone drop out
+/// when they are due, or before when they are as many as those that are left.
 #[derive(Debug)]
 pub struct RenewalPlan<S> {
     agenda: Agenda<Weak<Member<S>>>,
+    /// With this many members those that are gone are swept out.
+    sweep_at: AtomicUsize,
 }
 
 impl<S> RenewalPlan<S> {
     /// An empty plan.
     #[must_use]
     pub fn new() -> Self {
-        Self { agenda: Agenda::new() }
+        Self { agenda: Agenda::new(), sweep_at: AtomicUsize::new(FEW) }
     }
 
-    /// Adds a member; true when a sleeping worker should be woken.
-    pub fn add(&self, member: Weak<Member<S>>) -> bool {
-        self.agenda.add(now().saturating_add(SOON), member)
+    /// Adds a member; true when the sleeping workers should be woken.
+    pub fn add(&self, member: &Arc<Member<S>>) -> bool {
+        if self.agenda.len() >= self.sweep_at.load(Ordering::Relaxed) {
+            self.agenda.retain(|member| member.strong_count() > 0);
+            self.sweep_at.store(FEW.max(2 * self.agenda.len()), Ordering::Relaxed);
+        }
+        self.agenda.add(now().saturating_add(SOON), Arc::downgrade(member))
     }
 
     /// The next member that is worth renewing now, else how long to sleep. `wake_at` tells when a source is due; see
     /// [`Engine::wake_at`](crate::Engine::wake_at). A member that was taken has to be [`put_back`](Self::put_back).
-    pub fn next(&self, wake_at: impl Fn(&S) -> Option<Timestamp>) -> Next<Weak<Member<S>>> {
+    pub fn next(&self, wake_at: impl Fn(&S) -> Option<Timestamp>) -> Next<Arc<Member<S>>> {
         loop {
             let weak = match self.agenda.next() {
                 Next::Due(weak) => weak,
@@ -68,15 +77,19 @@ impl<S> RenewalPlan<S> {
             let now = now();
             match wake_at(&member.source) {
                 Some(at) if at > now => self.agenda.add(at, weak),
-                Some(_) if member.used.swap(false, Ordering::Relaxed) => return Next::Due(weak),
+                Some(_) if member.used.swap(false, Ordering::Relaxed) => return Next::Due(member),
                 _ => self.agenda.add(now.saturating_add(LATER), weak),
             };
         }
     }
 
-    /// Puts a renewed member back, to be looked at when it is due again.
-    pub fn put_back(&self, member: Weak<Member<S>>) {
-        self.agenda.add(now().saturating_add(SOON), member);
+    /// Puts a member back, to be looked at when it is due again. One that was not `renewed` counts as used still, so that a
+    /// failure does not end its renewals.
+    pub fn put_back(&self, member: &Arc<Member<S>>, renewed: bool) {
+        if !renewed {
+            member.touch();
+        }
+        self.agenda.add(now().saturating_add(SOON), Arc::downgrade(member));
     }
 
     /// How many members there are, those included that have gone since they were last looked at.

@@ -20,7 +20,7 @@ pub struct Builder {
     rotation: Option<Rotation<dyn CredentialsProvider>>,
     policy: Policy,
     patience: Duration,
-    client: reqwest::ClientBuilder,
+    client: Option<reqwest::ClientBuilder>,
     transport: Option<Arc<Transport>>,
 }
 
@@ -46,7 +46,7 @@ impl Builder {
             rotation: None,
             policy: Policy::new(),
             patience: Duration::from_secs(15),
-            client: default_client(),
+            client: None,
             transport: None,
         }
     }
@@ -80,7 +80,7 @@ impl Builder {
     /// Redirects, retries, timeouts, connection pooling and `https_only` are set over yours, and proxies are taken off an
     /// endpoint on this machine. A builder is asked for because a finished client does not tell its redirect policy.
     pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
-        self.client = client;
+        self.client = Some(client);
         self
     }
 
@@ -96,11 +96,14 @@ impl Builder {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused or no HTTP client can be
     /// built.
     pub fn build(self) -> Result<TokenSource, Error> {
-        let request = TokenRequest::new(self.flow.clone(), self.credentials)?;
+        let request = TokenRequest::new(self.flow, self.credentials)?;
         Transport::check(&request)?;
         let transport = match self.transport {
             Some(shared) => shared,
-            None => Arc::new(Transport::new(self.client, request.is_plain_http(), self.policy.timeout())?),
+            None => {
+                let client = self.client.unwrap_or_else(default_client);
+                Arc::new(Transport::new(client, request.is_plain_http(), self.policy.timeout())?)
+            }
         };
         let changed = Arc::new(Notify::new());
         let waiters = Arc::clone(&changed);
@@ -111,7 +114,6 @@ impl Builder {
             transport,
             rotation: self.rotation,
             patience: self.patience,
-            flow: self.flow,
         })))
     }
 }

@@ -44,7 +44,6 @@ pub(crate) struct Inner {
     pub(crate) transport: Arc<Transport>,
     pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
     pub(crate) patience: Duration,
-    pub(crate) flow: Flow,
 }
 
 impl TokenSource {
@@ -171,12 +170,12 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
-    /// Renews the token if that is due and nobody else does, and returns when that is over.
-    pub(crate) async fn renew(&self) {
-        if let Step::Fetch(attempt) = self.0.engine.poll() {
-            let (request, flight) = self.0.engine.launch(attempt);
-            self.0.fetch(request, flight).await;
-        }
+    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed.
+    pub(crate) async fn renew(&self) -> bool {
+        let Step::Fetch(attempt) = self.0.engine.poll() else { return false };
+        let (request, flight) = self.0.engine.launch(attempt);
+        self.0.fetch(request, flight).await;
+        self.status().last_error.is_none()
     }
 
     /// From when on [`renew`](Self::renew) has something to do; none without a token.
@@ -193,7 +192,7 @@ impl TokenSource {
     /// What to tell people when the server's side of the flow in use is going away.
     #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
-        self.0.flow.deprecation()
+        self.0.engine.flow().deprecation()
     }
 }
 
@@ -253,6 +252,6 @@ impl Tokens for TokenSource {
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSource").field("flow", &self.0.flow).field("status", &self.status()).finish()
+        f.debug_struct("TokenSource").field("flow", &self.0.engine.flow()).field("status", &self.status()).finish()
     }
 }

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, Token, TokenRequest};
 use alvys_auth_driver::{Entry, Member, Next, Registry, RenewalPlan, known_tenant};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::builder::default_client;
@@ -77,9 +78,9 @@ struct Inner {
     registry: Registry<Arc<Member<TokenSource>>, OnceCell<Result<TokenSource, Error>>>,
     settings: Settings,
     /// One HTTP client for https, one for plain http to this machine.
-    transports: [OnceLock<Arc<Transport>>; 2],
+    transports: [OnceCell<Arc<Transport>>; 2],
     plan: RenewalPlan<TokenSource>,
-    added: Arc<Notify>,
+    changed: Arc<Notify>,
     working: OnceLock<()>,
 }
 
@@ -126,10 +127,23 @@ impl Tenants {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when there is no such tenant, what kept the provider
     /// from telling, or as [`TokenSource::token`].
     pub async fn token(&self, tenant: &str) -> Result<Token, Error> {
-        self.source(tenant).await?.token().await
+        match self.with_token(tenant, Token::clone) {
+            Some(token) => Ok(token),
+            None => self.source(tenant).await?.token().await,
+        }
+    }
+
+    /// Lends the token of `tenant` that is usable without asking; none when [`token`](Self::token) has something to do.
+    pub fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R> {
+        let member = self.0.registry.ready(tenant)?;
+        member.touch();
+        member.source.with_token(read)
     }
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
+    ///
+    /// Asking for it is a use of the tenant; what is done with it afterwards is not seen here. A provider that has not
+    /// answered within the time of a token request is not waited for any longer.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -143,11 +157,10 @@ impl Tenants {
         };
         let made = making.get_or_init(|| self.make(tenant.into())).await.clone();
         let member = made.as_ref().ok().map(|source| Arc::new(Member::new(source.clone())));
-        let weak = member.as_ref().map(Arc::downgrade);
-        if self.0.registry.settle(tenant, &making, member)
-            && let Some(weak) = weak
+        if self.0.registry.settle(tenant, &making, member.clone())
+            && let Some(member) = member
         {
-            self.plan(weak);
+            self.plan(&member);
         }
         made
     }
@@ -171,11 +184,20 @@ impl Tenants {
     }
 
     async fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
+        if Handle::try_current().is_err() {
+            return Err(Error::configuration(
+                "a tenant was first used outside of a tokio runtime",
+                "use it from a task of a tokio runtime, or use the blocking driver",
+            ));
+        }
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
-        let given = Arc::clone(provider).tenant(Arc::clone(&tenant)).await?;
-        let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
-        let transport = self.0.transport(TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http())?;
+        let given = Arc::clone(provider).tenant(Arc::clone(&tenant));
+        let given = tokio::time::timeout(settings.policy.timeout(), given).await;
+        let late = |_| Err(Error::timed_out("the tenant provider did not answer in time"));
+        let (flow, credentials) = known_tenant(&tenant, given.unwrap_or_else(late)?, settings.guard)?;
+        let plain_http = TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http();
+        let transport = self.0.transport(plain_http).await?;
         let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone()).transport(transport);
         let builder = match settings.patience {
@@ -186,53 +208,60 @@ impl Tenants {
     }
 
     /// Sees to a new member's renewal, if that is wanted, by workers that begin with the first one.
-    fn plan(&self, member: Weak<Member<TokenSource>>) {
+    fn plan(&self, member: &Arc<Member<TokenSource>>) {
         if self.0.settings.workers == 0 {
             return;
         }
         if self.0.plan.add(member) {
-            self.0.added.notify_one();
+            self.0.changed.notify_waiters();
         }
         self.0.working.get_or_init(|| {
             for _ in 0..self.0.settings.workers {
-                tokio::spawn(work(Arc::downgrade(&self.0), Arc::clone(&self.0.added)));
+                tokio::spawn(work(Arc::downgrade(&self.0), Arc::clone(&self.0.changed)));
             }
         });
     }
 }
 
 /// Renews what is due, one source at a time, until the tenants are gone.
-async fn work(tenants: Weak<Inner>, added: Arc<Notify>) {
+async fn work(tenants: Weak<Inner>, changed: Arc<Notify>) {
     loop {
+        // Listening begins before the look, so that no change falls between the two.
+        let mut change = pin!(changed.notified());
+        change.as_mut().enable();
         let Some(inner) = tenants.upgrade() else { return };
         match inner.plan.next(TokenSource::renewal_due) {
             Next::Due(member) => {
-                if let Some(source) = member.upgrade().map(|member| member.source.clone()) {
-                    drop(inner);
-                    source.renew().await;
-                }
+                drop(inner);
+                let source = member.source.clone();
+                // A panic ends this task, which counts as a failure, and not the worker.
+                let renewed = tokio::spawn(async move { source.renew().await }).await.unwrap_or(false);
                 if let Some(inner) = tenants.upgrade() {
-                    inner.plan.put_back(member);
+                    inner.plan.put_back(&member, renewed);
                 }
             }
             Next::Idle(wait) => {
                 drop(inner);
                 // Either way the plan tells what is due.
-                let _ = tokio::time::timeout(wait, added.notified()).await;
+                let _ = tokio::time::timeout(wait, change).await;
             }
         }
     }
 }
 
 impl Inner {
-    fn transport(&self, plain_http: bool) -> Result<Arc<Transport>, Error> {
+    async fn transport(&self, plain_http: bool) -> Result<Arc<Transport>, Error> {
         let [https, http] = &self.transports;
-        let shared = if plain_http { http } else { https };
-        if let Some(transport) = shared.get() {
-            return Ok(Arc::clone(transport));
-        }
-        let made = Transport::new((self.settings.client)(), plain_http, self.settings.policy.timeout())?;
-        Ok(Arc::clone(shared.get_or_init(|| Arc::new(made))))
+        let Settings { client, policy, .. } = &self.settings;
+        let make = async || Transport::new(client(), plain_http, policy.timeout()).map(Arc::new);
+        (if plain_http { http } else { https }).get_or_try_init(make).await.cloned()
+    }
+}
+
+impl Drop for Inner {
+    /// Lets the workers see that there is nothing left to do.
+    fn drop(&mut self) {
+        self.changed.notify_waiters();
     }
 }
 
@@ -288,7 +317,7 @@ impl TenantsBuilder {
             settings: self.settings,
             transports: Default::default(),
             plan: RenewalPlan::new(),
-            added: Arc::default(),
+            changed: Arc::default(),
             working: OnceLock::new(),
         }))
     }

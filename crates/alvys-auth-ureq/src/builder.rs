@@ -88,7 +88,7 @@ impl Builder {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused.
     pub fn build(self) -> Result<TokenSource, Error> {
-        let request = TokenRequest::new(self.flow.clone(), self.credentials)?;
+        let request = TokenRequest::new(self.flow, self.credentials)?;
         let transport = Transport::new(self.agent, &request, self.policy.timeout());
         let changed = Arc::new(Signal::default());
         let waiters = Arc::clone(&changed);
@@ -99,7 +99,6 @@ impl Builder {
             transport: Arc::new(transport),
             rotation: self.rotation,
             patience: self.patience,
-            flow: self.flow,
         })))
     }
 }

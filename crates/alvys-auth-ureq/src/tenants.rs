@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
@@ -85,10 +86,22 @@ impl Tenants {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when there is no such tenant, what kept the provider
     /// from telling, or as [`TokenSource::token`].
     pub fn token(&self, tenant: &str) -> Result<Token, Error> {
-        self.source(tenant)?.token()
+        match self.with_token(tenant, Token::clone) {
+            Some(token) => Ok(token),
+            None => self.source(tenant)?.token(),
+        }
+    }
+
+    /// Lends the token of `tenant` that is usable without asking; none when [`token`](Self::token) has something to do.
+    pub fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R> {
+        let member = self.0.registry.ready(tenant)?;
+        member.touch();
+        member.source.with_token(read)
     }
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
+    ///
+    /// Asking for it is a use of the tenant; what is done with it afterwards is not seen here.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -102,11 +115,10 @@ impl Tenants {
         };
         let made = making.get_or_init(|| self.make(tenant.into())).clone();
         let member = made.as_ref().ok().map(|source| Arc::new(Member::new(source.clone())));
-        let weak = member.as_ref().map(Arc::downgrade);
-        if self.0.registry.settle(tenant, &making, member)
-            && let Some(weak) = weak
+        if self.0.registry.settle(tenant, &making, member.clone())
+            && let Some(member) = member
         {
-            self.plan(weak);
+            self.plan(&member);
         }
         made
     }
@@ -143,7 +155,7 @@ impl Tenants {
     }
 
     /// Sees to a new member's renewal, if that is wanted, by workers that begin with the first one.
-    fn plan(&self, member: Weak<Member<TokenSource>>) {
+    fn plan(&self, member: &Arc<Member<TokenSource>>) {
         if self.0.settings.workers == 0 {
             return;
         }
@@ -168,12 +180,11 @@ fn work(tenants: &Weak<Inner>, added: &Signal) {
         let Some(inner) = tenants.upgrade() else { return };
         match inner.plan.next(TokenSource::renewal_due) {
             Next::Due(member) => {
-                if let Some(source) = member.upgrade().map(|member| member.source.clone()) {
-                    drop(inner);
-                    source.renew();
-                }
+                drop(inner);
+                // A panic ends the attempt, which counts as a failure, and not the worker.
+                let renewed = catch_unwind(AssertUnwindSafe(|| member.source.renew())).unwrap_or(false);
                 if let Some(inner) = tenants.upgrade() {
-                    inner.plan.put_back(member);
+                    inner.plan.put_back(&member, renewed);
                 }
             }
             Next::Idle(wait) => {
