@@ -37,7 +37,7 @@ impl Problem {
             hint: hint.into(),
             retry_after: None,
             allow: None,
-            more: Map::new(),
+            more: Box::default(),
         }
     }
 
