@@ -134,6 +134,7 @@ mod socket {
     //! Unix sockets that nobody else can connect to, not even in the moment they are made.
 
     use std::fs::{self, DirBuilder, Permissions};
+    use std::hash::{BuildHasher, RandomState};
     use std::io::{self, ErrorKind};
     use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
     use std::os::unix::net;
@@ -153,7 +154,8 @@ mod socket {
         let directory =
             path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         // The socket gets its mode where nobody else can reach it, and takes its place in one step.
-        let private = directory.join(format!(".{}", std::process::id()));
+        // A name that is new each time, so that what a crash leaves behind is in nobody's way.
+        let private = directory.join(format!(".{:016x}", RandomState::new().hash_one(path)));
         DirBuilder::new().mode(0o700).create(&private)?;
         let made = private.join("s");
         let bound = net::UnixListener::bind(&made).and_then(|listener| {

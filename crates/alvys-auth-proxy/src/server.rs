@@ -145,7 +145,8 @@ impl fmt::Debug for Server {
 
 async fn accept(doors: &[(Listener, Door)]) -> (io::Result<Stream>, Door) {
     poll_fn(|context| {
-        for (listener, door) in doors {
+        // The one for health checks, which comes last, is not to wait for the others.
+        for (listener, door) in doors.iter().rev() {
             if let Poll::Ready(stream) = listener.poll_accept(context) {
                 return Poll::Ready((stream, *door));
             }

@@ -34,6 +34,7 @@ pub(crate) struct Stream {
     left: u64,
     idle: Duration,
     timer: Pin<Box<Sleep>>,
+    waiting: bool,
     progress: Arc<Progress>,
 }
 
@@ -69,6 +70,7 @@ impl Upload {
             left: settings.longest_body,
             idle: settings.idle,
             timer: Box::pin(tokio::time::sleep(settings.idle)),
+            waiting: false,
             progress: Arc::clone(progress),
         };
         if long {
@@ -112,15 +114,16 @@ impl Body for Stream {
         if !self.first.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
         }
-        let frame = match Pin::new(&mut self.rest).poll_frame(context) {
-            Poll::Ready(frame) => frame,
-            Poll::Pending => {
-                ready!(self.timer.as_mut().poll(context));
-                return self.fail(Failure::Stalled);
+        let Poll::Ready(frame) = Pin::new(&mut self.rest).poll_frame(context) else {
+            // Counted from when the client is waited for: before that, it was the API that took its time.
+            if !std::mem::replace(&mut self.waiting, true) {
+                let until = Instant::now() + self.idle;
+                self.timer.as_mut().reset(until);
             }
+            ready!(self.timer.as_mut().poll(context));
+            return self.fail(Failure::Stalled);
         };
-        let next = Instant::now() + self.idle;
-        self.timer.as_mut().reset(next);
+        self.waiting = false;
         match frame {
             None => Poll::Ready(None),
             Some(Err(_)) => self.fail(Failure::Broken),

@@ -1,5 +1,7 @@
 //! The proxy between clients and the sandbox, end to end.
 
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
+
 mod door;
 mod limits;
 mod pages;

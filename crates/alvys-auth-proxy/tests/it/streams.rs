@@ -112,6 +112,37 @@ async fn a_long_body_goes_on_before_it_has_ended() {
 }
 
 #[tokio::test]
+async fn an_api_that_takes_its_time_to_read_is_not_the_clients_fault() {
+    let sandbox = Sandbox::start().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/api/p/v1", listener.local_addr().unwrap());
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let settings = Settings::new().idle(Duration::from_millis(200));
+    let running = Running::start(account, Api::at(&base).unwrap(), settings).await;
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        let mut buffer = vec![0; MIB];
+        let mut end = Vec::new();
+        while !end.ends_with(b"0\r\n\r\n") {
+            let read = stream.read(&mut buffer).await.unwrap();
+            end.extend_from_slice(&buffer[..read]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    });
+    // More than all buffers on the way hold, and at the end of it the client, too, is slow for a moment.
+    let pieces = stream::unfold(0, |n| async move {
+        if n % 8 == 7 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        (n < 33).then(|| (Ok::<_, Infallible>(Bytes::from(vec![b'x'; MIB])), n + 1))
+    });
+    let url = format!("http://{}/api/p/v1/documents", running.address());
+    let answer = client().post(url).body(reqwest::Body::wrap_stream(pieces)).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_ends_the_call() {
     let stage = Stage::with(Settings::new().most_at_once(1)).await;
     let mut answer = stage.post("/mcp").body(r#"{"events":1000,"interval_ms":50}"#).send().await.unwrap();
