@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alvys_auth_core::Error;
+use alvys_auth_core::{Error, ErrorKind};
 use alvys_auth_driver::{Pace, RateLimits};
 use alvys_auth_reqwest::TokenSource;
 use lru::LruCache;
+use tracing::warn;
 
 /// The tokens of one application, and the rate limits that its calls keep to.
 #[derive(Debug, Clone)]
@@ -69,6 +70,17 @@ pub enum NotServed {
     Failed(Error),
 }
 
+impl From<Error> for NotServed {
+    /// A configuration error is one of the tenant, which is not served then; the log tells what is wrong with it.
+    fn from(error: Error) -> Self {
+        if error.kind() != ErrorKind::Configuration {
+            return Self::Failed(error);
+        }
+        warn!(target: "alvys_auth", %error, "a tenant is not served");
+        Self::Unknown
+    }
+}
+
 impl Accounts for Account {
     fn find<'a>(&'a self, tenant: Option<&'a str>) -> Finding<'a> {
         let found = if tenant.is_none() { Ok(self.clone()) } else { Err(NotServed::Unknown) };
@@ -82,8 +94,8 @@ impl Accounts for Account {
 
 /// Accounts by tenant: each request must name its tenant, whose tokens a function gives.
 ///
-/// The function is asked for every request and is to answer from memory where it can. What it refuses as a configuration
-/// error is a tenant that does not exist.
+/// The function is asked for every request and is to answer from memory where it can. With `?` an [`Error`] of its own becomes
+/// a [`NotServed`]: a configuration error says that there is no such tenant.
 ///
 /// ```
 /// use alvys_auth_proxy::{NotServed, PerTenant};

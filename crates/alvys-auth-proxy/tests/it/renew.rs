@@ -40,6 +40,36 @@ async fn a_token_that_runs_out_is_renewed() {
     assert!(metrics.contains("alvys_proxy_tokens_total{reason=\"renewed\"}"), "{metrics}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_while_tokens_run_out_and_are_refused() {
+    let stage = Stage::start().await;
+    stage.sandbox.set_lifetime(Duration::from_millis(500));
+    stage.tokens.invalidate();
+    let end = Instant::now() + Duration::from_secs(2);
+    let callers = (0..16).map(|n| {
+        let (client, url) = (client(), stage.url(LOADS));
+        tokio::spawn(async move {
+            let mut calls = 0;
+            while Instant::now() < end {
+                let request = if n % 2 == 0 { client.get(&url) } else { client.post(&url).json(&[n]) };
+                let answer = request.send().await.unwrap();
+                assert_eq!(answer.status(), if n % 2 == 0 { 200 } else { 201 });
+                answer.bytes().await.unwrap();
+                calls += 1;
+            }
+            calls
+        })
+    });
+    let callers: Vec<_> = callers.collect();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(450)).await;
+        stage.sandbox.reject_tokens();
+    }
+    let calls: usize = join_all(callers).await.into_iter().map(|calls| calls.unwrap()).sum();
+    let tokens = stage.sandbox.tokens_issued();
+    assert!(calls > 100 && tokens <= 14, "{calls} calls, {tokens} tokens");
+}
+
 #[tokio::test]
 async fn a_short_body_is_sent_again_with_another_token() {
     let stage = Stage::start().await;

@@ -19,14 +19,29 @@ const MIB: usize = 1024 * 1024;
 #[tokio::test]
 async fn events_arrive_when_they_are_sent() {
     let stage = Stage::start().await;
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    for client in [client(), http2] {
+        events_are_spaced(&stage, &client).await;
+    }
+}
+
+async fn events_are_spaced(stage: &Stage, client: &reqwest::Client) {
     let began = Instant::now();
-    let mut answer = stage.post("/mcp").body(r#"{"events":4,"interval_ms":300}"#).send().await.unwrap();
+    let mut answer = client
+        .post(stage.url("/mcp"))
+        .header("content-type", "application/json")
+        .body(r#"{"events":4,"interval_ms":300}"#)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
     let mut arrived = Vec::new();
     let mut text = String::new();
     while let Some(chunk) = answer.chunk().await.unwrap() {
-        arrived.push(began.elapsed());
+        if !chunk.is_empty() {
+            arrived.push(began.elapsed());
+        }
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert_eq!(text.matches("data: ").count(), 4);
@@ -145,7 +160,15 @@ async fn an_api_that_takes_its_time_to_read_is_not_the_clients_fault() {
 #[tokio::test]
 async fn a_client_that_leaves_ends_the_call() {
     let stage = Stage::with(Settings::new().most_at_once(1)).await;
-    let mut answer = stage.post("/mcp").body(r#"{"events":1000,"interval_ms":50}"#).send().await.unwrap();
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    for client in [client(), http2] {
+        a_place_is_given_back(&stage, &client).await;
+    }
+}
+
+async fn a_place_is_given_back(stage: &Stage, client: &reqwest::Client) {
+    let events = client.post(stage.url("/mcp")).header("content-type", "application/json");
+    let mut answer = events.body(r#"{"events":1000,"interval_ms":50}"#).send().await.unwrap();
     assert!(answer.chunk().await.unwrap().is_some());
     assert_eq!(stage.get("/api/p/v1/loads").send().await.unwrap().status(), 503, "the stream counts as under way");
     drop(answer);

@@ -27,7 +27,8 @@ async fn two() -> Two {
         .collect();
     let accounts = PerTenant::new(move |tenant| {
         let found = match tenant.as_str() {
-            "broken" => Err(NotServed::Failed(Error::timed_out("the credentials did not arrive in time"))),
+            "broken" => Err(Error::timed_out("the credentials did not arrive in time").into()),
+            "unset" => Err(Error::configuration("there are no credentials", "set them").into()),
             _ => sources.get(&tenant).cloned().ok_or(NotServed::Unknown),
         };
         async { found }
@@ -109,6 +110,7 @@ async fn nobody_gets_the_token_of_another_tenant() {
     assert_eq!(problem(twice.send().await.unwrap()).await.0, 400);
     assert_eq!(status("/t/va336".to_owned(), None).await, 400);
     assert_eq!(status(format!("/t/broken{LOADS}"), None).await, 504);
+    assert_eq!(status(format!("/t/unset{LOADS}"), None).await, 404);
     assert!(two.sandbox.requests().is_empty());
 }
 
