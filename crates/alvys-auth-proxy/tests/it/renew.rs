@@ -103,6 +103,14 @@ async fn a_long_body_is_sent_once_and_the_next_call_has_another_token() {
     let answer = stage.post("/api/p/v1/documents").body(vec![b'x'; 1000]).send().await.unwrap();
     assert_eq!(answer.status(), 201);
     assert_eq!(stage.sandbox.tokens_issued(), 2);
+
+    // The same without a declared length.
+    for (length, expected) in [(1000, 201), (1001, 401)] {
+        stage.sandbox.reject_tokens();
+        let body = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![b'x'; length])]);
+        let request = stage.post("/api/p/v1/documents").body(reqwest::Body::wrap_stream(body));
+        assert_eq!(request.send().await.unwrap().status(), expected, "{length}");
+    }
 }
 
 #[tokio::test]
