@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use alvys_auth_proxy::{Account, Api, Settings};
+use alvys_auth_proxy::{Account, Api, Limit, Pace, RateLimits, Settings};
 use alvys_auth_reqwest::Credentials;
-use alvys_auth_sandbox::{Application, Fault, RateLimits, Route, Sandbox};
+use alvys_auth_sandbox::{self as sandbox, Application, Fault, Route, Sandbox};
 use futures_util::future::join_all;
 
 use crate::stage::{Running, Stage, client, problem, tokens};
@@ -226,7 +226,7 @@ async fn without_a_token_the_answer_says_why_and_keeps_the_secret() {
 #[tokio::test]
 async fn calls_keep_to_the_published_rate_limits() {
     let sandbox = Sandbox::start().unwrap();
-    sandbox.limit_rates(RateLimits::published());
+    sandbox.limit_rates(sandbox::RateLimits::published());
     let account = Account::new(tokens(&sandbox, &sandbox.application()));
     let settings = Settings::new().mcp(sandbox.mcp_url());
     let running = Running::start(account, Api::at(&sandbox.api_url()).unwrap(), settings).await;
@@ -250,4 +250,40 @@ async fn calls_keep_to_the_published_rate_limits() {
         assert_eq!(answer.unwrap().status(), 200);
     }
     assert!(began.elapsed() < Duration::from_millis(900), "the MCP server is no endpoint of the API");
+}
+
+#[tokio::test]
+async fn while_the_api_wants_to_be_left_alone_nobody_calls_there() {
+    let sandbox = Sandbox::start().unwrap();
+    let pace = Pace::new(RateLimits::none());
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).pace(pace);
+    let running = Running::start(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).await;
+    let url = format!("http://{}{LOADS}", running.address());
+    let post = || client().post(&url).json(&serde_json::json!({})).send();
+    sandbox.inject(Route::Api, Fault::status(429).retry_after(Duration::from_secs(2)).once());
+    assert_eq!(problem(post().await.unwrap()).await.0, 429);
+    let began = Instant::now();
+    assert_eq!(client().get(&url).send().await.unwrap().status(), 200, "other endpoints are open");
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(post().await.unwrap().status(), 201);
+    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_turn_that_is_too_far_off_is_not_waited_for() {
+    let sandbox = Sandbox::start().unwrap();
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_secs(60))]));
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).pace(pace);
+    let api = Api::at(&sandbox.api_url()).unwrap().patience(Duration::from_secs(5));
+    let running = Running::start(account, api, Settings::new()).await;
+    let url = format!("http://{}{LOADS}", running.address());
+    assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
+    let began = Instant::now();
+    let answer = client().get(&url).send().await.unwrap();
+    let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((55..=60).contains(&wait), "{wait}");
+    let (status, document) = problem(answer).await;
+    assert_eq!((status, document["reason"].as_str()), (429, Some("rate_limited")));
+    assert!(began.elapsed() < Duration::from_secs(4));
+    assert_eq!(sandbox.api_requests(), 1);
 }
