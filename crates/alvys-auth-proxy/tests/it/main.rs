@@ -9,6 +9,7 @@ mod pass;
 mod raw;
 mod renew;
 mod shutdown;
+mod sockets;
 mod stage;
 mod streams;
 mod tenants;
