@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
 use alvys_auth_driver::events;
 use bytes::Bytes;
+use http::header::EXPECT;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,7 +18,7 @@ use crate::headers;
 use crate::problem::Problem;
 use crate::proxy::Inner;
 use crate::route::Route;
-use crate::upload::{Progress, Upload};
+use crate::upload::{Failure, Progress, Upload};
 use crate::upstream::Destination;
 use crate::watch::Subject;
 
@@ -50,7 +51,8 @@ impl Inner {
         let account = self.account(route).await?;
         let (parts, body) = request.into_parts();
         let progress = Progress::new();
-        let upload = Upload::take(body, &self.settings, &progress).await.map_err(crate::upload::Failure::problem)?;
+        let lingers = !parts.headers.contains_key(EXPECT);
+        let upload = Upload::take(body, lingers, &self.settings, &progress).await.map_err(Failure::problem)?;
         let mut headers = parts.headers;
         let mut options = CallOptions::new();
         if headers::says_true(&headers, headers::IDEMPOTENT) {

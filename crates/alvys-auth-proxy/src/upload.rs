@@ -14,10 +14,14 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use crate::problem::Problem;
 use crate::settings::Settings;
+
+/// How long a body is read that nobody needs any more.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// A request's body, as far as it was taken from the client.
 #[derive(Debug)]
@@ -30,11 +34,13 @@ pub(crate) enum Upload {
 /// The rest of a long body, in pieces as they come.
 pub(crate) struct Stream {
     first: Bytes,
-    rest: Incoming,
+    /// None once it is over.
+    rest: Option<Incoming>,
     left: u64,
     idle: Duration,
     timer: Pin<Box<Sleep>>,
     waiting: bool,
+    lingers: bool,
     progress: Arc<Progress>,
 }
 
@@ -55,22 +61,33 @@ pub(crate) enum Failure {
 
 impl Upload {
     /// Takes a body: all of it when it is short.
-    pub(crate) async fn take(body: Incoming, settings: &Settings, progress: &Arc<Progress>) -> Result<Self, Failure> {
+    ///
+    /// `lingers` says that the client sends it without waiting for a permission.
+    pub(crate) async fn take(
+        body: Incoming,
+        lingers: bool,
+        settings: &Settings,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, Failure> {
         if body.is_end_stream() {
             return Ok(Self::None);
         }
         let declared = body.size_hint().exact();
         if declared.is_some_and(|length| length > settings.longest_body) {
+            if lingers {
+                linger(body);
+            }
             return Err(Failure::TooLong);
         }
         let long = declared.is_some_and(|length| length > settings.longest_replayed as u64);
         let stream = Stream {
             first: Bytes::new(),
-            rest: body,
+            rest: Some(body),
             left: settings.longest_body,
             idle: settings.idle,
             timer: Box::pin(tokio::time::sleep(settings.idle)),
             waiting: false,
+            lingers,
             progress: Arc::clone(progress),
         };
         if long {
@@ -114,7 +131,8 @@ impl Body for Stream {
         if !self.first.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
         }
-        let Poll::Ready(frame) = Pin::new(&mut self.rest).poll_frame(context) else {
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) else {
             // Counted from when the client is waited for: before that, it was the API that took its time.
             if !std::mem::replace(&mut self.waiting, true) {
                 let until = Instant::now() + self.idle;
@@ -125,7 +143,10 @@ impl Body for Stream {
         };
         self.waiting = false;
         match frame {
-            None => Poll::Ready(None),
+            None => {
+                self.rest = None;
+                Poll::Ready(None)
+            }
             Some(Err(_)) => self.fail(Failure::Broken),
             Some(Ok(frame)) => {
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -141,13 +162,31 @@ impl Body for Stream {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_empty() && self.rest.is_end_stream()
+        self.first.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         // Nothing is held in front of a body whose length was declared.
-        if self.first.is_empty() { self.rest.size_hint() } else { SizeHint::default() }
+        match &self.rest {
+            Some(rest) if self.first.is_empty() => rest.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
+}
+
+impl Drop for Stream {
+    /// The answer came before the body had ended, or there will be none.
+    fn drop(&mut self) {
+        if let Some(rest) = self.rest.take_if(|rest| self.lingers && !rest.is_end_stream()) {
+            linger(rest);
+        }
+    }
+}
+
+/// Reads on for a moment: a connection that is closed while a body arrives is reset, and the client may never see the answer.
+fn linger(mut body: Incoming) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(tokio::time::timeout(LINGER, async move { while let Some(Ok(_)) = body.frame().await {} }));
 }
 
 impl Progress {

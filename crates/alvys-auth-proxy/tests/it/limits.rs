@@ -34,6 +34,23 @@ async fn a_body_that_is_too_long_is_refused_declared_or_not() {
 }
 
 #[tokio::test]
+async fn who_sends_everything_before_it_reads_still_gets_the_answer() {
+    let stage = Stage::with(Settings::new().longest_body(3_000_000)).await;
+    stage.tokens.token().await.unwrap();
+    let mut body = vec![b'x'; 8_000_000];
+    for framing in ["Content-Length: 8000000", "Transfer-Encoding: chunked"] {
+        let mut bytes =
+            format!("POST {DOCUMENTS} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{framing}\r\n\r\n");
+        if framing.ends_with("chunked") {
+            bytes.push_str("7a1200\r\n");
+            body.extend_from_slice(b"\r\n0\r\n\r\n");
+        }
+        let bytes = [bytes.as_bytes(), &body].concat();
+        assert_eq!(status(&raw(stage.address(), bytes).await), 413, "{framing}");
+    }
+}
+
+#[tokio::test]
 async fn who_waits_for_permission_to_send_gets_it_or_a_refusal() {
     let stage = Stage::with(Settings::new().longest_body(100_000)).await;
     let head = |length: usize| {
