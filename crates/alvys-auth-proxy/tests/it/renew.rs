@@ -24,6 +24,7 @@ async fn any_number_of_refused_calls_cost_one_token() {
     let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("alvys_proxy_tokens_total{reason=\"first\"} 1"), "{metrics}");
     assert!(metrics.contains("alvys_proxy_tokens_total{reason=\"rejected\"} 1"), "{metrics}");
+    assert!(!metrics.contains("renewed"), "{metrics}");
     assert!(metrics.contains("alvys_proxy_replays_total{reason=\"token_rejected\"}"), "{metrics}");
 }
 
