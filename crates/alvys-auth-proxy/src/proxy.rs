@@ -45,7 +45,8 @@ impl Proxy {
         Self::with_client(accounts, api, settings, reqwest::Client::builder())
     }
 
-    /// Likewise, with transport settings of your own: certificates, proxies, name resolution.
+    /// Likewise, with transport settings of your own: certificates, proxies, name resolution. A time limit for whole
+    /// requests among them would cut streams; [`Settings::answer_within`] does not.
     ///
     /// Redirects and decompression are turned off over yours, and proxies are taken off where the API or the MCP server
     /// is reached over plain http, on this machine.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use alvys_auth_proxy::{Account, Api, Listen, Proxy, Server, Settings};
+use alvys_auth_proxy::{Account, Api, Limit, Listen, Pace, Proxy, RateLimits, Server, Settings};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -126,6 +126,36 @@ async fn the_status_page_is_self_contained_and_keeps_secrets() {
     for secret in [application.client_secret(), token.access_token()] {
         assert!(!page.contains(secret) && !metrics.contains(secret));
     }
+}
+
+#[tokio::test]
+async fn the_status_page_tells_who_waits_and_forgets_the_oldest_decisions() {
+    let sandbox = Sandbox::start().unwrap();
+    let limits = RateLimits::none().lists([Limit::new(2, Duration::from_secs(2))]);
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).pace(Pace::new(limits));
+    let running = Running::start(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).await;
+    let url = format!("http://{}", running.address());
+    let get = |path: &str| client().get(format!("{url}{path}")).send();
+    get(LOADS).await.unwrap();
+    let waiting = [tokio::spawn(get(LOADS)), tokio::spawn(get("/api/p/v1/trips"))];
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let page = || async { get("/status").await.unwrap().text().await.unwrap() };
+    let shown = page().await;
+    assert!(shown.contains("GET loads</th><td>1</td><td>1</td>"), "{shown}");
+    assert!(shown.contains("GET trips</th><td>1</td><td>0</td>"), "{shown}");
+    assert!(shown.contains("held back for"), "{shown}");
+    for call in waiting {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    let shown = page().await;
+    assert!(shown.contains("GET loads</th><td>2</td><td>0</td>"), "{shown}");
+
+    for _ in 0..101 {
+        client().get(format!("{url}/status")).header("origin", "null").send().await.unwrap();
+    }
+    let shown = page().await;
+    assert_eq!(shown.matches("turned a request away").count(), 100);
+    assert!(!shown.contains("held back for"), "{shown}");
 }
 
 #[tokio::test]

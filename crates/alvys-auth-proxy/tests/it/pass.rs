@@ -1,9 +1,10 @@
 //! What passes, and how it looks on the other side.
 
-use alvys_auth_sandbox::{Fault, Route};
+use alvys_auth_proxy::{Account, Api, ErrorKind, Listen, Proxy, Server, Settings};
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use http::Version;
 
-use crate::stage::{Stage, client, raw, status};
+use crate::stage::{Running, Stage, client, raw, status, tokens};
 
 const LOADS: &str = "/api/p/v1/loads";
 
@@ -174,7 +175,7 @@ async fn redirects_are_handed_through_and_lead_back_here_within_the_api() {
 #[tokio::test]
 async fn a_document_link_is_not_followed_and_takes_no_token_along() {
     let stage = Stage::start().await;
-    let storage = alvys_auth_sandbox::Sandbox::start().unwrap();
+    let storage = Sandbox::start().unwrap();
     stage.sandbox.set_document_host(storage.url());
     let answer = stage.get("/api/p/v1/documents/document-1/download").send().await.unwrap();
     assert_eq!(answer.status(), 302);
@@ -196,4 +197,33 @@ async fn an_mcp_location_leads_below_mcp() {
     let outside = format!("{}/mcpx", stage.sandbox.url());
     stage.sandbox.inject_at("/mcp", Fault::redirect(307, &outside).once());
     assert_eq!(stage.post("/mcp").body("{}").send().await.unwrap().headers()["location"], outside.as_str());
+}
+
+#[tokio::test]
+async fn transport_settings_that_would_lead_astray_are_overruled() {
+    let (sandbox, elsewhere) = (Sandbox::start().unwrap(), Sandbox::start().unwrap());
+    let client_settings = reqwest::Client::builder()
+        .proxy(reqwest::Proxy::all(elsewhere.url()).unwrap())
+        .redirect(reqwest::redirect::Policy::limited(10));
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let proxy = Proxy::with_client(account, api, Settings::new(), client_settings).unwrap();
+    let running = Running::serve(Server::new(proxy).listen(&Listen::loopback(0)).await.unwrap());
+    sandbox.inject(Route::Api, Fault::redirect(307, elsewhere.api_url()).once());
+    let url = format!("http://{}{LOADS}", running.address());
+    assert_eq!(client().get(&url).send().await.unwrap().status(), 307);
+    assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
+    assert!(elsewhere.requests().is_empty());
+}
+
+#[tokio::test]
+async fn places_that_no_token_may_go_to_are_refused_at_once() {
+    let sandbox = Sandbox::start().unwrap();
+    for mcp in
+        ["", "mcp.alvys.com", "http://mcp.example.com/mcp", "https://a@mcp.example.com/mcp", "https://x.example/?q"]
+    {
+        let account = Account::new(tokens(&sandbox, &sandbox.application()));
+        let error = Proxy::new(account, Api::production(), Settings::new().mcp(mcp)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{mcp}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use alvys_auth_proxy::{Api, Error, NotServed, PerTenant, Settings};
+use alvys_auth_proxy::{Api, Error, Limit, NotServed, PerTenant, RateLimits, Settings};
 use alvys_auth_sandbox::{Application, Fault, Sandbox};
 
 use crate::stage::{Running, Stage, client, problem, tokens};
@@ -16,6 +16,10 @@ struct Two {
 }
 
 async fn two() -> Two {
+    within(None).await
+}
+
+async fn within(limits: Option<RateLimits>) -> Two {
     let sandbox = Sandbox::start().unwrap();
     let applications = ["AB123", "va336"].map(|tenant| Application::new(format!("app-{tenant}"), "s3cret", tenant));
     let sources: HashMap<String, _> = applications
@@ -34,7 +38,8 @@ async fn two() -> Two {
         async { found }
     });
     let settings = Settings::new().mcp(sandbox.mcp_url()).hand_out_tokens();
-    let running = Running::start(accounts.limits(None), Api::at(&sandbox.api_url()).unwrap(), settings).await;
+    let api = Api::at(&sandbox.api_url()).unwrap().patience(std::time::Duration::ZERO);
+    let running = Running::start(accounts.limits(limits), api, settings).await;
     Two { sandbox, url: format!("http://{}", running.address()), _running: running }
 }
 
@@ -134,4 +139,14 @@ async fn the_pages_tell_of_every_tenant_in_use() {
     let expiry = metrics.lines().find_map(|line| line.strip_prefix("alvys_proxy_token_expiry_seconds ")).unwrap();
     assert!(expiry.parse::<f64>().unwrap() > 3000.0, "{expiry}");
     assert!(!metrics.contains("AB123"), "tenants are no labels");
+}
+
+#[tokio::test]
+async fn each_tenant_has_its_own_rate_limits() {
+    let limit = Limit::new(1, std::time::Duration::from_secs(60));
+    let two = within(Some(RateLimits::none().lists([limit]))).await;
+    for (tenant, expected) in [("AB123", 200), ("AB123", 429), ("va336", 200), ("va336", 429), ("AB123", 429)] {
+        let answer = client().get(format!("{}/t/{tenant}{LOADS}", two.url)).send().await.unwrap();
+        assert_eq!(answer.status(), expected, "{tenant}");
+    }
 }
