@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::agent;
 use crate::cache::{Held, Slot};
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 use crate::files::{Lock, TICK, Try};
 use crate::output;
 use crate::settings::Settings;
@@ -118,6 +118,8 @@ impl Session {
         let fetched = self.fetch(patience);
         match &fetched {
             Ok(held) => slot.write(held),
+            // Nobody was asked: the next run can find out for itself.
+            Err(failure) if failure.class == Class::Configuration => {}
             Err(failure) => {
                 let pause = failure.wait.unwrap_or(if failure.retryable { Duration::ZERO } else { COOL_DOWN });
                 slot.put_pause(failure, SystemTime::now() + pause);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use clap::Subcommand;
 use serde_json::json;
-use toml_edit::{DocumentMut, Item, Table, value};
+use toml_edit::{DocumentMut, Item, Table, Value, value};
 
 use crate::failure::Failure;
 use crate::profiles::{self, Profile, Profiles, SecretPlace};
@@ -84,7 +84,15 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         Action::Remove { name } => remove(&name),
         Action::Use { name } => profiles::edit(|document, all| {
             all.profiles.contains_key(&name).then_some(()).ok_or_else(|| profiles::missing(&name))?;
-            document["default"] = value(&name);
+            match document.get_mut("default").and_then(Item::as_value_mut) {
+                // What stands beside it stays.
+                Some(old) => {
+                    let mut new = Value::from(&name);
+                    *new.decor_mut() = old.decor().clone();
+                    *old = new;
+                }
+                None => document["default"] = value(&name),
+            }
             Ok(())
         }),
     }
