@@ -126,6 +126,9 @@ fn add(arguments: Add) -> Result<(), Failure> {
             secret_file: secret.secret_file.as_deref().map(whole).transpose()?,
             secret_command: command,
         };
+        if let Some(replaced) = all.profiles.get(&name) {
+            forget(&name, replaced)?;
+        }
         let own_file = profiles::secret_file(&name)?;
         match &given {
             Some(secret) if insecure_secret_file => {
@@ -148,15 +151,7 @@ fn add(arguments: Add) -> Result<(), Failure> {
 fn remove(name: &str) -> Result<(), Failure> {
     profiles::edit(|document, all| {
         let profile = all.profiles.get(name).ok_or_else(|| profiles::missing(name))?;
-        let own_file = profiles::secret_file(name)?;
-        match profile.secret_place() {
-            Some(SecretPlace::Keychain) => keychain::delete(name)?,
-            Some(SecretPlace::File(path)) if path == own_file => match fs::remove_file(&own_file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(&own_file, &error)),
-                _ => {}
-            },
-            _ => {}
-        }
+        forget(name, profile)?;
         if let Some(profiles) = document.get_mut("profiles").and_then(Item::as_table_like_mut) {
             profiles.remove(name);
         }
@@ -165,6 +160,19 @@ fn remove(name: &str) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// Removes the secret that was kept for a profile; one that is only referred to stays.
+fn forget(name: &str, profile: &Profile) -> Result<(), Failure> {
+    let own_file = profiles::secret_file(name)?;
+    match profile.secret_place() {
+        Some(SecretPlace::Keychain) => keychain::delete(name),
+        Some(SecretPlace::File(path)) if path == own_file => match fs::remove_file(&own_file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(&own_file, &error)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
 fn put(document: &mut DocumentMut, name: &str, profile: &Profile) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use crate::support::{Ran, World, mode, ran, ran_with, spawned, token_of};
 
@@ -61,6 +62,28 @@ fn secrets_stay_out_of_the_profiles_and_go_with_them() {
     assert!(!secret.exists());
     assert_eq!(done(&world, &["profile", "list"]).stdout, "");
     assert!(!fs::read_to_string(&file).unwrap().contains("qa"), "it is the default no more");
+}
+
+#[test]
+fn a_replaced_profile_leaves_no_secret_behind() {
+    let world = World::new();
+    add(&world, "qa");
+    let secret = world.profiles_file().with_file_name("secrets").join("qa");
+    assert!(secret.exists());
+    done(&world, &["profile", "add", "qa", "--replace", "--secret-command", "pass show alvys"]);
+    assert!(!secret.exists());
+}
+
+#[test]
+fn a_link_to_the_file_stays_one() {
+    let world = World::new();
+    let (file, elsewhere) = (world.profiles_file(), world.home.path().join("dotfiles.toml"));
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&elsewhere, "").unwrap();
+    symlink(&elsewhere, &file).unwrap();
+    done(&world, &["profile", "add", "one"]);
+    assert!(fs::symlink_metadata(&file).unwrap().is_symlink());
+    assert!(fs::read_to_string(&elsewhere).unwrap().contains("one"));
 }
 
 #[test]
