@@ -81,7 +81,10 @@ fn complaint(error: &Error) -> Failure {
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let valid = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) => Some(format!("give one of {}", values.join(", "))),
+                _ if named(ContextKind::InvalidValue).is_some_and(str::is_empty) => Some("give it a value".to_owned()),
+                Some(ContextValue::Strings(values)) if !values.is_empty() => {
+                    Some(format!("give one of {}", values.join(", ")))
+                }
                 _ => std::error::Error::source(error).map(ToString::to_string),
             };
             (format!("{argument} has a value that is not understood"), valid.unwrap_or_else(|| help.to_owned()))

@@ -12,7 +12,7 @@ use crate::support::{Ran, World, ran, spawned};
 #[test]
 fn usage_is_2_and_repeats_nothing_that_may_be_a_secret() {
     let world = World::new();
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 12] = [
         (&[], "no command"),
         (&["tocken"], "no such command"),
         (&["token", "hunter2"], "an argument too many"),
@@ -22,6 +22,8 @@ fn usage_is_2_and_repeats_nothing_that_may_be_a_secret() {
         (&["token", "--fromat", "raw"], "did you mean"),
         (&["token", "--min-ttl", "hunter2"], "such as 90s"),
         (&["token", "--secret-stdin", "--secret-file", "x"], "cannot be used together"),
+        (&["token", "--client-id"], "give it a value"),
+        (&["token", "--format", "--force"], "give it a value"),
         (&["exec", "ls"], "an argument too many"),
     ];
     for (arguments, said) in cases {
