@@ -152,7 +152,7 @@ pub(crate) fn edit(change: impl FnOnce(&mut DocumentMut, &Profiles) -> Result<()
         files::private_directory(directory).map_err(failed)?;
     }
     // People keep their configuration elsewhere and leave a link to it: what it leads to is replaced, not the link.
-    let path = fs::canonicalize(&path).unwrap_or(path.clone());
+    let path = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     let _lock = files::lock(&path.with_extension("lock"), PATIENCE).map_err(failed)?;
     let text = text(&path)?;
     let profiles = parse(&path, &text)?;

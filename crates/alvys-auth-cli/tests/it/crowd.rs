@@ -48,6 +48,34 @@ fn fifty_runs_share_one_unreachable_server() {
 }
 
 #[test]
+fn runs_that_want_a_new_token_at_once_share_one() {
+    let world = World::new();
+    let first = world.token(&[]);
+    world.sandbox.inject(Route::Token, Fault::delay(Duration::from_millis(1500)));
+    let children: Vec<_> = (0..10).map(|_| spawned(&mut world.command(&["token", "--force"]))).collect();
+    for child in children {
+        assert_ne!(token_of(&Ran::from(child.wait_with_output().unwrap())), first);
+    }
+    // Those who came after the first request was sent want a newer one than that.
+    let requests = world.sandbox.token_requests() - 1;
+    assert!(requests <= 3, "{requests}");
+}
+
+#[test]
+fn a_good_token_is_had_while_another_run_asks() {
+    let world = World::new();
+    let first = world.token(&[]);
+    world.sandbox.inject(Route::Token, Fault::hang());
+    let mut forcing = spawned(&mut world.command(&["token", "--force"]));
+    wait_for_requests(&world, 2);
+    let started = Instant::now();
+    assert_eq!(world.token(&[]), first);
+    assert!(started.elapsed() < Duration::from_secs(1));
+    kill(&forcing, "KILL");
+    forcing.wait().unwrap();
+}
+
+#[test]
 fn a_killed_holder_of_the_lock_blocks_nobody() {
     let world = World::new();
     world.sandbox.inject(Route::Token, Fault::hang().once());

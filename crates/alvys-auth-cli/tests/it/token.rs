@@ -2,11 +2,11 @@
 
 use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alvys_auth_sandbox::{Fault, Route};
 
-use crate::support::{World, ran, token_of};
+use crate::support::{Ran, World, ran, spawned, token_of};
 
 #[test]
 fn every_format_prints_the_same_token() {
@@ -143,4 +143,26 @@ fn a_token_near_its_end_is_replaced() {
     let first = world.token(&[]);
     sleep(Duration::from_millis(8200));
     assert_ne!(world.token(&[]), first);
+}
+
+#[test]
+fn nobody_waits_long_for_a_renewal_while_the_token_is_good() {
+    let world = World::new();
+    world.sandbox.set_lifetime(Duration::from_secs(40));
+    let first = world.token(&[]);
+    sleep(Duration::from_millis(32_100));
+    world.sandbox.inject(Route::Token, Fault::hang());
+    let renewing = spawned(&mut world.command(&["token"]));
+    while world.sandbox.token_requests() < 2 {
+        sleep(Duration::from_millis(5));
+    }
+    let started = Instant::now();
+    assert_eq!(world.token(&[]), first, "another one renews it");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(token_of(&Ran::from(renewing.wait_with_output().unwrap())), first);
+    assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
+    let again = Instant::now();
+    assert_eq!(world.token(&[]), first, "nobody tries again at once");
+    assert!(again.elapsed() < Duration::from_secs(1), "{:?}", again.elapsed());
+    assert_eq!(world.sandbox.token_requests(), 2);
 }
