@@ -33,7 +33,7 @@ pub(crate) struct SecretArgs {
     #[arg(long)]
     pub(crate) secret_stdin: bool,
 
-    /// Read the client secret from a file that holds nothing else [ALVYS_CLIENT_SECRET_FILE].
+    /// Read the client secret from a file that holds nothing else (ALVYS_CLIENT_SECRET_FILE).
     #[arg(long, value_name = "PATH")]
     pub(crate) secret_file: Option<PathBuf>,
 

@@ -186,5 +186,13 @@ fn a_profiles_secret_does_not_travel_with_another_client_id() {
     add(&world, "one");
     let ran = ran(world.bare(&["token", "--profile", "one"]).env("ALVYS_CLIENT_ID", "somebody-else"));
     assert!(ran.failed(78).contains("the secret of profile one is for another"), "{ran:?}");
+    let beaten = ran_verbose(&world);
+    assert!(beaten.contains("ALVYS_CLIENT_ID is set and beats the client id of profile one"), "{beaten}");
     assert_eq!(world.sandbox.token_requests(), 0);
+}
+
+/// What is said when the environment has credentials of its own beside the profile.
+fn ran_verbose(world: &World) -> String {
+    let mut command = world.bare(&["token", "--profile", "one", "-v", "--token-url", "https://"]);
+    ran(command.env("ALVYS_CLIENT_ID", "somebody-else").env("ALVYS_CLIENT_SECRET", "s3cret")).stderr
 }
