@@ -104,6 +104,7 @@ fn add(arguments: Add) -> Result<(), Failure> {
     // Read before the lock is taken: whoever writes it may be slow.
     let given = if secret.secret_stdin { Some(secret::from_stdin()?) } else { None };
     let command = secret.secret_command.as_deref().map(secret::words).transpose()?;
+    let mut superfluous = None;
     profiles::edit(|document, all| {
         if all.profiles.contains_key(&name) && !replace {
             return Err(Failure::configuration(
@@ -126,9 +127,6 @@ fn add(arguments: Add) -> Result<(), Failure> {
             secret_file: secret.secret_file.as_deref().map(whole).transpose()?,
             secret_command: command,
         };
-        if let Some(replaced) = all.profiles.get(&name) {
-            forget(&name, replaced)?;
-        }
         let own_file = profiles::secret_file(&name)?;
         match &given {
             Some(secret) if insecure_secret_file => {
@@ -144,8 +142,12 @@ fn add(arguments: Add) -> Result<(), Failure> {
             }
             None => {}
         }
+        let same_place = |old: &&Profile| old.keychain == profile.keychain && old.secret_file == profile.secret_file;
+        superfluous = all.profiles.get(&name).filter(|old| !same_place(old)).cloned();
         put(document, &name, &profile)
-    })
+    })?;
+    // Only now: had the edit failed, the old profile would need its secret still.
+    superfluous.map_or(Ok(()), |old| forget(&name, &old))
 }
 
 fn remove(name: &str) -> Result<(), Failure> {

@@ -71,3 +71,23 @@ fn verbosity_shows_decisions_then_requests_and_no_colour_in_a_file() {
     assert!(twice.contains("> POST") && twice.contains("content-type: application/json"), "{twice}");
     assert!(!twice.contains('\u{1b}'));
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_gets_colours_unless_told_otherwise_and_warnings_unasked() {
+    let world = World::new();
+    let at_terminal = |line: &str, name: &str| {
+        let inner = world.command(&[]);
+        let mut script = Command::new("script");
+        script.args(["-qec", &format!("{} {line} >/dev/null", inner.get_program().to_str().unwrap()), "/dev/null"]);
+        script.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        ran(script.env(name, "va336")).stdout
+    };
+    assert!(at_terminal("token -v", "UNRELATED").contains('\u{1b}'));
+    assert!(!at_terminal("token -v", "NO_COLOR").contains('\u{1b}'));
+    assert_eq!(at_terminal("token", "UNRELATED"), "");
+    let warned = at_terminal("token", "ALVYS_TENANT_ID");
+    assert!(warned.starts_with("alvys-auth: ALVYS_TENANT_ID is set and ignored"), "{warned}");
+    let typed = at_terminal("token --secret-stdin", "UNRELATED");
+    assert!(typed.contains("which would show the secret"), "{typed}");
+}

@@ -70,6 +70,9 @@ fn a_replaced_profile_leaves_no_secret_behind() {
     add(&world, "qa");
     let secret = world.profiles_file().with_file_name("secrets").join("qa");
     assert!(secret.exists());
+    let mut unkept = world.bare(&["profile", "add", "qa", "--replace", "--client-id", "other", "--secret-stdin"]);
+    ran_with(&mut unkept, "another secret").failed(78);
+    assert_eq!(fs::read_to_string(&secret).unwrap(), world.secret(), "what failed has changed nothing");
     done(&world, &["profile", "add", "qa", "--replace", "--secret-command", "pass show alvys"]);
     assert!(!secret.exists());
 }
