@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::process::Stdio;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
@@ -149,6 +150,18 @@ fn a_refusal_is_repeated_for_a_while_without_asking() {
     assert_eq!(world.sandbox.token_requests(), 1);
     // Another secret is another matter.
     world.token(&[]);
+}
+
+#[test]
+fn a_refusal_is_over_after_a_while() {
+    let world = World::new();
+    world.sandbox.inject(Route::Token, Fault::challenge(403).once());
+    world.run(&["token"]).failed(76);
+    world.run(&["token"]).failed(76);
+    assert_eq!((world.sandbox.token_requests(), world.kept("pause").len()), (1, 1));
+    sleep(Duration::from_millis(5100));
+    world.token(&[]);
+    assert_eq!(world.kept("pause").len(), 0);
 }
 
 #[test]
