@@ -70,7 +70,7 @@ fn a_good_token_is_had_while_another_run_asks() {
     wait_for_requests(&world, 2);
     let started = Instant::now();
     assert_eq!(world.token(&[]), first);
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(5));
     kill(&forcing, "KILL");
     forcing.wait().unwrap();
 }
@@ -88,7 +88,7 @@ fn a_killed_holder_of_the_lock_blocks_nobody() {
     kill(&holder, "KILL");
     holder.wait().unwrap();
     token_of(&Ran::from(waiting.wait_with_output().unwrap()));
-    assert!(killed.elapsed() < Duration::from_secs(3));
+    assert!(killed.elapsed() < Duration::from_secs(8));
     assert_eq!(world.sandbox.token_requests(), 2);
 }
 

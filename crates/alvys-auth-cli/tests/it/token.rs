@@ -121,10 +121,10 @@ fn a_min_ttl_beyond_the_lifetime_is_refused_and_asks_once() {
 #[test]
 fn a_token_near_its_end_is_renewed_and_kept_on_where_that_fails() {
     let world = World::new();
-    world.sandbox.set_lifetime(Duration::from_secs(10));
+    world.sandbox.set_lifetime(Duration::from_secs(20));
     let first = world.token(&[]);
     // In the last fifth of its lifetime.
-    sleep(Duration::from_millis(8200));
+    sleep(Duration::from_millis(16_200));
     world.sandbox.inject(Route::Token, Fault::status(503).retry_after(Duration::from_secs(60)).once());
     let used_on = world.token(&[]);
     assert_eq!(used_on, first, "a failed renewal does not lose the token");
@@ -139,9 +139,9 @@ fn a_token_near_its_end_is_renewed_and_kept_on_where_that_fails() {
 #[test]
 fn a_token_near_its_end_is_replaced() {
     let world = World::new();
-    world.sandbox.set_lifetime(Duration::from_secs(10));
+    world.sandbox.set_lifetime(Duration::from_secs(20));
     let first = world.token(&[]);
-    sleep(Duration::from_millis(8200));
+    sleep(Duration::from_millis(16_200));
     assert_ne!(world.token(&[]), first);
 }
 
@@ -158,11 +158,11 @@ fn nobody_waits_long_for_a_renewal_while_the_token_is_good() {
     }
     let started = Instant::now();
     assert_eq!(world.token(&[]), first, "another one renews it");
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     assert_eq!(token_of(&Ran::from(renewing.wait_with_output().unwrap())), first);
-    assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
     let again = Instant::now();
     assert_eq!(world.token(&[]), first, "nobody tries again at once");
-    assert!(again.elapsed() < Duration::from_secs(1), "{:?}", again.elapsed());
+    assert!(again.elapsed() < Duration::from_secs(3), "{:?}", again.elapsed());
     assert_eq!(world.sandbox.token_requests(), 2);
 }
