@@ -105,6 +105,18 @@ fn a_program_that_cannot_be_run_is_78() {
 }
 
 #[test]
+fn a_strange_name_cannot_command_the_terminal() {
+    let world = World::new();
+    let name = "no\u{1b}[2Jsuch\nprogram\u{202e}\u{9b}";
+    let quiet = world.run(&["exec", "--", name]);
+    assert!(quiet.failed(78).contains("cannot run no [2Jsuch program"), "{quiet:?}");
+    assert!(!quiet.stderr.contains('\u{202e}'), "{quiet:?}");
+    let verbose = world.run(&["exec", "-v", "--", name]).stderr;
+    assert!(verbose.contains("runs the program"), "{verbose}");
+    assert!(!verbose.contains(|c: char| c != '\n' && c.is_control() || c == '\u{202e}'), "{verbose:?}");
+}
+
+#[test]
 fn without_a_token_nothing_is_run() {
     let world = World::new();
     let touched = world.home.path().join("touched");

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use alvys_auth_sandbox::{Fault, Route};
+
 use crate::support::{Ran, World, ran, ran_with, spawned, token_of};
 
 /// The command with everything but the secret.
@@ -80,6 +82,20 @@ fn neither_secret_nor_token_shows_in_anything_but_the_payload() {
     let token = forced.stdout.trim();
     assert!(!forced.stderr.contains(token.rsplit('.').next().unwrap()) && !forced.stderr.contains(&secret));
     assert!(forced.stderr.contains("> POST http://127.0.0.1") && forced.stderr.contains("< 200"), "{forced:?}");
+}
+
+#[test]
+fn headers_that_may_hold_a_secret_are_not_shown() {
+    let world = World::new();
+    let refusal = Fault::reply(403, r#"{"error":"access_denied"}"#).header("set-cookie", "session=hunter2");
+    world.sandbox.inject(Route::Token, refusal.header("location", "https://example.com/?signature=hunter2"));
+    let shown =
+        ran(world.command(&["-vv", "token"]).env("ALVYS_TOKEN_URL", world.sandbox.token_url() + "?key=hunter2"));
+    assert!(
+        shown.stderr.contains("set-cookie: [redacted]") && shown.stderr.contains("/oauth/token?[redacted]"),
+        "{shown:?}"
+    );
+    assert!(!shown.stderr.contains("hunter2"), "{shown:?}");
 }
 
 #[test]
