@@ -75,6 +75,11 @@ fn a_replaced_profile_leaves_no_secret_behind() {
     assert_eq!(fs::read_to_string(&secret).unwrap(), world.secret(), "what failed has changed nothing");
     done(&world, &["profile", "add", "qa", "--replace", "--secret-command", "pass show alvys"]);
     assert!(!secret.exists());
+
+    done(&world, &["profile", "add", "qa", "--replace", "--secret-file", "/run/secrets/alvys"]);
+    let mut kept = world.bare(&["profile", "add", "qa", "--replace", "--secret-stdin", "--insecure-secret-file"]);
+    assert_eq!(ran_with(&mut kept, "another secret").code, Some(0));
+    assert_eq!(fs::read_to_string(&secret).unwrap(), "another secret");
 }
 
 #[test]
