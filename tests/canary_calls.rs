@@ -27,7 +27,8 @@ fn add(transcript: &Transcript, result: Result<Reply, Failure>) {
 /// Answers of every kind, with which the API hands our own token back to us where it can.
 fn faults(token: &str) -> Vec<Fault> {
     let echo = format!(r#"{{"Detail":"you sent {token}"}}"#);
-    let challenge = format!(r#"Bearer error="invalid_token", scope="load:create {token}", error_description="you sent {token}""#);
+    let challenge =
+        format!(r#"Bearer error="invalid_token", scope="load:create {token}", error_description="you sent {token}""#);
     let problem = |status, body: &str| Fault::reply(status, body).header("content-type", "application/problem+json");
     vec![
         Fault::status(401),

@@ -1,0 +1,81 @@
+//! The HTTP agent: made when something is to be sent, and not before.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
+use http::{HeaderMap, Request, Response, Uri};
+use tracing::{enabled, trace};
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::{Agent, Body, SendBody};
+
+use crate::failure::Failure;
+
+/// An agent that trusts the certificates of `ca_bundle`, or the built-in ones, uses the proxies of the environment, and
+/// shows requests and responses with `-vv`.
+///
+/// # Errors
+/// When the bundle cannot be read, or holds no certificate.
+pub(crate) fn new(ca_bundle: Option<&Path>) -> Result<Agent, Failure> {
+    let mut config = Agent::config_builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = ca_bundle {
+        config = config.tls_config(TlsConfig::builder().root_certs(roots(path)?).build());
+    }
+    if enabled!(target: "alvys_auth", tracing::Level::TRACE) {
+        config = config.middleware(Shown);
+    }
+    Ok(config.build().into())
+}
+
+fn roots(path: &Path) -> Result<RootCerts, Failure> {
+    let refused = |what: String| {
+        let hint = "name a PEM file with certificates in ALVYS_CA_BUNDLE, SSL_CERT_FILE or --ca-bundle, or none";
+        Failure::configuration(format!("the CA bundle {} {what}", path.display()), hint)
+    };
+    let pem = fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    let certificates: Vec<_> = parse_pem(&pem)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    if certificates.is_empty() {
+        return Err(refused("holds no certificate".to_owned()));
+    }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
+}
+
+/// Shows what is sent and received: no body, no query, no header that may hold a secret.
+struct Shown;
+
+impl Middleware for Shown {
+    fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
+        trace!(target: "alvys_auth", headers = shown(request.headers()), "> {} {}", request.method(), place(request.uri()));
+        let answer = next.handle(request);
+        match &answer {
+            Ok(answer) => {
+                trace!(target: "alvys_auth", headers = shown(answer.headers()), "< {}", answer.status().as_u16());
+            }
+            Err(error) => trace!(target: "alvys_auth", "< no answer: {error}"),
+        }
+        answer
+    }
+}
+
+fn place(uri: &Uri) -> String {
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let query = if uri.query().is_some() { "?[redacted]" } else { "" };
+    format!("{}://{authority}{}{query}", uri.scheme_str().unwrap_or_default(), uri.path())
+}
+
+fn shown(headers: &HeaderMap) -> String {
+    // A location may be a pre-signed link.
+    let secret = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE, LOCATION];
+    let lines = headers.iter().map(|(name, value)| {
+        let hidden = value.is_sensitive() || secret.contains(name);
+        format!("{name}: {}", if hidden { "[redacted]".into() } else { String::from_utf8_lossy(value.as_bytes()) })
+    });
+    lines.collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,21 @@
+//! `alvys-auth completions`: what makes a shell complete the command.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+use crate::output;
+
+/// Print the completions for a shell.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The shell.
+    shell: Shell,
+}
+
+pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Arguments::command(), "alvys-auth", &mut script);
+    output::payload(&String::from_utf8_lossy(&script))
+}

@@ -1,0 +1,64 @@
+//! `alvys-auth exec`: runs a program with a token in its environment.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::Command;
+
+use tracing::debug;
+
+use super::token::{EXPIRES_AT, TOKEN, WantedArgs};
+use crate::failure::Failure;
+use crate::secret::SECRET_VARIABLES;
+use crate::session::Session;
+use crate::settings::SettingsArgs;
+use crate::time::rfc3339;
+
+/// Run a program with ALVYS_ACCESS_TOKEN and ALVYS_ACCESS_TOKEN_EXPIRES_AT in its environment, and without the secret.
+///
+/// The token is not renewed while the program runs: ask for a --min-ttl as long as it takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    wanted: WantedArgs,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    program: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
+    let Some((program, rest)) = arguments.program.split_first() else {
+        return Err(Failure::usage("no program was given", "write it after --"));
+    };
+    let held = Session::open(arguments.settings.read()?)?.token(arguments.wanted.wanted())?;
+    let mut command = Command::new(program);
+    command.args(rest).env(TOKEN, held.access_token.as_str()).env(EXPIRES_AT, rfc3339(held.expires_at));
+    for name in SECRET_VARIABLES {
+        command.env_remove(name);
+    }
+    debug!(target: "alvys_auth", program = %program.display(), "runs the program");
+    let error = become_program(&mut command);
+    Err(Failure::configuration(
+        format!("cannot run {}: {error}", program.display()),
+        "check that the program is installed, on the PATH, and may be run by this user",
+    ))
+}
+
+/// Puts the program in the place of this process: whatever signal it gets and whatever it answers is its own.
+#[cfg(unix)]
+fn become_program(command: &mut Command) -> io::Error {
+    use std::os::unix::process::CommandExt;
+    command.exec()
+}
+
+/// Runs the program and ends with its exit code; returns only when there was nothing to run.
+#[cfg(not(unix))]
+fn become_program(command: &mut Command) -> io::Error {
+    match command.status() {
+        Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+        Err(error) => error,
+    }
+}

@@ -1,0 +1,241 @@
+//! `alvys-auth profile`: named settings.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf, absolute};
+
+use clap::Subcommand;
+use serde_json::json;
+use toml_edit::{DocumentMut, Item, Table, Value, value};
+
+use crate::failure::Failure;
+use crate::profiles::{self, Profile, Profiles, SecretPlace};
+use crate::secret::{self, SecretArgs};
+use crate::settings::TargetArgs;
+use crate::{files, keychain, output};
+
+/// Keep settings under names, such as one for each tenant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add a profile.
+    ///
+    /// A secret that comes from stdin is kept in the operating system's keychain; a file or a command is only referred to.
+    Add(Box<Add>),
+    /// Show all profiles, and where their secrets are; never the secrets.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a profile, and the secret that was kept for it.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// Make a profile the one that is used when none is named.
+    Use {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Add {
+    /// Its name: letters, digits, `-` and `_`.
+    name: String,
+
+    /// Replace a profile of this name.
+    #[arg(long)]
+    replace: bool,
+
+    /// The application's client id.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+
+    #[command(flatten)]
+    secret: SecretArgs,
+
+    /// Keep the secret from stdin in a file that only this user may read, unencrypted, instead of the keychain.
+    #[arg(long, requires = "secret_stdin")]
+    insecure_secret_file: bool,
+
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// Trust the certificates in this PEM file instead of the built-in ones.
+    #[arg(long, value_name = "PATH")]
+    ca_bundle: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
+    match arguments.action {
+        Action::Add(arguments) => add(*arguments),
+        Action::List { json } => {
+            let all = profiles::all()?;
+            output::payload(&if json { objects(&all) } else { table(&all) })
+        }
+        Action::Remove { name } => remove(&name),
+        Action::Use { name } => profiles::edit(|document, all| {
+            all.profiles.contains_key(&name).then_some(()).ok_or_else(|| profiles::missing(&name))?;
+            match document.get_mut("default").and_then(Item::as_value_mut) {
+                // What stands beside it stays.
+                Some(old) => {
+                    let mut new = Value::from(&name);
+                    *new.decor_mut() = old.decor().clone();
+                    *old = new;
+                }
+                None => document["default"] = value(&name),
+            }
+            Ok(())
+        }),
+    }
+}
+
+fn add(arguments: Add) -> Result<(), Failure> {
+    let Add { name, replace, client_id, secret, insecure_secret_file, target, ca_bundle } = arguments;
+    checked(&name)?;
+    // Read before the lock is taken: whoever writes it may be slow.
+    let given = if secret.secret_stdin { Some(secret::from_stdin()?) } else { None };
+    let command = secret.secret_command.as_deref().map(secret::words).transpose()?;
+    let mut superfluous = None;
+    profiles::edit(|document, all| {
+        if all.profiles.contains_key(&name) && !replace {
+            return Err(Failure::configuration(
+                format!("there is a profile {name} already"),
+                "choose another name, or add --replace",
+            ));
+        }
+        let mut profile = Profile {
+            client_id,
+            flow: target.flow,
+            tenant: target.tenant,
+            env: target.env,
+            encoding: target.encoding,
+            token_url: target.token_url,
+            audience: target.audience,
+            scope: target.scope,
+            api_base_url: target.api_base_url,
+            ca_bundle: ca_bundle.as_deref().map(whole).transpose()?,
+            keychain: None,
+            secret_file: secret.secret_file.as_deref().map(whole).transpose()?,
+            secret_command: command,
+        };
+        let own_file = profiles::secret_file(&name)?;
+        match &given {
+            Some(secret) if insecure_secret_file => {
+                let directory = own_file.parent().unwrap_or(&own_file);
+                let kept =
+                    files::private_directory(directory).and_then(|()| files::replace(&own_file, secret.as_bytes()));
+                kept.map_err(|error| unwritable(&own_file, &error))?;
+                profile.secret_file = Some(own_file);
+            }
+            Some(secret) => {
+                keychain::write(&name, secret)?;
+                profile.keychain = Some(true);
+            }
+            None => {}
+        }
+        let same_place = |old: &&Profile| old.keychain == profile.keychain && old.secret_file == profile.secret_file;
+        superfluous = all.profiles.get(&name).filter(|old| !same_place(old)).cloned();
+        put(document, &name, &profile)
+    })?;
+    // Only now: had the edit failed, the old profile would need its secret still.
+    superfluous.map_or(Ok(()), |old| forget(&name, &old))
+}
+
+fn remove(name: &str) -> Result<(), Failure> {
+    profiles::edit(|document, all| {
+        let profile = all.profiles.get(name).ok_or_else(|| profiles::missing(name))?;
+        forget(name, profile)?;
+        if let Some(profiles) = document.get_mut("profiles").and_then(Item::as_table_like_mut) {
+            profiles.remove(name);
+        }
+        if all.default.as_deref() == Some(name) {
+            document.remove("default");
+        }
+        Ok(())
+    })
+}
+
+/// Removes the secret that was kept for a profile; one that is only referred to stays.
+fn forget(name: &str, profile: &Profile) -> Result<(), Failure> {
+    let own_file = profiles::secret_file(name)?;
+    match profile.secret_place() {
+        Some(SecretPlace::Keychain) => keychain::delete(name),
+        Some(SecretPlace::File(path)) if path == own_file => match fs::remove_file(&own_file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(&own_file, &error)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+fn put(document: &mut DocumentMut, name: &str, profile: &Profile) -> Result<(), Failure> {
+    let failed = || Failure::configuration("the profile cannot be written", "leave control characters out of it");
+    let table = toml_edit::ser::to_document(profile).map_err(|_| failed())?.as_table().clone();
+    let profiles = document.entry("profiles").or_insert_with(|| {
+        let mut profiles = Table::new();
+        profiles.set_implicit(true);
+        Item::Table(profiles)
+    });
+    profiles.as_table_like_mut().ok_or_else(failed)?.insert(name, Item::Table(table));
+    Ok(())
+}
+
+/// A name that is also good for a file and for the keychain.
+fn checked(name: &str) -> Result<(), Failure> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.len() <= 64 && name.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Failure::usage("this cannot be the name of a profile", "use up to 64 letters, digits, - and _"))
+}
+
+/// The path from wherever the profile is used.
+fn whole(path: &Path) -> Result<PathBuf, Failure> {
+    absolute(path).map_err(|error| unwritable(path, &error))
+}
+
+fn unwritable(path: &Path, error: &io::Error) -> Failure {
+    Failure::configuration(format!("cannot use {}: {error}", path.display()), "check that it belongs to this user")
+}
+
+fn table(all: &Profiles) -> String {
+    let mut table = String::new();
+    for (name, profile) in &all.profiles {
+        let mark = if all.default.as_ref() == Some(name) { "*" } else { " " };
+        let client_id = profile.client_id.as_deref().unwrap_or("-");
+        let target = [&profile.flow, &profile.tenant, &profile.env].into_iter().flatten();
+        let target: Vec<&str> = target.map(String::as_str).collect();
+        let target = if target.is_empty() { "current".to_owned() } else { target.join(" ") };
+        let secret = profile.secret_place().map_or_else(|| "none".to_owned(), SecretPlace::in_words);
+        // Writing to a string does not fail.
+        let _ =
+            writeln!(table, "{mark} {name}  {}", output::one_line(&format!("{client_id}  {target}  secret: {secret}")));
+    }
+    table
+}
+
+fn objects(all: &Profiles) -> String {
+    let objects = all.profiles.iter().map(|(name, profile)| {
+        json!({
+            "name": name,
+            "default": all.default.as_ref() == Some(name),
+            "client_id": profile.client_id,
+            "flow": profile.flow.as_deref().unwrap_or("current"),
+            "tenant": profile.tenant,
+            "env": profile.env.as_deref().unwrap_or("production"),
+            "token_url": profile.token_url,
+            "api_base_url": profile.api_base_url,
+            "secret": profile.secret_place().map(SecretPlace::in_words),
+        })
+    });
+    format!("{}\n", objects.collect::<serde_json::Value>())
+}

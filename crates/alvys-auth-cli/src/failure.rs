@@ -1,0 +1,170 @@
+//! What a failed run says, and the exit code that tells scripts its class.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use alvys_auth_core::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::output::{self, one_line};
+
+/// The longest quote of an error's source, in characters.
+const LONGEST_SOURCE: usize = 160;
+
+/// The class of a failure: its exit code, documented and stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Class {
+    /// 2: the command line makes no sense.
+    Usage,
+    /// 69: no answer arrived.
+    Unreachable,
+    /// 75: the same may well succeed later.
+    TryLater,
+    /// 76: an answer arrived and made no sense.
+    Nonsense,
+    /// 77: credentials, scopes or permissions do not suffice.
+    Refused,
+    /// 78: a setting is missing or wrong.
+    Configuration,
+}
+
+impl Class {
+    /// The exit code, as in `sysexits.h` where that has one.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Usage => 2,
+            Self::Unreachable => 69,
+            Self::TryLater => 75,
+            Self::Nonsense => 76,
+            Self::Refused => 77,
+            Self::Configuration => 78,
+        }
+    }
+
+    fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Configuration | ErrorKind::WrongOrganization | ErrorKind::Destination => Self::Configuration,
+            ErrorKind::Transport | ErrorKind::TimedOut => Self::Unreachable,
+            ErrorKind::RateLimited | ErrorKind::Unavailable => Self::TryLater,
+            ErrorKind::Credentials | ErrorKind::Refused | ErrorKind::Unauthorized | ErrorKind::MissingScope => {
+                Self::Refused
+            }
+            ErrorKind::Intercepted | ErrorKind::InvalidResponse => Self::Nonsense,
+            _ if error.is_retryable() => Self::TryLater,
+            _ => Self::Nonsense,
+        }
+    }
+}
+
+/// Why a run failed, for people and for scripts. Holds no secret, and nothing that a terminal would obey.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) class: Class,
+    /// What failed.
+    pub(crate) what: String,
+    /// What to do about it.
+    pub(crate) todo: String,
+    /// How long to leave the server alone.
+    pub(crate) wait: Option<Duration>,
+    /// Whether asking again may help without anybody changing anything.
+    pub(crate) retryable: bool,
+    /// The status of the answer and the server's id of the request, where there was an answer.
+    pub(crate) status: Option<u16>,
+    pub(crate) request_id: Option<String>,
+}
+
+impl Failure {
+    /// A failure of `class`: what failed and what to do, a sentence each.
+    pub(crate) fn new(class: Class, what: impl AsRef<str>, todo: impl AsRef<str>) -> Self {
+        Self {
+            class,
+            what: one_line(what.as_ref()),
+            todo: one_line(todo.as_ref()),
+            wait: None,
+            retryable: matches!(class, Class::Unreachable | Class::TryLater),
+            status: None,
+            request_id: None,
+        }
+    }
+
+    /// The command line makes no sense.
+    pub(crate) fn usage(what: impl AsRef<str>, todo: impl AsRef<str>) -> Self {
+        Self::new(Class::Usage, what, todo)
+    }
+
+    /// A setting is missing or wrong, or this machine does not play along.
+    pub(crate) fn configuration(what: impl AsRef<str>, todo: impl AsRef<str>) -> Self {
+        Self::new(Class::Configuration, what, todo)
+    }
+
+    /// Prints the failure to stderr, in two lines or as one line of JSON, and gives the exit code.
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
+        output::complain(&if json { self.json() } else { self.lines() });
+        ExitCode::from(self.class.code())
+    }
+
+    fn lines(&self) -> String {
+        let mut lines = format!("alvys-auth: {}", self.what);
+        let todo = &self.todo;
+        // Writing to a string does not fail.
+        let _ = match self.wait_seconds() {
+            Some(seconds) => write!(lines, "\nTry again in {seconds} s: {todo}"),
+            None => write!(lines, "\n{}", capitalised(todo)),
+        };
+        lines
+    }
+
+    fn json(&self) -> String {
+        json!({
+            "error": {
+                "code": self.class.code(),
+                "class": self.class,
+                "message": self.what,
+                "hint": self.todo,
+                "retry_after": self.wait_seconds(),
+                "status": self.status,
+                "request_id": self.request_id,
+            }
+        })
+        .to_string()
+    }
+
+    /// Rounded up, so that whoever waits this long has waited long enough.
+    fn wait_seconds(&self) -> Option<u64> {
+        let wait = self.wait.filter(|wait| !wait.is_zero())?;
+        u64::try_from(wait.as_millis().div_ceil(1000)).ok()
+    }
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        let line = error.to_string();
+        let what = line.strip_suffix(error.hint()).and_then(|what| what.strip_suffix("; ")).unwrap_or(&line);
+        let what = match error.source().map(|source| one_line(&source.to_string())) {
+            Some(source) => format!("{what}: {}", source.chars().take(LONGEST_SOURCE).collect::<String>()),
+            None => what.to_owned(),
+        };
+        Self {
+            wait: error.retry_after(),
+            retryable: error.is_retryable(),
+            status: error.status().map(|status| status.as_u16()),
+            request_id: error.request_id().map(str::to_owned),
+            ..Self::new(Class::of(error), what, error.hint())
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::from(&error)
+    }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}

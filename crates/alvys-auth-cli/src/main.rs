@@ -1,0 +1,33 @@
+//! The `alvys-auth` command: arguments in, one payload on stdout or two plain lines on stderr out.
+//!
+//! It decides nothing about tokens itself; the core does. What is decided here is where settings come from, how long a
+//! token is kept between two runs, and which exit code a failure has.
+
+mod agent;
+mod arguments;
+mod cache;
+mod command;
+mod failure;
+mod files;
+mod keychain;
+mod log;
+mod output;
+mod profiles;
+mod secret;
+mod session;
+mod settings;
+mod time;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::parse() {
+        Ok(arguments) => arguments,
+        Err(ended) => return ended,
+    };
+    log::start(arguments.verbose);
+    match arguments.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(arguments.json_errors),
+    }
+}

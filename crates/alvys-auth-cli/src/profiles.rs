@@ -1,0 +1,222 @@
+//! Named settings in one TOML file under the platform's directory for configuration.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use etcetera::AppStrategy;
+use serde::{Deserialize, Serialize};
+use toml_edit::DocumentMut;
+
+use crate::failure::Failure;
+use crate::files;
+
+/// How long an edit waits for another one.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One profile: what is said about an application, and where its secret is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Profile {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flow: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) env: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) encoding: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) api_base_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_bundle: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keychain: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_command: Option<Vec<String>>,
+}
+
+/// Where the secret of a profile is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SecretPlace<'a> {
+    Keychain,
+    File(&'a Path),
+    Command(&'a [String]),
+}
+
+/// A profile and the name it was found by.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) profile: Profile,
+}
+
+/// Everything the file says.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Profiles {
+    /// The profile that is used when none is named.
+    pub(crate) default: Option<String>,
+    #[serde(default)]
+    pub(crate) profiles: BTreeMap<String, Profile>,
+}
+
+impl Profile {
+    /// What it says, under the names of the variables.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let named = [
+            ("ALVYS_CLIENT_ID", &self.client_id),
+            ("ALVYS_FLOW", &self.flow),
+            ("ALVYS_TENANT_ID", &self.tenant),
+            ("ALVYS_ENV", &self.env),
+            ("ALVYS_ENCODING", &self.encoding),
+            ("ALVYS_TOKEN_URL", &self.token_url),
+            ("ALVYS_AUDIENCE", &self.audience),
+            ("ALVYS_SCOPE", &self.scope),
+            ("ALVYS_API_BASE_URL", &self.api_base_url),
+        ];
+        named.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)))
+    }
+
+    pub(crate) fn secret_place(&self) -> Option<SecretPlace<'_>> {
+        if self.keychain == Some(true) {
+            return Some(SecretPlace::Keychain);
+        }
+        let file = self.secret_file.as_deref().map(SecretPlace::File);
+        file.or_else(|| self.secret_command.as_deref().map(SecretPlace::Command))
+    }
+}
+
+impl SecretPlace<'_> {
+    /// For people; arguments of a command are not shown.
+    pub(crate) fn in_words(self) -> String {
+        match self {
+            Self::Keychain => "keychain".to_owned(),
+            Self::File(path) => format!("file {}", path.display()),
+            Self::Command(command) => format!("command {}", command.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+/// The profile called `asked`, or else the default one, if any.
+///
+/// # Errors
+/// When a profile is asked for and not there, or when the file cannot be read.
+pub(crate) fn find(asked: Option<&str>) -> Result<Option<Named>, Failure> {
+    let mut all = match path() {
+        Ok(path) => read(&path)?,
+        Err(failure) if asked.is_some() => return Err(failure),
+        Err(_) => return Ok(None),
+    };
+    let Some(name) = asked.map(str::to_owned).or(all.default) else { return Ok(None) };
+    match all.profiles.remove(&name) {
+        Some(profile) => Ok(Some(Named { name, profile })),
+        None => Err(missing(&name)),
+    }
+}
+
+/// All profiles.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn all() -> Result<Profiles, Failure> {
+    read(&path()?)
+}
+
+/// Changes the file, keeping what people wrote into it, in turn with all other edits.
+///
+/// # Errors
+/// What `change` refuses, or what keeps the file from being read or written; nothing has changed then.
+pub(crate) fn edit(change: impl FnOnce(&mut DocumentMut, &Profiles) -> Result<(), Failure>) -> Result<(), Failure> {
+    let path = path()?;
+    let failed = |error: io::Error| {
+        Failure::configuration(
+            format!("cannot write {}: {error}", path.display()),
+            "check that this user may write there, and that no other `alvys-auth profile` hangs",
+        )
+    };
+    let directory = path.parent().unwrap_or(&path);
+    if !directory.exists() {
+        files::private_directory(directory).map_err(failed)?;
+    }
+    // People keep their configuration elsewhere and leave a link to it: what it leads to is replaced, not the link.
+    let path = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    let _lock = files::lock(&path.with_extension("lock"), PATIENCE).map_err(failed)?;
+    let text = text(&path)?;
+    let profiles = parse(&path, &text)?;
+    let mut document = text.parse::<DocumentMut>().map_err(|_| malformed(&path, None))?;
+    change(&mut document, &profiles)?;
+    let changed = document.to_string();
+    // What could not be read again would lock everybody out.
+    parse(&path, &changed)?;
+    files::replace(&path, changed.as_bytes()).map_err(failed)
+}
+
+/// The file in which `profile add --insecure-secret-file` keeps a secret.
+///
+/// # Errors
+/// When there is no directory for configuration.
+pub(crate) fn secret_file(name: &str) -> Result<PathBuf, Failure> {
+    Ok(path()?.with_file_name("secrets").join(name))
+}
+
+pub(crate) fn missing(name: &str) -> Failure {
+    Failure::configuration(format!("there is no profile {name}"), "see `alvys-auth profile list`")
+}
+
+fn path() -> Result<PathBuf, Failure> {
+    let arguments = || etcetera::AppStrategyArgs {
+        top_level_domain: String::new(),
+        author: String::new(),
+        app_name: "alvys-auth".into(),
+    };
+    let strategy = etcetera::app_strategy::choose_native_strategy(arguments()).map_err(|_| {
+        Failure::configuration("there is no home directory to look for profiles in", "set HOME, or use no profile")
+    })?;
+    Ok(strategy.config_dir().join("profiles.toml"))
+}
+
+fn read(path: &Path) -> Result<Profiles, Failure> {
+    parse(path, &text(path)?)
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.map_err(|error| {
+            Failure::configuration(
+                format!("cannot read {}: {error}", path.display()),
+                "check that this user may read it, and that it is UTF-8 text",
+            )
+        }),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<Profiles, Failure> {
+    toml_edit::de::from_str(text).map_err(|error| {
+        let line = error.span().map(|span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
+        malformed(path, line)
+    })
+}
+
+/// Says where, and not what: somebody may have written a secret into the file.
+fn malformed(path: &Path, line: Option<usize>) -> Failure {
+    let place = line.map(|line| format!(" in line {line}")).unwrap_or_default();
+    Failure::configuration(
+        format!("{} is wrong{place}", path.display()),
+        "a profile has the keys client_id, flow, tenant, env, encoding, token_url, audience, scope, api_base_url, \
+         ca_bundle, and of keychain, secret_file and secret_command one; never the secret itself",
+    )
+}

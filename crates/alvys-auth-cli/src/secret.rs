@@ -1,0 +1,154 @@
+//! Where the client secret comes from: never from a flag.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Read};
+use std::mem;
+use std::path::{Path, PathBuf};
+
+use alvys_auth_core::Credentials;
+use alvys_auth_driver::{CommandProvider, CredentialsProvider, EnvironmentProvider, Variables};
+use tracing::debug;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::failure::Failure;
+use crate::keychain;
+use crate::profiles::{Named, SecretPlace};
+use crate::settings::{Layers, variable};
+
+/// The longest secret that is read from stdin, in bytes.
+const LIMIT: usize = 64 * 1024;
+
+const SECRET: &str = "ALVYS_CLIENT_SECRET";
+const SECRET_FILE: &str = "ALVYS_CLIENT_SECRET_FILE";
+
+/// Every variable of the environment that holds a secret or leads to one.
+pub(crate) const SECRET_VARIABLES: [&str; 3] = [SECRET, SECRET_FILE, "Alvys__ClientSecret"];
+
+/// The flags that say where the secret is.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Settings")]
+#[group(multiple = false)]
+pub(crate) struct SecretArgs {
+    /// Read the client secret from stdin.
+    #[arg(long)]
+    pub(crate) secret_stdin: bool,
+
+    /// Read the client secret from a file that holds nothing else (ALVYS_CLIENT_SECRET_FILE).
+    #[arg(long, value_name = "PATH")]
+    pub(crate) secret_file: Option<PathBuf>,
+
+    /// Take the client secret from the output of a command, which is split as a shell would and run without one.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) secret_command: Option<String>,
+}
+
+/// The credentials of whom the layers name, with the secret from its uppermost place.
+///
+/// # Errors
+/// What is missing, wrong, or cannot be read.
+pub(crate) fn credentials(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Credentials, Failure> {
+    let variables = || layers.variables();
+    if flags.secret_stdin {
+        debug!(target: "alvys_auth", "the secret comes from stdin");
+        return of(value(from_stdin()?).over(variables()));
+    }
+    if let Some(path) = &flags.secret_file {
+        debug!(target: "alvys_auth", "the secret comes from --secret-file");
+        return of(file(path).over(variables()));
+    }
+    if let Some(line) = &flags.secret_command {
+        debug!(target: "alvys_auth", "the secret comes from --secret-command");
+        return run(&words(line)?, variables());
+    }
+    let environment = SECRET_VARIABLES.into_iter().find(|name| variable(name).is_some());
+    if let Some(name) = environment {
+        debug!(target: "alvys_auth", "the secret comes from {name}");
+        return of(variables());
+    }
+    let Some(Named { name, profile }) = &layers.profile else { return of(variables()) };
+    let Some(place) = profile.secret_place() else { return of(variables()) };
+    // A profile's secret must not travel with somebody else's client id.
+    let client_id = client_id(variables())?;
+    if profile.client_id.as_ref().is_some_and(|own| *own != client_id) {
+        return Err(Failure::configuration(
+            format!(
+                "the client id comes from a flag or the environment, but the secret of profile {name} is for another"
+            ),
+            "unset ALVYS_CLIENT_ID, or give that client's secret beside it",
+        ));
+    }
+    debug!(target: "alvys_auth", "the secret comes from profile {name}: {}", place.in_words());
+    match place {
+        SecretPlace::Keychain => of(value(keychain::read(name)?).over(variables())),
+        SecretPlace::File(path) => of(file(path).over(variables())),
+        SecretPlace::Command(command) => run(command, variables()),
+    }
+}
+
+/// Splits a command line as a shell would, expanding nothing.
+///
+/// # Errors
+/// When it is empty or its quotes are not closed.
+pub(crate) fn words(line: &str) -> Result<Vec<String>, Failure> {
+    shlex::split(line).filter(|words| !words.is_empty()).ok_or_else(|| {
+        Failure::usage("--secret-command is empty or has quotes that are not closed", "quote it as for a shell")
+    })
+}
+
+/// The secret that stands alone on stdin; line breaks at its end are no part of it.
+///
+/// # Errors
+/// When stdin is a terminal, which would show the secret, when it is too long or when it is not UTF-8.
+pub(crate) fn from_stdin() -> Result<Zeroizing<String>, Failure> {
+    let refused = |what: &str| Failure::configuration(what, "write the secret to stdin and nothing else");
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::usage(
+            "--secret-stdin reads from a pipe, and stdin is a terminal, which would show the secret",
+            "pipe the secret in, such as from a password manager: `pass show alvys | alvys-auth …`",
+        ));
+    }
+    // Made in full at once: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
+    let read = stdin.lock().take(LIMIT as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| refused(&format!("cannot read stdin: {error}")))?;
+    if bytes.len() > LIMIT {
+        return Err(refused("there are more than 64 KiB on stdin"));
+    }
+    let text = String::from_utf8(mem::take(&mut bytes)).map(Zeroizing::new).map_err(|error| {
+        error.into_bytes().zeroize();
+        refused("the secret on stdin is not UTF-8")
+    })?;
+    let secret = text.strip_prefix('\u{feff}').unwrap_or(&text).trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(refused("there is no secret on stdin"));
+    }
+    Ok(Zeroizing::new(secret.to_owned()))
+}
+
+fn of(variables: Variables) -> Result<Credentials, Failure> {
+    Ok(EnvironmentProvider::of(variables).credentials()?)
+}
+
+fn run(command: &[String], variables: Variables) -> Result<Credentials, Failure> {
+    let client_id = client_id(variables)?;
+    let (program, arguments) = command
+        .split_first()
+        .ok_or_else(|| Failure::configuration("the command for the secret is empty", "name a program to run"))?;
+    Ok(CommandProvider::new(program, arguments).client_id(client_id).credentials()?)
+}
+
+/// The client id alone, read with a secret that is none: credentials are only ever read together.
+fn client_id(variables: Variables) -> Result<String, Failure> {
+    let stand_in = Variables::from_iter([(SECRET, "stand-in")]);
+    Ok(EnvironmentProvider::of(stand_in.over(variables)).credentials()?.client_id().to_owned())
+}
+
+fn value(secret: Zeroizing<String>) -> Variables {
+    Variables::new(move |name| (name == SECRET).then(|| OsString::from(secret.as_str())))
+}
+
+fn file(path: &Path) -> Variables {
+    let path = path.to_owned();
+    Variables::new(move |name| (name == SECRET_FILE).then(|| path.clone().into_os_string()))
+}
