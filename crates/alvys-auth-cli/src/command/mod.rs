@@ -7,15 +7,21 @@ use crate::failure::Failure;
 mod cache;
 mod completions;
 mod exec;
+mod inspect;
 mod man;
 mod profile;
+mod request;
 mod sandbox;
+mod scopes;
 mod token;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Token(token::Args),
     Exec(exec::Args),
+    Request(Box<request::Args>),
+    Inspect(Box<inspect::Args>),
+    Scopes(Box<scopes::Args>),
     Profile(profile::Args),
     Cache(cache::Args),
     Sandbox(sandbox::Args),
@@ -29,6 +35,9 @@ impl Command {
         match self {
             Self::Token(arguments) => token::run(&arguments),
             Self::Exec(arguments) => exec::run(&arguments),
+            Self::Request(arguments) => request::run(*arguments),
+            Self::Inspect(arguments) => inspect::run(*arguments),
+            Self::Scopes(arguments) => scopes::run(&arguments),
             Self::Profile(arguments) => profile::run(arguments),
             Self::Cache(arguments) => cache::run(&arguments),
             Self::Sandbox(arguments) => sandbox::run(&arguments),
