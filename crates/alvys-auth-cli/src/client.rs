@@ -69,15 +69,15 @@ pub(crate) fn api(arguments: &SettingsArgs, base: Option<&str>) -> Result<Api, F
 }
 
 impl Authorised {
-    /// Gets a usable token, kept or new, and makes a client of it.
+    /// Gets a token as wanted and makes a client of it.
     ///
     /// # Errors
     /// Why no token is to be had.
-    pub(crate) fn open(settings: Settings, api: Api, limits: Limits) -> Result<Self, Failure> {
+    pub(crate) fn open(settings: Settings, api: Api, limits: Limits, wanted: Wanted) -> Result<Self, Failure> {
         let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
         let ca_bundle = settings.ca_bundle.clone();
         let session = Session::open(settings)?;
-        let held = session.token(Wanted::default())?;
+        let held = session.token(wanted)?;
         let age = SystemTime::now().duration_since(held.obtained_at).unwrap_or_default();
         let kept = Arc::new(Kept { session, state: Mutex::new(State { held, handed_out: false, failure: None }) });
         let config = agent::config(ca_bundle.as_deref())?.middleware(InPlace(Arc::clone(&kept)));

@@ -16,6 +16,7 @@ mod keys;
 mod log;
 mod output;
 mod profiles;
+mod report;
 mod secret;
 mod session;
 mod settings;

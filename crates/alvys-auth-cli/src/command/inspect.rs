@@ -208,7 +208,7 @@ fn object(token: &Jwt<'_>, facts: &Facts<'_>, verified: Option<String>) -> Strin
         "header": token.header,
         "claims": token.claims,
     });
-    format!("{object}\n")
+    output::json_line(&object)
 }
 
 /// `2026-01-31T08:00:00Z, in 59 min 3 s`

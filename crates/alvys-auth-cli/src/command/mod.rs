@@ -6,13 +6,17 @@ use crate::failure::Failure;
 
 mod cache;
 mod completions;
+mod curl;
+mod doctor;
 mod exec;
-mod inspect;
+pub(crate) mod inspect;
 mod man;
+mod migrate;
+mod postman;
 mod profile;
-mod request;
+pub(crate) mod request;
 mod sandbox;
-mod scopes;
+pub(crate) mod scopes;
 mod token;
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +26,10 @@ pub(crate) enum Command {
     Request(Box<request::Args>),
     Inspect(Box<inspect::Args>),
     Scopes(Box<scopes::Args>),
+    Doctor(Box<doctor::Args>),
+    Migrate(Box<migrate::Args>),
+    Curl(Box<curl::Args>),
+    Postman(postman::Args),
     Profile(profile::Args),
     Cache(cache::Args),
     Sandbox(sandbox::Args),
@@ -38,6 +46,10 @@ impl Command {
             Self::Request(arguments) => request::run(*arguments),
             Self::Inspect(arguments) => inspect::run(*arguments),
             Self::Scopes(arguments) => scopes::run(&arguments),
+            Self::Doctor(arguments) => doctor::run(&arguments),
+            Self::Migrate(arguments) => migrate::run(&arguments),
+            Self::Curl(arguments) => curl::run(&arguments),
+            Self::Postman(arguments) => postman::run(&arguments),
             Self::Profile(arguments) => profile::run(arguments),
             Self::Cache(arguments) => cache::run(&arguments),
             Self::Sandbox(arguments) => sandbox::run(&arguments),

@@ -15,6 +15,7 @@ use ureq::Body;
 use crate::client::{self, Authorised, Limits};
 use crate::failure::{Class, Failure};
 use crate::output::{self, one_line};
+use crate::session::Wanted;
 use crate::settings::SettingsArgs;
 use crate::sink::{Sink, shown};
 use crate::time;
@@ -107,7 +108,7 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
     };
     let limits =
         Limits { request: Some(arguments.max_time).filter(|limit| !limit.is_zero()), patience: arguments.patience };
-    let client = Authorised::open(settings, api, limits)?;
+    let client = Authorised::open(settings, api, limits, Wanted::default())?;
     let answer = client.send(|client| {
         let call = client.request(arguments.method.clone(), &arguments.path).require(arguments.require.iter().cloned());
         let call = if arguments.idempotent { call.idempotent() } else { call };
@@ -117,8 +118,16 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
         return deliver(answer, sink, arguments.include);
     }
-    let said = arguments.show_error_body.then(|| shown_body(answer, client.held().access_token.as_str()));
-    Err(refusal(status, said))
+    let failure = refusal(status);
+    if !arguments.show_error_body {
+        let todo = format!("{}; --show-error-body shows what the API says", failure.todo);
+        return Err(Failure { todo, ..failure });
+    }
+    let said = shown_body(answer, client.held().access_token.as_str());
+    if !said.trim().is_empty() {
+        output::complain(&said);
+    }
+    Err(failure)
 }
 
 /// What a body is made of.
@@ -221,8 +230,8 @@ fn shown_body(mut answer: Response<Body>, token: &str) -> String {
 }
 
 /// An answer that is an error of its own, and no matter of token or waiting: those are told by the client.
-fn refusal(status: StatusCode, said: Option<String>) -> Failure {
-    let (class, hint) = match status.as_u16() {
+pub(crate) fn refusal(status: StatusCode) -> Failure {
+    let (class, todo) = match status.as_u16() {
         404 => (Class::Refused, "check the path and the id; a page beyond the last is not found either"),
         405 => (Class::Refused, "check the method and the path"),
         408 | 425 => (Class::TryLater, "call again"),
@@ -231,18 +240,8 @@ fn refusal(status: StatusCode, said: Option<String>) -> Failure {
         500.. => (Class::TryLater, "it is the API's side that is in trouble: try again later if that is safe"),
         _ => (Class::Nonsense, "check the API base and the path: the answer leads to somewhere else"),
     };
-    let name = status.canonical_reason().map(|name| format!(" {name}")).unwrap_or_default();
-    let hint = match &said {
-        Some(_) => hint.to_owned(),
-        None => format!("{hint}; --show-error-body shows what the API says"),
-    };
-    if let Some(said) = said.filter(|said| !said.trim().is_empty()) {
-        output::complain(&said);
-    }
-    Failure {
-        status: Some(status.as_u16()),
-        ..Failure::new(class, format!("the API answered {}{name}", status.as_u16()), hint)
-    }
+    let what = format!("the API answered {} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
+    Failure { status: Some(status.as_u16()), ..Failure::new(class, what, todo) }
 }
 
 fn method(text: &str) -> Result<Method, String> {

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let todo = if scopes.is_read_only() {
         "tokens of the legacy flow may only read: move to an application of the current flow"
     } else {
-        "have an Alvys administrator grant them to the application, then get a new token with `token --force`"
+        "have an Alvys administrator grant the application what is missing, then get a new token with `token --force`"
     };
     Err(Failure::new(Class::Refused, format!("the access token lacks {}", missing.join(", ")), todo))
 }
