@@ -7,8 +7,10 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, Request, Response, Uri};
 use tracing::{enabled, trace};
+use ureq::config::ConfigBuilder;
 use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::typestate::AgentScope;
 use ureq::{Agent, Body, SendBody};
 
 use crate::failure::Failure;
@@ -19,6 +21,14 @@ use crate::failure::Failure;
 /// # Errors
 /// When the bundle cannot be read, or holds no certificate.
 pub(crate) fn new(ca_bundle: Option<&Path>) -> Result<Agent, Failure> {
+    Ok(config(ca_bundle)?.build().into())
+}
+
+/// The settings of such an agent, for a caller who adds to them.
+///
+/// # Errors
+/// As [`new`].
+pub(crate) fn config(ca_bundle: Option<&Path>) -> Result<ConfigBuilder<AgentScope>, Failure> {
     let mut config = Agent::config_builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
     if let Some(path) = ca_bundle {
         config = config.tls_config(TlsConfig::builder().root_certs(roots(path)?).build());
@@ -26,7 +36,7 @@ pub(crate) fn new(ca_bundle: Option<&Path>) -> Result<Agent, Failure> {
     if enabled!(target: "alvys_auth", tracing::Level::TRACE) {
         config = config.middleware(Shown);
     }
-    Ok(config.build().into())
+    Ok(config)
 }
 
 fn roots(path: &Path) -> Result<RootCerts, Failure> {

@@ -50,6 +50,7 @@ impl Class {
             ErrorKind::Configuration | ErrorKind::WrongOrganization | ErrorKind::Destination => Self::Configuration,
             ErrorKind::Transport | ErrorKind::TimedOut => Self::Unreachable,
             ErrorKind::RateLimited | ErrorKind::Unavailable => Self::TryLater,
+            ErrorKind::Unauthorized if error.is_retryable() => Self::TryLater,
             ErrorKind::Credentials | ErrorKind::Refused | ErrorKind::Unauthorized | ErrorKind::MissingScope => {
                 Self::Refused
             }

@@ -6,16 +6,21 @@
 mod agent;
 mod arguments;
 mod cache;
+mod client;
 mod command;
 mod failure;
 mod files;
+mod jwt;
 mod keychain;
+mod keys;
 mod log;
 mod output;
 mod profiles;
+mod report;
 mod secret;
 mod session;
 mod settings;
+mod sink;
 mod time;
 
 use std::process::ExitCode;

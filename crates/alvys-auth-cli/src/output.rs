@@ -1,6 +1,9 @@
 //! The two streams: a payload on stdout, whole or not at all; words on stderr that no terminal obeys.
 
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use serde_json::Value;
 
 use crate::failure::Failure;
 
@@ -37,6 +40,16 @@ pub(crate) fn warn(sentence: &str) {
 pub(crate) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || is_obeyed(c)).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// `value` in a line, with escapes for what a terminal would obey.
+pub(crate) fn json_line(value: &Value) -> String {
+    let mut line = String::new();
+    for c in value.to_string().chars() {
+        // Writing to a string does not fail.
+        let _ = if is_obeyed(c) { write!(line, "\\u{:04x}", u32::from(c)) } else { line.write_char(c) };
+    }
+    line + "\n"
 }
 
 /// Whether a terminal does something else with `c` than to show it.

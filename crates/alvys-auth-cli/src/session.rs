@@ -39,6 +39,8 @@ pub(crate) struct Wanted {
     pub(crate) min_ttl: Option<Duration>,
     /// Whether a kept one does not do.
     pub(crate) force: bool,
+    /// When the token that the API refused was obtained: only a later one does.
+    pub(crate) instead_of: Option<SystemTime>,
 }
 
 /// One application's tokens during one run.
@@ -156,6 +158,9 @@ impl Session {
 impl Wanted {
     /// Whether a kept token is as good as a new one.
     fn is_served_by(self, held: &Held, started: SystemTime) -> bool {
+        if self.instead_of.is_some_and(|refused| held.obtained_at <= refused) {
+            return false;
+        }
         if self.force && held.obtained_at < started {
             return false;
         }
@@ -168,7 +173,10 @@ impl Wanted {
 
     /// Whether a kept token is better than none.
     fn makes_do_with(self, held: &Held) -> bool {
-        !self.force && !held.left().is_zero() && held.left() >= self.min_ttl.unwrap_or_default()
+        !self.force
+            && self.instead_of.is_none()
+            && !held.left().is_zero()
+            && held.left() >= self.min_ttl.unwrap_or_default()
     }
 
     /// Whether no token lives as long as is wanted, as this usable one shows: asking for another one would not help.

@@ -6,16 +6,30 @@ use crate::failure::Failure;
 
 mod cache;
 mod completions;
+mod curl;
+mod doctor;
 mod exec;
+pub(crate) mod inspect;
 mod man;
+mod migrate;
+mod postman;
 mod profile;
+pub(crate) mod request;
 mod sandbox;
+pub(crate) mod scopes;
 mod token;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Token(token::Args),
     Exec(exec::Args),
+    Request(Box<request::Args>),
+    Inspect(Box<inspect::Args>),
+    Scopes(Box<scopes::Args>),
+    Doctor(Box<doctor::Args>),
+    Migrate(Box<migrate::Args>),
+    Curl(Box<curl::Args>),
+    Postman(postman::Args),
     Profile(profile::Args),
     Cache(cache::Args),
     Sandbox(sandbox::Args),
@@ -29,6 +43,13 @@ impl Command {
         match self {
             Self::Token(arguments) => token::run(&arguments),
             Self::Exec(arguments) => exec::run(&arguments),
+            Self::Request(arguments) => request::run(*arguments),
+            Self::Inspect(arguments) => inspect::run(*arguments),
+            Self::Scopes(arguments) => scopes::run(&arguments),
+            Self::Doctor(arguments) => doctor::run(&arguments),
+            Self::Migrate(arguments) => migrate::run(&arguments),
+            Self::Curl(arguments) => curl::run(&arguments),
+            Self::Postman(arguments) => postman::run(&arguments),
             Self::Profile(arguments) => profile::run(arguments),
             Self::Cache(arguments) => cache::run(&arguments),
             Self::Sandbox(arguments) => sandbox::run(&arguments),

@@ -58,7 +58,7 @@ enum Format {
 
 impl WantedArgs {
     pub(crate) fn wanted(&self) -> Wanted {
-        Wanted { min_ttl: self.min_ttl, force: self.force }
+        Wanted { min_ttl: self.min_ttl, force: self.force, ..Wanted::default() }
     }
 }
 

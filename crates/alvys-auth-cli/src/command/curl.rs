@@ -1,0 +1,95 @@
+//! `alvys-auth curl`: the same by hand.
+
+use std::fmt::Write as _;
+
+use alvys_auth_core::{Credentials, Encoding, TokenRequest};
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+
+use super::doctor::{me, value};
+use super::token::quoted;
+use crate::client;
+use crate::failure::Failure;
+use crate::output;
+use crate::settings::{SettingsArgs, variable};
+
+/// Print the curl commands for a token and a call, to paste into a shell or a ticket.
+///
+/// They hold no secret: it is read from ALVYS_CLIENT_SECRET, and never stands on a command line. Nothing is asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// What to read: a path below the API base or a full URL; /v1/me of the API's host by default.
+    #[arg(value_name = "PATH|URL")]
+    path: Option<String>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+const PLACEHOLDER: &str = "REPLACE_WITH_CLIENT_ID";
+const SECRET: &str = "client_secret";
+
+pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
+    let settings = &arguments.settings;
+    let layers = settings.layers()?;
+    let setup = layers.setup()?;
+    let api = client::api(settings, setup.api_base.as_deref())?;
+    let path = arguments.path.clone().unwrap_or_else(|| me(&api));
+    let url = api.url(&path)?;
+    api.permits(&url)?;
+    let client_id =
+        ["ALVYS_CLIENT_ID", "Alvys__ClientId"].iter().find_map(|name| value(name, settings, layers.profile.as_ref()));
+    let client_id = client_id.map(|id| id.to_string_lossy().into_owned());
+
+    // The core writes the request; no secret is needed for that.
+    let credentials = Credentials::new(client_id.as_deref().unwrap_or("anybody"), "nothing")?;
+    let encoding = TokenRequest::new(setup.flow.clone(), credentials.clone())?.to_http();
+    let json = encoding.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let request = TokenRequest::new(setup.flow.encoding(Encoding::Form), credentials)?.to_http();
+    let fields: Vec<(String, String)> = form_urlencoded::parse(request.body())
+        .map(|(name, value)| match &*name {
+            "client_id" if client_id.is_none() => (name.into_owned(), PLACEHOLDER.to_owned()),
+            _ => (name.into_owned(), value.into_owned()),
+        })
+        .collect();
+
+    // What SSL_CERT_FILE names, curl finds by itself.
+    let ca_bundle = layers.ca_bundle().filter(|path| variable("SSL_CERT_FILE").is_none_or(|other| other != *path));
+    let ca_bundle = ca_bundle.map(|path| format!(" --cacert {}", quoted(&path.display().to_string())));
+    let curl = format!("curl --silent --show-error --fail{}", ca_bundle.unwrap_or_default());
+    let endpoint = quoted(&request.uri().to_string());
+    let ask = if json { with_json(&curl, &endpoint, &fields) } else { with_form(&curl, &endpoint, &fields) };
+    output::payload(&format!(
+        "# asks for a token; the secret comes from ALVYS_CLIENT_SECRET and stands on no command line\n\
+         ALVYS_ACCESS_TOKEN=$({ask} |\n  sed -n 's/.*\"access_token\" *: *\"\\([^\"]*\\)\".*/\\1/p')\n\n\
+         # makes a call with it\n\
+         printf 'authorization: Bearer %s' \"$ALVYS_ACCESS_TOKEN\" |\n  {curl} --header @- {}\n",
+        quoted(&url.to_string())
+    ))
+}
+
+fn with_form(curl: &str, endpoint: &str, fields: &[(String, String)]) -> String {
+    let mut command = format!("printf %s \"$ALVYS_CLIENT_SECRET\" |\n  {curl} --header 'accept: application/json'");
+    for (name, value) in fields {
+        let field = if name == SECRET { format!("{SECRET}@-") } else { format!("{name}={value}") };
+        // Writing to a string does not fail.
+        let _ = write!(command, " \\\n    --data-urlencode {}", quoted(&field));
+    }
+    format!("{command} \\\n    {endpoint}")
+}
+
+fn with_json(curl: &str, endpoint: &str, fields: &[(String, String)]) -> String {
+    let written = |fields: &[(String, String)]| {
+        let members = fields.iter().map(|(name, value)| format!("\"{name}\":{}", Value::from(value.as_str())));
+        members.collect::<Vec<_>>().join(",")
+    };
+    let at = fields.iter().position(|(name, _)| name == SECRET).unwrap_or(fields.len());
+    let (before, after) = fields.split_at(at);
+    let before = quoted(&format!("{{{},\"{SECRET}\":\"", written(before)));
+    let after = quoted(&format!("\",{}}}", written(after.get(1..).unwrap_or_default())));
+    let secret = r#""$(printf %s "$ALVYS_CLIENT_SECRET" | sed 's/[\\"]/\\&/g')""#;
+    format!(
+        "printf %s {before} {secret} {after} |\n  {curl} --header 'accept: application/json' \\\n    \
+         --header 'content-type: application/json' --data-binary @- \\\n    {endpoint}"
+    )
+}

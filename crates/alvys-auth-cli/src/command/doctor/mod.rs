@@ -1,0 +1,81 @@
+//! `alvys-auth doctor`: the troubleshooting list of the documents, gone through.
+
+mod access;
+mod lint;
+mod network;
+
+use std::time::Duration;
+
+use alvys_auth_core::{Credentials, TokenRequest};
+
+use crate::client::{self, Limits};
+use crate::failure::Failure;
+use crate::report::Report;
+use crate::settings::SettingsArgs;
+
+pub(super) use access::me;
+pub(super) use lint::value;
+
+/// Find out why there is no token, or why calls are refused, and what to do about it.
+///
+/// Checks the settings, the way to the token endpoint and the clock, asks for one new token, looks at it and makes one
+/// call. What cannot be tried because of something before it is skipped. The exit code is that of the worst finding; the
+/// findings are printed whatever they are.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+
+    /// Check that the token has these scopes, between commas.
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    require: Vec<String>,
+
+    /// Read this path below the API base, or this URL, instead of /v1/me of the API's host.
+    #[arg(long, value_name = "PATH|URL")]
+    call: Option<String>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+const TOKEN: &str = "token request";
+
+pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
+    let mut report = Report::default();
+    check(arguments, &mut report);
+    report.conclude(arguments.json)
+}
+
+fn check(arguments: &Args, report: &mut Report) {
+    let skip = |report: &mut Report, steps: &[&'static str], why: &str| {
+        steps.iter().for_each(|step| report.skipped(step, why));
+    };
+    let Some(settings) = lint::settings(&arguments.settings, report) else {
+        skip(report, &network::STEPS, "the settings come first");
+        return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), "the settings come first");
+    };
+    // Only the URL matters here; the settings are known to make a request.
+    let stand_in = Credentials::new("anybody", "nothing");
+    let Ok(request) = stand_in.and_then(|stand_in| TokenRequest::new(settings.setup.flow.clone(), stand_in)) else {
+        return;
+    };
+    if let Err(at) = network::check(request.to_http().uri(), settings.ca_bundle.as_deref(), report) {
+        let why = format!("{at} comes first");
+        return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), &why);
+    }
+    let api = match client::api(&arguments.settings, settings.setup.api_base.as_deref()) {
+        Ok(api) => api,
+        Err(failure) => return report.failed("settings", failure),
+    };
+    let limits = Limits { request: Some(Duration::from_secs(30)), patience: Duration::from_secs(5) };
+    match access::token(settings, &api, limits, report) {
+        Some(access) => {
+            access.shape(report);
+            access.scopes(&arguments.require, report);
+            access.organization(&arguments.settings, report);
+            access.call(&api, arguments.call.as_deref(), report);
+        }
+        None => skip(report, &access::STEPS, "there is no token"),
+    }
+}

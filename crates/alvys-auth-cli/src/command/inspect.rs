@@ -1,0 +1,221 @@
+//! `alvys-auth inspect`: what a token says, and whether its signature is right.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Read};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use crate::failure::{Class, Failure};
+use crate::jwt::{Jwt, text};
+use crate::keys;
+use crate::output::{self, one_line};
+use crate::session::{Session, Wanted};
+use crate::settings::SettingsArgs;
+use crate::time::{in_words, rfc3339};
+
+/// The longest token that is read from stdin, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// Show what a token says of itself: whose it is, what it may do, when it ends.
+///
+/// Without --verify and --jwks nobody checks the signature, and the first line says so.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The token, or - for stdin, which is better: other users see arguments. Without it, the token that `token` prints.
+    #[arg(value_name = "TOKEN|-")]
+    token: Option<String>,
+
+    /// As JSON, with every claim.
+    #[arg(long)]
+    json: bool,
+
+    /// Check the signature with the public keys of the server that is asked for tokens.
+    #[arg(long)]
+    verify: bool,
+
+    /// Check the signature with the public keys in this file, or at this URL.
+    #[arg(long, value_name = "FILE|URL", conflicts_with = "verify")]
+    jwks: Option<String>,
+
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
+    let token = token(arguments.token.map(Zeroizing::new), &arguments.settings)?;
+    let token = Jwt::read(&token).ok_or_else(|| {
+        Failure::new(
+            Class::Nonsense,
+            "this is no JSON Web Token, so nothing can be read from it",
+            "give all of the token and nothing else; an opaque token comes from a request without the right audience",
+        )
+    })?;
+    let verified = verified(&token, arguments.verify, arguments.jwks.as_deref(), &arguments.settings)?;
+    let facts = Facts::of(&token.claims);
+    output::payload(&if arguments.json { object(&token, &facts, verified) } else { lines(&token, &facts, verified) })
+}
+
+fn token(given: Option<Zeroizing<String>>, settings: &SettingsArgs) -> Result<Zeroizing<String>, Failure> {
+    let token = match given {
+        None => return Ok(Session::open(settings.read()?)?.token(Wanted::default())?.access_token),
+        Some(dash) if *dash == "-" => from_stdin(settings)?,
+        Some(token) => {
+            output::complain(
+                "alvys-auth: other users of this machine can see arguments; give the token by stdin, as in `… | alvys-auth inspect -`",
+            );
+            token
+        }
+    };
+    let bare = token.trim();
+    let bare = bare.get(..7).filter(|head| head.eq_ignore_ascii_case("bearer ")).map_or(bare, |_| &bare[7..]);
+    Ok(Zeroizing::new(bare.trim().to_owned()))
+}
+
+fn from_stdin(settings: &SettingsArgs) -> Result<Zeroizing<String>, Failure> {
+    if settings.secret.secret_stdin {
+        return Err(Failure::usage(
+            "both the token and the secret are to come from stdin",
+            "leave --secret-stdin away",
+        ));
+    }
+    if io::stdin().is_terminal() {
+        return Err(Failure::usage("stdin is a terminal, which would show the token", "pipe the token in"));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(LONGEST + 1));
+    let read = io::stdin().take(LONGEST as u64 + 1).read_to_string(&mut text);
+    read.map_err(|error| Failure::configuration(format!("cannot read stdin: {error}"), "pipe the token in, as text"))?;
+    Ok(text)
+}
+
+/// By which keys the signature was checked; none when nobody asked for that.
+fn verified(
+    token: &Jwt<'_>,
+    with_issuer: bool,
+    jwks: Option<&str>,
+    settings: &SettingsArgs,
+) -> Result<Option<String>, Failure> {
+    if !with_issuer && jwks.is_none() {
+        return Ok(None);
+    }
+    let layers = settings.layers()?;
+    let ca_bundle = layers.ca_bundle();
+    let (place, keys) = match jwks {
+        Some(place) => (place.to_owned(), keys::given(place, ca_bundle.as_deref())?),
+        None => {
+            let place = keys::of_issuer(token, &layers.setup()?.flow)?;
+            let keys = keys::fetched(&place, ca_bundle.as_deref())?;
+            (place, keys)
+        }
+    };
+    let kid = token.verify(&keys)?;
+    Ok(Some(if kid.is_empty() { place } else { format!("key {kid} of {place}") }))
+}
+
+/// The claims that people ask about, in a token of either flow.
+pub(crate) struct Facts<'a> {
+    pub(crate) issuer: Option<&'a str>,
+    pub(crate) audience: Option<String>,
+    pub(crate) client_id: Option<&'a str>,
+    pub(crate) client_name: Option<&'a str>,
+    pub(crate) organization_id: Option<&'a str>,
+    pub(crate) organization_name: Option<&'a str>,
+    pub(crate) issued_at: Option<SystemTime>,
+    pub(crate) expires_at: Option<SystemTime>,
+    pub(crate) scopes: Vec<&'a str>,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn of(claims: &'a Map<String, Value>) -> Self {
+        let text = |name| text(claims, name).filter(|text| !text.is_empty());
+        let time = |name| {
+            let seconds = claims.get(name)?.as_f64().filter(|seconds| (0.0..1e11).contains(seconds))?;
+            UNIX_EPOCH.checked_add(Duration::from_secs_f64(seconds))
+        };
+        let subject = text("sub").map(|subject| subject.strip_suffix("@clients").unwrap_or(subject));
+        Self {
+            issuer: text("iss"),
+            audience: claims.get("aud").and_then(listed),
+            client_id: text("azp").or_else(|| text("client_id")).or(subject),
+            client_name: text("client_name"),
+            organization_id: text("org_id"),
+            organization_name: text("org_name").or_else(|| text("tenant_id")),
+            issued_at: time("iat"),
+            expires_at: time("exp"),
+            scopes: text("scope").map(|scope| scope.split_whitespace().collect()).unwrap_or_default(),
+        }
+    }
+
+    fn is_expired(&self) -> bool {
+        self.expires_at.is_some_and(|end| end <= SystemTime::now())
+    }
+}
+
+/// A text, or the texts of a list.
+fn listed(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(all) => Some(all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")),
+        _ => None,
+    }
+}
+
+fn lines(token: &Jwt<'_>, facts: &Facts<'_>, verified: Option<String>) -> String {
+    let first = match verified {
+        Some(by) => format!("Verified: the signature is right, checked with {by}."),
+        None => "Not verified: nobody has checked the signature.".to_owned(),
+    };
+    let mut lines = format!("{}\n\n", one_line(&first));
+    let mut line = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            // Writing to a string does not fail.
+            let _ = writeln!(lines, "{name:<13} {}", one_line(&value));
+        }
+    };
+    let beside = |name: Option<&str>, id: Option<&str>| match (name, id) {
+        (Some(name), Some(id)) => Some(format!("{name} ({id})")),
+        (name, id) => name.or(id).map(str::to_owned),
+    };
+    line("organization", beside(facts.organization_name, facts.organization_id));
+    line("application", beside(facts.client_name, facts.client_id));
+    line("issuer", facts.issuer.map(str::to_owned));
+    line("audience", facts.audience.clone());
+    line("signed with", Some(token.algorithm().to_owned()));
+    line("issued", facts.issued_at.map(moment));
+    line("expires", facts.expires_at.map(moment));
+    line("scopes", Some(if facts.scopes.is_empty() { "none named".to_owned() } else { facts.scopes.join(" ") }));
+    lines
+}
+
+fn object(token: &Jwt<'_>, facts: &Facts<'_>, verified: Option<String>) -> String {
+    let seconds = facts.expires_at.map(|end| match end.duration_since(SystemTime::now()) {
+        Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        Err(past) => i64::try_from(past.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
+    });
+    let object = json!({
+        "verified": verified.is_some(),
+        "verified_with": verified,
+        "organization_id": facts.organization_id,
+        "organization_name": facts.organization_name,
+        "client_id": facts.client_id,
+        "client_name": facts.client_name,
+        "issued_at": facts.issued_at.map(rfc3339),
+        "expires_at": facts.expires_at.map(rfc3339),
+        "expires_in": seconds,
+        "expired": facts.is_expired(),
+        "scopes": facts.scopes,
+        "header": token.header,
+        "claims": token.claims,
+    });
+    output::json_line(&object)
+}
+
+/// `2026-01-31T08:00:00Z, in 59 min 3 s`
+fn moment(time: SystemTime) -> String {
+    let words = match time.duration_since(SystemTime::now()) {
+        Ok(left) => format!("in {}", in_words(left)),
+        Err(past) => format!("{} ago", in_words(past.duration())),
+    };
+    format!("{}, {words}", rfc3339(time))
+}

@@ -1,0 +1,119 @@
+//! A token taken apart, and its signature checked against public keys.
+
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::failure::{Class, Failure};
+
+/// A JSON Web Token, its parts decoded and nothing of it believed.
+pub(crate) struct Jwt<'a> {
+    pub(crate) header: Map<String, Value>,
+    pub(crate) claims: Map<String, Value>,
+    signed: &'a str,
+    signature: Vec<u8>,
+}
+
+/// Public keys, as an issuer publishes them (RFC 7517).
+#[derive(Deserialize)]
+pub(crate) struct KeySet {
+    keys: Vec<Value>,
+}
+
+/// One key for RS256.
+#[derive(Deserialize)]
+struct Key {
+    kty: String,
+    #[serde(rename = "use")]
+    purpose: Option<String>,
+    alg: Option<String>,
+    kid: Option<String>,
+    n: String,
+    e: String,
+}
+
+impl<'a> Jwt<'a> {
+    /// Takes `token` apart; none when it is no JWT.
+    pub(crate) fn read(token: &'a str) -> Option<Self> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        Some(Self {
+            header: object(header)?,
+            claims: object(claims)?,
+            signed,
+            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
+        })
+    }
+
+    /// How it says to be signed.
+    pub(crate) fn algorithm(&self) -> &str {
+        text(&self.header, "alg").unwrap_or("none")
+    }
+
+    /// Whether anybody but the issuer can check the signature.
+    pub(crate) fn is_verifiable(&self) -> bool {
+        self.algorithm() == "RS256"
+    }
+
+    /// Checks the signature, and gives the id of the key that fits.
+    ///
+    /// # Errors
+    /// When it is signed in a way that public keys cannot check, or when no key fits.
+    pub(crate) fn verify(&self, keys: &KeySet) -> Result<String, Failure> {
+        let nonsense = |what: &str, todo: &str| Failure::new(Class::Nonsense, what, todo);
+        if !self.is_verifiable() {
+            return Err(nonsense(
+                "the token is not signed with RS256, so public keys cannot verify it",
+                "leave --verify and --jwks away: tokens of the legacy flow can be verified by Alvys only",
+            ));
+        }
+        let kid = text(&self.header, "kid");
+        let candidates: Vec<Key> = keys.keys.iter().filter_map(Key::for_rs256).collect();
+        let named: Vec<&Key> = candidates.iter().filter(|key| kid.is_none() || key.kid.as_deref() == kid).collect();
+        if named.is_empty() {
+            return Err(nonsense(
+                "none of the public keys is the one that the token names",
+                "check that the keys are those of the token's issuer, and not older than the token",
+            ));
+        }
+        let fitting = named.into_iter().find(|key| key.verifies(self.signed.as_bytes(), &self.signature));
+        fitting.map(|key| key.kid.clone().unwrap_or_default()).ok_or_else(|| {
+            nonsense(
+                "the signature of the token is wrong",
+                "do not use it: it was changed on its way, cut short, or not made by this issuer",
+            )
+        })
+    }
+}
+
+impl KeySet {
+    /// Reads a JSON Web Key Set; none when it is no such thing.
+    pub(crate) fn read(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+}
+
+impl Key {
+    fn for_rs256(key: &Value) -> Option<Self> {
+        let key = Self::deserialize(key).ok()?;
+        let signs = key.purpose.as_deref().is_none_or(|purpose| purpose == "sig");
+        (key.kty == "RSA" && signs && key.alg.as_deref().is_none_or(|alg| alg == "RS256")).then_some(key)
+    }
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let decoded = |number: &str| URL_SAFE_NO_PAD.decode(number).ok();
+        let Some((n, e)) = decoded(&self.n).zip(decoded(&self.e)) else { return false };
+        RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok()
+    }
+}
+
+/// The text under `name`.
+pub(crate) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    object.get(name)?.as_str()
+}
+
+fn object(part: &str) -> Option<Map<String, Value>> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part.trim_end_matches('=')).ok()?).ok()
+}

@@ -1,0 +1,93 @@
+//! Where public keys come from: a file, a URL, or the issuer itself.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use alvys_auth_core::{Api, Credentials, Flow, TokenRequest};
+use http::Uri;
+
+use crate::agent;
+use crate::failure::{Class, Failure};
+use crate::jwt::{Jwt, KeySet, text};
+
+/// The longest key set that is read, in bytes.
+const LONGEST: u64 = 256 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The keys in a file, or at a URL.
+///
+/// # Errors
+/// When they cannot be read, or are none.
+pub(crate) fn given(place: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Failure> {
+    if place.contains("://") {
+        return fetched(place, ca_bundle);
+    }
+    let mut json = Vec::new();
+    let read = File::open(place).and_then(|file| file.take(LONGEST).read_to_end(&mut json));
+    read.map_err(|error| {
+        Failure::configuration(
+            format!("cannot read the keys in {place}: {error}"),
+            "name a file that this user may read",
+        )
+    })?;
+    KeySet::read(&json).ok_or_else(|| Failure::configuration(format!("{place} is no JSON Web Key Set"), NO_KEYS))
+}
+
+/// The place of the keys of the token's issuer, which must be the one that this flow asks: a token may name any place.
+///
+/// # Errors
+/// When the token names another issuer.
+pub(crate) fn of_issuer(token: &Jwt<'_>, flow: &Flow) -> Result<String, Failure> {
+    let issuer = text(&token.claims, "iss").and_then(|issuer| issuer.parse::<Uri>().ok());
+    // Only the URL matters here, and no credentials are needed to know that.
+    let endpoint = TokenRequest::new(flow.clone(), Credentials::new("anybody", "nothing")?)?.to_http().uri().clone();
+    let same = issuer.is_some_and(|issuer| {
+        issuer.scheme() == endpoint.scheme()
+            && issuer.authority().zip(endpoint.authority()).is_some_and(|(one, other)| one == other)
+    });
+    if !same {
+        return Err(Failure::new(
+            Class::Nonsense,
+            "the token names another issuer than the server that is asked for tokens here",
+            "choose the environment or token URL that the token is from, or give the issuer's keys with --jwks",
+        ));
+    }
+    let authority = endpoint.authority().map_or("", |authority| authority.as_str());
+    Ok(format!("{}://{authority}/.well-known/jwks.json", endpoint.scheme_str().unwrap_or_default()))
+}
+
+/// The keys at a URL.
+///
+/// # Errors
+/// When they cannot be fetched, or are none.
+pub(crate) fn fetched(url: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Failure> {
+    // Keys from a place that anybody can pretend to be prove nothing: https, or this machine.
+    Api::at(url).map_err(|_| {
+        Failure::configuration(
+            "the URL of the keys is none that can be trusted",
+            "give a full https URL without a query; plain http is accepted to this machine only",
+        )
+    })?;
+    let plain = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
+    let agent: ureq::Agent = agent::config(ca_bundle)?.build().into();
+    let request = agent.get(url).config().http_status_as_error(false).max_redirects(0).timeout_global(Some(TIMEOUT));
+    let request = if plain { request.proxy(None) } else { request };
+    let mut answer = request.build().call().map_err(|error| {
+        Failure::new(
+            Class::Unreachable,
+            format!("the public keys cannot be fetched: {error}"),
+            "check the network between here and the issuer, or give the keys with --jwks FILE",
+        )
+    })?;
+    let mut json = Vec::new();
+    let read = answer.body_mut().as_reader().take(LONGEST).read_to_end(&mut json);
+    let keys = read.ok().filter(|_| answer.status().is_success()).and_then(|_| KeySet::read(&json));
+    keys.ok_or_else(|| {
+        let what = format!("no JSON Web Key Set came from the URL of the keys (status {})", answer.status().as_u16());
+        Failure::new(Class::Nonsense, what, NO_KEYS)
+    })
+}
+
+const NO_KEYS: &str = "name the issuer's key set, such as https://auth.alvys.com/.well-known/jwks.json";

@@ -1,0 +1,279 @@
+//! One authorised call: what goes out, what comes back, and which exit code that makes.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alvys_auth_sandbox::{Fault, Route};
+
+use crate::support::{World, at_a_terminal, exists, ran, ran_with};
+
+const LOADS: &str = "/api/p/v1/loads";
+/// A token that is younger is not given up because of a 401.
+const GRACE: Duration = Duration::from_secs(11);
+
+#[test]
+fn a_call_carries_the_kept_token_and_prints_the_body_alone() {
+    let world = World::new();
+    let token = world.token();
+    let body = world.run(&["request", "GET", "loads"]).text().to_owned();
+    assert!(body.starts_with(r#"{"Items":[{"Id":"load-1"}"#) && body.ends_with('}'), "{body}");
+    let requests = world.sandbox.requests();
+    let call = requests.last().unwrap();
+    assert_eq!(call.header("authorization"), Some(format!("Bearer {token}").as_str()));
+    assert!(call.header("user-agent").unwrap().starts_with("alvys-auth/"));
+    world.run(&["request", "get", "/loads/load-2"]).text();
+    assert_eq!(world.sandbox.tokens_issued(), 1);
+}
+
+#[test]
+fn a_full_url_is_called_when_a_token_may_go_there() {
+    let world = World::new();
+    assert!(world.run(&["request", "GET", &world.sandbox.me_url()]).text().contains("va336"));
+    let elsewhere = world.run(&["request", "GET", "https://files.example.net/pod.pdf?signature=abc"]);
+    let said = elsewhere.failed(78);
+    assert!(said.contains("must not go to files.example.net") && !said.contains("signature"), "{said}");
+    assert_eq!(world.sandbox.token_requests(), 1, "no token for a call that cannot be");
+}
+
+#[test]
+fn status_and_headers_come_first_when_asked_for() {
+    let world = World::new();
+    let ran = world.run(&["request", "-i", "GET", "loads/load-1"]);
+    let (head, body) = ran.text().split_once("\n\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\n") && head.contains("\ncontent-type: application/json\n"), "{head}");
+    assert_eq!(body, r#"{"Id":"load-1"}"#);
+}
+
+#[test]
+fn a_body_comes_from_the_argument_a_file_or_stdin() {
+    let world = World::new();
+    let file = world.file("body.json", r#"{"from":"file"}"#);
+    world.run(&["request", "POST", "loads", "-d", r#"{"from":"argument"}"#]).text();
+    world.run(&["request", "POST", "loads", "-d", &format!("@{file}")]).text();
+    ran_with(&mut world.command(&["request", "POST", "loads", "-d", "-"]), br#"{"from":"stdin"}"#).text();
+    let typed = ["request", "POST", "loads", "-d", "-5", "-H", "Content-Type: text/plain", "-H", "X-Note: a: b"];
+    world.run(&typed).failed(77);
+    let requests = world.sandbox.requests();
+    let calls: Vec<_> = requests.iter().filter(|request| request.path() == LOADS).collect();
+    let bodies: Vec<&[u8]> = calls.iter().map(|call| call.body()).collect();
+    assert_eq!(bodies, [&br#"{"from":"argument"}"#[..], br#"{"from":"file"}"#, br#"{"from":"stdin"}"#, b"-5"]);
+    let types: Vec<_> = calls.iter().map(|call| call.header("content-type").unwrap()).collect();
+    assert_eq!(types, ["application/json", "application/json", "application/json", "text/plain"]);
+    assert_eq!(calls[3].header("x-note"), Some("a: b"));
+}
+
+#[test]
+fn large_bodies_stream_in_both_directions() {
+    let world = World::new();
+    let upload = vec![b'x'; 12 * 1024 * 1024];
+    let sent = ran_with(&mut world.command(&["request", "POST", "documents", "-d", "@-"]), &upload);
+    assert_eq!(sent.json()["Length"], upload.len());
+    let length = 9 * 1024 * 1024;
+    let wanted = format!("documents/document-1?bytes={length}");
+    let expected: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+    assert!(world.run(&["request", "GET", &wanted]).stdout == expected);
+    let file = world.file("old", "old");
+    world.run(&["request", "GET", &wanted, "-o", &file]).text();
+    assert!(std::fs::read(&file).unwrap() == expected);
+}
+
+#[test]
+fn a_refused_token_is_replaced_once_for_all_processes() {
+    let world = World::new();
+    let old = world.token();
+    thread::sleep(GRACE);
+    world.sandbox.reject_tokens();
+    world.sandbox.inject(Route::Token, Fault::late(Duration::from_millis(400)));
+    thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| world.run(&["request", "GET", "loads"]).text().to_owned());
+        }
+    });
+    assert_eq!(world.sandbox.tokens_issued(), 2);
+    assert_ne!(world.token(), old, "the cache holds the new one");
+    assert_eq!(world.sandbox.tokens_issued(), 2);
+}
+
+#[test]
+fn a_refused_token_is_replaced_even_when_the_body_cannot_be_sent_again() {
+    let world = World::new();
+    world.token();
+    thread::sleep(GRACE);
+    world.sandbox.reject_tokens();
+    let upload = vec![b'x'; 9 * 1024 * 1024];
+    let send = || ran_with(&mut world.command(&["request", "POST", "documents", "-d", "-"]), &upload);
+    assert!(send().failed(75).contains("cannot be sent again"));
+    assert_eq!(send().json()["Length"], upload.len());
+    assert_eq!(world.sandbox.tokens_issued(), 2);
+}
+
+#[test]
+fn a_token_that_is_seconds_old_is_not_replaced() {
+    let world = World::new();
+    world.token();
+    world.sandbox.reject_tokens();
+    assert!(world.run(&["request", "GET", "loads"]).failed(77).contains("refuses the access token"));
+    assert_eq!((world.sandbox.token_requests(), world.calls(LOADS)), (1, 1));
+}
+
+#[test]
+fn why_there_is_no_other_token_is_told() {
+    let world = World::new();
+    world.token();
+    thread::sleep(GRACE);
+    world.sandbox.reject_tokens();
+    world.sandbox.inject(Route::Token, Fault::status(429).retry_after(Duration::from_secs(99)));
+    let ran = world.run(&["request", "GET", "loads"]);
+    assert!(ran.failed(75).contains("Try again in 9"), "{ran:?}");
+}
+
+#[test]
+fn the_exit_code_tells_what_became_of_the_call() {
+    let world = World::new();
+    let hour = Duration::from_secs(3600);
+    let cases = [
+        (Fault::status(400), 77, "400 Bad Request"),
+        (Fault::status(404), 77, "404 Not Found"),
+        (Fault::status(409), 77, "409"),
+        (Fault::status(403), 77, "403"),
+        (Fault::status(401), 77, "refuses the access token"),
+        (Fault::status(501), 77, "501"),
+        (Fault::status(408), 75, "408"),
+        (Fault::status(500), 75, "500"),
+        (Fault::status(502), 75, "502"),
+        (Fault::status(503).retry_after(hour), 75, "Try again in 3600 s"),
+        (Fault::status(429).retry_after(hour), 75, "Try again in 3600 s"),
+        (Fault::challenge(200), 76, "HTML page"),
+        (Fault::reset(), 69, "on the way"),
+        (Fault::truncate(), 69, "cut short"),
+    ];
+    for (fault, code, said) in cases {
+        world.sandbox.inject(Route::Api, fault.once());
+        let output = world.path("output");
+        let ran = world.run(&["request", "GET", "loads", "-o", &output]);
+        assert!(ran.failed(code).contains(said), "{said}: {ran:?}");
+        assert!(!exists(&output), "{said}");
+    }
+    world.sandbox.inject(Route::Api, Fault::reply(304, "").once());
+    assert_eq!(world.run(&["request", "GET", "loads"]).text(), "");
+    world.sandbox.inject(Route::Api, Fault::truncate().once());
+    world.run(&["request", "GET", "loads"]).failed(69);
+}
+
+#[test]
+fn what_cannot_work_is_told_before_anything_is_sent() {
+    let world = World::new();
+    let cases = [
+        (&["request", "BREW", "loads"][..], 2, "GET, HEAD"),
+        (&["request", "GET"], 2, "is missing"),
+        (&["request", "GET", "loads", "-H", "Authorization: Bearer abc"], 2, "other users"),
+        (&["request", "GET", "loads", "-H", "Content-Length: 5"], 2, "follows from"),
+        (&["request", "GET", "loads", "-H", "no header"], 2, "Name: value"),
+        (&["request", "HEAD", "loads", "-d", "x"], 2, "no body"),
+        (&["request", "POST", "loads", "-d", "-", "--secret-stdin"], 2, "both"),
+        (&["request", "GET", "../admin"], 78, "leaves the API base"),
+        (&["request", "POST", "loads", "-d", "@/nowhere"], 78, "cannot read the body"),
+        (&["request", "GET", "loads", "-o", "/nowhere/file"], 78, "cannot write"),
+        (&["request", "GET", "loads", "--api-base-url", "http://api.example.com"], 78, "unencrypted"),
+    ];
+    for (arguments, code, said) in cases {
+        let ran = world.run(arguments);
+        assert!(ran.failed(code).contains(said), "{arguments:?}: {ran:?}");
+    }
+    assert_eq!(world.sandbox.requests().len(), 0);
+    assert!(ran(&mut world.bare(&["request", "GET", "loads"])).failed(78).contains("ALVYS_CLIENT_ID is not set"));
+    world.run(&["request", "GET", "loads", "--require", "load:read,user:delete"]).failed(77);
+    assert_eq!(world.sandbox.api_requests(), 0, "a scope is missing, so nothing was sent");
+    world.run(&["request", "GET", "loads", "--require", "load:read,trip:read"]).text();
+}
+
+#[test]
+fn refused_credentials_are_refused_here_too() {
+    let world = World::new();
+    let ran = ran(world.command(&["request", "GET", "loads"]).env("ALVYS_CLIENT_SECRET", "wrong"));
+    assert!(ran.failed(77).contains("refused the credentials"));
+}
+
+#[test]
+fn an_error_body_is_shown_on_stderr_without_token_and_escapes() {
+    let world = World::new();
+    let token = world.token();
+    let said = format!("{{\"detail\":\"\u{1b}]0;owned\u{7} Bearer {token}\"}}");
+    world.sandbox.inject(Route::Api, Fault::reply(400, said).header("content-type", "application/json"));
+    let ran = world.run(&["request", "GET", "loads", "--show-error-body"]);
+    assert_eq!((ran.code, ran.stdout.len()), (Some(77), 0));
+    assert!(
+        ran.stderr.starts_with("{\"detail\":\"]0;owned Bearer [token]\"}\nalvys-auth: the API answered 400"),
+        "{ran:?}"
+    );
+    assert!(!ran.stderr.contains(['\u{1b}', '\u{7}']));
+    assert!(!world.run(&["request", "GET", "loads"]).failed(77).contains("owned"));
+}
+
+#[test]
+fn a_terminal_gets_no_escapes_and_a_pipe_gets_every_byte() {
+    let world = World::new();
+    let body = b"one\n\x1b[2Jtwo\x9b\n".to_vec();
+    world.sandbox.inject(Route::Api, Fault::reply(200, body.clone()).header("content-type", "text/plain"));
+    assert_eq!(world.run(&["request", "GET", "loads"]).stdout, body);
+    if let Some(shown) = at_a_terminal(&mut world.command(&["request", "GET", "loads"])) {
+        assert!(shown.contains("one") && shown.contains("[2Jtwo") && !shown.contains('\u{1b}'), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_write_is_repeated_only_when_it_is_said_to_be_idempotent() {
+    let world = World::new();
+    let busy = || Fault::status(503).retry_after(Duration::from_secs(1)).once();
+    world.sandbox.inject(Route::Api, busy());
+    assert!(world.run(&["request", "POST", "loads", "-d", "{}"]).failed(75).contains("not known to be safe"));
+    assert_eq!(world.calls(LOADS), 1);
+    world.sandbox.inject(Route::Api, busy());
+    world.run(&["request", "POST", "loads", "-d", "{}", "--idempotent"]).text();
+    assert_eq!(world.calls(LOADS), 3);
+    world.sandbox.inject(Route::Api, busy());
+    assert!(world.run(&["request", "GET", "loads", "--patience", "0"]).failed(75).contains("Try again in 1 s"));
+}
+
+#[test]
+fn a_call_ends_in_time() {
+    let world = World::new();
+    world.sandbox.inject(Route::Api, Fault::hang());
+    let started = Instant::now();
+    assert!(world.run(&["request", "GET", "loads", "--max-time", "1s"]).failed(69).contains("in time"));
+    assert!(started.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn events_arrive_one_by_one_without_a_buffer() {
+    let world = World::new();
+    let url = world.sandbox.mcp_url();
+    let arguments = ["request", "POST", &url, "-N", "-d", r#"{"events":3,"interval_ms":700}"#];
+    let mut child = world.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let first = Instant::now();
+    let rest = lines.count();
+    assert!(rest >= 2 && first.elapsed() > Duration::from_millis(500), "{rest} lines, {:?}", first.elapsed());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_link_stays_one_and_a_device_is_written_to() {
+    let world = World::new();
+    let file = world.file("real", "old");
+    let link = world.path("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    world.run(&["request", "GET", "loads/load-1", "-o", &link]).text();
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), r#"{"Id":"load-1"}"#);
+    world.run(&["request", "GET", "loads", "-o", "/dev/null"]).text();
+    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    if exists("/dev/full") {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ran = crate::support::Ran::from(world.command(&["request", "GET", "loads"]).stdout(full).output().unwrap());
+        assert!(ran.failed(78).contains("cannot write to stdout"), "{ran:?}");
+    }
+}
