@@ -10,10 +10,10 @@ use tracing::debug;
 use crate::failure::Failure;
 use crate::output;
 use crate::profiles::{self, Named};
-use crate::secret::{self, SecretArgs};
+use crate::secret::{self, Provider, SecretArgs};
 
 /// The flags that all commands which ask for tokens have in common.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsArgs {
     /// Take what neither flags nor environment say from this profile (ALVYS_PROFILE).
@@ -44,7 +44,7 @@ pub(crate) struct SettingsArgs {
 }
 
 /// Which endpoint to ask, and for what: everything of an application but its credentials.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct TargetArgs {
     /// The flow to speak; current by default (ALVYS_FLOW).
@@ -163,6 +163,14 @@ impl Layers<'_> {
     /// What is missing, wrong, or cannot be read.
     pub(crate) fn credentials(&self) -> Result<Credentials, Failure> {
         secret::credentials(&self.arguments.secret, self)
+    }
+
+    /// Where the credentials come from, and come from again when they change.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub(crate) fn provider(&self) -> Result<Provider, Failure> {
+        secret::provider(&self.arguments.secret, self)
     }
 
     /// The certificates to trust, when not the built-in ones.
