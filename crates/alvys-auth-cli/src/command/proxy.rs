@@ -124,7 +124,9 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
             let served = arguments.serve.clone();
             tokio::spawn(signals::on_hangup(move || {
                 info!(target: "alvys_auth", "reads all profiles anew");
-                served.iter().for_each(|tenant| drop(tenants.forget(tenant)));
+                for tenant in &served {
+                    let _ = tenants.forget(tenant);
+                }
             }));
             Server::new(Proxy::with_client(accounts, api, settings, http)?)
         };
