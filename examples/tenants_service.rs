@@ -28,7 +28,7 @@ async fn loads(
 ) -> Result<Json<Value>, (StatusCode, String)> {
     let refused = |error: alvys_auth_reqwest::Error| {
         let status = match error.kind() {
-            ErrorKind::Configuration => StatusCode::NOT_FOUND,
+            ErrorKind::UnknownTenant => StatusCode::NOT_FOUND,
             ErrorKind::RateLimited | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         };

@@ -3,16 +3,18 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token};
 use alvys_auth_driver::{CredentialsProvider, FileProvider};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
+use alvys_auth_tests::credentials;
 use tokio::runtime::{Builder, Runtime};
 
 /// A source of either driver whose credentials come from a provider.
 trait Provided: Clone + Send + Sync + 'static {
     fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self;
+    fn beside(flow: Flow, first: Credentials, provider: impl CredentialsProvider + Clone + 'static) -> Self;
     fn token(&self) -> Result<Token, Error>;
     fn invalidate(&self);
 }
@@ -23,8 +25,14 @@ struct Async(alvys_auth_reqwest::TokenSource, Arc<Runtime>);
 impl Provided for Async {
     fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let first = provider.credentials().expect("credentials");
-        let builder = alvys_auth_reqwest::TokenSource::builder(flow, first).policy(policy).provider(provider);
+        let builder = alvys_auth_reqwest::TokenSource::builder_from_provider(flow, provider);
+        let builder = runtime.block_on(builder).expect("credentials").policy(policy);
+        Self(builder.build().expect("acceptable settings"), Arc::new(runtime))
+    }
+
+    fn beside(flow: Flow, first: Credentials, provider: impl CredentialsProvider + Clone + 'static) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let builder = alvys_auth_reqwest::TokenSource::builder(flow, first).provider(provider);
         Self(builder.build().expect("acceptable settings"), Arc::new(runtime))
     }
 
@@ -42,8 +50,12 @@ struct Blocking(alvys_auth_ureq::TokenSource);
 
 impl Provided for Blocking {
     fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self {
-        let first = provider.credentials().expect("credentials");
-        let builder = alvys_auth_ureq::TokenSource::builder(flow, first).policy(policy).provider(provider);
+        let builder = alvys_auth_ureq::TokenSource::builder_from_provider(flow, provider).expect("credentials");
+        Self(builder.policy(policy).build().expect("acceptable settings"))
+    }
+
+    fn beside(flow: Flow, first: Credentials, provider: impl CredentialsProvider + Clone + 'static) -> Self {
+        let builder = alvys_auth_ureq::TokenSource::builder(flow, first).provider(provider);
         Self(builder.build().expect("acceptable settings"))
     }
 
@@ -77,6 +89,10 @@ both_drivers![
     a_rotation_takes_no_usable_token_away,
     a_mounted_secret_is_read_again_when_it_changes,
     other_refusals_do_not_ask_the_provider,
+    a_mended_secret_ends_a_remembered_refusal,
+    another_client_takes_no_usable_token_away_before_it_has_proved_good,
+    a_slow_provider_is_waited_for_once_and_for_no_longer_than_a_request,
+    credentials_given_beside_a_provider_are_compared_with_its_own_first,
 ];
 
 /// Gives the secrets in turn, the last one for ever, and counts how often it is asked.
@@ -235,5 +251,92 @@ fn other_refusals_do_not_ask_the_provider<P: Provided>() {
     let store = Store::new(&client_id, secrets(["new"]));
     let source = P::from_provider(flow.audience("https://elsewhere.example/"), Policy::new(), store.clone());
     assert_eq!(source.token().expect_err("an unknown audience").kind(), ErrorKind::Refused);
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 1));
+}
+
+fn a_mended_secret_ends_a_remembered_refusal<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["old", "old", "new"]));
+    let minutes = Duration::from_secs(300);
+    let source = P::from_provider(flow, Policy::new().cool_down(minutes, minutes), store.clone());
+    assert_eq!(source.token().expect_err("the old secret").kind(), ErrorKind::Credentials);
+    assert_eq!(source.token().expect_err("from memory").kind(), ErrorKind::Credentials);
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 2), "nothing has changed, so nobody is asked");
+    store.0.revision.store(1, Ordering::SeqCst);
+    source.token().expect("a token with the new secret, at once");
+    assert_eq!((sandbox.token_requests(), store.asked()), (2, 3));
+}
+
+fn another_client_takes_no_usable_token_away_before_it_has_proved_good<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    sandbox.set_lifetime(Duration::from_secs(5));
+    let switch = Switch(Arc::new(AtomicU64::new(0)), client_id.into());
+    let source = P::from_provider(flow, Policy::new(), switch.clone());
+    let held = source.token().expect("a token");
+    switch.0.store(1, Ordering::SeqCst);
+    thread::sleep(Duration::from_millis(4600));
+    for _ in 0..3 {
+        assert_eq!(source.token().expect("the held token").header(), held.header(), "its renewal is refused");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(sandbox.token_requests(), 2, "the other client was tried once");
+}
+
+/// Credentials of one client, then of another one that does not exist yet.
+#[derive(Clone)]
+struct Switch(Arc<AtomicU64>, Arc<str>);
+
+impl CredentialsProvider for Switch {
+    fn credentials(&self) -> Result<Credentials, Error> {
+        match self.revision() {
+            0 => Credentials::new(&*self.1, "new"),
+            _ => Credentials::new("not-active-yet", "new"),
+        }
+    }
+
+    fn revision(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Takes its time with every answer but the first.
+#[derive(Clone)]
+struct Slow(Store, Duration);
+
+impl CredentialsProvider for Slow {
+    fn credentials(&self) -> Result<Credentials, Error> {
+        let credentials = self.0.credentials();
+        if self.0.asked() > 1 {
+            thread::sleep(self.1);
+        }
+        credentials
+    }
+
+    fn revision(&self) -> u64 {
+        self.0.revision()
+    }
+}
+
+fn a_slow_provider_is_waited_for_once_and_for_no_longer_than_a_request<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["new", "never given in time"]));
+    let slow = Slow(store.clone(), Duration::from_secs(8));
+    let source = P::from_provider(flow, Policy::new().request_timeout(Duration::from_secs(1)), slow);
+    store.0.revision.store(1, Ordering::SeqCst);
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| source.token().expect("a token with the credentials at hand"));
+        }
+    });
+    assert!(started.elapsed() < Duration::from_secs(7), "nobody waits until the provider is done");
+    assert_eq!((sandbox.tokens_issued(), store.asked()), (1, 2));
+}
+
+fn credentials_given_beside_a_provider_are_compared_with_its_own_first<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["new"]));
+    let source = P::beside(flow, credentials(&client_id, "stale"), store.clone());
+    source.token().expect("a token with the provider's secret");
     assert_eq!((sandbox.token_requests(), store.asked()), (1, 1));
 }

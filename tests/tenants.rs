@@ -195,7 +195,7 @@ fn an_unknown_tenant_is_an_error_and_asked_about_again<M: Many>() {
     tenants.token("aa111").expect("a token");
     for asked in 1..=2 {
         let error = tenants.token("zz999").expect_err("nobody knows it");
-        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert_eq!(error.kind(), ErrorKind::UnknownTenant);
         assert!(error.to_string().contains("there is no tenant \"zz999\""), "{error}");
         assert_eq!(directory.asked("zz999"), asked);
     }

@@ -210,15 +210,19 @@ impl Call {
 
     /// Takes a wait out of the patience; for rate shaping, which waits before it sends.
     ///
+    /// `asked_by` is the status with which the API asked earlier for this wait, 429 or 503; none when its published limits
+    /// are kept unasked.
+    ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`](crate::ErrorKind::RateLimited), with the wait, when the patience does not suffice.
-    pub fn spend(&mut self, wait: Duration) -> Result<(), Error> {
+    /// [`ErrorKind::RateLimited`](crate::ErrorKind::RateLimited) or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable),
+    /// with the wait, when the patience does not suffice.
+    pub fn spend(&mut self, wait: Duration, asked_by: Option<StatusCode>) -> Result<(), Error> {
         match self.patience.checked_sub(wait) {
             Some(left) => {
                 self.patience = left;
                 Ok(())
             }
-            None => Err(refusal::shaped(wait)),
+            None => Err(refusal::held_back(wait, asked_by)),
         }
     }
 
@@ -238,7 +242,7 @@ impl Call {
         if self.options.single_use_body || !repeatable {
             return Verdict::Fail(refused.busy(told, html, refusal::NOT_REPEATED));
         }
-        if self.spend(pause).is_err() {
+        if self.spend(pause, None).is_err() {
             return Verdict::Fail(refused.busy(told, html, refusal::TOO_LONG));
         }
         self.pauses += 1;

@@ -61,6 +61,8 @@ pub enum ErrorKind {
     MissingScope,
     /// A token must not go to where the request would take it.
     Destination,
+    /// There is no such tenant among those that this program serves.
+    UnknownTenant,
 }
 
 #[derive(thiserror::Error)]
@@ -136,6 +138,17 @@ impl Error {
     #[must_use]
     pub fn configuration(what: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Configuration, what, hint)
+    }
+
+    /// There is no such tenant; for drivers that serve several. Nobody else's token takes its place.
+    #[must_use]
+    pub fn unknown_tenant(tenant: &str) -> Self {
+        let shown: String = tenant.chars().take(40).collect();
+        Self::new(
+            ErrorKind::UnknownTenant,
+            format!("there is no tenant {shown:?}"),
+            "check the tenant id; no other tenant's credentials are used in its place",
+        )
     }
 
     /// No answer arrived; for drivers.

@@ -197,6 +197,19 @@ impl Lifecycle {
     /// # Errors
     /// As [`TokenRequest::new`]; nothing has changed then.
     pub fn set_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
+        self.replace_credentials(credentials, false)
+    }
+
+    /// As [`set_credentials`](Self::set_credentials), but for the same account: the held token stays whatever the client id is,
+    /// so that nobody is without a token before the new credentials have proved good.
+    ///
+    /// # Errors
+    /// As [`TokenRequest::new`]; nothing has changed then.
+    pub fn rotate_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
+        self.replace_credentials(credentials, true)
+    }
+
+    fn replace_credentials(&mut self, credentials: Credentials, same_account: bool) -> Result<bool, Error> {
         if credentials == *self.request.credentials() {
             return Ok(false);
         }
@@ -207,11 +220,20 @@ impl Lifecycle {
         self.oldest = self.newest + 1;
         self.rejections = 0;
         self.failure.take_if(|failure| !(same_client && failure.error.is_retryable()));
-        if !same_client {
+        if !same_client && !same_account {
             self.held = None;
             self.discarded = None;
         }
         Ok(true)
+    }
+
+    /// Gives `attempt` its time anew, when it is still the one everybody waits for; else it need not be sent any more.
+    ///
+    /// For attempts of several parts, such as one that asks for other credentials first.
+    pub fn extend(&mut self, attempt: &Attempt, now: Timestamp) -> bool {
+        let lease_ends = now.saturating_add(self.policy.lease());
+        let current = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id);
+        current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
     }
 
     /// Whether `attempt` is still the one everybody waits for. One that is not need not be sent any more.

@@ -245,17 +245,26 @@ pub(crate) fn required(token: &Token, missing: Vec<Scope>) -> Error {
     Error::build(Inner { missing_scopes: missing, ..Inner::new(ErrorKind::MissingScope, what, hint) })
 }
 
-/// Our own rate shaping would have to hold the call back for longer than it may wait.
-pub(crate) fn shaped(wait: Duration) -> Error {
-    Error::build(Inner {
-        retryable: true,
-        retry_after: Some(wait),
-        ..Inner::new(
+/// A call would have to be held back for longer than it may wait, to keep the limits or because the API asked for it.
+pub(crate) fn held_back(wait: Duration, asked_by: Option<StatusCode>) -> Error {
+    let (kind, what, hint) = match asked_by {
+        Some(StatusCode::SERVICE_UNAVAILABLE) => (
+            ErrorKind::Unavailable,
+            "the call was held back because the API said a moment ago that it is unavailable",
+            "wait and call again; nothing was sent",
+        ),
+        Some(_) => (
             ErrorKind::RateLimited,
-            "the call was held back to stay within the published rate limits",
+            "the call was held back because the API asked a moment ago for fewer requests",
+            "wait and call again; nothing was sent",
+        ),
+        None => (
+            ErrorKind::RateLimited,
+            "the call was held back to stay within the rate limits",
             "call less often, or allow the call more patience; nothing was sent",
-        )
-    })
+        ),
+    };
+    Error::build(Inner { retryable: true, retry_after: Some(wait), ..Inner::new(kind, what, hint) })
 }
 
 /// A token keeps the scopes it was issued with, so granting alone does not help at once.

@@ -244,6 +244,20 @@ fn a_token_of_another_type_is_refused() {
 }
 
 #[test]
+fn a_legacy_token_that_names_no_organization_is_of_the_tenant_it_was_asked_for() {
+    let read = |expected: &str, token: &str| {
+        let request = request(Flow::legacy("va336").expect_organization(expected));
+        Grant::from_http(&request, &answer(200, answer_with_token(&json!(token)))).map_err(|error| error.kind())
+    };
+    for silent in [jwt(&json!({"sub": "x"})), "0paque".to_owned()] {
+        assert!(read("VA336", &silent).is_ok());
+        assert_eq!(read("ab123", &silent).unwrap_err(), ErrorKind::WrongOrganization);
+    }
+    let other = jwt(&json!({"org_name": "ab123"}));
+    assert_eq!(read("va336", &other).unwrap_err(), ErrorKind::WrongOrganization);
+}
+
+#[test]
 fn a_token_of_another_organization_is_refused() {
     let read = |expected: &str, token: &str| {
         let request = request(Flow::current().expect_organization(expected));

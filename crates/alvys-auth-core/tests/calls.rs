@@ -219,13 +219,13 @@ fn all_the_waits_of_a_call_share_one_patience() {
     let mut call = get();
     let busy = |wait| with(answer(429, ""), "retry-after", wait);
     assert_eq!(repeated(judged(&mut call, &busy("20"))), seconds(20));
-    call.spend(seconds(15)).unwrap();
+    call.spend(seconds(15), None).unwrap();
     assert_eq!(failed(judged(&mut call, &busy("26"))).retry_after(), Some(seconds(26)));
     assert_eq!(repeated(judged(&mut call, &busy("25"))), seconds(25), "a wait that was not taken costs nothing");
-    let error = call.spend(Duration::from_millis(1)).unwrap_err();
+    let error = call.spend(Duration::from_millis(1), None).unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_millis(1))));
     assert!(error.is_retryable() && error.hint().contains("nothing was sent"), "{error}");
-    call.spend(Duration::ZERO).unwrap();
+    call.spend(Duration::ZERO, None).unwrap();
 }
 
 #[test]

@@ -131,7 +131,7 @@ proptest! {
         let mut spent = Duration::ZERO;
         for wait in waits.into_iter().map(millis) {
             let fits = spent + wait <= millis(patience);
-            prop_assert_eq!(call.spend(wait).is_ok(), fits);
+            prop_assert_eq!(call.spend(wait, None).is_ok(), fits);
             spent += if fits { wait } else { Duration::ZERO };
         }
     }

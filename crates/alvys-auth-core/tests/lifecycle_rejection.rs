@@ -217,6 +217,28 @@ fn another_client_id_drops_the_token() {
 }
 
 #[test]
+fn another_client_of_the_same_account_keeps_the_token() {
+    let (mut lifecycle, token) = held();
+    assert!(lifecycle.rotate_credentials(Credentials::new("another", "s3cret").unwrap()).unwrap());
+    assert_eq!(used(&mut lifecycle, at(1)).access_token(), "old");
+    let attempt = fetched(&mut lifecycle, token.refresh_at());
+    assert!(String::from_utf8(attempt.to_http().into_body()).unwrap().contains(r#""client_id":"another""#));
+    lifecycle.complete(attempt.answered(&answer(401, "")), token.refresh_at());
+    assert_eq!(used(&mut lifecycle, token.refresh_at()).access_token(), "old", "until the new client has proved good");
+}
+
+#[test]
+fn an_attempt_of_several_parts_gets_its_time_anew_while_it_is_awaited() {
+    let mut lifecycle = lifecycle();
+    let first = fetched(&mut lifecycle, at(0));
+    assert!(lifecycle.extend(&first, at(10)));
+    assert!(waited(&mut lifecycle, at(20)).is_in_flight(), "the lease of 15 seconds began anew");
+    let second = fetched(&mut lifecycle, at(26));
+    assert!(!lifecycle.extend(&first, at(26)), "somebody has taken over");
+    assert!(lifecycle.extend(&second, at(26)));
+}
+
+#[test]
 fn outcomes_of_the_old_credentials_do_not_count() {
     let outcomes = [
         |attempt: alvys_auth_core::Attempt| attempt.answered(&granted("foreign", 86_400)),

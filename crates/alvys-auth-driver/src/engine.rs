@@ -92,7 +92,19 @@ impl Engine {
     /// # Errors
     /// As [`Lifecycle::set_credentials`].
     pub fn set_credentials(&self, credentials: Credentials) -> Result<bool, Error> {
-        let (client_id, result) = self.change(|lifecycle| lifecycle.set_credentials(credentials));
+        self.change_credentials(|lifecycle| lifecycle.set_credentials(credentials))
+    }
+
+    /// The same for the account that the held token is of; see [`Lifecycle::rotate_credentials`].
+    ///
+    /// # Errors
+    /// As [`Lifecycle::rotate_credentials`].
+    pub fn rotate_credentials(&self, credentials: Credentials) -> Result<bool, Error> {
+        self.change_credentials(|lifecycle| lifecycle.rotate_credentials(credentials))
+    }
+
+    fn change_credentials(&self, change: impl FnOnce(&mut Lifecycle) -> Result<bool, Error>) -> Result<bool, Error> {
+        let (client_id, result) = self.change(change);
         if matches!(result, Ok(true)) {
             events::credentials_changed(&client_id);
         }
@@ -173,6 +185,17 @@ impl Flight {
     #[must_use]
     pub fn is_awaited(&self) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| self.engine.lock().awaits(attempt))
+    }
+
+    /// Gives the request its time anew, when anybody still waits for it; see [`Lifecycle::extend`].
+    #[must_use = "a request that nobody waits for need not be sent"]
+    pub fn extend(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|attempt| {
+            let mut lifecycle = self.engine.lock();
+            let awaited = lifecycle.extend(attempt, now());
+            self.engine.publish(&lifecycle);
+            awaited
+        })
     }
 
     /// Whether `response` refuses the client id or the secret; see [`Attempt::refuses_credentials`].

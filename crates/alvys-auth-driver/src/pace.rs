@@ -1,18 +1,24 @@
 //! Rate shaping: waiting a little before each request instead of being shut out for minutes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alvys_auth_core::{Endpoint, Timestamp, Verdict};
+use alvys_auth_core::{Call, Endpoint, Error, Timestamp, Token, Verdict};
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use http::{Response, StatusCode};
 
 use crate::limits::{Limit, RateLimits};
-use crate::now;
+use crate::{events, now};
+
+/// The shortest wait: the clock counts in milliseconds.
+const LEAST: Duration = Duration::from_millis(1);
+/// How long to let those pass who are about to go.
+const STEP: Duration = Duration::from_millis(5);
 
 /// With this many endpoints remembered, those whose limits have recovered are forgotten; with twice as many as were left,
 /// again.
@@ -49,13 +55,21 @@ type Limiters = Arc<[Limiter]>;
 struct Lanes {
     by_name: HashMap<String, Lane>,
     left: usize,
+    tickets: u64,
 }
 
 /// What is known of one endpoint.
 struct Lane {
     limiters: Limiters,
     recovers_in: Duration,
+    /// The longest time between two requests at the even rate.
+    interval: Duration,
+    /// Who waits, in the order of arrival, and when the first of them was told to come again.
+    queue: BTreeSet<u64>,
+    next_at: Timestamp,
     held_until: Timestamp,
+    /// The status with which the API asked for that.
+    held_by: StatusCode,
     forget_at: Timestamp,
 }
 
@@ -63,9 +77,11 @@ struct Lane {
 #[must_use = "a turn holds nothing back unless it is waited for"]
 pub struct Turn {
     pace: Pace,
-    name: String,
-    ahead: Vec<Limiters>,
+    endpoint: Endpoint,
+    ticket: u64,
+    ahead: [Limiters; 3],
     passed: usize,
+    asked_by: Option<StatusCode>,
 }
 
 impl Pace {
@@ -98,16 +114,21 @@ impl Pace {
         }))
     }
 
-    /// Queues one request to `endpoint`.
+    /// Queues one request to `endpoint`: those who come later go later. Dropping the turn leaves the queue.
     pub fn turn(&self, endpoint: &Endpoint) -> Turn {
-        let own = Arc::clone(&self.lane(&mut self.lanes(), endpoint).limiters);
+        let mut lanes = self.lanes();
+        lanes.tickets += 1;
+        let ticket = lanes.tickets;
+        let lane = self.lane(&mut lanes, endpoint);
+        lane.queue.insert(ticket);
         // The limit that takes longest to recover comes first, so that the shorter ones are passed when it is time.
-        let ahead = vec![own, Arc::clone(&self.0.organization), Arc::clone(&self.0.token)];
-        Turn { pace: self.clone(), name: endpoint.name().to_owned(), ahead, passed: 0 }
+        let ahead = [Arc::clone(&lane.limiters), Arc::clone(&self.0.organization), Arc::clone(&self.0.token)];
+        Turn { pace: self.clone(), endpoint: endpoint.clone(), ticket, ahead, passed: 0, asked_by: None }
     }
 
-    /// Draws what follows from a verdict for everybody else: while the API wants to be left alone, nobody calls `endpoint`.
-    pub fn heed(&self, endpoint: &Endpoint, verdict: &Verdict) {
+    /// Draws what follows from the verdict on an answer of this status for everybody else: while the API wants to be left alone,
+    /// nobody calls `endpoint`.
+    pub fn heed(&self, endpoint: &Endpoint, status: StatusCode, verdict: &Verdict) {
         let wait = match verdict {
             Verdict::Repeat { after } => Some(*after),
             Verdict::Fail(error) => error.retry_after(),
@@ -116,7 +137,10 @@ impl Pace {
         let until = self.0.clock.timestamp().saturating_add(wait);
         let lanes = &mut self.lanes();
         let lane = self.lane(lanes, endpoint);
-        lane.held_until = lane.held_until.max(until);
+        if until > lane.held_until {
+            lane.held_until = until;
+            lane.held_by = status;
+        }
         lane.forget_at = lane.forget_at.max(until);
     }
 
@@ -125,14 +149,18 @@ impl Pace {
         let now = clock.timestamp();
         if lanes.by_name.len() >= MANY.max(lanes.left * 2) {
             // Nor one in which somebody waits: limits that were made anew would let others pass at once.
-            lanes.by_name.retain(|_, lane| lane.forget_at > now || Arc::strong_count(&lane.limiters) > 1);
+            lanes.by_name.retain(|_, lane| lane.forget_at > now || !lane.queue.is_empty());
             lanes.left = lanes.by_name.len();
         }
         let limits = limits.of(endpoint);
         lanes.by_name.entry(endpoint.name().to_owned()).or_insert_with(|| Lane {
             limiters: limiters(limits, clock),
             recovers_in: limits.iter().map(|limit| limit.per).max().unwrap_or_default(),
+            interval: limits.iter().map(Limit::interval).max().unwrap_or_default(),
+            queue: BTreeSet::new(),
+            next_at: now,
             held_until: now,
+            held_by: StatusCode::TOO_MANY_REQUESTS,
             forget_at: now,
         })
     }
@@ -146,24 +174,77 @@ impl Turn {
     /// How long to wait before asking again; none when the request may go now.
     #[must_use = "the request may go only when this is none"]
     pub fn wait(&mut self) -> Option<Duration> {
-        let clock = &self.pace.0.clock;
+        let Inner { clock, .. } = &*self.pace.0;
         let now = clock.timestamp();
-        if let Some(lane) = self.pace.lanes().by_name.get_mut(&self.name) {
+        self.asked_by = None;
+        if let Some(lane) = self.pace.lanes().by_name.get_mut(self.endpoint.name()) {
             let held = lane.held_until.saturating_duration_since(now);
             if !held.is_zero() {
+                self.asked_by = Some(lane.held_by);
                 return Some(held);
+            }
+            // Behind others, until they have gone at the even rate; the first in the queue asks the limits.
+            let before = u32::try_from(lane.queue.range(..self.ticket).count()).unwrap_or(u32::MAX);
+            if let Some(between) = before.checked_sub(1) {
+                let first = lane.next_at.saturating_duration_since(now);
+                return Some(first.saturating_add(lane.interval.saturating_mul(between)).max(STEP));
             }
             // Whatever it passes now takes as long to recover.
             lane.forget_at = lane.forget_at.max(now.saturating_add(lane.recovers_in));
         }
         for limiter in self.ahead.iter().flat_map(|limiters| limiters.iter()).skip(self.passed) {
             if let Err(refused) = limiter.check() {
-                return Some(refused.wait_time_from(clock.now()).max(Duration::from_millis(1)));
+                let wait = refused.wait_time_from(clock.now()).max(LEAST);
+                if let Some(lane) = self.pace.lanes().by_name.get_mut(self.endpoint.name()) {
+                    lane.next_at = now.saturating_add(wait);
+                }
+                return Some(wait);
             }
             self.passed += 1;
         }
+        self.leave();
         None
     }
+
+    /// The same for a call, whose patience the wait is taken out of.
+    ///
+    /// # Errors
+    /// As [`Call::spend`].
+    pub fn hold(&mut self, call: &mut Call) -> Result<Option<Duration>, Error> {
+        let Some(wait) = self.wait() else { return Ok(None) };
+        call.spend(wait, self.asked_by)?;
+        events::shaped(&self.endpoint, wait);
+        Ok(Some(wait))
+    }
+
+    fn leave(&self) {
+        if let Some(lane) = self.pace.lanes().by_name.get_mut(self.endpoint.name()) {
+            lane.queue.remove(&self.ticket);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Judges an answer that is not delivered, says so in an event, and lets `pace` heed what it says.
+pub fn judge<B: AsRef<[u8]>>(
+    call: &mut Call,
+    answer: &Response<B>,
+    token: &Token,
+    reject: impl FnOnce(&Token) -> bool,
+    pace: Option<&Pace>,
+) -> Verdict {
+    let verdict = call.judge(answer, token, reject);
+    let endpoint = call.endpoint();
+    events::judged(&endpoint, answer.status(), &verdict);
+    if let Some(pace) = pace {
+        pace.heed(&endpoint, answer.status(), &verdict);
+    }
+    verdict
 }
 
 impl fmt::Debug for Pace {
@@ -175,7 +256,10 @@ impl fmt::Debug for Pace {
 
 impl fmt::Debug for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turn").field("endpoint", &self.name).field("passed", &self.passed).finish_non_exhaustive()
+        f.debug_struct("Turn")
+            .field("endpoint", &self.endpoint.name())
+            .field("passed", &self.passed)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Credentials that change: when to look for others, and how to go on with them.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use alvys_auth_core::{Attempt, Credentials, Error, Step};
 
@@ -10,13 +10,24 @@ use crate::{Engine, events};
 
 /// When a driver asks the provider `P` of its source again.
 ///
-/// Before a request, when the provider's revision has changed; and once when the server refuses the credentials, before
-/// anybody hears of that. Should the next ones be refused as well, the refusal is reported, and the provider is asked again
-/// for the attempt after that.
+/// Before a request, and while a refusal is remembered, when the provider's revision has changed; and once when the server
+/// refuses the credentials, before anybody hears of that. Should the next ones be refused as well, the refusal is reported, and
+/// the provider is asked again for the attempt after that.
 pub struct Rotation<P: ?Sized> {
     provider: Arc<P>,
-    revision: AtomicU64,
-    swapped: AtomicBool,
+    /// The revision in use; none when that is not known.
+    revision: Mutex<Option<u64>>,
+    asking: AtomicBool,
+}
+
+/// The right to ask the provider because of a refusal, which one caller has at a time.
+#[derive(Debug)]
+pub struct Asking<'a>(&'a AtomicBool);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 /// What came of other credentials.
@@ -31,9 +42,9 @@ pub enum Rotated {
 }
 
 impl<P: ?Sized> Rotation<P> {
-    /// Watches `provider`, of which `revision` is in use.
-    pub fn new(provider: Arc<P>, revision: u64) -> Self {
-        Self { provider, revision: AtomicU64::new(revision), swapped: AtomicBool::new(false) }
+    /// Watches `provider`, of which `revision` is in use; none when that is not known.
+    pub fn new(provider: Arc<P>, revision: Option<u64>) -> Self {
+        Self { provider, revision: Mutex::new(revision), asking: AtomicBool::new(false) }
     }
 
     /// Where to ask.
@@ -44,24 +55,20 @@ impl<P: ?Sized> Rotation<P> {
 
     /// Whether `revision` is another one than the last that was read.
     pub fn is_new(&self, revision: u64) -> bool {
-        self.revision.load(Ordering::Acquire) != revision
+        *self.revision.lock().unwrap_or_else(PoisonError::into_inner) != Some(revision)
     }
 
-    /// The server refused the credentials: whether to ask the provider before that is reported.
-    pub fn may_ask(&self) -> bool {
-        !self.swapped.swap(true, Ordering::AcqRel)
+    /// The server refused the credentials: whether to ask the provider before that is reported. None while somebody does.
+    pub fn ask(&self) -> Option<Asking<'_>> {
+        (!self.asking.swap(true, Ordering::AcqRel)).then_some(Asking(&self.asking))
     }
 
-    /// An attempt has ended and is reported: the next refusal is worth asking again.
-    pub fn reported(&self) {
-        self.swapped.store(false, Ordering::Release);
-    }
-
-    /// Goes on with what the provider gave at `revision`.
+    /// Goes on with what the provider gave at `revision`. A held token stays: nobody is without one before the new credentials
+    /// have proved good.
     pub fn rotate(&self, engine: &Arc<Engine>, revision: u64, given: Result<Credentials, Error>) -> Rotated {
         let changed = given.and_then(|credentials| {
-            self.revision.store(revision, Ordering::Release);
-            engine.set_credentials(credentials)
+            *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
+            engine.rotate_credentials(credentials)
         });
         match changed {
             Ok(false) => Rotated::Unchanged,

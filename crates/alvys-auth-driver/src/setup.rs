@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use alvys_auth_core::{Encoding, Environment, Error, Flow};
+use alvys_auth_core::{Api, Encoding, Environment, Error, Flow};
 use http::Uri;
 
 use crate::Variables;
@@ -16,6 +16,7 @@ const TOKEN_URL: [&str; 2] = ["ALVYS_TOKEN_URL", "Alvys__TokenUrl"];
 const AUDIENCE: [&str; 2] = ["ALVYS_AUDIENCE", "Alvys__Audience"];
 const SCOPE: &str = "ALVYS_SCOPE";
 const GRANT_TYPE: &str = "ALVYS_GRANT_TYPE";
+const API_VERSION: &str = "ALVYS_API_VERSION";
 const API_BASE: [&str; 2] = ["ALVYS_API_BASE_URL", "ALVYS_BASE_URL"];
 const STATIC_TOKENS: [&str; 2] = ["ALVYS_ACCESS_TOKEN", "ALVYS_TOKEN"];
 
@@ -31,7 +32,8 @@ const STATIC_TOKENS: [&str; 2] = ["ALVYS_ACCESS_TOKEN", "ALVYS_TOKEN"];
 /// | `ALVYS_AUDIENCE` | `Alvys__Audience` | another audience, current flow only |
 /// | `ALVYS_SCOPE` | | scopes to name, between spaces, current flow only |
 /// | `ALVYS_GRANT_TYPE` | | nothing but `client_credentials` |
-/// | `ALVYS_API_BASE_URL` | `ALVYS_BASE_URL` | where the API is |
+/// | `ALVYS_API_BASE_URL` | `ALVYS_BASE_URL` | where the API is, by default that of `ALVYS_ENV`; `/api/p/` and the version are added to a bare host |
+/// | `ALVYS_API_VERSION` | | the version of the API, `v1` by default; only without a path in the base URL |
 ///
 /// ```
 /// use alvys_auth_driver::{Setup, Variables};
@@ -50,7 +52,9 @@ const STATIC_TOKENS: [&str; 2] = ["ALVYS_ACCESS_TOKEN", "ALVYS_TOKEN"];
 pub struct Setup {
     /// Which flow to speak, to which endpoint; checked in full when a token request or a source is made of it.
     pub flow: Flow,
-    /// Where the API is, a full URL, when one was given.
+    /// Where the API is.
+    pub api: Api,
+    /// The URL of the API as it was given, if it was.
     pub api_base: Option<String>,
     /// What was set and has no effect, a sentence each, for people to read at the start of the program.
     pub warnings: Vec<String>,
@@ -80,7 +84,8 @@ impl Setup {
                 "{token} is set and ignored: tokens are fetched with the client id and secret, and renewed; unset it"
             ));
         }
-        Ok(Self { flow, api_base, warnings })
+        let api = api(variables, api_base.as_deref())?;
+        Ok(Self { flow, api, api_base, warnings })
     }
 }
 
@@ -105,10 +110,7 @@ fn flow(variables: &Variables, warnings: &mut Vec<String>) -> Result<Flow, Error
     if let Some(encoding) = one_of(variables, ENCODING, [("json", Encoding::Json), ("form", Encoding::Form)])? {
         flow = flow.encoding(encoding);
     }
-    let environments = [("production", Environment::Production), ("qa", Environment::Qa)];
-    if let Some(environment) = one_of(variables, ENVIRONMENT, environments)? {
-        flow = flow.environment(environment);
-    }
+    flow = flow.environment(environment(variables)?);
     if let Some(url) = variables.value(&TOKEN_URL)? {
         flow = flow.endpoint(url.value.as_str());
     }
@@ -121,6 +123,31 @@ fn flow(variables: &Variables, warnings: &mut Vec<String>) -> Result<Flow, Error
         flow = flow.scopes(scopes.value.split_whitespace());
     }
     Ok(flow)
+}
+
+fn environment(variables: &Variables) -> Result<Environment, Error> {
+    let environments = [("production", Environment::Production), ("qa", Environment::Qa)];
+    Ok(one_of(variables, ENVIRONMENT, environments)?.unwrap_or_default())
+}
+
+/// Where the API is: a base URL as given, completed where it names no more than the host.
+fn api(variables: &Variables, base: Option<&str>) -> Result<Api, Error> {
+    let version = variables.value(&[API_VERSION])?;
+    let version = version.as_ref().map(|found| found.value.trim_start_matches('/'));
+    let standard = Api::of(environment(variables)?);
+    let base = base.unwrap_or_else(|| standard.base());
+    let (scheme, rest) = base.split_once("://").unwrap_or(("https", base));
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    match (path.trim_matches('/'), version) {
+        ("", version) => Api::at(&format!("{scheme}://{host}/api/p/{}", version.unwrap_or("v1"))),
+        (_, None) if base == standard.base() => Ok(standard),
+        (_, None) => Api::at(base),
+        ("api/p/v1", Some(version)) => Api::at(&format!("{scheme}://{host}/api/p/{version}")),
+        (_, Some(_)) => Err(Error::configuration(
+            format!("{API_VERSION} is set, and {} names a path", API_BASE[0]),
+            "put the version into the URL, or leave the path away",
+        )),
+    }
 }
 
 /// The meaning of a variable that allows few values.
@@ -155,7 +182,7 @@ fn checked_base(found: &Found) -> Result<String, Error> {
     let refused = |what: &str| {
         Err(Error::configuration(
             format!("{} {what}", found.name),
-            "give a full https URL such as https://integrations.alvys.com; plain http is accepted to localhost only",
+            "give a full https URL such as https://integrations.alvys.com/api/p/v1; plain http is accepted to localhost only",
         ))
     };
     let Ok(url) = found.value.parse::<Uri>() else { return refused("is not a URL") };

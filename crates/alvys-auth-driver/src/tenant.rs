@@ -53,19 +53,13 @@ impl<F: Fn(&str) -> Result<Option<(Flow, Credentials)>, Error> + Send + Sync> Te
 /// With `guard`, a flow that expects no organization of its own expects the tenant.
 ///
 /// # Errors
-/// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when there is no such tenant.
+/// [`ErrorKind::UnknownTenant`](alvys_auth_core::ErrorKind::UnknownTenant) when there is no such tenant.
 pub fn known_tenant(
     tenant: &str,
     given: Option<(Flow, Credentials)>,
     guard: bool,
 ) -> Result<(Flow, Credentials), Error> {
-    let Some((flow, credentials)) = given else {
-        let shown: String = tenant.chars().take(40).collect();
-        return Err(Error::configuration(
-            format!("there is no tenant {shown:?}"),
-            "check the tenant id; no other tenant's credentials are used in its place",
-        ));
-    };
+    let Some((flow, credentials)) = given else { return Err(Error::unknown_tenant(tenant)) };
     let guarded = guard && flow.expected_organization().is_none();
     Ok((if guarded { flow.expect_organization(tenant) } else { flow }, credentials))
 }

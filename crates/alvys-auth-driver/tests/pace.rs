@@ -4,10 +4,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{
-    Api, CallOptions, Credentials, Endpoint, Flow, Grant, Lifecycle, Policy, Step, Timestamp, TokenRequest, Verdict,
+    Api, Call, CallOptions, Credentials, Endpoint, ErrorKind, Flow, Grant, Lifecycle, Policy, Step, Timestamp,
+    TokenRequest, Verdict,
 };
 use alvys_auth_driver::{Limit, Pace, RateLimits};
-use http::{HeaderMap, Method, Response, Uri};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -159,6 +160,16 @@ fn a_request_that_waits_for_one_limit_pays_the_others_once() {
     assert!(for_the_third <= HOUR, "asking again and again took nothing from the list's limit: {for_the_third:?}");
 }
 
+fn call(method: Method) -> Call {
+    let api = Api::production();
+    let uri = api.url("loads").expect("a URL");
+    api.call(&method, &uri, &HeaderMap::new(), CallOptions::new()).expect("allowed").expect("a call")
+}
+
+fn status(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).expect("a status")
+}
+
 /// The verdict on an answer of this status with this `Retry-After` in seconds.
 fn verdict(status: u16, retry_after: Option<u64>, method: Method) -> Verdict {
     let request =
@@ -166,9 +177,7 @@ fn verdict(status: u16, retry_after: Option<u64>, method: Method) -> Verdict {
     let (mut lifecycle, now) = (Lifecycle::new(request, Policy::new(), 0), Timestamp::from_millis(0));
     lifecycle.adopt(Grant::new("abc", HOUR, "load:read").expect("acceptable"), now);
     let Step::Use(token) = lifecycle.poll(now) else { panic!("a token") };
-    let api = Api::production();
-    let uri = api.url("loads").expect("a URL");
-    let mut call = api.call(&method, &uri, &HeaderMap::new(), CallOptions::new()).expect("allowed").expect("a call");
+    let mut call = call(method);
     let mut answer = Response::builder().status(status);
     if let Some(seconds) = retry_after {
         answer = answer.header("retry-after", seconds);
@@ -181,14 +190,14 @@ fn while_the_api_wants_to_be_left_alone_nobody_calls_the_endpoint() {
     for (method, seconds) in [(Method::GET, 40), (Method::POST, 40), (Method::GET, 4000)] {
         let pace = Pace::new(RateLimits::none());
         let mut queued = pace.turn(&get("loads"));
-        pace.heed(&get("loads"), &verdict(429, Some(seconds), method));
+        pace.heed(&get("loads"), status(429), &verdict(429, Some(seconds), method));
         for wait in [turn(&pace, &get("loads")), queued.wait(), turn(&pace.clone(), &get("loads"))] {
             let wait = wait.expect("a wait");
             assert!(wait <= Duration::from_secs(seconds) && wait > Duration::from_secs(seconds - 20), "{wait:?}");
         }
         assert_eq!(turn(&pace, &get("trips")), None, "others go on");
         assert_eq!(turn(&pace.for_another_token(), &get("loads")), None, "another token is asked separately");
-        pace.heed(&get("loads"), &verdict(503, Some(1), Method::GET));
+        pace.heed(&get("loads"), status(503), &verdict(503, Some(1), Method::GET));
         assert!(
             turn(&pace, &get("loads")).is_some_and(|wait| wait > Duration::from_secs(seconds - 20)),
             "the longer wait holds"
@@ -199,8 +208,8 @@ fn while_the_api_wants_to_be_left_alone_nobody_calls_the_endpoint() {
 #[test]
 fn a_verdict_about_the_token_holds_nobody_back() {
     let pace = Pace::new(RateLimits::none());
-    for status in [401, 403] {
-        pace.heed(&get("loads"), &verdict(status, None, Method::GET));
+    for code in [401, 403] {
+        pace.heed(&get("loads"), status(code), &verdict(code, None, Method::GET));
         assert_eq!(turn(&pace, &get("loads")), None);
     }
 }
@@ -208,7 +217,7 @@ fn a_verdict_about_the_token_holds_nobody_back() {
 #[test]
 fn a_wait_that_is_over_holds_nobody_back_any_more() {
     let pace = Pace::new(RateLimits::none());
-    pace.heed(&get("loads"), &verdict(503, Some(1), Method::GET));
+    pace.heed(&get("loads"), status(503), &verdict(503, Some(1), Method::GET));
     assert_eq!(send(&pace, &get("loads"), 3).len(), 3);
 }
 
@@ -225,10 +234,35 @@ fn word(mut number: usize) -> String {
 }
 
 #[test]
+fn who_comes_later_goes_later() {
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(2, Duration::from_secs(40))]));
+    assert_eq!(turn(&pace, &get("loads")), None);
+    let mut queue = [0; 3].map(|_| pace.turn(&get("loads")));
+    let waits = queue.each_mut().map(|turn| turn.wait().expect("a wait"));
+    assert!(waits.is_sorted(), "{waits:?}");
+    assert!(waits[2] > Duration::from_secs(75), "the third one knows at once how long those before it take: {waits:?}");
+    assert!(turn(&pace, &get("loads")).is_some_and(|wait| wait > Duration::from_secs(115)), "nobody barges in");
+    let [first, second, mut third] = queue;
+    drop((first, second));
+    assert!(third.wait().is_some_and(|wait| wait < Duration::from_secs(41)), "who leaves makes room");
+}
+
+#[test]
+fn a_call_that_is_held_back_is_told_why() {
+    for (code, kind) in [(429, ErrorKind::RateLimited), (503, ErrorKind::Unavailable)] {
+        let pace = Pace::new(RateLimits::none());
+        pace.heed(&get("loads"), status(code), &verdict(code, Some(3600), Method::GET));
+        let error = pace.turn(&get("loads")).hold(&mut call(Method::GET)).expect_err("too long a wait");
+        assert_eq!(error.kind(), kind);
+        assert!(error.retry_after().is_some_and(|wait| wait > Duration::from_secs(3500)));
+    }
+}
+
+#[test]
 fn a_limit_survives_thousands_of_other_endpoints() {
     let pace = Pace::new(RateLimits::none().endpoint("GET loads", [Limit::new(1, HOUR)]));
     assert_eq!(turn(&pace, &get("loads")), None);
-    pace.heed(&get("held"), &verdict(429, Some(600), Method::GET));
+    pace.heed(&get("held"), status(429), &verdict(429, Some(600), Method::GET));
     for number in 0..5000 {
         assert_eq!(turn(&pace, &get(&word(number))), None);
     }

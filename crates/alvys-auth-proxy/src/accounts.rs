@@ -73,7 +73,7 @@ pub enum NotServed {
 impl From<Error> for NotServed {
     /// A configuration error is one of the tenant, which is not served then; the log tells what is wrong with it.
     fn from(error: Error) -> Self {
-        if error.kind() != ErrorKind::Configuration {
+        if error.kind() != ErrorKind::UnknownTenant {
             return Self::Failed(error);
         }
         warn!(target: "alvys_auth", %error, "a tenant is not served");
@@ -95,7 +95,7 @@ impl Accounts for Account {
 /// Accounts by tenant: each request must name its tenant, whose tokens a function gives.
 ///
 /// The function is asked for every request and is to answer from memory where it can. With `?` an [`Error`] of its own becomes
-/// a [`NotServed`]: a configuration error says that there is no such tenant.
+/// a [`NotServed`]: one about an unknown tenant says that there is no such tenant.
 ///
 /// ```
 /// use alvys_auth_proxy::{NotServed, PerTenant};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::events;
+use alvys_auth_driver::{LOOK_TIME, judge, now};
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -21,9 +21,6 @@ use crate::route::Route;
 use crate::upload::{Failure, Progress, Upload};
 use crate::upstream::Destination;
 use crate::watch::Subject;
-
-/// How long the look at an answer that is not delivered may take; what is not there by then is missing.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// Forwards a request that was let in.
@@ -115,12 +112,14 @@ impl Passage<'_> {
         (slot, route): (OwnedSemaphorePermit, &Route),
     ) -> Result<Response<Answer>, Problem> {
         loop {
-            self.wait_for_turn().await.map_err(|error| self.failed(&error))?;
-            let token = self.account.tokens.token().await.map_err(|error| {
-                self.inner.watch.no_token(&self.subject, &error);
-                Problem::no_token(&error)
-            })?;
+            let mut token = self.token().await?;
             self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
+            self.wait_for_turn().await.map_err(|error| self.failed(&error))?;
+            // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
+            if token.expires_in(now()).is_zero() {
+                token = self.token().await?;
+                self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
+            }
             self.inner.note_a_token();
             self.inner.watch.sends(&self.subject, &token);
 
@@ -143,13 +142,17 @@ impl Passage<'_> {
         }
     }
 
+    async fn token(&self) -> Result<Token, Problem> {
+        self.account.tokens.token().await.map_err(|error| {
+            self.inner.watch.no_token(&self.subject, &error);
+            Problem::no_token(&error)
+        })
+    }
+
     async fn wait_for_turn(&mut self) -> Result<(), Error> {
         let Some(pace) = self.account.pace.clone() else { return Ok(()) };
-        let endpoint = self.call.endpoint();
-        let mut turn = pace.turn(&endpoint);
-        while let Some(wait) = turn.wait() {
-            self.call.spend(wait)?;
-            events::shaped(&endpoint, wait);
+        let mut turn = pace.turn(&self.call.endpoint());
+        while let Some(wait) = turn.hold(&mut self.call)? {
             self.inner.watch.shaped(&self.subject, wait);
             let _waiting = self.inner.watch.waiting(&self.subject.endpoint);
             tokio::time::sleep(wait).await;
@@ -187,18 +190,15 @@ impl Passage<'_> {
 
     fn judge(&mut self, answer: &Response<Vec<u8>>, token: &Token) -> Verdict {
         let Self { account, call, inner, subject, .. } = self;
-        let verdict = call.judge(answer, token, |token| {
+        let reject = |token: &Token| {
             let another = account.tokens.reject(token);
             if another {
                 inner.watch.rejected(subject);
             }
             another
-        });
-        events::judged(&call.endpoint(), answer.status(), &verdict);
+        };
+        let verdict = judge(call, answer, token, reject, account.pace.as_ref());
         inner.watch.judged(subject, answer.status(), &verdict);
-        if let Some(pace) = &account.pace {
-            pace.heed(&call.endpoint(), &verdict);
-        }
         verdict
     }
 
@@ -244,7 +244,7 @@ async fn look(answer: Response<reqwest::Body>) -> Response<Vec<u8>> {
         }
     };
     // A timeout is as good as the end.
-    let _ = tokio::time::timeout(LOOK_WITHIN, reading).await;
+    let _ = tokio::time::timeout(LOOK_TIME, reading).await;
     looked.truncate(Call::LOOK);
     Response::from_parts(parts, looked)
 }

@@ -1,7 +1,7 @@
 //! The loop around one authorised call: token, turn, send, judge.
 
-use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Pace, events};
+use alvys_auth_core::{Api, Call, CallOptions, Error, Verdict};
+use alvys_auth_driver::{LOOK_TIME, Pace, events, judge, now};
 use http::Uri;
 use reqwest::{Request, Response, Url};
 
@@ -51,9 +51,19 @@ impl Caller {
             return client.send(request).await.map_err(Failure::Transport);
         };
         loop {
-            self.wait_for_turn(&mut call).await?;
-            let token = self.tokens.token().await?;
+            let mut token = self.tokens.token().await?;
             call.authorise(&token, request.headers_mut())?;
+            if let Some(pace) = &self.pace {
+                let mut turn = pace.turn(&call.endpoint());
+                while let Some(wait) = turn.hold(&mut call)? {
+                    tokio::time::sleep(wait).await;
+                }
+                // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
+                if token.expires_in(now()).is_zero() {
+                    token = self.tokens.token().await?;
+                    call.authorise(&token, request.headers_mut())?;
+                }
+            }
             let copy = request.try_clone();
             let mut answer = client.send(request).await.map_err(Failure::Transport)?;
             let answered_by = to_uri(answer.url())?;
@@ -61,7 +71,7 @@ impl Caller {
                 return Ok(answer);
             }
             let answer = look(&mut answer).await;
-            match self.judge(&mut call, &answer, &token) {
+            match judge(&mut call, &answer, &token, |token| self.tokens.reject(token), self.pace.as_ref()) {
                 Verdict::Fail(error) => return Err(error.into()),
                 Verdict::Repeat { after } => tokio::time::sleep(after).await,
             }
@@ -70,27 +80,6 @@ impl Caller {
             };
             request = copy;
         }
-    }
-
-    async fn wait_for_turn(&self, call: &mut Call) -> Result<(), Error> {
-        let Some(pace) = &self.pace else { return Ok(()) };
-        let endpoint = call.endpoint();
-        let mut turn = pace.turn(&endpoint);
-        while let Some(wait) = turn.wait() {
-            call.spend(wait)?;
-            events::shaped(&endpoint, wait);
-            tokio::time::sleep(wait).await;
-        }
-        Ok(())
-    }
-
-    fn judge(&self, call: &mut Call, answer: &http::Response<Vec<u8>>, token: &Token) -> Verdict {
-        let verdict = call.judge(answer, token, |token| self.tokens.reject(token));
-        events::judged(&call.endpoint(), answer.status(), &verdict);
-        if let Some(pace) = &self.pace {
-            pace.heed(&call.endpoint(), &verdict);
-        }
-        verdict
     }
 }
 

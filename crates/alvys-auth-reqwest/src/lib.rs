@@ -24,3 +24,5 @@ pub use middleware::Authorise;
 pub use provider::{CredentialsProvider, ProviderFuture};
 pub use source::TokenSource;
 pub use tenants::{TenantFuture, TenantProvider, Tenants, TenantsBuilder};
+// What appears in signatures here, under the very names it has there.
+pub use {alvys_auth_core, alvys_auth_driver, http, reqwest};

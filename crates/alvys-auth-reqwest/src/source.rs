@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Status, Step, Timestamp, Token};
 use alvys_auth_driver::{Engine, Flight, Rotated, Rotation, Tokens, now};
 use http::Request;
 use tokio::runtime::Handle;
@@ -61,10 +61,18 @@ impl TokenSource {
     /// # Errors
     /// What kept the provider from giving credentials, or as [`new`](Self::new).
     pub async fn from_provider(flow: Flow, provider: impl CredentialsProvider) -> Result<Self, Error> {
+        Self::builder_from_provider(flow, provider).await?.build()
+    }
+
+    /// The same with settings of your own.
+    ///
+    /// # Errors
+    /// What kept the provider from giving credentials.
+    pub async fn builder_from_provider(flow: Flow, provider: impl CredentialsProvider) -> Result<Builder, Error> {
         let revision = provider.revision();
         let provider = Arc::new(provider);
         let credentials = Arc::clone(&provider).credentials().await?;
-        Self::builder(flow, credentials).rotation(provider, revision).build()
+        Ok(Self::builder(flow, credentials).rotation(provider, Some(revision)))
     }
 
     /// A source with settings of your own.
@@ -106,7 +114,11 @@ impl TokenSource {
             change.as_mut().enable();
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
-                Step::Fail(error) => return Err(error),
+                Step::Fail(error) => {
+                    if !self.0.finds_other_credentials(&error).await {
+                        return Err(error);
+                    }
+                }
                 Step::Fetch(attempt) => {
                     let (request, flight) = engine.launch(attempt);
                     if dropped == MOST_DROPPED {
@@ -209,25 +221,43 @@ impl Inner {
             }
         }
         // On a runtime that only runs now and then, others may have taken over meanwhile.
-        if !flight.is_awaited() {
+        if !flight.extend() {
             return;
         }
         let mut answer = self.transport.send(request).await;
-        if let Some(rotation) = &self.rotation {
-            let refused = answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer));
-            if refused && rotation.may_ask() {
-                match self.rotate(rotation).await {
-                    Rotated::Unchanged => {}
-                    Rotated::Elsewhere => return,
-                    Rotated::Here(attempt) => {
-                        (request, flight) = self.engine.launch(attempt);
-                        answer = self.transport.send(request).await;
-                    }
+        if let Some(rotation) = &self.rotation
+            && answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer))
+            && let Some(_asking) = rotation.ask()
+            && flight.extend()
+        {
+            match self.rotate(rotation).await {
+                Rotated::Unchanged => {}
+                Rotated::Elsewhere => return,
+                Rotated::Here(attempt) => {
+                    (request, flight) = self.engine.launch(attempt);
+                    answer = self.transport.send(request).await;
                 }
             }
-            rotation.reported();
         }
         flight.land(answer);
+    }
+
+    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now.
+    async fn finds_other_credentials(&self, refusal: &Error) -> bool {
+        let Some(rotation) = &self.rotation else { return false };
+        if refusal.kind() != ErrorKind::Credentials || !rotation.is_new(rotation.provider().revision()) {
+            return false;
+        }
+        let Some(_asking) = rotation.ask() else { return false };
+        match self.rotate(rotation).await {
+            Rotated::Unchanged => false,
+            Rotated::Elsewhere => true,
+            Rotated::Here(attempt) => {
+                // The attempt is dropped, and taken up by the next poll.
+                drop(self.engine.launch(attempt));
+                true
+            }
+        }
     }
 
     /// Asks the provider, which gets no more time than a request.

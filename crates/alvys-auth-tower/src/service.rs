@@ -4,15 +4,14 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Tokens, events};
+use alvys_auth_core::{Call, CallOptions, Error, Verdict};
+use alvys_auth_driver::{LOOK_TIME, Tokens, events, judge, now};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tower_service::Service;
 
 use crate::AuthoriseLayer;
-use crate::layer::Caller;
 
 /// What a service of any kind may fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -76,9 +75,19 @@ where
         return inner.call(request).await.map_err(Into::into);
     };
     loop {
-        caller.wait_for_turn(&mut call).await?;
-        let token = caller.tokens.token().await?;
+        let mut token = caller.tokens.token().await?;
         call.authorise(&token, request.headers_mut())?;
+        if let Some(pace) = &caller.pace {
+            let mut turn = pace.turn(&call.endpoint());
+            while let Some(wait) = turn.hold(&mut call)? {
+                tokio::time::sleep(wait).await;
+            }
+            // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
+            if token.expires_in(now()).is_zero() {
+                token = caller.tokens.token().await?;
+                call.authorise(&token, request.headers_mut())?;
+            }
+        }
         let (parts, body) = request.into_parts();
         let again = copy.map(|copy| Request::from_parts(parts.clone(), copy));
         let answer = inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)?;
@@ -86,7 +95,7 @@ where
             return Ok(answer);
         }
         let answer = look(answer).await;
-        match caller.judge(&mut call, &answer, &token) {
+        match judge(&mut call, &answer, &token, |token| caller.tokens.reject(token), caller.pace.as_ref()) {
             Verdict::Fail(error) => return Err(error.into()),
             Verdict::Repeat { after } => tokio::time::sleep(after).await,
         }
@@ -96,29 +105,6 @@ where
         copy = (layer.copy)(again.body());
         request = again;
         std::future::poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;
-    }
-}
-
-impl<T: Tokens> Caller<T> {
-    async fn wait_for_turn(&self, call: &mut Call) -> Result<(), Error> {
-        let Some(pace) = &self.pace else { return Ok(()) };
-        let endpoint = call.endpoint();
-        let mut turn = pace.turn(&endpoint);
-        while let Some(wait) = turn.wait() {
-            call.spend(wait)?;
-            events::shaped(&endpoint, wait);
-            tokio::time::sleep(wait).await;
-        }
-        Ok(())
-    }
-
-    fn judge(&self, call: &mut Call, answer: &Response<Vec<u8>>, token: &Token) -> Verdict {
-        let verdict = call.judge(answer, token, |token| self.tokens.reject(token));
-        events::judged(&call.endpoint(), answer.status(), &verdict);
-        if let Some(pace) = &self.pace {
-            pace.heed(&call.endpoint(), &verdict);
-        }
-        verdict
     }
 }
 

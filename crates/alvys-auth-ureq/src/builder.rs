@@ -65,11 +65,11 @@ impl Builder {
     /// Where to look for other credentials: before a token request when the provider's revision has changed, and once when
     /// the server refuses the ones in use, before that is reported.
     pub fn provider(self, provider: impl CredentialsProvider + 'static) -> Self {
-        let revision = provider.revision();
-        self.rotation(Arc::new(provider), revision)
+        // Nobody knows what is in use already: the provider is asked before the first request.
+        self.rotation(Arc::new(provider), None)
     }
 
-    pub(crate) fn rotation(mut self, provider: Arc<dyn CredentialsProvider>, revision: u64) -> Self {
+    pub(crate) fn rotation(mut self, provider: Arc<dyn CredentialsProvider>, revision: Option<u64>) -> Self {
         self.rotation = Some(Rotation::new(provider, revision));
         self
     }

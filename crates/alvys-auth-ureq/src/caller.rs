@@ -4,8 +4,8 @@ use std::io::Read;
 use std::thread::sleep;
 use std::time::Instant;
 
-use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Pace, events};
+use alvys_auth_core::{Api, Call, CallOptions, Error, Verdict};
+use alvys_auth_driver::{LOOK_TIME, Pace, events, judge, now};
 use ureq::config::{ConfigBuilder, RedirectAuthHeaders};
 use ureq::http::request::Parts;
 use ureq::http::{Request, Response};
@@ -55,40 +55,29 @@ impl Caller {
             return Ok(send(Request::from_parts(parts, ()))?);
         };
         loop {
-            self.wait_for_turn(&mut call)?;
-            let token = self.tokens.token()?;
+            let mut token = self.tokens.token()?;
             call.authorise(&token, &mut parts.headers)?;
+            if let Some(pace) = &self.pace {
+                let mut turn = pace.turn(&call.endpoint());
+                while let Some(wait) = turn.hold(&mut call)? {
+                    sleep(wait);
+                }
+                // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
+                if token.expires_in(now()).is_zero() {
+                    token = self.tokens.token()?;
+                    call.authorise(&token, &mut parts.headers)?;
+                }
+            }
             let mut answer = send(Request::from_parts(parts.clone(), ()))?;
             if redirected(&answer) || call.delivers(answer.status(), answer.headers(), &parts.uri) {
                 return Ok(answer);
             }
             let answer = look(&mut answer);
-            match self.judge(&mut call, &answer, &token) {
+            match judge(&mut call, &answer, &token, |token| self.tokens.reject(token), self.pace.as_ref()) {
                 Verdict::Fail(error) => return Err(error.into()),
                 Verdict::Repeat { after } => sleep(after),
             }
         }
-    }
-
-    fn wait_for_turn(&self, call: &mut Call) -> Result<(), Error> {
-        let Some(pace) = &self.pace else { return Ok(()) };
-        let endpoint = call.endpoint();
-        let mut turn = pace.turn(&endpoint);
-        while let Some(wait) = turn.wait() {
-            call.spend(wait)?;
-            events::shaped(&endpoint, wait);
-            sleep(wait);
-        }
-        Ok(())
-    }
-
-    fn judge(&self, call: &mut Call, answer: &Response<Vec<u8>>, token: &Token) -> Verdict {
-        let verdict = call.judge(answer, token, |token| self.tokens.reject(token));
-        events::judged(&call.endpoint(), answer.status(), &verdict);
-        if let Some(pace) = &self.pace {
-            pace.heed(&call.endpoint(), &verdict);
-        }
-        verdict
     }
 }
 

@@ -22,3 +22,5 @@ pub use client::{Client, RequestBuilder};
 pub use middleware::Authorise;
 pub use source::TokenSource;
 pub use tenants::{Tenants, TenantsBuilder};
+// What appears in signatures here, under the very names it has there.
+pub use {alvys_auth_core, alvys_auth_driver, ureq, ureq::http};

@@ -1,11 +1,11 @@
 //! The blocking token source: a loop over the steps of the core.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Status, Step, Timestamp, Token};
 use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now};
 use tracing::Span;
 use ureq::http::Request;
@@ -52,9 +52,17 @@ impl TokenSource {
     /// # Errors
     /// What kept the provider from giving credentials, or as [`new`](Self::new).
     pub fn from_provider(flow: Flow, provider: impl CredentialsProvider + 'static) -> Result<Self, Error> {
+        Self::builder_from_provider(flow, provider)?.build()
+    }
+
+    /// The same with settings of your own.
+    ///
+    /// # Errors
+    /// What kept the provider from giving credentials.
+    pub fn builder_from_provider(flow: Flow, provider: impl CredentialsProvider + 'static) -> Result<Builder, Error> {
         let revision = provider.revision();
         let credentials = provider.credentials()?;
-        Self::builder(flow, credentials).rotation(Arc::new(provider), revision).build()
+        Ok(Self::builder(flow, credentials).rotation(Arc::new(provider), Some(revision)))
     }
 
     /// A source with settings of your own.
@@ -83,11 +91,17 @@ impl TokenSource {
             let seen = changed.seen();
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
-                Step::Fail(error) => return Err(error),
+                Step::Fail(error) => {
+                    if !self.0.finds_other_credentials(&error) {
+                        return Err(error);
+                    }
+                }
                 Step::Fetch(attempt) => {
-                    // This thread may as well do it when it has to wait and can wait for as long as it takes.
-                    let in_place =
-                        !attempt.is_renewal() && deadline.saturating_duration_since(now()) >= transport.timeout();
+                    // This thread may as well do it when it has to wait and can wait for as long as it takes; a provider of
+                    // credentials may take longer than anybody knows.
+                    let in_place = !attempt.is_renewal()
+                        && self.0.rotation.is_none()
+                        && deadline.saturating_duration_since(now()) >= transport.timeout();
                     let (request, flight) = engine.launch(attempt);
                     let (inner, span) = (Arc::clone(&self.0), Span::current());
                     let fetch = move || span.in_scope(|| inner.fetch(request, flight));
@@ -183,29 +197,58 @@ impl Inner {
                 Rotated::Elsewhere => return,
                 Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
             }
+            if !flight.extend() {
+                return;
+            }
         }
         let mut answer = self.transport.send(request);
-        if let Some(rotation) = &self.rotation {
-            let refused = answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer));
-            if refused && rotation.may_ask() {
-                match self.rotate(rotation) {
-                    Rotated::Unchanged => {}
-                    Rotated::Elsewhere => return,
-                    Rotated::Here(attempt) => {
-                        (request, flight) = self.engine.launch(attempt);
-                        answer = self.transport.send(request);
-                    }
+        if let Some(rotation) = &self.rotation
+            && answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer))
+            && let Some(_asking) = rotation.ask()
+            && flight.extend()
+        {
+            match self.rotate(rotation) {
+                Rotated::Unchanged => {}
+                Rotated::Elsewhere => return,
+                Rotated::Here(attempt) => {
+                    (request, flight) = self.engine.launch(attempt);
+                    answer = self.transport.send(request);
                 }
             }
-            rotation.reported();
         }
         flight.land(answer);
     }
 
+    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now.
+    fn finds_other_credentials(&self, refusal: &Error) -> bool {
+        let Some(rotation) = &self.rotation else { return false };
+        if refusal.kind() != ErrorKind::Credentials || !rotation.is_new(rotation.provider().revision()) {
+            return false;
+        }
+        let Some(_asking) = rotation.ask() else { return false };
+        match self.rotate(rotation) {
+            Rotated::Unchanged => false,
+            Rotated::Elsewhere => true,
+            Rotated::Here(attempt) => {
+                // The attempt is dropped, and taken up by the next poll.
+                drop(self.engine.launch(attempt));
+                true
+            }
+        }
+    }
+
+    /// Asks the provider, which gets no more time than a request: on a thread of its own, because it may block for ever.
     fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
         let provider = rotation.provider();
         let revision = provider.revision();
-        rotation.rotate(&self.engine, revision, provider.credentials())
+        let (give, given) = mpsc::channel();
+        let asking = thread::Builder::new().name("alvys-auth-provider".to_owned());
+        let late = || Err(Error::timed_out("the credentials provider did not answer in time"));
+        let given = match asking.spawn(move || give.send(provider.credentials())) {
+            Ok(_) => given.recv_timeout(self.transport.timeout()).unwrap_or_else(|_| late()),
+            Err(error) => Err(Error::transport("no thread to ask the credentials provider on", error)),
+        };
+        rotation.rotate(&self.engine, revision, given)
     }
 }
 

@@ -83,7 +83,7 @@ impl Tenants {
     /// A token of `tenant` that is usable now; see [`TokenSource::token`].
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when there is no such tenant, what kept the provider
+    /// [`ErrorKind::UnknownTenant`](crate::ErrorKind::UnknownTenant) when there is no such tenant, what kept the provider
     /// from telling, or as [`TokenSource::token`].
     pub fn token(&self, tenant: &str) -> Result<Token, Error> {
         match self.with_token(tenant, Token::clone) {
@@ -151,7 +151,7 @@ impl Tenants {
             Some(patience) => builder.patience(patience),
             None => builder,
         };
-        builder.agent(settings.agent.clone()).rotation(own, revision).build()
+        builder.agent(settings.agent.clone()).rotation(own, Some(revision)).build()
     }
 
     /// Sees to a new member's renewal, if that is wanted, by workers that begin with the first one.
