@@ -62,8 +62,8 @@ impl Sink {
         match self.0 {
             Place::Stdout(mut spooled) => {
                 let mut live = Self::live();
-                let written = spooled.rewind().and_then(|()| io::copy(&mut spooled, &mut live));
-                written.map_err(|error| unwritable(Path::new("stdout"), &error))?;
+                let written = spooled.rewind().and_then(|()| io::copy(&mut spooled, &mut live)).map(drop);
+                gone(written).map_err(|error| unwritable(Path::new("stdout"), &error))?;
                 live.finish()
             }
             Place::Live { terminal } => {
@@ -85,7 +85,7 @@ impl Write for Sink {
             Place::Stdout(spooled) => spooled.write(bytes),
             Place::Live { terminal: None } => {
                 let mut stdout = io::stdout().lock();
-                gone(stdout.write_all(bytes).and_then(|()| stdout.flush()))?;
+                stdout.write_all(bytes).and_then(|()| stdout.flush())?;
                 Ok(bytes.len())
             }
             Place::Live { terminal: Some(line) } => {
@@ -93,7 +93,7 @@ impl Write for Sink {
                 if let Some(end) = line.iter().rposition(|byte| *byte == b'\n') {
                     let whole: Vec<u8> = line.drain(..=end).collect();
                     let mut stdout = io::stdout().lock();
-                    gone(stdout.write_all(shown(&whole).as_bytes()).and_then(|()| stdout.flush()))?;
+                    stdout.write_all(shown(&whole).as_bytes()).and_then(|()| stdout.flush())?;
                 }
                 Ok(bytes.len())
             }

@@ -191,23 +191,43 @@ fn with_body(call: RequestBuilder, body: Option<Payload>) -> RequestBuilder {
 }
 
 fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool) -> Result<(), Failure> {
-    let unwritable = |error: io::Error| {
-        Failure::configuration(format!("cannot write the answer: {error}"), "check that the disk is not full")
-    };
     if include {
-        sink.write_all(head(&answer).as_bytes()).map_err(unwritable)?;
+        match written(sink.write_all(head(&answer).as_bytes()))? {
+            Reader::There => {}
+            Reader::Gone => return Ok(()),
+        }
     }
     let mut body = answer.body_mut().as_reader();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = body.read(&mut buffer).map_err(|error| {
-            let hint = "call again if that is safe; nothing of a whole answer was written";
-            Failure::new(Class::Unreachable, format!("the answer was cut short: {error}"), hint)
+            let todo = "call again if that is safe";
+            Failure::new(Class::Unreachable, format!("the answer was cut short: {error}"), todo)
         })?;
         if read == 0 {
             return sink.finish();
         }
-        sink.write_all(buffer.get(..read).unwrap_or_default()).map_err(unwritable)?;
+        match written(sink.write_all(buffer.get(..read).unwrap_or_default()))? {
+            Reader::There => {}
+            Reader::Gone => return Ok(()),
+        }
+    }
+}
+
+/// Whoever reads our output.
+enum Reader {
+    There,
+    /// It has seen enough, which is no failure.
+    Gone,
+}
+
+fn written(result: io::Result<()>) -> Result<Reader, Failure> {
+    match result {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => {
+            Err(Failure::configuration(format!("cannot write the answer: {error}"), "check that the disk is not full"))
+        }
     }
 }
 

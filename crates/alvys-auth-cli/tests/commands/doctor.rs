@@ -73,7 +73,7 @@ fn every_wrong_setting_is_named_with_what_to_do() {
     for (name, value, named, said) in cases {
         let doctor = ran(world.command(&["doctor", "--json"]).env(name, value));
         let code = doctor.code;
-        let (step_name, expected) = if name == "ALVYS_CA_BUNDLE" { ("TLS", 78) } else { ("settings", 78) };
+        let (step_name, expected) = if name == "ALVYS_CA_BUNDLE" { ("connection", 78) } else { ("settings", 78) };
         assert_eq!(code, Some(expected), "{name}={value}: {doctor:?}");
         finds(&doctor, step_name, "failed", named);
         finds(&doctor, step_name, "failed", said);
@@ -176,7 +176,7 @@ fn a_server_that_says_nothing_is_not_waited_for() {
     let world = World::new();
     world.sandbox.inject(Route::Keys, Fault::hang());
     let started = std::time::Instant::now();
-    finds(&world.run(&["doctor", "--json"]), "TLS", "failed", "timeout");
+    finds(&world.run(&["doctor", "--json"]), "connection", "failed", "timeout");
     assert!(started.elapsed() < Duration::from_secs(20));
 }
 

@@ -261,6 +261,29 @@ fn events_arrive_one_by_one_without_a_buffer() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_ends_the_stream() {
+    let world = World::new();
+    let url = world.sandbox.mcp_url();
+    let arguments = ["request", "POST", &url, "-N", "-i", "-d", r#"{"events":1000,"interval_ms":100}"#];
+    let mut child = world.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert_eq!(first, "HTTP/1.1 200 OK\n");
+    let started = Instant::now();
+    assert!(child.wait().unwrap().success());
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_redirect_to_another_host_is_followed_without_the_token() {
+    let (world, storage) = (World::new(), World::new());
+    world.sandbox.set_document_host(storage.sandbox.url());
+    assert_eq!(world.run(&["request", "GET", "documents/document-1/download"]).stdout.len(), 1024);
+    let requests = storage.sandbox.requests();
+    assert_eq!((requests.len(), requests[0].header("authorization")), (1, None));
+}
+
+#[test]
 fn a_link_stays_one_and_a_device_is_written_to() {
     let world = World::new();
     let file = world.file("real", "old");
