@@ -277,8 +277,9 @@ fn a_reader_that_has_seen_enough_ends_the_stream() {
 #[test]
 fn a_redirect_to_another_host_is_followed_without_the_token() {
     let (world, storage) = (World::new(), World::new());
-    world.sandbox.set_document_host(storage.sandbox.url());
-    assert_eq!(world.run(&["request", "GET", "documents/document-1/download"]).stdout.len(), 1024);
+    world.sandbox.set_document_host(storage.sandbox.url().replace("127.0.0.1", "localhost"));
+    let ran = world.run(&["request", "GET", "documents/document-1/download", "--show-error-body"]);
+    assert_eq!(ran.stdout.len(), 1024, "{ran:?}");
     let requests = storage.sandbox.requests();
     assert_eq!((requests.len(), requests[0].header("authorization")), (1, None));
 }
