@@ -105,13 +105,14 @@ impl Authorised {
     /// Why there is no answer, or what the API's refusal means.
     pub(crate) fn send(&self, call: impl FnOnce(&Client) -> RequestBuilder) -> Result<Response<Body>, Failure> {
         let answer = call(&self.client).send();
+        let answer = answer.map_err(|error| self.kept.lock().failure.take().unwrap_or_else(|| error.into()));
         let tokens = self.client.tokens();
         if tokens.with_token(|_| ()).is_none() {
             // The token was given up and the call not repeated: the next run must not begin with it again. What came of
-            // it is told by the call's own failure.
+            // the call is to be told, not what comes of this.
             drop(tokens.token());
         }
-        answer.map_err(|error| self.kept.lock().failure.take().unwrap_or_else(|| error.into()))
+        answer
     }
 }
 

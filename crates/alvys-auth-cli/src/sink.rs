@@ -19,7 +19,7 @@ enum Place {
     Stdout(SpooledTempFile),
     Live { terminal: Option<Vec<u8>> },
     File { file: NamedTempFile, path: PathBuf },
-    Device(File),
+    Special(File),
 }
 
 impl Sink {
@@ -41,7 +41,7 @@ impl Sink {
         let failed = |error: io::Error| unwritable(path, &error);
         let place = match fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => {
-                Place::Device(OpenOptions::new().write(true).open(path).map_err(failed)?)
+                Place::Special(OpenOptions::new().write(true).open(path).map_err(failed)?)
             }
             _ => {
                 // A link stays one: what it leads to is replaced.
@@ -74,7 +74,7 @@ impl Sink {
             Place::File { file, path } => {
                 file.persist(&path).map(|_| ()).map_err(|error| unwritable(&path, &error.error))
             }
-            Place::Device(mut file) => file.flush().map_err(|error| unwritable(Path::new("the output"), &error)),
+            Place::Special(mut file) => file.flush().map_err(|error| unwritable(Path::new("the output"), &error)),
         }
     }
 }
@@ -98,7 +98,7 @@ impl Write for Sink {
                 Ok(bytes.len())
             }
             Place::File { file, .. } => file.write(bytes),
-            Place::Device(file) => file.write(bytes),
+            Place::Special(file) => file.write(bytes),
         }
     }
 

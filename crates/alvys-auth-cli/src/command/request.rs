@@ -12,6 +12,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use ureq::Body;
 
+use super::scopes::scope;
 use crate::client::{self, Authorised, Limits};
 use crate::failure::{Class, Failure};
 use crate::output::{self, one_line};
@@ -66,7 +67,7 @@ pub(crate) struct Args {
     idempotent: bool,
 
     /// Send nothing unless the token has these scopes, between commas.
-    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
     require: Vec<String>,
 
     /// When the API answers with an error, show its body on stderr.

@@ -1,6 +1,8 @@
 //! The troubleshooting list: every finding, what to do about it, and the exit code of the worst.
 
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use alvys_auth_sandbox::{Application, Fault, Route};
@@ -178,6 +180,49 @@ fn a_server_that_says_nothing_is_not_waited_for() {
     let started = std::time::Instant::now();
     finds(&world.run(&["doctor", "--json"]), "connection", "failed", "timeout");
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+/// A TLS server with a certificate of its own, for as long as it lives.
+struct Tls(Child);
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_certificate_is_trusted_or_not() {
+    let world = World::new();
+    let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| world.path(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    }
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-www", "-quiet", "-cert", &certificate, "-key", &key]);
+    server.args(["-accept", &format!("127.0.0.1:{port}")]).stdout(Stdio::null()).stderr(Stdio::null());
+    let _server = Tls(server.spawn().unwrap());
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let url = format!("https://localhost:{port}/oauth/token");
+    let stranger = ran(world.command(&["doctor", "--json"]).env("ALVYS_TOKEN_URL", &url));
+    stranger.ended(69);
+    finds(&stranger, "TLS", "failed", "UnknownIssuer");
+    finds(&stranger, "token request", "skipped", "TLS comes first");
+    let mut command = world.command(&["doctor", "--json"]);
+    let trusted = ran(command.env("ALVYS_TOKEN_URL", &url).env("ALVYS_CA_BUNDLE", &certificate));
+    finds(&trusted, "TLS", "ok", "trusted");
+    finds(&trusted, "clock", "skipped", "tells no date");
+    assert_ne!(step(&trusted, "token request").0, "skipped");
 }
 
 #[test]

@@ -165,6 +165,11 @@ fn scopes_are_listed_and_required() {
     assert_eq!(listed.lines().count(), world.sandbox.application().scopes().len());
     assert!(listed.lines().any(|scope| scope == "load:read"));
     assert_eq!(world.run(&["scopes", "--require", "load:read, trip:update"]).text(), "");
+    for unset in ["", " ", "load:read,"] {
+        assert!(world.run(&["scopes", "--require", unset]).failed(2).contains("no empty one"));
+        assert!(world.run(&["request", "GET", "loads", "--require", unset]).failed(2).contains("no empty one"));
+        world.run(&["doctor", "--require", unset]).failed(2);
+    }
     let said = world.run(&["scopes", "--require", "load:read,user:delete,parrot:feed"]).failed(77).to_owned();
     assert!(said.contains("lacks user:delete, parrot:feed\n"), "{said}");
     assert_eq!(world.sandbox.tokens_issued(), 1);

@@ -1,7 +1,8 @@
 //! One authorised call: what goes out, what comes back, and which exit code that makes.
 
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -107,6 +108,19 @@ fn a_refused_token_is_replaced_even_when_the_body_cannot_be_sent_again() {
     assert!(send().failed(75).contains("cannot be sent again"));
     assert_eq!(send().json()["Length"], upload.len());
     assert_eq!(world.sandbox.tokens_issued(), 2);
+}
+
+#[test]
+fn a_call_that_failed_is_told_even_when_there_is_no_other_token_either() {
+    let world = World::new();
+    world.token();
+    thread::sleep(GRACE);
+    world.sandbox.reject_tokens();
+    world.sandbox.inject(Route::Token, Fault::status(401));
+    let upload = vec![b'x'; 9 * 1024 * 1024];
+    let sent = ran_with(&mut world.command(&["request", "POST", "documents", "-d", "-"]), &upload);
+    assert!(sent.failed(75).contains("cannot be sent again"), "{sent:?}");
+    assert_eq!(world.sandbox.token_requests(), 2);
 }
 
 #[test]
@@ -285,7 +299,7 @@ fn a_redirect_to_another_host_is_followed_without_the_token() {
 }
 
 #[test]
-fn a_link_stays_one_and_a_device_is_written_to() {
+fn a_link_stays_one_and_a_pipe_is_written_to() {
     let world = World::new();
     let file = world.file("real", "old");
     let link = world.path("link");
@@ -293,8 +307,13 @@ fn a_link_stays_one_and_a_device_is_written_to() {
     world.run(&["request", "GET", "loads/load-1", "-o", &link]).text();
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(std::fs::read_to_string(&file).unwrap(), r#"{"Id":"load-1"}"#);
-    world.run(&["request", "GET", "loads", "-o", "/dev/null"]).text();
-    assert!(!std::fs::metadata("/dev/null").unwrap().is_file());
+    let pipe = world.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (sender, receiver) = mpsc::channel();
+    let reader = pipe.clone();
+    thread::spawn(move || sender.send(std::fs::read_to_string(reader).unwrap()));
+    world.run(&["request", "GET", "loads/load-2", "-o", &pipe]).text();
+    assert_eq!(receiver.recv_timeout(Duration::from_secs(10)).unwrap(), r#"{"Id":"load-2"}"#);
     if exists("/dev/full") {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
         let ran = crate::support::Ran::from(world.command(&["request", "GET", "loads"]).stdout(full).output().unwrap());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{Credentials, TokenRequest};
 
+use super::scopes::scope;
 use crate::client::{self, Limits};
 use crate::failure::Failure;
 use crate::report::Report;
@@ -28,7 +29,7 @@ pub(crate) struct Args {
     json: bool,
 
     /// Check that the token has these scopes, between commas.
-    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
     require: Vec<String>,
 
     /// Read this path below the API base, or this URL, instead of /v1/me of the API's host.
