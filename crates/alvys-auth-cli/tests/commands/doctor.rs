@@ -308,6 +308,10 @@ fn the_worst_finding_gives_the_exit_code() {
     let doctor = ran(world.command(&["doctor", "--require", "user:delete"]).env("ALVYS_TENANT_ID", "AB123"));
     assert!(doctor.ended(78).contains("the tenant is set to AB123"), "{doctor:?}");
     assert!(world.run(&["doctor", "--require", "user:delete"]).ended(77).contains("lacks user:delete"));
+    world.sandbox.clear_faults();
+    world.sandbox.inject(Route::Api, Fault::status(403));
+    let first = world.run(&["doctor", "--require", "user:delete"]);
+    assert!(first.ended(77).contains("lacks user:delete"), "the first of several that are as bad: {first:?}");
 }
 
 #[test]
