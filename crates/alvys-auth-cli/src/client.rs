@@ -17,10 +17,9 @@ use crate::failure::Failure;
 use crate::session::{Session, Wanted};
 use crate::settings::{Settings, SettingsArgs, variable};
 
-/// How long a connection, the head of an answer and each further part of it may take.
+/// How long a connection and the head of an answer may take.
 const CONNECT: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(30);
-const PART: Duration = Duration::from_secs(60);
 /// A token that is newer than this is not given up because of a 401, in this run and in the ones after it.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -29,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct Limits {
     /// One request with its answer; none when that takes as long as it takes.
     pub(crate) request: Option<Duration>,
+    /// The silence between two parts of an answer.
+    pub(crate) silence: Duration,
     /// All the waits together that the API asks for.
     pub(crate) patience: Duration,
 }
@@ -89,7 +90,7 @@ impl Authorised {
             .timeout_global(limits.request)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(HEAD))
-            .timeout_per_read(Some(PART));
+            .timeout_per_read(Some(limits.silence));
         let client = Client::new(tokens, api.patience(limits.patience)).agent(config.build().into());
         Ok(Self { client, kept })
     }

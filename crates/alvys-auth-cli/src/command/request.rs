@@ -23,6 +23,10 @@ use crate::time;
 
 /// How much of a body is kept so that it can be sent again after a rejected token, in bytes.
 const KEPT: u64 = 8 * 1024 * 1024;
+/// How long a request and its answer may take, and the silence between two parts of it; longer where events are awaited.
+const WHOLE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_secs(60);
+const LIVE_SILENCE: Duration = Duration::from_secs(900);
 /// How much of an error's body is shown, in bytes.
 const LOOK: u64 = 16 * 1024;
 
@@ -74,9 +78,9 @@ pub(crate) struct Args {
     #[arg(long)]
     show_error_body: bool,
 
-    /// How long the request and its answer may take, such as 90s; 0 for any time.
-    #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "5m")]
-    max_time: Duration,
+    /// How long the request and its answer may take, such as 90s; 0 for any time; 5m by default, with -N any time.
+    #[arg(long, value_name = "TIME", value_parser = time::duration)]
+    max_time: Option<Duration>,
 
     /// How long to wait altogether when the API asks to, such as 3m.
     #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "60s")]
@@ -107,8 +111,12 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         None if arguments.no_buffer => Sink::live(),
         None => Sink::stdout(),
     };
-    let limits =
-        Limits { request: Some(arguments.max_time).filter(|limit| !limit.is_zero()), patience: arguments.patience };
+    let live = arguments.no_buffer;
+    let limits = Limits {
+        request: arguments.max_time.or_else(|| (!live).then_some(WHOLE)).filter(|limit| !limit.is_zero()),
+        silence: if live { LIVE_SILENCE } else { SILENCE },
+        patience: arguments.patience,
+    };
     let client = Authorised::open(settings, api, limits, Wanted::default())?;
     let answer = client.send(|client| {
         let call = client.request(arguments.method.clone(), &arguments.path).require(arguments.require.iter().cloned());
