@@ -1,7 +1,8 @@
 //! Real tokens on both flows, fetched, cached, renewed and used over HTTP.
 //!
 //! `cargo run --example quickstart` starts a local Alvys and talks to that. With `ALVYS_CLIENT_ID` and
-//! `ALVYS_CLIENT_SECRET` set it talks to the real Alvys instead, and to its legacy flow too if `ALVYS_TENANT_ID` is set.
+//! `ALVYS_CLIENT_SECRET` set it talks to the real Alvys instead, and to its legacy flow too with `ALVYS_FLOW=legacy` and
+//! `ALVYS_TENANT_ID`.
 
 use std::env;
 use std::error::Error;
@@ -9,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Credentials, Flow, Status, Token};
+use alvys_auth_reqwest::Setup;
 use alvys_auth_sandbox::Sandbox;
 
 /// Where the tokens come from and what they open.
@@ -29,7 +31,7 @@ impl Alvys {
         println!("The real Alvys, with the application of ALVYS_CLIENT_ID");
         Ok(Self {
             current: Flow::current(),
-            legacy: env::var("ALVYS_TENANT_ID").ok().map(Flow::legacy),
+            legacy: Some(Setup::from_environment()?.flow).filter(Flow::is_legacy),
             credentials: Credentials::new(client_id, client_secret)?,
             me: "https://integration.alvys.com/v1/me".to_owned(),
             sandbox: None,
@@ -65,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tokio::runtime::Runtime::new()?.block_on(current_flow(&alvys))?;
     match &alvys.legacy {
         Some(flow) => legacy_flow(&alvys, flow)?,
-        None => println!("\nLegacy flow: set ALVYS_TENANT_ID to see it"),
+        None => println!("\nLegacy flow: set ALVYS_FLOW=legacy and ALVYS_TENANT_ID to see it"),
     }
     Ok(())
 }

@@ -1,67 +1,14 @@
 //! Distinctive secrets and tokens go through a full run with failures, and show up nowhere.
 
-use std::error::Error as StdError;
-use std::fmt::{Debug, Display};
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::fmt::Debug;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy};
+use alvys_auth_core::{Credentials, Flow, Policy};
 use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
+use alvys_auth_tests::transcript::Transcript;
 use alvys_auth_tests::{Async, Blocking, Settings, Source, call_api, eventually};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::prelude::*;
 
 const SECRET: &str = "canary+secret/with&reserved=\"characters%";
-
-/// Everything that anybody logged or could print.
-#[derive(Clone, Default)]
-struct Transcript(Arc<Mutex<Vec<u8>>>);
-
-impl Transcript {
-    fn add(&self, shown: impl Debug) {
-        let mut transcript = self.0.lock().expect("no test panics here");
-        transcript.extend(format!("{shown:?}\n{shown:#?}\n").bytes());
-    }
-
-    fn add_error(&self, error: &Error) {
-        self.add(error);
-        let mut next: Option<&dyn StdError> = Some(error);
-        while let Some(error) = next {
-            self.add_text(error);
-            next = error.source();
-        }
-        self.add_text(&error.hint());
-    }
-
-    fn add_text(&self, shown: &dyn Display) {
-        self.0.lock().expect("no test panics here").extend(format!("{shown}\n").bytes());
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("no test panics here")).into_owned()
-    }
-}
-
-impl io::Write for Transcript {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("no test panics here").extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Transcript {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self::Writer {
-        self.clone()
-    }
-}
 
 /// Faults of every kind, some of which hand our own secret back to us.
 fn faults() -> Vec<Fault> {
@@ -134,11 +81,7 @@ fn full_run<S: Source + Debug>(transcript: &Transcript) -> Vec<String> {
 
 #[test]
 fn no_secret_and_no_token_is_printed_or_logged_in_a_full_run_with_failures() {
-    let transcript = Transcript::default();
-    // Below DEBUG ureq prints every byte on the wire. That is for whoever turns it on; SECURITY.md says so.
-    let levels = Targets::new().with_default(LevelFilter::TRACE).with_target("ureq_proto", LevelFilter::DEBUG);
-    let everything = tracing_subscriber::fmt::layer().with_writer(transcript.clone()).with_ansi(false);
-    tracing_subscriber::registry().with(everything.with_filter(levels)).init();
+    let transcript = Transcript::record();
     let mut tokens = full_run::<Async>(&transcript);
     tokens.extend(full_run::<Blocking>(&transcript));
 

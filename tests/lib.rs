@@ -1,4 +1,10 @@
-//! What the end-to-end tests share: one face for both drivers, and one way to reach the sandbox.
+//! What the end-to-end tests share: one face for both drivers, one for all clients, and one way to reach the sandbox.
+
+pub mod caller;
+pub mod stacks;
+pub mod transcript;
+
+pub mod many;
 
 use std::sync::{Arc, Barrier};
 use std::thread;

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{ErrorKind, Policy};
+use alvys_auth_core::{Api, ErrorKind, Policy};
+use alvys_auth_reqwest::Client;
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::Settings;
-use ureq::Agent;
+use ureq::http::{Request, Response};
+use ureq::middleware::MiddlewareNext;
+use ureq::{Agent, SendBody};
 
 const TICK: Duration = Duration::from_millis(1);
 
@@ -127,4 +130,78 @@ fn a_client_that_cannot_be_built_is_an_error_and_no_panic() {
         .build()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
+}
+
+fn async_tokens(sandbox: &Sandbox) -> alvys_auth_reqwest::TokenSource {
+    let settings = Settings::current(sandbox);
+    alvys_auth_reqwest::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
+}
+
+fn blocking_tokens(sandbox: &Sandbox) -> alvys_auth_ureq::TokenSource {
+    let settings = Settings::current(sandbox);
+    alvys_auth_ureq::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
+}
+
+#[tokio::test]
+async fn a_call_over_plain_http_passes_no_proxy() {
+    let (sandbox, proxy) = (start(), start());
+    let (lower, upper) = (sandbox.api_url(), sandbox.api_url().replace("http", "HTTP"));
+    for (base, plain) in [(lower, true), (upper, true), ("https://integrations.alvys.com/api/p/v1".to_owned(), false)] {
+        let api = Api::at(&base).unwrap();
+        let http = reqwest::Client::builder().proxy(reqwest::Proxy::all(proxy.url()).unwrap());
+        let client = Client::builder(async_tokens(&sandbox), api.clone()).client(http).build().unwrap();
+        match client.get(&sandbox.me_url()).send().await {
+            Ok(answer) => assert!(plain && answer.status() == 200),
+            Err(error) => assert!(!plain && error.kind() == ErrorKind::Configuration, "{error}"),
+        }
+
+        let through = ureq::Proxy::new(&proxy.url()).unwrap();
+        let agent: Agent = Agent::config_builder().proxy(Some(through)).build().into();
+        let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api).agent(agent);
+        assert_eq!(client.get(&sandbox.me_url()).send().unwrap().status(), 200);
+    }
+    assert!(proxy.requests().is_empty(), "a token went through a proxy unencrypted");
+    assert_eq!(sandbox.api_requests(), 5);
+}
+
+#[tokio::test]
+async fn a_client_whose_settings_send_the_url_along_is_overruled() {
+    let (sandbox, elsewhere) = (start(), start());
+    sandbox.set_document_host(elsewhere.url());
+    let http = reqwest::Client::builder().referer(true).redirect(reqwest::redirect::Policy::limited(10));
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let client = Client::builder(async_tokens(&sandbox), api).client(http).build().unwrap();
+    let answer = client.get("documents/document-1/download?private=1").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(elsewhere.requests()[0].header("referer"), None);
+}
+
+#[test]
+fn an_agent_that_makes_statuses_errors_keeps_them_for_the_client() {
+    let sandbox = start();
+    let agent: Agent = Agent::config_builder().http_status_as_error(true).build().into();
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(agent.clone());
+    assert_eq!(client.get("loads/none").send().unwrap().status(), 404);
+
+    // Middleware leaves it to the agent, once the answer has been judged.
+    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, agent);
+    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let status = |path: &str| agent.get(format!("{}/{path}", sandbox.api_url())).call().map(|answer| answer.status());
+    assert!(matches!(status("loads/none"), Err(ureq::Error::StatusCode(404))));
+    assert_eq!(status("loads").unwrap(), 200);
+    sandbox.inject(Route::Api, Fault::status(503).retry_after(Duration::from_secs(1)).once());
+    assert_eq!(status("loads").unwrap(), 200);
+}
+
+#[test]
+fn an_answer_that_another_middleware_has_made_is_delivered() {
+    let sandbox = start();
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, Agent::new_with_defaults());
+    let from_a_cache =
+        |_: Request<SendBody<'_>>, _: MiddlewareNext<'_>| Ok(Response::new(ureq::Body::builder().data("kept")));
+    let agent: Agent = Agent::config_builder().middleware(authorise).middleware(from_a_cache).build().into();
+    let mut answer = agent.get(format!("{}/loads", sandbox.api_url())).call().unwrap();
+    assert_eq!(answer.body_mut().read_to_string().unwrap(), "kept");
 }

@@ -8,7 +8,7 @@ use std::fs;
 
 use serde::Deserialize;
 
-use crate::measure::{Result, allocations, crates, instructions, requests};
+use crate::measure::{Result, allocations, crates, instructions, requests, tenants};
 use crate::probe::{Case, Kind};
 use crate::scenarios::Outcome;
 
@@ -20,6 +20,9 @@ struct Limits {
     allocations: BTreeMap<String, u64>,
     instructions: BTreeMap<String, u64>,
     requests: BTreeMap<String, u64>,
+    tenant_bytes_tolerance_percent: u64,
+    tenant_bytes: BTreeMap<String, u64>,
+    tenants_at_once: BTreeMap<String, u64>,
 }
 
 /// Measures everything that has a limit and compares.
@@ -44,6 +47,13 @@ pub fn run() -> Result<()> {
     let figures: BTreeMap<String, u64> =
         requests::measure_ours().into_iter().map(|outcome| (scenario(&outcome), outcome.requests as u64)).collect();
     verdict.compare_all("requests", &figures, &limits.requests, 0);
+
+    let (filled, renewed) = tenants::measure_few()?;
+    let figures = filled.into_iter().map(|record| (record.subject, record.bytes.round() as u64)).collect();
+    let tolerance = limits.tenant_bytes_tolerance_percent;
+    verdict.compare_all("bytes of each tenant beside its token", &figures, &limits.tenant_bytes, tolerance);
+    let figures = renewed.into_iter().map(|record| (record.subject, record.peak as u64)).collect();
+    verdict.compare_all("renewals at a time", &figures, &limits.tenants_at_once, 0);
 
     verdict.end()
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod check;
+pub mod crowd;
 mod floor;
 pub mod input;
 pub mod loopback;

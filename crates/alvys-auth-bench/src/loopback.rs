@@ -69,7 +69,7 @@ impl Reply {
 #[derive(Debug)]
 pub struct Loopback {
     address: SocketAddr,
-    received: Arc<AtomicUsize>,
+    traffic: Arc<Traffic>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -93,9 +93,9 @@ impl Loopback {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a socket without blocking");
         let address = listener.local_addr().expect("a bound socket");
-        let received = Arc::new(AtomicUsize::new(0));
+        let traffic = Arc::new(Traffic::default());
         let (stop, stopped) = oneshot::channel();
-        let (counter, script) = (Arc::clone(&received), Arc::new(script));
+        let (counter, script) = (Arc::clone(&traffic), Arc::new(script));
         let thread = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
@@ -106,7 +106,7 @@ impl Loopback {
                 }
             });
         });
-        Self { address, received, stop: Some(stop), thread: Some(thread) }
+        Self { address, traffic, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Where it listens.
@@ -124,7 +124,13 @@ impl Loopback {
     /// How many requests have arrived.
     #[must_use]
     pub fn requests(&self) -> usize {
-        self.received.load(Ordering::SeqCst)
+        self.traffic.received.load(Ordering::SeqCst)
+    }
+
+    /// How many requests were there at a time, from the arrival of one until its answer is sent.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.traffic.most.load(Ordering::SeqCst)
     }
 }
 
@@ -137,17 +143,24 @@ impl Drop for Loopback {
     }
 }
 
+#[derive(Debug, Default)]
+struct Traffic {
+    received: AtomicUsize,
+    present: AtomicUsize,
+    most: AtomicUsize,
+}
+
 type Script = dyn Fn(usize) -> Reply + Send + Sync;
 
-async fn accept(listener: TcpListener, received: Arc<AtomicUsize>, script: Arc<Script>) {
+async fn accept(listener: TcpListener, traffic: Arc<Traffic>, script: Arc<Script>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (received, script) = (Arc::clone(&received), Arc::clone(&script));
+        let (traffic, script) = (Arc::clone(&traffic), Arc::clone(&script));
         // A connection ends when its client leaves; nobody else needs to know.
-        tokio::spawn(async move { drop(serve(stream, &received, &*script).await) });
+        tokio::spawn(async move { drop(serve(stream, &traffic, &*script).await) });
     }
 }
 
-async fn serve(mut stream: TcpStream, received: &AtomicUsize, script: &Script) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, traffic: &Traffic, script: &Script) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(4096);
     loop {
@@ -160,10 +173,13 @@ async fn serve(mut stream: TcpStream, received: &AtomicUsize, script: &Script) -
             }
         };
         buffer.drain(..length);
-        let reply = script(received.fetch_add(1, Ordering::SeqCst));
+        let present = traffic.present.fetch_add(1, Ordering::SeqCst) + 1;
+        traffic.most.fetch_max(present, Ordering::SeqCst);
+        let reply = script(traffic.received.fetch_add(1, Ordering::SeqCst));
         if !reply.after.is_zero() {
             tokio::time::sleep(reply.after).await;
         }
+        traffic.present.fetch_sub(1, Ordering::SeqCst);
         stream.write_all(&reply.render()).await?;
     }
 }

@@ -4,11 +4,11 @@ use std::env;
 use std::error::Error;
 use std::process::ExitCode;
 
-use alvys_auth_bench::measure::{allocations, crates, fetch, instructions, requests, time};
+use alvys_auth_bench::measure::{allocations, crates, fetch, instructions, requests, tenants, time};
 use alvys_auth_bench::results::Results;
 use alvys_auth_bench::{check, report};
 
-const USAGE: &str = "usage: alvys-auth-bench allocations|instructions|time|requests|fetch|crates|report|check
+const USAGE: &str = "usage: alvys-auth-bench allocations|instructions|time|requests|fetch|tenants|crates|report|check
 Add --features peers before the -- to measure the public peers too.";
 
 fn main() -> ExitCode {
@@ -29,6 +29,7 @@ fn run(command: &str) -> Result<(), Box<dyn Error>> {
         "time" => Results::store("time", &time::measure()?),
         "requests" => Results::store("requests", &requests::measure()),
         "fetch" => Results::store("fetch", &fetch::measure()),
+        "tenants" => Results::store("tenants", &tenants::measure()?),
         "crates" => Results::store("crates", &crates::measure()?),
         "report" => report::write(),
         "check" => check::run(),

@@ -12,10 +12,12 @@ pub enum Work {
     Parse,
     /// A held token to a header, its expiry checked.
     Cached,
+    /// The same for one of many tenants.
+    Tenant,
 }
 
 impl Work {
-    /// All work, in the order of the tables.
+    /// All work that has peers or floors, in the order of the tables.
     pub const ALL: [Self; 3] = [Self::Build, Self::Parse, Self::Cached];
 
     /// As tables head it.
@@ -25,6 +27,7 @@ impl Work {
             Self::Build => "build a token request",
             Self::Parse => "response bytes → usable token",
             Self::Cached => "cached token → header, expiry checked",
+            Self::Tenant => "tenant id → header of its cached token, expiry checked",
         }
     }
 }

@@ -58,8 +58,7 @@ fn complaint(error: &Error) -> Failure {
     let help = "see `alvys-auth --help`, or `--help` after a command";
     let (what, todo) = match error.kind() {
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
-            let flag = argument.split('=').next().unwrap_or_default();
-            let secret = ["secret", "password", "token"].iter().any(|word| flag.contains(word));
+            let secret = ["secret", "password", "token"].iter().any(|word| argument.contains(word));
             let todo = match named(ContextKind::SuggestedArg) {
                 _ if secret => {
                     "no flag takes a secret: use --secret-stdin, --secret-file or --secret-command".to_owned()
@@ -67,7 +66,7 @@ fn complaint(error: &Error) -> Failure {
                 Some(suggested) => format!("did you mean {suggested}? {help}"),
                 None => help.to_owned(),
             };
-            (format!("there is no flag {flag} here"), todo)
+            (format!("there is no flag {argument} here"), todo)
         }
         ErrorKind::UnknownArgument => ("there is an argument too many".to_owned(), help.to_owned()),
         ErrorKind::InvalidSubcommand => ("there is no such command".to_owned(), help.to_owned()),
@@ -81,7 +80,10 @@ fn complaint(error: &Error) -> Failure {
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let valid = match error.get(ContextKind::ValidValue) {
-                Some(ContextValue::Strings(values)) => Some(format!("give one of {}", values.join(", "))),
+                _ if named(ContextKind::InvalidValue).is_some_and(str::is_empty) => Some("give it a value".to_owned()),
+                Some(ContextValue::Strings(values)) if !values.is_empty() => {
+                    Some(format!("give one of {}", values.join(", ")))
+                }
                 _ => std::error::Error::source(error).map(ToString::to_string),
             };
             (format!("{argument} has a value that is not understood"), valid.unwrap_or_else(|| help.to_owned()))

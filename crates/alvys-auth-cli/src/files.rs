@@ -1,6 +1,6 @@
 //! Private files: in directories of their own, replaced in one step, locked by advice.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::thread::sleep;
@@ -25,6 +25,7 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     builder.create(path)?;
     #[cfg(unix)]
     {
+        use std::fs;
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
         let metadata = fs::symlink_metadata(path)?;
         if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {

@@ -1,5 +1,9 @@
 //! The operating system's keychain: one item per profile.
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use keyring::v1::{Entry, Error};
 use zeroize::Zeroizing;
 
@@ -7,13 +11,15 @@ use crate::failure::Failure;
 
 const SERVICE: &str = "alvys-auth";
 
+/// How long a person has to unlock it; where there is none, nobody answers.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The secret of a profile.
 ///
 /// # Errors
 /// When there is no keychain, when it is locked, or when it holds nothing for this profile.
 pub(crate) fn read(profile: &str) -> Result<Zeroizing<String>, Failure> {
-    let secret = entry(profile)?.get_password().map_err(|error| failed(profile, &error))?;
-    Ok(Zeroizing::new(secret))
+    with(profile, |entry| entry.get_password().map(Zeroizing::new))
 }
 
 /// Keeps the secret of a profile, in place of any other.
@@ -21,7 +27,8 @@ pub(crate) fn read(profile: &str) -> Result<Zeroizing<String>, Failure> {
 /// # Errors
 /// When there is no keychain, or when it is locked.
 pub(crate) fn write(profile: &str, secret: &str) -> Result<(), Failure> {
-    entry(profile)?.set_password(secret).map_err(|error| failed(profile, &error))
+    let secret = Zeroizing::new(secret.to_owned());
+    with(profile, move |entry| entry.set_password(&secret))
 }
 
 /// Forgets the secret of a profile; none being there is no failure.
@@ -29,14 +36,32 @@ pub(crate) fn write(profile: &str, secret: &str) -> Result<(), Failure> {
 /// # Errors
 /// When there is no keychain, or when it is locked.
 pub(crate) fn delete(profile: &str) -> Result<(), Failure> {
-    match entry(profile)?.delete_credential() {
-        Err(Error::NoEntry) | Ok(()) => Ok(()),
-        Err(error) => Err(failed(profile, &error)),
-    }
+    with(profile, |entry| match entry.delete_credential() {
+        Err(Error::NoEntry) => Ok(()),
+        other => other,
+    })
 }
 
-fn entry(profile: &str) -> Result<Entry, Failure> {
-    Entry::new(SERVICE, profile).map_err(|error| failed(profile, &error))
+/// Uses the item of a profile on a thread of its own, because a keychain that waits for a password may wait for ever.
+fn with<T: Send + 'static>(
+    profile: &str,
+    work: impl FnOnce(&Entry) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Failure> {
+    let (sender, receiver) = mpsc::channel();
+    let name = profile.to_owned();
+    let work = move || {
+        let result = Entry::new(SERVICE, &name).and_then(|entry| work(&entry));
+        // Nobody listens any more when time has run out.
+        let _ = sender.send(result.map_err(|error| failed(&name, &error)));
+    };
+    let unanswered = || {
+        Failure::configuration(
+            "the keychain did not answer",
+            "unlock it, or give the secret by --secret-file, --secret-command or the environment",
+        )
+    };
+    thread::Builder::new().name("keychain".to_owned()).spawn(work).map_err(|_| unanswered())?;
+    receiver.recv_timeout(PATIENCE).map_err(|_| unanswered())?
 }
 
 /// The library's own words may hold what the keychain holds.

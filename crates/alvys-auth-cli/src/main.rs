@@ -20,6 +20,7 @@ mod report;
 mod secret;
 mod session;
 mod settings;
+mod signals;
 mod sink;
 mod time;
 

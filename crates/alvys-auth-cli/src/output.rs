@@ -22,15 +22,15 @@ pub(crate) fn payload(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes lines to stderr. Nobody can be told when that fails.
+/// Writes lines, cleaned before, to stderr. Nobody can be told when that fails.
 pub(crate) fn complain(lines: &str) {
-    let lines: Vec<String> = lines.lines().map(one_line).collect();
-    let _ = writeln!(io::stderr().lock(), "{}", lines.join("\n"));
+    let _ = writeln!(io::stderr().lock(), "{lines}");
 }
 
 /// Tells a person at a terminal something beside the payload; whoever reads the log is told by `-v`.
 pub(crate) fn warn(sentence: &str) {
-    tracing::warn!(target: "alvys_auth", "{}", one_line(sentence));
+    let sentence = one_line(sentence);
+    tracing::warn!(target: "alvys_auth", "{sentence}");
     if io::stderr().is_terminal() && !tracing::enabled!(target: "alvys_auth", tracing::Level::WARN) {
         complain(&format!("alvys-auth: {sentence}"));
     }

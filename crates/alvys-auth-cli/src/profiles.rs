@@ -147,7 +147,12 @@ pub(crate) fn edit(change: impl FnOnce(&mut DocumentMut, &Profiles) -> Result<()
             "check that this user may write there, and that no other `alvys-auth profile` hangs",
         )
     };
-    files::private_directory(path.parent().unwrap_or(&path)).map_err(failed)?;
+    let directory = path.parent().unwrap_or(&path);
+    if !directory.exists() {
+        files::private_directory(directory).map_err(failed)?;
+    }
+    // People keep their configuration elsewhere and leave a link to it: what it leads to is replaced, not the link.
+    let path = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     let _lock = files::lock(&path.with_extension("lock"), PATIENCE).map_err(failed)?;
     let text = text(&path)?;
     let profiles = parse(&path, &text)?;

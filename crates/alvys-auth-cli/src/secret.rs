@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read};
 use std::mem;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use alvys_auth_core::Credentials;
 use alvys_auth_driver::{CommandProvider, CredentialsProvider, EnvironmentProvider, Variables};
@@ -15,6 +16,9 @@ use crate::keychain;
 use crate::profiles::{Named, SecretPlace};
 use crate::settings::{Layers, variable};
 
+/// Where credentials come from, whatever that is.
+pub(crate) type Provider = Arc<dyn CredentialsProvider>;
+
 /// The longest secret that is read from stdin, in bytes.
 const LIMIT: usize = 64 * 1024;
 
@@ -25,7 +29,7 @@ const SECRET_FILE: &str = "ALVYS_CLIENT_SECRET_FILE";
 pub(crate) const SECRET_VARIABLES: [&str; 3] = [SECRET, SECRET_FILE, "Alvys__ClientSecret"];
 
 /// The flags that say where the secret is.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
 #[group(multiple = false)]
 pub(crate) struct SecretArgs {
@@ -33,7 +37,7 @@ pub(crate) struct SecretArgs {
     #[arg(long)]
     pub(crate) secret_stdin: bool,
 
-    /// Read the client secret from a file that holds nothing else [ALVYS_CLIENT_SECRET_FILE].
+    /// Read the client secret from a file that holds nothing else (ALVYS_CLIENT_SECRET_FILE).
     #[arg(long, value_name = "PATH")]
     pub(crate) secret_file: Option<PathBuf>,
 
@@ -47,26 +51,37 @@ pub(crate) struct SecretArgs {
 /// # Errors
 /// What is missing, wrong, or cannot be read.
 pub(crate) fn credentials(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Credentials, Failure> {
+    Ok(provider(flags, layers)?.credentials()?)
+}
+
+/// Where these credentials come from, and come from again when they change. Stdin and the keychain are read once.
+///
+/// # Errors
+/// As [`credentials`], as far as that shows before the secret itself is read.
+pub(crate) fn provider(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Provider, Failure> {
     let variables = || layers.variables();
     if flags.secret_stdin {
         debug!(target: "alvys_auth", "the secret comes from stdin");
-        return of(value(from_stdin()?).over(variables()));
+        return Ok(of(value(from_stdin()?).over(variables())));
     }
     if let Some(path) = &flags.secret_file {
         debug!(target: "alvys_auth", "the secret comes from --secret-file");
-        return of(file(path).over(variables()));
+        return Ok(of(file(path).over(variables())));
     }
     if let Some(line) = &flags.secret_command {
         debug!(target: "alvys_auth", "the secret comes from --secret-command");
-        return run(&words(line)?, variables());
+        return command(&words(line)?, variables());
     }
     let environment = SECRET_VARIABLES.into_iter().find(|name| variable(name).is_some());
     if let Some(name) = environment {
         debug!(target: "alvys_auth", "the secret comes from {name}");
-        return of(variables());
+        return Ok(of(variables()));
     }
-    let Some(Named { name, profile }) = &layers.profile else { return of(variables()) };
-    let Some(place) = profile.secret_place() else { return of(variables()) };
+    let Some(named) = &layers.profile else { return Ok(of(variables())) };
+    let Named { name, profile } = named;
+    if profile.secret_place().is_none() {
+        return Ok(of(variables()));
+    }
     // A profile's secret must not travel with somebody else's client id.
     let client_id = client_id(variables())?;
     if profile.client_id.as_ref().is_some_and(|own| *own != client_id) {
@@ -77,11 +92,25 @@ pub(crate) fn credentials(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Cre
             "unset ALVYS_CLIENT_ID, or give that client's secret beside it",
         ));
     }
+    of_profile(named, variables())
+}
+
+/// Where the secret of a profile is, for the client that `variables` name.
+///
+/// # Errors
+/// When the profile has none, or its keychain cannot be read.
+pub(crate) fn of_profile(Named { name, profile }: &Named, variables: Variables) -> Result<Provider, Failure> {
+    let Some(place) = profile.secret_place() else {
+        return Err(Failure::configuration(
+            format!("profile {name} has no secret"),
+            "add it anew with `alvys-auth profile add`",
+        ));
+    };
     debug!(target: "alvys_auth", "the secret comes from profile {name}: {}", place.in_words());
     match place {
-        SecretPlace::Keychain => of(value(keychain::read(name)?).over(variables())),
-        SecretPlace::File(path) => of(file(path).over(variables())),
-        SecretPlace::Command(command) => run(command, variables()),
+        SecretPlace::Keychain => Ok(of(value(keychain::read(name)?).over(variables))),
+        SecretPlace::File(path) => Ok(of(file(path).over(variables))),
+        SecretPlace::Command(line) => command(line, variables),
     }
 }
 
@@ -126,16 +155,16 @@ pub(crate) fn from_stdin() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(secret.to_owned()))
 }
 
-fn of(variables: Variables) -> Result<Credentials, Failure> {
-    Ok(EnvironmentProvider::of(variables).credentials()?)
+fn of(variables: Variables) -> Provider {
+    Arc::new(EnvironmentProvider::of(variables))
 }
 
-fn run(command: &[String], variables: Variables) -> Result<Credentials, Failure> {
+fn command(command: &[String], variables: Variables) -> Result<Provider, Failure> {
     let client_id = client_id(variables)?;
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| Failure::configuration("the command for the secret is empty", "name a program to run"))?;
-    Ok(CommandProvider::new(program, arguments).client_id(client_id).credentials()?)
+    Ok(Arc::new(CommandProvider::new(program, arguments).client_id(client_id)))
 }
 
 /// The client id alone, read with a secret that is none: credentials are only ever read together.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::agent;
 use crate::cache::{Held, Slot};
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 use crate::files::{Lock, TICK, Try};
 use crate::output;
 use crate::settings::Settings;
@@ -20,6 +20,10 @@ use crate::time::in_words;
 
 /// How long one run asks for a token, pauses included.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The same while a token is held that is still good: nobody should have to wait for its renewal, so not for long.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the next runs do without a renewal after one that did not succeed.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// How long it waits for another run that asks: longer than that one may take.
 const QUEUE: Duration = Duration::from_secs(17);
 /// How long before its end a kept token is replaced, and how much of its lifetime that may be at the most.
@@ -79,30 +83,38 @@ impl Session {
             debug!(target: "alvys_auth", left_s = held.left().as_secs(), "uses the kept token");
             return wanted.checked(held.clone());
         }
-        match self.take_turn(slot, wanted, started) {
-            Err(failure) => match kept.filter(|held| wanted.makes_do_with(held)) {
-                Some(held) => {
-                    output::warn(&format!("the token was not renewed and is used on: {}", failure.what));
-                    Ok(held)
-                }
-                None => Err(failure),
-            },
-            served => served,
+        let fallback = kept.filter(|held| wanted.makes_do_with(held));
+        match (self.take_turn(slot, wanted, started, fallback.as_ref()), fallback) {
+            (Err(failure), Some(held)) if wanted.makes_do_with(&held) => {
+                output::warn(&format!("the token was not renewed and is used on: {}", failure.what));
+                Ok(held)
+            }
+            (served, _) => served,
         }
     }
 
-    /// Waits for the one process that may ask, or is it.
-    fn take_turn(&self, slot: &Slot, wanted: Wanted, started: SystemTime) -> Result<Held, Failure> {
+    /// Waits for the one process that may ask, or is it. Nobody waits for another one who has a `fallback`.
+    fn take_turn(
+        &self,
+        slot: &Slot,
+        wanted: Wanted,
+        started: SystemTime,
+        fallback: Option<&Held>,
+    ) -> Result<Held, Failure> {
         let deadline = Instant::now() + QUEUE;
         let lock: Option<Lock> = loop {
-            match slot.try_lock() {
-                Ok(Try::Taken(lock)) => break Some(lock),
-                Ok(Try::Busy) if Instant::now() < deadline => {}
-                Ok(Try::Busy) => {
+            match (slot.try_lock(), fallback) {
+                (Ok(Try::Taken(lock)), _) => break Some(lock),
+                (Ok(Try::Busy), Some(held)) => {
+                    debug!(target: "alvys_auth", "uses the kept token while another process renews it");
+                    return Ok(held.clone());
+                }
+                (Ok(Try::Busy), None) if Instant::now() < deadline => {}
+                (Ok(Try::Busy), None) => {
                     debug!(target: "alvys_auth", "another process holds the lock for too long: goes on without it");
                     break None;
                 }
-                Err(error) => {
+                (Err(error), _) => {
                     debug!(target: "alvys_auth", "goes on without a lock: {error}");
                     break None;
                 }
@@ -116,33 +128,16 @@ impl Session {
         if let Some(outcome) = outcome(slot, wanted, started) {
             return outcome;
         }
-        let patience = self.sit_out_pause(slot)?;
+        let patience = sit_out_pause(slot, fallback.is_some())?;
         let fetched = self.fetch(patience);
         match &fetched {
             Ok(held) => slot.write(held),
-            Err(failure) => {
-                let pause = failure.wait.unwrap_or(if failure.retryable { Duration::ZERO } else { COOL_DOWN });
-                slot.put_pause(failure, SystemTime::now() + pause);
-            }
+            // Nobody was asked: the next run can find out for itself.
+            Err(failure) if failure.class == Class::Configuration => {}
+            Err(failure) => slot.put_pause(failure, SystemTime::now() + pause_after(failure, fallback.is_some())),
         }
         drop(lock);
         wanted.checked(fetched?)
-    }
-
-    /// Waits where the server asked an earlier run to wait, and gives what is left of the patience.
-    fn sit_out_pause(&self, slot: &Slot) -> Result<Duration, Failure> {
-        let Some(pause) = slot.pause() else { return Ok(PATIENCE) };
-        let left = pause.until().duration_since(SystemTime::now()).unwrap_or_default();
-        if left.is_zero() {
-            return Ok(PATIENCE);
-        }
-        if !pause.is_retryable() || left > PATIENCE {
-            debug!(target: "alvys_auth", "an earlier run was told to wait");
-            return Err(pause.failure());
-        }
-        debug!(target: "alvys_auth", wait_ms = left.as_millis() as u64, "waits, as an earlier run was told to");
-        sleep(left);
-        Ok(PATIENCE.saturating_sub(left))
     }
 
     /// Asks for a token.
@@ -202,6 +197,33 @@ impl Wanted {
             )),
             _ => Ok(held),
         }
+    }
+}
+
+/// Waits where the server asked an earlier run to wait, and says how long may be spent on asking now.
+fn sit_out_pause(slot: &Slot, renewal: bool) -> Result<Duration, Failure> {
+    let patience = if renewal { RENEWAL_PATIENCE } else { PATIENCE };
+    let Some(pause) = slot.pause() else { return Ok(patience) };
+    let left = pause.until().duration_since(SystemTime::now()).unwrap_or_default();
+    if left.is_zero() {
+        return Ok(patience);
+    }
+    if renewal || !pause.is_retryable() || left > patience {
+        debug!(target: "alvys_auth", "does not ask: an earlier run was told to wait, or refused");
+        return Err(pause.failure());
+    }
+    debug!(target: "alvys_auth", wait_ms = left.as_millis() as u64, "waits, as an earlier run was told to");
+    sleep(left);
+    Ok(patience.saturating_sub(left))
+}
+
+/// For how long other runs should not ask after a failure.
+fn pause_after(failure: &Failure, renewal: bool) -> Duration {
+    match failure.wait {
+        Some(wait) => wait,
+        None if !failure.retryable => COOL_DOWN,
+        None if renewal => RENEWAL_PAUSE,
+        None => Duration::ZERO,
     }
 }
 

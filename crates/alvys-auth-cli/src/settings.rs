@@ -8,18 +8,19 @@ use alvys_auth_driver::{Setup, Variables};
 use tracing::debug;
 
 use crate::failure::Failure;
+use crate::output;
 use crate::profiles::{self, Named};
-use crate::secret::{self, SecretArgs};
+use crate::secret::{self, Provider, SecretArgs};
 
 /// The flags that all commands which ask for tokens have in common.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsArgs {
-    /// Take what neither flags nor environment say from this profile [environment: ALVYS_PROFILE].
+    /// Take what neither flags nor environment say from this profile (ALVYS_PROFILE).
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
 
-    /// The application's client id [ALVYS_CLIENT_ID].
+    /// The application's client id (ALVYS_CLIENT_ID).
     #[arg(long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
 
@@ -29,52 +30,52 @@ pub(crate) struct SettingsArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
 
-    /// Trust the certificates in this PEM file instead of the built-in ones [ALVYS_CA_BUNDLE, SSL_CERT_FILE].
+    /// Trust the certificates in this PEM file instead of the built-in ones (ALVYS_CA_BUNDLE, SSL_CERT_FILE).
     #[arg(long, value_name = "PATH")]
     pub(crate) ca_bundle: Option<PathBuf>,
 
-    /// Keep tokens under this directory [ALVYS_CACHE_DIR].
+    /// Keep tokens under this directory (ALVYS_CACHE_DIR).
     #[arg(long, value_name = "PATH")]
     pub(crate) cache_dir: Option<PathBuf>,
 
-    /// Neither use nor keep a token of another run [ALVYS_NO_CACHE].
+    /// Neither use nor keep a token of another run (ALVYS_NO_CACHE).
     #[arg(long)]
     pub(crate) no_cache: bool,
 }
 
 /// Which endpoint to ask, and for what: everything of an application but its credentials.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct TargetArgs {
-    /// The flow to speak; current by default [ALVYS_FLOW].
+    /// The flow to speak; current by default (ALVYS_FLOW).
     #[arg(long, value_parser = ["current", "legacy"])]
     pub(crate) flow: Option<String>,
 
-    /// The tenant (company code) of the legacy flow [ALVYS_TENANT_ID].
+    /// The tenant (company code) of the legacy flow (ALVYS_TENANT_ID).
     #[arg(long, value_name = "CODE")]
     pub(crate) tenant: Option<String>,
 
-    /// The Alvys installation; production by default [ALVYS_ENV].
+    /// The Alvys installation; production by default (ALVYS_ENV).
     #[arg(long, value_parser = ["production", "qa"])]
     pub(crate) env: Option<String>,
 
-    /// How the token request is written; the flow's own way by default [ALVYS_ENCODING].
+    /// How the token request is written; the flow's own way by default (ALVYS_ENCODING).
     #[arg(long, value_parser = ["json", "form"])]
     pub(crate) encoding: Option<String>,
 
-    /// The full URL to ask for tokens; {tenant_id} is filled in for the legacy flow [ALVYS_TOKEN_URL].
+    /// The full URL to ask for tokens; {tenant_id} is filled in for the legacy flow (ALVYS_TOKEN_URL).
     #[arg(long, value_name = "URL")]
     pub(crate) token_url: Option<String>,
 
-    /// Another audience than that of the public API [ALVYS_AUDIENCE].
+    /// Another audience than that of the public API (ALVYS_AUDIENCE).
     #[arg(long, value_name = "AUDIENCE")]
     pub(crate) audience: Option<String>,
 
-    /// Scopes to name in the token request, between spaces; rarely of use [ALVYS_SCOPE].
+    /// Scopes to name in the token request, between spaces; rarely of use (ALVYS_SCOPE).
     #[arg(long, value_name = "SCOPES")]
     pub(crate) scope: Option<String>,
 
-    /// Where the API is [ALVYS_API_BASE_URL].
+    /// Where the API is (ALVYS_API_BASE_URL).
     #[arg(long, value_name = "URL")]
     pub(crate) api_base_url: Option<String>,
 }
@@ -118,10 +119,14 @@ impl SettingsArgs {
     /// # Errors
     /// When a profile is asked for and not there, or when the file of the profiles cannot be read.
     pub(crate) fn layers(&self) -> Result<Layers<'_>, Failure> {
-        let asked = self.profile.clone().or_else(|| variable("ALVYS_PROFILE")?.into_string().ok());
-        let profile = profiles::find(asked.as_deref())?;
-        if let Some(Named { name, .. }) = &profile {
+        let environment = || variable("ALVYS_PROFILE").map(|name| name.to_string_lossy().into_owned());
+        let profile = profiles::find(self.profile.clone().or_else(environment).as_deref())?;
+        if let Some(Named { name, profile }) = &profile {
             debug!(target: "alvys_auth", profile = name, "uses a profile");
+            let client_id = variable("ALVYS_CLIENT_ID").filter(|_| self.client_id.is_none());
+            if client_id.zip(profile.client_id.as_ref()).is_some_and(|(other, own)| other != **own) {
+                output::warn(&format!("ALVYS_CLIENT_ID is set and beats the client id of profile {name}"));
+            }
         }
         Ok(Layers { arguments: self, profile })
     }
@@ -158,6 +163,14 @@ impl Layers<'_> {
     /// What is missing, wrong, or cannot be read.
     pub(crate) fn credentials(&self) -> Result<Credentials, Failure> {
         secret::credentials(&self.arguments.secret, self)
+    }
+
+    /// Where the credentials come from, and come from again when they change.
+    ///
+    /// # Errors
+    /// What is missing or wrong.
+    pub(crate) fn provider(&self) -> Result<Provider, Failure> {
+        secret::provider(&self.arguments.secret, self)
     }
 
     /// The certificates to trust, when not the built-in ones.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::uri::Scheme;
 use http::{HeaderMap, Method, Uri};
+use percent_encoding::percent_decode_str;
 
 use crate::error::Inner;
 use crate::url::{check_url, has_host_and_port, is_loopback};
@@ -110,25 +111,28 @@ impl Api {
         &self.base
     }
 
-    /// The URL of `path` below the base; a full URL is taken as it is.
+    /// The URL of `path` below the base, with or without the path of the base in front; a full URL is taken as it is.
     ///
     /// Whether a token may go there is checked by [`call`](Self::call).
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] when the path leaves the base by `..`, or no URL comes of it.
     pub fn url(&self, path: &str) -> Result<Uri, Error> {
-        if path.contains("://") && !path.starts_with('/') {
+        if path.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#'])) {
             return check_url("URL", "https://integrations.alvys.com/api/p/v1/loads", path);
         }
         let (segments, _) = path.split_once(['?', '#']).unwrap_or((path, ""));
-        let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
-        if segments.split(['/', '\\']).any(dots) || path.contains('#') {
+        // Some servers decode first and split afterwards.
+        let decoded = percent_decode_str(segments).decode_utf8_lossy();
+        if decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) || path.contains('#') {
             return Err(Error::configuration(
                 "the path leaves the API base, or has a fragment",
                 "give a path below the base without . and .. segments and without #, such as loads/search",
             ));
         }
-        let path = path.trim_start_matches('/');
+        let own = self.base.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
+        let below = own.and_then(|own| path.strip_prefix(own)).filter(|rest| rest.starts_with('/'));
+        let path = below.unwrap_or(path).trim_start_matches('/');
         format!("{}/{path}", self.base).parse().map_err(|_| {
             Error::configuration(
                 "the path makes no URL",
@@ -160,7 +164,7 @@ impl Api {
             return Ok(());
         }
         let scheme = if origin.https { "" } else { " over plain http" };
-        refused(format!("a token must not go to {}{scheme}", origin.host))
+        refused(format!("a token must not go to {authority}{scheme}"))
     }
 
     /// Begins an authorised call.

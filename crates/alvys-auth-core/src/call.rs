@@ -128,7 +128,7 @@ impl Call {
         headers: &HeaderMap,
         options: CallOptions,
     ) -> Self {
-        let wants_html = headers.get_all(ACCEPT).iter().any(|value| contains(value, "html"));
+        let wants_html = headers.get_all(ACCEPT).iter().any(names_html);
         let (method, uri) = (method.clone(), uri.clone());
         Self { method, uri, options, wants_html, patience, pauses: 0, renewed: false }
     }
@@ -182,11 +182,13 @@ impl Call {
         reject: impl FnOnce(&Token) -> bool,
     ) -> Verdict {
         let (status, headers) = (answer.status(), answer.headers());
-        let body = answer.body().as_ref().trim_ascii();
+        let body = answer.body().as_ref();
+        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
         let uri = self.uri.clone();
         let refused = Refused { status, headers, body, token, uri: &uri };
         let asked = retry_after(status, headers);
-        let html = is_html(headers) || !headers.contains_key(CONTENT_TYPE) && body.starts_with(b"<");
+        // Whatever it is labelled as: this is no JSON.
+        let html = is_html(headers) || body.starts_with(b"<");
         match status {
             StatusCode::SERVICE_UNAVAILABLE => self.pause(&refused, asked, html),
             StatusCode::TOO_MANY_REQUESTS if asked.is_some() || !html => self.pause(&refused, asked, html),
@@ -228,18 +230,16 @@ impl Call {
 
     /// The server wants to be left alone for a while: wait if that is safe and short enough.
     fn pause(&mut self, refused: &Refused<'_>, asked: Option<Duration>, html: bool) -> Verdict {
-        let pause = match asked {
-            // Zero would be a loop without a pause.
-            Some(asked) => asked.max(FIRST_PAUSE),
-            None if refused.status == StatusCode::TOO_MANY_REQUESTS => RATE_LIMIT_PAUSE,
-            None => FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.pauses)),
-        };
+        let limited = refused.status == StatusCode::TOO_MANY_REQUESTS;
+        // Zero would be a loop without a pause.
+        let told = asked.or_else(|| limited.then_some(RATE_LIMIT_PAUSE)).map(|told| told.max(FIRST_PAUSE));
+        let pause = told.unwrap_or_else(|| FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.pauses)));
         let repeatable = self.method.is_safe() || self.options.idempotent;
         if self.options.single_use_body || !repeatable {
-            return Verdict::Fail(refused.busy(pause, html, refusal::NOT_REPEATED));
+            return Verdict::Fail(refused.busy(told, html, refusal::NOT_REPEATED));
         }
         if self.spend(pause).is_err() {
-            return Verdict::Fail(refused.busy(pause, html, refusal::TOO_LONG));
+            return Verdict::Fail(refused.busy(told, html, refusal::TOO_LONG));
         }
         self.pauses += 1;
         Verdict::Repeat { after: pause }
@@ -247,9 +247,12 @@ impl Call {
 }
 
 fn is_html(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| contains(value, "html"))
+    headers.get(CONTENT_TYPE).is_some_and(names_html)
 }
 
-fn contains(value: &HeaderValue, word: &str) -> bool {
-    value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains(word))
+/// Whether a media type, its parameters left aside, is one of HTML.
+fn names_html(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|value| {
+        value.split(',').filter_map(|one| one.split(';').next()).any(|one| one.to_ascii_lowercase().contains("html"))
+    })
 }

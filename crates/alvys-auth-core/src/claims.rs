@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use memchr::{memchr, memrchr};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// What a token says of itself. **Nobody has verified the signature.**
@@ -25,7 +25,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnverifiedClaims {
     issuer: Option<String>,
-    audience: Option<String>,
+    audiences: Option<String>,
     subject: Option<String>,
     organization_id: Option<String>,
     organization_name: Option<String>,
@@ -44,7 +44,13 @@ impl UnverifiedClaims {
     /// `aud`: whom the token is meant for; the first one where there are several.
     #[must_use]
     pub fn audience(&self) -> Option<&str> {
-        self.audience.as_deref()
+        self.audiences.as_deref()?.split(' ').next()
+    }
+
+    /// Whether `aud` names `audience`, alone or among others.
+    #[must_use]
+    pub fn is_for(&self, audience: &str) -> bool {
+        self.audiences.as_deref().is_some_and(|all| all.split(' ').any(|one| one == audience))
     }
 
     /// `sub`: whom the token speaks for, here `<client id>@clients`.
@@ -85,25 +91,27 @@ impl UnverifiedClaims {
 
     /// Reads the claims of `token`; none when it is no JWT.
     pub(crate) fn read(token: &str) -> Option<Self> {
-        with_payload(token, |claims| {
-            let text = |field: &Field<'_>| field.text().map(str::to_owned);
-            Self {
+        let text = |field: &Field<'_>| field.text().map(str::to_owned);
+        let seconds = |field: &Field<'_>| field.number().map(|seconds| seconds as u64);
+        with_decoded(token.as_bytes(), |json| {
+            let claims = object::<Claims<'_>>(json)?;
+            Some(Self {
                 issuer: text(&claims.iss),
-                audience: claims.aud.texts().and_then(|all| all.split(' ').next()).map(str::to_owned),
+                audiences: claims.aud.texts().map(str::to_owned),
                 subject: text(&claims.sub),
                 organization_id: text(&claims.org_id),
                 organization_name: text(&claims.org_name).or_else(|| text(&claims.tenant_id)),
                 client_name: text(&claims.client_name),
-                issued_at: claims.iat.number().map(|seconds| seconds as u64),
-                expires_at: claims.exp.number().map(|seconds| seconds as u64),
-            }
+                issued_at: seconds(&claims.iat),
+                expires_at: seconds(&claims.exp),
+            })
         })
     }
 }
 
-/// The claims this library looks at, borrowed from the decoded payload.
+/// The claims that a caller may look at, borrowed from the decoded payload.
 #[derive(serde::Deserialize)]
-pub(crate) struct Payload<'a> {
+struct Claims<'a> {
     #[serde(borrow, default)]
     iss: Field<'a>,
     #[serde(borrow, default)]
@@ -119,11 +127,26 @@ pub(crate) struct Payload<'a> {
     #[serde(borrow, default)]
     client_name: Field<'a>,
     #[serde(borrow, default)]
-    scope: Field<'a>,
+    iat: Field<'a>,
+    #[serde(borrow, default)]
+    exp: Field<'a>,
+}
+
+/// The claims that decide whether and for how long a token is good; every new token is read for them, so only for them.
+#[derive(serde::Deserialize)]
+pub(crate) struct Payload<'a> {
     #[serde(borrow, default)]
     iat: Field<'a>,
     #[serde(borrow, default)]
     exp: Field<'a>,
+    #[serde(borrow, default)]
+    scope: Field<'a>,
+    #[serde(borrow, default)]
+    org_name: Field<'a>,
+    #[serde(borrow, default)]
+    org_id: Field<'a>,
+    #[serde(borrow, default)]
+    tenant_id: Field<'a>,
 }
 
 impl Payload<'_> {
@@ -143,10 +166,15 @@ impl Payload<'_> {
     }
 }
 
-/// Decodes the payload of `token` and hands it to `read`; none when the token is no JWT.
-pub(crate) fn with_payload<T>(token: &str, read: impl FnOnce(Payload<'_>) -> T) -> Option<T> {
-    let (_header, rest) = token.split_once('.')?;
-    let (payload, _signature) = rest.rsplit_once('.')?;
+/// Reads what decides from the payload of `token` and hands it to `read`; none when the token is no JWT.
+pub(crate) fn with_payload<T>(token: &[u8], read: impl FnOnce(Payload<'_>) -> T) -> Option<T> {
+    with_decoded(token, |json| object(json).map(read))
+}
+
+/// Decodes the payload of `token` and hands it to `read`; none when there is none.
+fn with_decoded<T>(token: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+    let rest = token.get(memchr(b'.', token)? + 1..)?;
+    let payload = rest.get(..memrchr(b'.', rest)?)?;
     // A payload of the usual size is decoded without touching the heap.
     let mut stack = [0; 2048];
     let mut heap = Vec::new();
@@ -157,8 +185,27 @@ pub(crate) fn with_payload<T>(token: &str, read: impl FnOnce(Payload<'_>) -> T) 
         heap.resize(upper, 0);
         heap.as_mut_slice()
     };
-    let decoded = URL_SAFE_NO_PAD.decode_slice(payload.trim_end_matches('='), buffer).ok()?;
-    object(buffer.get(..decoded)?).map(read)
+    let decoded = base64url().decode_slice(payload, buffer).ok()?;
+    read(buffer.get(..decoded)?)
+}
+
+/// With or without padding; many characters at a time where the processor can and the crate knows how.
+fn base64url() -> &'static impl Engine {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        use std::sync::LazyLock;
+
+        use base64::engine::Simd;
+        use base64::engine::general_purpose::NO_PAD_INDIFFERENT;
+
+        // It builds its tables anew whenever it is made.
+        static ENGINE: LazyLock<Simd> = LazyLock::new(|| Simd::url_safe(NO_PAD_INDIFFERENT));
+        &*ENGINE
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        &base64::engine::general_purpose::URL_SAFE_NO_PAD_INDIFFERENT
+    }
 }
 
 /// Reads a JSON object; a list, which serde would take for a struct as well, is none.

@@ -64,8 +64,8 @@ impl fmt::Debug for Credentials {
 
 /// References to a value kept elsewhere, by how they begin: what each is, and what resolves it.
 const REFERENCES: &[(&str, &str, &str)] = &[
-    ("@Microsoft.KeyVault(", AZURE.0, AZURE.1),
-    ("@Microsoft.AppConfiguration(", AZURE.0, AZURE.1),
+    ("@Microsoft.KeyVault(", "an Azure Key Vault reference that the platform did not resolve", AZURE),
+    ("@Microsoft.AppConfiguration(", "an Azure App Configuration reference that the platform did not resolve", AZURE),
     ("op://", "a 1Password reference", "start the program with `op run`, or read the value with `op read`"),
     ("vault:", "a HashiCorp Vault reference", "check that Vault's agent or webhook puts the value in its place"),
     ("arn:aws:secretsmanager:", AWS.0, AWS.1),
@@ -81,10 +81,7 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     ("/run/secrets/", PATH.0, PATH.1),
     ("file://", PATH.0, PATH.1),
 ];
-const AZURE: (&str, &str) = (
-    "an Azure reference that the platform did not resolve",
-    "check the reference itself, and that the app's managed identity may read what it names",
-);
+const AZURE: &str = "check the reference itself, and that the app's managed identity may read what it names";
 const AWS: (&str, &str) = (
     "the ARN of an AWS secret or parameter",
     "have the platform fill in the value (`secrets` and `valueFrom` on ECS), or fetch it first",

@@ -27,7 +27,7 @@ impl Endpoint {
     #[must_use]
     pub fn of(method: &Method, uri: &Uri) -> Self {
         let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
-        let version = segments.iter().position(|segment| is_version(segment));
+        let version = (0..segments.len()).find(|at| is_version(&segments, *at));
         let path = segments.get(version.map_or(0, |at| at + 1)..).unwrap_or_default();
         let named: Vec<&str> = path.iter().map(|segment| if is_id(segment) { "{id}" } else { segment }).collect();
         let search = *method == Method::POST && named.last().is_some_and(|last| last.eq_ignore_ascii_case("search"));
@@ -35,7 +35,8 @@ impl Endpoint {
         Self {
             name: format!("{method} {}", named.join("/").to_ascii_lowercase()),
             scope: named.first().and_then(|resource| scope(resource, method, reads)),
-            list: search || reads && named.len() == 1 && version.is_some() && named.first() != Some(&"me"),
+            list: search
+                || reads && version.is_some() && matches!(named[..], [only] if !only.eq_ignore_ascii_case("me")),
         }
     }
 
@@ -58,11 +59,15 @@ impl Endpoint {
     }
 }
 
-/// `1`, `v1`, `1.0`, `2.0`: the ways in which a version is written.
-fn is_version(segment: &str) -> bool {
-    let number = segment.strip_prefix(['v', 'V']).unwrap_or(segment);
-    let mut parts = number.split('.');
-    !number.is_empty() && number.len() <= 4 && parts.all(|part| part.parse::<u8>().is_ok())
+/// `v1`, `1`, `1.0`, `2.0`: the ways in which a version is written; a bare number only where no id can stand.
+fn is_version(segments: &[&str], at: usize) -> bool {
+    let Some(segment) = segments.get(at) else { return false };
+    let marked = segment.starts_with(['v', 'V']);
+    let number = if marked { segment.get(1..).unwrap_or_default() } else { segment };
+    let placed =
+        at.checked_sub(1).and_then(|before| segments.get(before)).is_none_or(|before| matches!(*before, "api" | "p"));
+    let numeric = number.split('.').all(|part| part.parse::<u8>().is_ok());
+    numeric && number.len() <= 4 && (marked || placed)
 }
 
 /// Resources are words; everything with a digit in it stands for one item.

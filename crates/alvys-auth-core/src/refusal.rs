@@ -59,14 +59,13 @@ impl Refused<'_> {
 
     /// A 403: about permission, not about the token's age.
     pub(crate) fn forbidden(&self, endpoint: &Endpoint) -> Error {
-        let problem = Problem::read(self.body);
         let scopes = self.token.scopes();
-        let told: Vec<Scope> = match self.challenge("scope") {
-            Some(listed) => listed.split_ascii_whitespace().map(Scope::from).collect(),
-            None => documented_in(&problem.said),
+        let told = match self.challenge("scope") {
+            Some(listed) => self.scopes_in(&listed),
+            None => documented_in(&self.said()),
         };
         let lacks = |scope: &Scope| !scopes.contains(scope);
-        let named: Vec<Scope> = told.iter().filter(|scope| scope.is_well_formed() && lacks(scope)).cloned().collect();
+        let named: Vec<Scope> = told.iter().filter(|scope| lacks(scope)).cloned().collect();
         if scopes.is_read_only() && (!named.is_empty() || endpoint.scope().is_some_and(lacks)) {
             let missing = if named.is_empty() { endpoint.scope().cloned().into_iter().collect() } else { named };
             return self.missing(
@@ -95,13 +94,13 @@ impl Refused<'_> {
     }
 
     /// A 429 or a 503.
-    pub(crate) fn busy(&self, pause: Duration, html: bool, hint: &'static str) -> Error {
+    pub(crate) fn busy(&self, told: Option<Duration>, html: bool, hint: &'static str) -> Error {
         let (kind, what) = match self.status {
             StatusCode::TOO_MANY_REQUESTS => (ErrorKind::RateLimited, "the API asks for fewer requests"),
             _ if html => (ErrorKind::Unavailable, "the API is unavailable, an HTML page answers in its place"),
             _ => (ErrorKind::Unavailable, "the API, or this endpoint of it, is unavailable"),
         };
-        self.error(Inner { retryable: true, retry_after: Some(pause), ..Inner::new(kind, what, hint) })
+        self.error(Inner { retryable: true, retry_after: told, ..Inner::new(kind, what, hint) })
     }
 
     fn missing(&self, scopes: Vec<Scope>, hint: String) -> Error {
@@ -113,41 +112,54 @@ impl Refused<'_> {
     fn error(&self, inner: Inner) -> Error {
         let secret = self.token.access_token();
         let problem = Problem::read(self.body);
-        let said =
-            if problem.said.is_empty() { self.challenge("error_description") } else { Some(problem.said.as_str()) };
-        let said = said.map(|said| words::cleaned(said, secret)).filter(|said| !said.is_empty());
-        let code = self.challenge("error").map(str::to_owned).or(problem.code);
+        let said = words::cleaned(&self.said(), secret);
+        let code = self.challenge("error").filter(|code| words::is_word(code)).or(problem.code);
         Error::build(Inner {
             status: Some(self.status),
-            oauth_code: code.filter(|code| words::is_word(code)).map(|code| words::cleaned(&code, secret)),
-            server_said: said,
+            oauth_code: code.map(|code| words::cleaned(&code, secret)),
+            server_said: Some(said).filter(|said| !said.is_empty()),
             request_id: words::request_id(self.headers).map(|id| words::cleaned(id, secret)),
             ..inner
         })
     }
 
+    /// The sentences for people: of the body, else of the challenge.
+    fn said(&self) -> String {
+        let said = Problem::read(self.body).said;
+        if said.is_empty() { self.challenge("error_description").unwrap_or_default() } else { said }
+    }
+
+    /// The scopes of a list that are fit to be shown.
+    fn scopes_in(&self, listed: &str) -> Vec<Scope> {
+        let shown = |scope: &&str| words::cleaned(scope, self.token.access_token()) == **scope;
+        distinct(listed.split_ascii_whitespace().filter(shown).map(Scope::from).filter(Scope::is_well_formed))
+    }
+
     /// What is most likely wrong when a fresh token is refused: the audience, the tenant or the credentials.
     fn cause(&self) -> String {
-        let said = Problem::read(self.body).said + self.challenge("error_description").unwrap_or_default();
-        let said = said.to_ascii_lowercase();
+        let said = self.said().to_ascii_lowercase();
+        let legacy = self.token.scopes().is_read_only();
         let Some(claims) = self.token.unverified_claims() else {
             return format!(
                 "likely the audience: the token is opaque, as it is when none was asked for; ask for {AUDIENCE}"
             );
         };
-        let audience = claims.audience().filter(|_| !self.token.scopes().is_read_only());
-        if let Some(audience) = audience.filter(|audience| *audience != AUDIENCE) {
+        let audience = claims.audience().filter(|_| !legacy);
+        if let Some(audience) = audience.filter(|_| !claims.is_for(AUDIENCE)) {
             let audience = words::cleaned(audience, self.token.access_token());
             return format!("likely the audience: the token is for {audience}, the API takes {AUDIENCE}");
         }
-        if said.contains("audience") {
-            return format!("likely the audience: ask for {AUDIENCE}, with the slash at its end");
-        }
-        let (issued, called) =
-            (is_test(claims.issuer().unwrap_or_default()), is_test(self.uri.host().unwrap_or_default()));
-        if claims.issuer().is_some_and(|issuer| issuer.contains("alvys")) && issued != called {
+        let issued = claims.issuer().and_then(is_test);
+        let called = self.uri.host().and_then(is_test);
+        if issued.is_some() && called.is_some() && issued != called {
             return "likely the credentials: they belong to another environment than the API that was called"
                 .to_owned();
+        }
+        if said.contains("audience") && !legacy {
+            return match audience {
+                Some(_) => "likely the audience: the token is for the public API, so check the base URL".to_owned(),
+                None => format!("likely the audience: ask for {AUDIENCE}, with the slash at its end"),
+            };
         }
         let whose = self.organization(&claims);
         if ["tenant", "organization", "organisation", "company"].iter().any(|word| said.contains(word)) {
@@ -155,7 +167,7 @@ impl Refused<'_> {
                 "likely the tenant: check that the call is meant for the tenant of these credentials{whose}"
             );
         }
-        if self.token.scopes().is_read_only() {
+        if legacy {
             return format!("likely the tenant: check it, and that Alvys still takes tokens of the legacy flow{whose}");
         }
         format!(
@@ -169,26 +181,57 @@ impl Refused<'_> {
         name.map(|name| format!(" (the token says {name})")).unwrap_or_default()
     }
 
-    /// A parameter of `WWW-Authenticate: Bearer …` (RFC 6750, section 3).
-    fn challenge(&self, parameter: &str) -> Option<&str> {
+    /// A parameter of `WWW-Authenticate: Bearer …` (RFC 6750, section 3), also where other schemes stand beside it.
+    fn challenge(&self, parameter: &str) -> Option<String> {
         self.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).find_map(|value| {
-            let parameters =
-                value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer ")).map(|_| &value[7..])?;
-            let mut rest = parameters;
-            while let Some((name, after)) = rest.split_once('=') {
-                let after = after.trim_start();
-                let (text, next) = match after.strip_prefix('"') {
-                    Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
-                    None => after.split_once(',').unwrap_or((after, "")),
+            let mut bearer = false;
+            elements(value).find_map(|element| {
+                let Some((name, text)) = element.split_once('=') else {
+                    bearer =
+                        if element.trim().is_empty() { bearer } else { element.trim().eq_ignore_ascii_case("bearer") };
+                    return None;
                 };
-                if name.trim_matches([',', ' ', '\t']).eq_ignore_ascii_case(parameter) {
-                    return Some(text.trim());
-                }
-                rest = next;
-            }
-            None
+                // A new scheme stands before its first parameter, separated by a space.
+                let name = match name.trim().split_once([' ', '\t']) {
+                    Some((scheme, name)) => {
+                        bearer = scheme.eq_ignore_ascii_case("bearer");
+                        name.trim_start()
+                    }
+                    None => name.trim(),
+                };
+                (bearer && name.eq_ignore_ascii_case(parameter)).then(|| unquoted(text.trim()))
+            })
         })
     }
+}
+
+/// Splits at the commas that stand outside of quoted strings.
+fn elements(value: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    value.split(move |c| {
+        let separates = c == ',' && !quoted;
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ => {}
+        }
+        separates
+    })
+}
+
+/// A token as it is, a quoted string without its quotes and escapes (RFC 9110, section 5.6.4).
+fn unquoted(text: &str) -> String {
+    let Some(quoted) = text.strip_prefix('"') else {
+        return text.to_owned();
+    };
+    let mut rest = quoted.chars();
+    let unescaped = || match rest.next()? {
+        '"' => None,
+        '\\' => rest.next(),
+        c => Some(c),
+    };
+    std::iter::from_fn(unescaped).collect()
 }
 
 /// Scopes that the caller requires and the token lacks; nothing was sent.
@@ -229,12 +272,27 @@ fn listed(scopes: &[Scope]) -> String {
 
 /// The documented scopes that a sentence names.
 fn documented_in(said: &str) -> Vec<Scope> {
-    said.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-')))
-        .filter_map(|word| Scope::DOCUMENTED.iter().find(|scope| scope.as_str().eq_ignore_ascii_case(word)).cloned())
-        .collect()
+    let words = said.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-')));
+    distinct(
+        words.filter_map(|word| {
+            Scope::DOCUMENTED.iter().find(|scope| scope.as_str().eq_ignore_ascii_case(word)).cloned()
+        }),
+    )
 }
 
-/// Whether a host or an issuer is of the test installation.
-fn is_test(name: &str) -> bool {
-    name.contains("alvys.net")
+/// Each scope once, in the order given.
+fn distinct(scopes: impl Iterator<Item = Scope>) -> Vec<Scope> {
+    let mut distinct = Vec::new();
+    for scope in scopes {
+        if !distinct.contains(&scope) {
+            distinct.push(scope);
+        }
+    }
+    distinct
+}
+
+/// Whether a host or an issuer is of the test installation; none when it is not of Alvys.
+fn is_test(name: &str) -> Option<bool> {
+    let name = name.to_ascii_lowercase();
+    if name.contains("alvys.net") { Some(true) } else { name.contains("alvys.com").then_some(false) }
 }

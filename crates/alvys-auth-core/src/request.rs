@@ -95,6 +95,8 @@ impl TokenRequest {
             return Err(Error::configuration("the request could not be encoded", "report this as a defect"));
         };
 
+        // Kept for as long as the source: not with the room that the longest encoding would have taken.
+        let body = Zeroizing::new(body.to_vec());
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.method = Method::POST;
         parts.uri = uri;

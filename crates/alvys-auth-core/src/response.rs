@@ -1,12 +1,15 @@
 //! Reads the token endpoint's answer, however it is spelt.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Response, StatusCode};
+use memchr::memchr_iter;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::claims::{Field, Payload, object, with_payload};
 use crate::diagnosis::{Answer, diagnose, unreadable};
@@ -41,9 +44,9 @@ pub struct Grant {
 
 /// The members of a token response (RFC 6749, sections 5.1 and 5.2) that decide; all others are passed over.
 #[derive(Deserialize)]
-struct Members<'a> {
-    #[serde(borrow, default)]
-    access_token: Field<'a>,
+struct Members<'a, T> {
+    #[serde(default)]
+    access_token: T,
     #[serde(borrow, default)]
     token_type: Field<'a>,
     #[serde(borrow, default)]
@@ -53,6 +56,10 @@ struct Members<'a> {
     #[serde(borrow, default)]
     error: Field<'a>,
 }
+
+/// Text that JSON does not look at letter by letter, because it is checked where it becomes a token.
+#[derive(Deserialize)]
+struct Unchecked<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 
 impl Grant {
     /// A token that is already there, for example from a store: its text, the lifetime that is left to it, and its scopes
@@ -72,6 +79,7 @@ impl Grant {
     /// nothing is left of its lifetime.
     pub fn new(access_token: &str, lifetime: Duration, scope: &str) -> Result<Self, Error> {
         let lifetime = Some(lifetime.as_secs_f64());
+        let access_token = access_token.as_bytes();
         let granted = |claims: Option<&Payload<'_>>| {
             let scope = Some(scope).filter(|scope| !scope.is_empty()).or_else(|| claims?.scope()).unwrap_or_default();
             Self::checked(access_token, lifetime, scope, false, claims.is_none())
@@ -114,35 +122,40 @@ impl Grant {
         if body.len() > LONGEST_BODY {
             return Err(unreadable(&answer, "the answer of the token endpoint is longer than 64 KiB"));
         }
-        let Some(members) = object::<Members<'_>>(body) else {
-            return Err(unreadable(&answer, "the answer of the token endpoint is not one JSON object"));
+        let Some(members) = object::<Members<'_, Option<Unchecked<'_>>>>(body) else {
+            let holds_another_type = object::<Members<'_, IgnoredAny>>(body).is_some();
+            return Err(if holds_another_type {
+                diagnose(&answer)
+            } else {
+                unreadable(&answer, "the answer of the token endpoint is not one JSON object")
+            });
         };
         let reports_an_error = members.error.text().is_some_and(|error| !error.is_empty());
-        if reports_an_error || members.access_token.text().is_none() {
+        let (Some(Unchecked(token)), false) = (&members.access_token, reports_an_error) else {
             return Err(diagnose(&answer));
-        }
-        Self::from_members(request, &members).map_err(|refusal| refusal.about(&answer))
+        };
+        Self::from_members(request, &members, token).map_err(|refusal| refusal.about(&answer))
     }
 
     /// Holds a grant from elsewhere to the rules of `flow`; none when it is not of the expected organization.
     pub(crate) fn under(mut self, flow: &Flow) -> Option<Self> {
         if let Some(expected) = flow.expected_organization() {
             let fits = |claims: Option<&Payload<'_>>| check_organization(expected, claims).is_ok();
-            let fits = with_payload(self.access_token(), |claims| fits(Some(&claims))).unwrap_or_else(|| fits(None));
+            let fits = with_payload(self.access_token().as_bytes(), |claims| fits(Some(&claims)))
+                .unwrap_or_else(|| fits(None));
             fits.then_some(())?;
         }
         self.read_only = flow.is_legacy();
         Some(self)
     }
 
-    fn from_members(request: &TokenRequest, members: &Members<'_>) -> Result<Self, Refusal> {
+    fn from_members<T>(request: &TokenRequest, members: &Members<'_, T>, token: &[u8]) -> Result<Self, Refusal> {
         let flow = request.flow();
         if let Some(kind) = members.token_type.text()
             && !kind.trim().eq_ignore_ascii_case("bearer")
         {
             return Err(Refusal::response("the token endpoint handed out a token that is not a bearer token"));
         }
-        let token = members.access_token.text().unwrap_or_default();
         // Both the answer and the token may name a lifetime: the shorter one holds.
         let granted = |claims: Option<&Payload<'_>>| -> Result<Self, Refusal> {
             if let Some(expected) = flow.expected_organization() {
@@ -153,7 +166,7 @@ impl Grant {
             let lifetime = stated.zip(claimed).map(|(one, other)| one.min(other)).or(stated).or(claimed);
             let scope = members.scope.texts().or_else(|| claims?.scope()).unwrap_or_default();
             // Scopes are shown and logged: they must not hold what must not be.
-            let hides = holds(scope, token) || holds(scope, request.credentials().client_secret());
+            let hides = holds(scope, token) || holds(scope, request.credentials().client_secret().as_bytes());
             let scope = if hides { "" } else { scope };
             Self::checked(token, lifetime, scope, flow.is_legacy(), claims.is_none())
         };
@@ -161,7 +174,7 @@ impl Grant {
     }
 
     fn checked(
-        token: &str,
+        token: &[u8],
         lifetime: Option<f64>,
         scope: &str,
         read_only: bool,
@@ -177,17 +190,17 @@ impl Grant {
             return Err(Refusal::response("the access token was already expired when it was handed out"));
         }
         // What is no list of visible words is no list of scopes.
-        let scope = if scope.len() <= LONGEST_SCOPES && is_printable(scope, b' ') { scope } else { "" };
+        let scope = if scope.len() <= LONGEST_SCOPES && is_printable(scope.as_bytes(), b' ') { scope } else { "" };
         let mut text = Vec::with_capacity(BEARER.len() + token.len() + scope.len());
         text.extend_from_slice(BEARER.as_bytes());
-        text.extend_from_slice(token.as_bytes());
+        text.extend_from_slice(token);
         let token_ends = text.len();
         text.extend_from_slice(scope.as_bytes());
         let text = Bytes::from(text);
 
         let header = HeaderValue::from_maybe_shared(text.slice(..token_ends));
         // A header value may hold spaces, tabs and bytes beyond ASCII; a bearer token may not.
-        let (Ok(mut header), true) = (header, is_printable(token, b'-')) else {
+        let (Ok(mut header), true) = (header, is_printable(token, b'!')) else {
             return Err(Refusal::response("the access token holds characters that are not legal in a header"));
         };
         header.set_sensitive(true);
@@ -244,15 +257,16 @@ impl fmt::Debug for Grant {
 }
 
 /// Whether `part` stands in `text`. Where `part` is long, preparing a cleverer search costs more than it saves.
-fn holds(text: &str, part: &str) -> bool {
-    let part = part.as_bytes();
-    let mut windows = text.as_bytes().windows(part.len().max(1));
-    windows.any(|window| window.first() == part.first() && window == part)
+fn holds(text: &str, part: &[u8]) -> bool {
+    let text = text.as_bytes();
+    let room = text.len().checked_sub(part.len()).and_then(|last| text.get(..=last)).unwrap_or_default();
+    let starts = |at| text.get(at..).is_some_and(|rest| rest.starts_with(part));
+    part.first().is_some_and(|first| memchr_iter(*first, room).any(starts))
 }
 
-/// Whether `text` is visible ASCII or `besides`. Looks at every byte, so that the compiler can take many at a time.
-fn is_printable(text: &str, besides: u8) -> bool {
-    text.bytes().fold(true, |printable, byte| printable & (byte.is_ascii_graphic() | (byte == besides)))
+/// Whether `text` is ASCII from `lowest` to `~`. Looks at every byte, so that the compiler can take many at a time.
+fn is_printable(text: &[u8], lowest: u8) -> bool {
+    text.iter().fold(true, |printable, byte| printable & (lowest..=b'~').contains(byte))
 }
 
 fn check_organization(expected: &str, claims: Option<&Payload<'_>>) -> Result<(), Refusal> {

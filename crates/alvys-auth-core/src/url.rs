@@ -54,8 +54,9 @@ pub(crate) fn has_host_and_port(authority: &Authority) -> bool {
     let numeric = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
     let named = named && (!numeric || host.parse::<Ipv4Addr>().is_ok());
     let addressed = || bracketed(host).is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
-    let port = authority.as_str().get(host.len()..).unwrap_or_default();
-    (named || addressed()) && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
+    let rest = authority.as_str().get(host.len()..).unwrap_or_default();
+    let port = rest.strip_prefix(':').and_then(|port| port.parse::<u16>().ok());
+    (named || addressed()) && (rest.is_empty() || port.is_some_and(|port| port > 0))
 }
 
 /// Whether `host`, as it stands in a URL, is this machine itself.

@@ -154,6 +154,11 @@ fn what_cannot_be_scopes_is_left_out() {
         (&"x ".repeat(5000), "unknown"),
         ("load:read s3cret-value", "unknown"),
         ("load:read abc", "unknown"),
+        ("s3cret-value", "unknown"),
+        ("s3cret-value load:read", "unknown"),
+        ("s3crets3cret-value:read", "unknown"),
+        ("s3cret-valu", "s3cret-valu"),
+        ("bc ab", "bc ab"),
         ("  load:read  ", "load:read"),
     ] {
         let body = json!({"access_token": "abc", "scope": scope}).to_string();

@@ -46,6 +46,32 @@ fn what_is_not_one_json_object_is_refused() {
 }
 
 #[test]
+fn a_token_may_be_escaped_but_not_hide_what_no_header_can_carry() {
+    let grant = accepted(r#"{"access_token":"a\u0062\/c","expires_in":3600}"#);
+    let mut lifecycle = support::lifecycle();
+    lifecycle.adopt(grant, support::at(0));
+    assert_eq!(support::used(&mut lifecycle, support::at(0)).header(), "Bearer ab/c");
+
+    for token in ["a\tb", "a\nb", r"a\tb", r"a\u0000b", r"a\ud83db", r"a\ude9a", r"a\u007f"] {
+        let error = refusal(format!(r#"{{"access_token":"{token}","expires_in":3600}}"#));
+        assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{token:?}: {error}");
+        assert!(error.to_string().contains("not legal in a header"), "{token:?}: {error}");
+    }
+    let latin1 = b"{\"access_token\":\"t\xf6k\xe9n\"}".to_vec();
+    assert!(refusal(latin1).to_string().contains("not one JSON object"));
+}
+
+#[test]
+fn a_token_of_another_type_does_not_hide_the_error_beside_it() {
+    for token in ["null", "42", "true", r#"["abc"]"#, r#"{"a":"b"}"#] {
+        let body = format!(r#"{{"access_token":{token},"error":"access_denied","error_description":"Unauthorized"}}"#);
+        assert_eq!(refusal(body).kind(), ErrorKind::Credentials, "{token}");
+        let twice = refusal(format!(r#"{{"access_token":{token},"access_token":{token}}}"#));
+        assert!(twice.to_string().contains("not one JSON object"), "{token}: {twice}");
+    }
+}
+
+#[test]
 fn a_deeply_nested_member_does_no_harm() {
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         let bomb = format!("{}1{}", open.repeat(9_000), close.repeat(9_000));

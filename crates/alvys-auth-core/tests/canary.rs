@@ -5,14 +5,15 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Completion, Credentials, Encoding, Error, Flow, Grant, Lifecycle, Policy, Step, TokenRequest, UnverifiedClaims,
+    CallOptions, Completion, Credentials, Encoding, Error, Flow, Grant, Lifecycle, Policy, Step, TokenRequest,
+    UnverifiedClaims, Verdict,
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::Response;
 use serde_json::json;
 
-use crate::support::{answer, at, granted, jwt, unreachable_server, with};
+use crate::support::{self as given, answer, at, call, granted, jwt, legacy_token, unreachable_server, with};
 
 mod support;
 
@@ -246,6 +247,68 @@ fn a_lifecycle_is_silent_in_every_state() {
                 lifecycle.reject(&token, at(9020));
             }
             assert_silent_lifecycle(&lifecycle);
+        }
+    }
+}
+
+/// Answers to a call that repeat the token in every place that is read.
+fn indiscreet_refusals(echo: &str) -> Vec<Response<Vec<u8>>> {
+    let escaped: String = echo.chars().flat_map(|c| ['\\', c]).collect();
+    let mut answers = Vec::new();
+    for status in [200, 401, 403, 429, 500, 503] {
+        answers.extend([
+            answer(status, echo),
+            answer(status, format!("<html>{echo}")),
+            answer(status, json!({"error": echo, "detail": echo}).to_string()),
+            answer(status, json!({"errorCode": echo, "Errors": {(echo): [echo]}}).to_string()),
+            answer(status, json!({"detail": format!("scope load:create for tenant {echo}")}).to_string()),
+        ]);
+        let quoted =
+            |text: &str| ["error", "scope", "error_description"].map(|name| format!("Bearer {name}=\"{text}\""));
+        let quotes =
+            [quoted(echo), quoted(&escaped), quoted(&format!("x:{echo}")), quoted(&format!("load:create {echo}"))];
+        let bare = [format!("Bearer scope={echo}"), format!("Bearer {echo}")];
+        for challenge in quotes.into_iter().flatten().chain(bare) {
+            answers.push(with(answer(status, ""), "www-authenticate", &challenge));
+        }
+        for name in ["x-request-id", "x-auth0-requestid", "cf-ray", "retry-after", "content-type", "date"] {
+            answers.push(with(answer(status, ""), name, echo));
+        }
+    }
+    answers
+}
+
+#[test]
+fn an_indiscreet_api_gives_nothing_of_the_token_away() {
+    let claims = json!({"org_name": token(), "aud": token(), "iss": token()});
+    for token in [
+        given::token(&token(), "load:read"),
+        given::token("C4n4ry-0p4que", ""),
+        legacy_token(&json!({"tenant_id": "va336"})),
+        given::token(&jwt(&claims), "load:read"),
+        given::token(&jwt(&json!({"org_name": token()})), "load:read"),
+    ] {
+        // What is never to be seen is the text of this very token.
+        let hidden = |shown: &str| {
+            assert!(!shown.contains(token.access_token()), "{shown}");
+            assert_hidden(shown);
+        };
+        for answer in indiscreet_refusals(token.access_token()) {
+            for method in ["GET", "POST"] {
+                let mut call = call(method, "loads/4711", CallOptions::new().require(["load:read"]));
+                let verdict = call.judge(&answer, &token, |_| false);
+                hidden(&format!("{call:?} {call:#?} {verdict:?} {verdict:#?} {:?}", call.endpoint()));
+                if let Verdict::Fail(error) = verdict {
+                    assert_silent_error(&error);
+                    hidden(&format!("{error} {:?}", error.missing_scopes()));
+                }
+            }
+        }
+        let lacking = call("POST", "loads", CallOptions::new().require(["load:create"]));
+        let mut headers = http::HeaderMap::new();
+        match lacking.authorise(&token, &mut headers) {
+            Ok(()) => hidden(&format!("{headers:?}")),
+            Err(error) => assert_silent_error(&error),
         }
     }
 }

@@ -118,9 +118,9 @@ fn quotes_round_a_value_are_refused() {
 #[test]
 fn a_reference_that_nobody_resolved_is_refused_by_its_name() {
     for (value, words) in [
-        ("@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s/)", "an Azure reference"),
+        ("@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s/)", "an Azure Key Vault reference"),
         ("@microsoft.keyvault(VaultName=v;SecretName=s)", "managed identity"),
-        ("@Microsoft.AppConfiguration(Endpoint=https://c.azconfig.io; Key=k)", "an Azure reference"),
+        ("@Microsoft.AppConfiguration(Endpoint=https://c.azconfig.io; Key=k)", "an Azure App Configuration reference"),
         ("${ALVYS_CLIENT_SECRET}", "a variable that nobody expanded"),
         ("${ALVYS_CLIENT_SECRET:-}", "a variable that nobody expanded"),
         ("${env:SECRET}", "a variable that nobody expanded"),

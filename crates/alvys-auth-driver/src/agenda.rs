@@ -55,6 +55,12 @@ impl<T> Agenda<T> {
         if left.is_zero() { Next::Due(first.remove()) } else { Next::Idle(left.min(LONGEST_SLEEP)) }
     }
 
+    /// Drops the items that are not worth keeping.
+    pub fn retain(&self, mut keep: impl FnMut(&T) -> bool) {
+        let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
+        items.by_time.retain(|_, item| keep(item));
+    }
+
     /// How many items there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use alvys_auth_core::{
-    Attempt, Credentials, Error, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp, Token,
+    Attempt, Credentials, Error, Flow, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp, Token,
     TokenRequest,
 };
 use arc_swap::ArcSwap;
@@ -103,6 +103,12 @@ impl Engine {
     /// [`Lifecycle::wake_at`].
     pub fn wake_at(&self) -> Option<Timestamp> {
         self.lock().wake_at()
+    }
+
+    /// The flow that token requests speak.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        self.lock().request().flow().clone()
     }
 
     /// The state now, for health endpoints.

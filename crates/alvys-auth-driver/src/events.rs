@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Endpoint, Flow, Timestamp, Token, Verdict};
+use alvys_auth_core::{Completion, Endpoint, Error, Flow, Timestamp, Token, Verdict};
 use http::StatusCode;
 use tracing::{debug, error, info, warn};
 
@@ -55,6 +55,10 @@ pub(crate) fn adopted(client_id: &str, adopted: bool) {
 
 pub(crate) fn credentials_changed(client_id: &str) {
     info!(target: TARGET, client_id, "took other credentials");
+}
+
+pub(crate) fn unreadable_credentials(error: &Error) {
+    warn!(target: TARGET, %error, "looked for other credentials and got none; goes on with those in use");
 }
 
 /// A request is sent as it is, because it carries an `Authorization` of its own.

@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+use std::time::Duration;
+
 mod agenda;
 mod clock;
 mod engine;
@@ -8,7 +10,10 @@ mod limits;
 mod pace;
 mod provider;
 mod registry;
+mod renewal;
+mod rotation;
 mod setup;
+mod tenant;
 mod tokens;
 
 pub use agenda::{Agenda, Next};
@@ -18,8 +23,14 @@ pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn};
 pub use provider::{CommandProvider, CredentialsProvider, EnvironmentProvider, FileProvider, Variables};
 pub use registry::{Entry, Registry};
+pub use renewal::{Member, RenewalPlan};
+pub use rotation::{Rotated, Rotation};
 pub use setup::Setup;
+pub use tenant::{OfTenant, TenantProvider, known_tenant};
 pub use tokens::Tokens;
+
+/// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
+pub const LOOK_TIME: Duration = Duration::from_secs(2);
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
 /// told as such.

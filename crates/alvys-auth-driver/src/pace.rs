@@ -14,7 +14,8 @@ use governor::{Quota, RateLimiter};
 use crate::limits::{Limit, RateLimits};
 use crate::now;
 
-/// With this many endpoints remembered, those whose limits have recovered are forgotten.
+/// With this many endpoints remembered, those whose limits have recovered are forgotten; with twice as many as were left,
+/// again.
 const MANY: usize = 1024;
 
 /// Keeps the calls made with one token within [`RateLimits`]. Cheap to clone; clones share the limits.
@@ -37,15 +38,23 @@ struct Inner {
     clock: DriverClock,
     token: Limiters,
     organization: Limiters,
-    endpoints: Mutex<HashMap<String, Lane>>,
+    endpoints: Mutex<Lanes>,
 }
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, DriverClock, NoOpMiddleware<Duration>>;
 type Limiters = Arc<[Limiter]>;
 
+/// The endpoints remembered.
+#[derive(Default)]
+struct Lanes {
+    by_name: HashMap<String, Lane>,
+    left: usize,
+}
+
 /// What is known of one endpoint.
 struct Lane {
     limiters: Limiters,
+    recovers_in: Duration,
     held_until: Timestamp,
     forget_at: Timestamp,
 }
@@ -111,24 +120,24 @@ impl Pace {
         lane.forget_at = lane.forget_at.max(until);
     }
 
-    fn lane<'a>(&self, lanes: &'a mut HashMap<String, Lane>, endpoint: &Endpoint) -> &'a mut Lane {
+    fn lane<'a>(&self, lanes: &'a mut Lanes, endpoint: &Endpoint) -> &'a mut Lane {
         let Inner { limits, clock, .. } = &*self.0;
         let now = clock.timestamp();
-        if lanes.len() >= MANY {
-            lanes.retain(|_, lane| lane.forget_at > now);
+        if lanes.by_name.len() >= MANY.max(lanes.left * 2) {
+            // Nor one in which somebody waits: limits that were made anew would let others pass at once.
+            lanes.by_name.retain(|_, lane| lane.forget_at > now || Arc::strong_count(&lane.limiters) > 1);
+            lanes.left = lanes.by_name.len();
         }
         let limits = limits.of(endpoint);
-        let lane = lanes.entry(endpoint.name().to_owned()).or_insert_with(|| Lane {
+        lanes.by_name.entry(endpoint.name().to_owned()).or_insert_with(|| Lane {
             limiters: limiters(limits, clock),
+            recovers_in: limits.iter().map(|limit| limit.per).max().unwrap_or_default(),
             held_until: now,
             forget_at: now,
-        });
-        let recovered = limits.iter().map(|limit| limit.per).max().unwrap_or_default();
-        lane.forget_at = lane.forget_at.max(now.saturating_add(recovered));
-        lane
+        })
     }
 
-    fn lanes(&self) -> MutexGuard<'_, HashMap<String, Lane>> {
+    fn lanes(&self) -> MutexGuard<'_, Lanes> {
         self.0.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -138,10 +147,14 @@ impl Turn {
     #[must_use = "the request may go only when this is none"]
     pub fn wait(&mut self) -> Option<Duration> {
         let clock = &self.pace.0.clock;
-        let held_until = self.pace.lanes().get(&self.name).map(|lane| lane.held_until).unwrap_or_default();
-        let held = held_until.saturating_duration_since(clock.timestamp());
-        if !held.is_zero() {
-            return Some(held);
+        let now = clock.timestamp();
+        if let Some(lane) = self.pace.lanes().by_name.get_mut(&self.name) {
+            let held = lane.held_until.saturating_duration_since(now);
+            if !held.is_zero() {
+                return Some(held);
+            }
+            // Whatever it passes now takes as long to recover.
+            lane.forget_at = lane.forget_at.max(now.saturating_add(lane.recovers_in));
         }
         for limiter in self.ahead.iter().flat_map(|limiters| limiters.iter()).skip(self.passed) {
             if let Err(refused) = limiter.check() {
@@ -155,7 +168,8 @@ impl Turn {
 
 impl fmt::Debug for Pace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pace").field("limits", &self.0.limits).finish_non_exhaustive()
+        let endpoints = self.lanes().by_name.len();
+        f.debug_struct("Pace").field("limits", &self.0.limits).field("endpoints", &endpoints).finish_non_exhaustive()
     }
 }
 

@@ -3,9 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use foldhash::quality::RandomState;
 use lru::LruCache;
+
+/// So many places for sources in the making are nothing to worry about.
+const FEW: usize = 64;
 
 /// Sources by tenant.
 ///
@@ -16,8 +20,10 @@ pub struct Registry<S, M> {
 }
 
 struct Tenants<S, M> {
-    ready: LruCache<Arc<str>, S>,
-    making: HashMap<Arc<str>, Arc<M>>,
+    ready: LruCache<Arc<str>, S, RandomState>,
+    making: HashMap<Arc<str>, Weak<M>>,
+    /// With this many places those are swept out whose callers have all gone away.
+    sweep_at: usize,
 }
 
 /// What is there for a tenant.
@@ -34,9 +40,14 @@ impl<S: Clone, M: Default> Registry<S, M> {
     #[must_use]
     pub fn new(capacity: NonZeroUsize) -> Self {
         // Grows as it fills: memory is taken for the tenants that there are.
-        let mut ready = LruCache::unbounded();
+        let mut ready = LruCache::unbounded_with_hasher(RandomState::default());
         ready.resize(capacity);
-        Self { tenants: Mutex::new(Tenants { ready, making: HashMap::new() }) }
+        Self { tenants: Mutex::new(Tenants { ready, making: HashMap::new(), sweep_at: FEW }) }
+    }
+
+    /// The source of `tenant`, which has been used now, if there is one.
+    pub fn ready(&self, tenant: &str) -> Option<S> {
+        self.lock().ready.get(tenant).cloned()
     }
 
     /// The source of `tenant`, which has been used now, or the place where it is made.
@@ -45,10 +56,15 @@ impl<S: Clone, M: Default> Registry<S, M> {
         if let Some(source) = tenants.ready.get(tenant) {
             return Entry::Ready(source.clone());
         }
-        let making = match tenants.making.get(tenant) {
-            Some(making) => Arc::clone(making),
-            None => Arc::clone(tenants.making.entry(tenant.into()).or_default()),
-        };
+        if let Some(making) = tenants.making.get(tenant).and_then(Weak::upgrade) {
+            return Entry::Making(making);
+        }
+        if tenants.making.len() >= tenants.sweep_at {
+            tenants.making.retain(|_, making| making.strong_count() > 0);
+            tenants.sweep_at = FEW.max(2 * tenants.making.len());
+        }
+        let making = Arc::<M>::default();
+        tenants.making.insert(tenant.into(), Arc::downgrade(&making));
         Entry::Making(making)
     }
 
@@ -57,7 +73,7 @@ impl<S: Clone, M: Default> Registry<S, M> {
     /// Gives back whether this was the first report.
     pub fn settle(&self, tenant: &str, place: &Arc<M>, source: Option<S>) -> bool {
         let mut tenants = self.lock();
-        let first = tenants.making.get(tenant).is_some_and(|making| Arc::ptr_eq(making, place));
+        let first = tenants.making.get(tenant).is_some_and(|making| std::ptr::eq(making.as_ptr(), Arc::as_ptr(place)));
         if first
             && let Some((tenant, _)) = tenants.making.remove_entry(tenant)
             && let Some(source) = source

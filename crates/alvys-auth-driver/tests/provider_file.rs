@@ -134,6 +134,20 @@ fn every_way_to_change_a_file_is_noticed() {
     assert_gives(&provider, "id", "C4n4ry-444");
 }
 
+#[test]
+fn a_change_of_either_file_of_a_pair_is_noticed() {
+    let directory = Directory::new();
+    let (id, secret) = (directory.write("id", "id"), directory.write("secret", "C4n4ry-1"));
+    let provider = FileProvider::pair(&id, &secret);
+    let first = provider.revision();
+    fs::write(&id, "other").unwrap();
+    let second = provider.revision();
+    assert_ne!(second, first);
+    fs::write(&secret, "C4n4ry-22").unwrap();
+    assert_ne!(provider.revision(), second);
+    assert_gives(&provider, "other", "C4n4ry-22");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_of_the_same_length_and_date_is_told_apart() {

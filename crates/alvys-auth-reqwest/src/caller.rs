@@ -1,7 +1,7 @@
 //! The loop around one authorised call: token, turn, send, judge.
 
 use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{Pace, events};
+use alvys_auth_driver::{LOOK_TIME, Pace, events};
 use http::Uri;
 use reqwest::{Request, Response, Url};
 
@@ -97,11 +97,14 @@ impl Caller {
 /// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
 async fn look(answer: &mut Response) -> http::Response<Vec<u8>> {
     let mut body = Vec::new();
-    while body.len() < Call::LOOK
-        && let Ok(Some(chunk)) = answer.chunk().await
-    {
-        body.extend_from_slice(&chunk);
-    }
+    let read = async {
+        while body.len() < Call::LOOK
+            && let Ok(Some(chunk)) = answer.chunk().await
+        {
+            body.extend_from_slice(&chunk);
+        }
+    };
+    let _ = tokio::time::timeout(LOOK_TIME, read).await;
     body.truncate(Call::LOOK);
     let mut looked = http::Response::new(body);
     *looked.status_mut() = answer.status();

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
+use reqwest::redirect::Policy;
 use reqwest::{Request, Response};
 use serde::Serialize;
 
@@ -14,6 +15,7 @@ use crate::{Api, CallOptions, Error, Pace, Scope, TokenSource};
 /// How long the client waits for a connection, and for each further piece of an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const MOST_REDIRECTS: usize = 10;
 
 /// Calls the Alvys API: authorised, renewed and repeated where that is safe.
 ///
@@ -35,6 +37,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Client {
     caller: Caller,
     http: reqwest::Client,
+    proxied: bool,
 }
 
 /// Settings of a [`Client`]; from [`Client::builder`].
@@ -67,6 +70,15 @@ impl Client {
         let http =
             reqwest::Client::builder().user_agent(agent).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
         ClientBuilder { caller: Caller { tokens, api, pace: None }, http }
+    }
+
+    /// A client on top of a finished `http`, whose connections it shares: for many tenants, each with its own tokens.
+    ///
+    /// That is taken as it is: build it with [`redirects`], and without a proxy for an API base that is plain http.
+    #[must_use]
+    pub fn sharing(http: reqwest::Client, tokens: TokenSource, api: Api) -> Self {
+        let proxied = !is_plain_http(&api);
+        Self { caller: Caller { tokens, api, pace: None }, http, proxied }
     }
 
     /// `GET` on a path below the API base, such as `loads/4711`, or on a full URL that a token may go to.
@@ -105,6 +117,12 @@ impl Client {
     /// # Errors
     /// As [`RequestBuilder::send`].
     pub async fn execute(&self, request: Request, options: CallOptions) -> Result<Response, Error> {
+        if self.proxied && request.url().scheme() == "http" {
+            return Err(Error::configuration(
+                "a call over plain http could pass a proxy, because the API base is https",
+                "call it with a client of its own, whose API base is plain http too",
+            ));
+        }
         self.caller.call(request, options, Plain(&self.http)).await.map_err(|failure| match failure {
             Failure::Call(error) => error,
             Failure::Transport(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
@@ -129,10 +147,11 @@ impl ClientBuilder {
         self
     }
 
-    /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.
+    /// Your own transport settings: certificates, proxies, time limits, user agent.
     ///
-    /// They replace the default ones: 10 seconds for a connection, 30 for each further piece of an answer, and redirects
-    /// followed, to other hosts without the token. Plain http is sent to this machine only, and to no proxy.
+    /// They replace the default ones: 10 seconds for a connection, 30 for each further piece of an answer. Redirects are
+    /// set over yours, to [`redirects`]. Plain http is sent to this machine only, and to no proxy: where the API base is
+    /// https, not at all.
     pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
         self.http = client;
         self
@@ -144,8 +163,9 @@ impl ClientBuilder {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when no HTTP client can be built.
     pub fn build(self) -> Result<Client, Error> {
         // The URL of a call would go along to wherever a redirect leads.
-        let http = self.http.referer(false);
-        let http = if self.caller.api.base().starts_with("http://") { http.no_proxy() } else { http };
+        let http = self.http.referer(false).redirect(redirects());
+        let proxied = !is_plain_http(&self.caller.api);
+        let http = if proxied { http } else { http.no_proxy() };
         let http = http.build().map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             Error::configuration(
@@ -153,7 +173,7 @@ impl ClientBuilder {
                 "check the certificates, proxies and TLS settings given to it",
             )
         })?;
-        Ok(Client { caller: self.caller, http })
+        Ok(Client { caller: self.caller, http, proxied })
     }
 }
 
@@ -228,6 +248,31 @@ impl fmt::Debug for RequestBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestBuilder").field("options", &self.options).finish_non_exhaustive()
     }
+}
+
+/// The redirects of a client whose calls are authorised: up to 10 are followed, to other origins without the token.
+///
+/// Set this on the client to which the middleware `Authorise` is added. By itself reqwest takes the token off where a
+/// redirect leaves an origin, and puts it on again where the next one stays there. That one is not followed but delivered
+/// as an answer.
+#[must_use]
+pub fn redirects() -> Policy {
+    Policy::custom(|attempt| {
+        let (first, last) = (attempt.previous().first(), attempt.previous().last());
+        let next = attempt.url().origin();
+        let stays = |url: Option<&reqwest::Url>| url.is_some_and(|url| url.origin() == next);
+        if attempt.previous().len() > MOST_REDIRECTS {
+            attempt.error("too many redirects")
+        } else if stays(last) && !stays(first) {
+            attempt.stop()
+        } else {
+            attempt.follow()
+        }
+    })
+}
+
+fn is_plain_http(api: &Api) -> bool {
+    api.base().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
 }
 
 /// A plain client, without middleware.

@@ -1,18 +1,26 @@
 #![doc = include_str!("../README.md")]
 
+mod builder;
 mod caller;
 mod client;
 #[cfg(feature = "middleware")]
 mod middleware;
+mod provider;
 mod source;
+mod tenants;
 mod transport;
 
 pub use alvys_auth_core::{
     Api, CallOptions, Credentials, Encoding, Environment, Error, ErrorKind, Flow, LegacyPath, Policy, Scope, Scopes,
     Status, Token, UnverifiedClaims,
 };
-pub use alvys_auth_driver::{Limit, Pace, RateLimits};
-pub use client::{Client, ClientBuilder, RequestBuilder};
+pub use alvys_auth_driver::{
+    CommandProvider, EnvironmentProvider, FileProvider, Limit, Pace, RateLimits, Setup, Variables,
+};
+pub use builder::Builder;
+pub use client::{Client, ClientBuilder, RequestBuilder, redirects};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorise;
-pub use source::{Builder, TokenSource};
+pub use provider::{CredentialsProvider, ProviderFuture};
+pub use source::TokenSource;
+pub use tenants::{TenantFuture, TenantProvider, Tenants, TenantsBuilder};

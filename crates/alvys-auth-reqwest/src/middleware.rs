@@ -10,7 +10,8 @@ use crate::{Api, CallOptions, Pace, TokenSource};
 /// Authorises every request of a `reqwest-middleware` client, as [`Client`](crate::Client) does its own.
 ///
 /// A request that carries an `Authorization` of its own is sent as it is; one to a host that no token may go to fails, so
-/// use another client for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
+/// use another client for other hosts. Build the client with [`redirects`](crate::redirects), or the token may follow them
+/// off the API. [`CallOptions`] are taken from the request's extensions. Errors of this library
 /// arrive as [`reqwest_middleware::Error::Middleware`], from which [`Error`](crate::Error) can be downcast.
 ///
 /// ```no_run
@@ -18,7 +19,8 @@ use crate::{Api, CallOptions, Pace, TokenSource};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
-/// let client = reqwest_middleware::ClientBuilder::new(reqwest::Client::new())
+/// let http = reqwest::Client::builder().redirect(alvys_auth_reqwest::redirects()).build()?;
+/// let client = reqwest_middleware::ClientBuilder::new(http)
 ///     .with(Authorise::new(tokens, Api::production()))
 ///     .build();
 /// let answer = client

@@ -5,13 +5,15 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
-use alvys_auth_driver::{Engine, Tokens, now};
+use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
+use alvys_auth_driver::{Engine, Flight, Rotated, Rotation, Tokens, now};
+use http::Request;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tracing::Instrument;
 
 use crate::transport::Transport;
+use crate::{Builder, CredentialsProvider};
 
 /// How often one caller may start a request that is dropped at once before it gives up: a runtime in shutdown drops all.
 const MOST_DROPPED: u32 = 3;
@@ -34,14 +36,14 @@ const MOST_DROPPED: u32 = 3;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct TokenSource(Arc<Inner>);
+pub struct TokenSource(pub(crate) Arc<Inner>);
 
-struct Inner {
-    engine: Arc<Engine>,
-    changed: Arc<Notify>,
-    transport: Arc<Transport>,
-    patience: Duration,
-    flow: Flow,
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) changed: Arc<Notify>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
+    pub(crate) patience: Duration,
 }
 
 impl TokenSource {
@@ -54,19 +56,20 @@ impl TokenSource {
         Self::builder(flow, credentials).build()
     }
 
+    /// A source whose credentials come from `provider`, and come from there again when they change.
+    ///
+    /// # Errors
+    /// What kept the provider from giving credentials, or as [`new`](Self::new).
+    pub async fn from_provider(flow: Flow, provider: impl CredentialsProvider) -> Result<Self, Error> {
+        let revision = provider.revision();
+        let provider = Arc::new(provider);
+        let credentials = Arc::clone(&provider).credentials().await?;
+        Self::builder(flow, credentials).rotation(provider, revision).build()
+    }
+
     /// A source with settings of your own.
     pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
-        Builder {
-            flow,
-            credentials,
-            policy: Policy::new(),
-            patience: Duration::from_secs(15),
-            client: reqwest::Client::builder().user_agent(concat!(
-                env!("CARGO_PKG_NAME"),
-                "/",
-                env!("CARGO_PKG_VERSION")
-            )),
-        }
+        Builder::new(flow, credentials)
     }
 
     /// A token that is usable now, fetched first when none is.
@@ -94,7 +97,7 @@ impl TokenSource {
                 "call token() from a task of a tokio runtime, or use the blocking driver",
             ));
         };
-        let Inner { engine, changed, transport, patience, .. } = &*self.0;
+        let Inner { engine, changed, patience, .. } = &*self.0;
         let deadline = now().saturating_add(*patience);
         let mut dropped = 0;
         loop {
@@ -110,13 +113,8 @@ impl TokenSource {
                         return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
                     dropped += 1;
-                    let transport = Arc::clone(transport);
-                    let fetch = async move {
-                        // On a runtime that only runs now and then, others may have taken over meanwhile.
-                        if flight.is_awaited() {
-                            flight.land(transport.send(request).await);
-                        }
-                    };
+                    let inner = Arc::clone(&self.0);
+                    let fetch = async move { inner.fetch(request, flight).await };
                     runtime.spawn(fetch.in_current_span());
                 }
                 Step::Wait(wait) => {
@@ -172,6 +170,19 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
+    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed.
+    pub(crate) async fn renew(&self) -> bool {
+        let Step::Fetch(attempt) = self.0.engine.poll() else { return false };
+        let (request, flight) = self.0.engine.launch(attempt);
+        self.0.fetch(request, flight).await;
+        self.status().last_error.is_none()
+    }
+
+    /// From when on [`renew`](Self::renew) has something to do; none without a token.
+    pub(crate) fn renewal_due(&self) -> Option<Timestamp> {
+        self.0.engine.wake_at().filter(|_| self.status().is_ready())
+    }
+
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -181,7 +192,51 @@ impl TokenSource {
     /// What to tell people when the server's side of the flow in use is going away.
     #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
-        self.0.flow.deprecation()
+        self.0.engine.flow().deprecation()
+    }
+}
+
+impl Inner {
+    /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
+    async fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
+        if let Some(rotation) = &self.rotation
+            && rotation.is_new(rotation.provider().revision())
+        {
+            match self.rotate(rotation).await {
+                Rotated::Unchanged => {}
+                Rotated::Elsewhere => return,
+                Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
+            }
+        }
+        // On a runtime that only runs now and then, others may have taken over meanwhile.
+        if !flight.is_awaited() {
+            return;
+        }
+        let mut answer = self.transport.send(request).await;
+        if let Some(rotation) = &self.rotation {
+            let refused = answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer));
+            if refused && rotation.may_ask() {
+                match self.rotate(rotation).await {
+                    Rotated::Unchanged => {}
+                    Rotated::Elsewhere => return,
+                    Rotated::Here(attempt) => {
+                        (request, flight) = self.engine.launch(attempt);
+                        answer = self.transport.send(request).await;
+                    }
+                }
+            }
+            rotation.reported();
+        }
+        flight.land(answer);
+    }
+
+    /// Asks the provider, which gets no more time than a request.
+    async fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
+        let provider = rotation.provider();
+        let revision = provider.revision();
+        let given = tokio::time::timeout(self.transport.timeout(), provider.credentials()).await;
+        let late = |_| Err(Error::timed_out("the credentials provider did not answer in time"));
+        rotation.rotate(&self.engine, revision, given.unwrap_or_else(late))
     }
 }
 
@@ -197,72 +252,6 @@ impl Tokens for TokenSource {
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSource").field("flow", &self.0.flow).field("status", &self.status()).finish()
-    }
-}
-
-/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
-#[must_use = "a builder does nothing until it is built"]
-pub struct Builder {
-    flow: Flow,
-    credentials: Credentials,
-    policy: Policy,
-    patience: Duration,
-    client: reqwest::ClientBuilder,
-}
-
-impl fmt::Debug for Builder {
-    /// Leaves the client out: its default headers may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flow, credentials, policy, patience, client: _ } = self;
-        f.debug_struct("Builder")
-            .field("flow", flow)
-            .field("credentials", credentials)
-            .field("policy", policy)
-            .field("patience", patience)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// When to renew, how long a request may take, how long to back off.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// How long one call of [`TokenSource::token`] may wait for a token; 15 seconds.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// Your own transport settings: certificates, proxies, name resolution, user agent.
-    ///
-    /// Redirects, retries, timeouts, connection pooling and `https_only` are set over yours, and proxies are taken off an
-    /// endpoint on this machine. A builder is asked for because a finished client does not tell its redirect policy.
-    pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
-        self.client = client;
-        self
-    }
-
-    /// Checks everything and makes the source.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused or no HTTP client can be
-    /// built.
-    pub fn build(self) -> Result<TokenSource, Error> {
-        let request = TokenRequest::new(self.flow.clone(), self.credentials)?;
-        let transport = Transport::new(self.client, &request, self.policy.timeout())?;
-        let changed = Arc::new(Notify::new());
-        let waiters = Arc::clone(&changed);
-        let engine = Engine::new(request, self.policy, move || waiters.notify_waiters());
-        Ok(TokenSource(Arc::new(Inner {
-            engine: Arc::new(engine),
-            changed,
-            transport: Arc::new(transport),
-            patience: self.patience,
-            flow: self.flow,
-        })))
+        f.debug_struct("TokenSource").field("flow", &self.0.engine.flow()).field("status", &self.status()).finish()
     }
 }

@@ -14,18 +14,7 @@ pub(crate) struct Transport {
 
 impl Transport {
     /// Finishes the caller's builder: no redirects, no retries, no proxy for plain http, a bound on every wait.
-    pub(crate) fn new(
-        builder: reqwest::ClientBuilder,
-        request: &TokenRequest,
-        timeout: Duration,
-    ) -> Result<Self, Error> {
-        let url = request.to_http().uri().to_string();
-        if let Err(error) = reqwest::Url::parse(&url) {
-            return Err(Error::configuration(
-                format!("the token endpoint is not a URL that reqwest accepts: {error}"),
-                "correct its host name or address",
-            ));
-        }
+    pub(crate) fn new(builder: reqwest::ClientBuilder, plain_http: bool, timeout: Duration) -> Result<Self, Error> {
         let builder = builder
             // A redirect would take the secret along in the body, whatever the status says about methods.
             .redirect(redirect::Policy::none())
@@ -36,7 +25,7 @@ impl Transport {
             // request every hour needs no pool.
             .pool_max_idle_per_host(0)
             .connect_timeout(timeout / 2);
-        let builder = if request.is_plain_http() {
+        let builder = if plain_http {
             // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
             builder.no_proxy().https_only(false)
         } else {
@@ -50,6 +39,23 @@ impl Transport {
             )
         })?;
         Ok(Self { client, timeout })
+    }
+
+    /// Refuses an endpoint that reqwest would not take.
+    pub(crate) fn check(request: &TokenRequest) -> Result<(), Error> {
+        let url = request.to_http().uri().to_string();
+        let refused = |error| {
+            Error::configuration(
+                format!("the token endpoint is not a URL that reqwest accepts: {error}"),
+                "correct its host name or address",
+            )
+        };
+        reqwest::Url::parse(&url).map(|_| ()).map_err(refused)
+    }
+
+    /// How long one request takes at the most.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Sends the request once and reads the answer, whatever its status.

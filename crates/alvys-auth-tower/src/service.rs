@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{Tokens, events};
+use alvys_auth_driver::{LOOK_TIME, Tokens, events};
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -128,18 +128,21 @@ async fn look<A: Body + Unpin>(answer: Response<A>) -> Response<Vec<u8>> {
 
     let (parts, mut body) = answer.into_parts();
     let mut looked = Vec::new();
-    while looked.len() < Call::LOOK
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        if let Ok(mut data) = frame.into_data() {
-            while data.has_remaining() {
-                let chunk = data.chunk();
-                looked.extend_from_slice(chunk);
-                let read = chunk.len();
-                data.advance(read);
+    let read = async {
+        while looked.len() < Call::LOOK
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            if let Ok(mut data) = frame.into_data() {
+                while data.has_remaining() {
+                    let chunk = data.chunk();
+                    looked.extend_from_slice(chunk);
+                    let read = chunk.len();
+                    data.advance(read);
+                }
             }
         }
-    }
+    };
+    let _ = tokio::time::timeout(LOOK_TIME, read).await;
     looked.truncate(Call::LOOK);
     Response::from_parts(parts, looked)
 }

@@ -2,12 +2,15 @@
 
 use std::io::Read;
 use std::thread::sleep;
+use std::time::Instant;
 
 use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{Pace, events};
+use alvys_auth_driver::{LOOK_TIME, Pace, events};
+use ureq::config::{ConfigBuilder, RedirectAuthHeaders};
 use ureq::http::request::Parts;
 use ureq::http::{Request, Response};
-use ureq::{Body, ResponseExt};
+use ureq::typestate::HttpCrateScope;
+use ureq::{Agent, AsSendBody, Body, ResponseExt};
 
 use crate::TokenSource;
 
@@ -56,7 +59,7 @@ impl Caller {
             let token = self.tokens.token()?;
             call.authorise(&token, &mut parts.headers)?;
             let mut answer = send(Request::from_parts(parts.clone(), ()))?;
-            if call.delivers(answer.status(), answer.headers(), answer.get_uri()) {
+            if redirected(&answer) || call.delivers(answer.status(), answer.headers(), &parts.uri) {
                 return Ok(answer);
             }
             let answer = look(&mut answer);
@@ -89,11 +92,31 @@ impl Caller {
     }
 }
 
+/// The settings of every request: a refusal is read before it becomes an error, and a redirect is followed without the
+/// token. ureq could only let it go along to every port of the same host.
+pub(crate) fn configured<S: AsSendBody>(agent: &Agent, request: Request<S>) -> ConfigBuilder<HttpCrateScope<S>> {
+    agent
+        .configure_request(request)
+        .http_status_as_error(false)
+        .redirect_auth_headers(RedirectAuthHeaders::Never)
+        .save_redirect_history(true)
+}
+
+/// What came after a redirect, to which the token did not go along, says nothing about the token.
+fn redirected(answer: &Response<Body>) -> bool {
+    answer.get_redirect_history().is_some_and(|history| history.len() > 1)
+}
+
 /// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
 fn look(answer: &mut Response<Body>) -> Response<Vec<u8>> {
-    let mut body = Vec::new();
-    // An error leaves what was read before it.
-    let _ = answer.body_mut().as_reader().take(Call::LOOK as u64).read_to_end(&mut body);
+    let (mut body, mut piece) = (Vec::new(), [0; 1024]);
+    let mut reader = answer.body_mut().as_reader().take(Call::LOOK as u64);
+    let started = Instant::now();
+    while started.elapsed() < LOOK_TIME
+        && let Ok(read @ 1..) = reader.read(&mut piece)
+    {
+        body.extend_from_slice(&piece[..read]);
+    }
     let mut looked = Response::new(body);
     *looked.status_mut() = answer.status();
     *looked.headers_mut() = std::mem::take(answer.headers_mut());

@@ -7,15 +7,14 @@ use std::time::Duration;
 use alvys_auth_core::{Api, CallOptions, Error, Scope};
 use alvys_auth_driver::Pace;
 use serde::Serialize;
-use ureq::config::RedirectAuthHeaders;
 use ureq::http::header::CONTENT_TYPE;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use ureq::{Agent, Body, SendBody};
 
 use crate::TokenSource;
-use crate::caller::{Caller, Failure};
+use crate::caller::{Caller, Failure, configured};
 
-/// How long the client waits for a connection, and for the head of an answer.
+/// How long the client waits for a connection, and for the head and each further piece of an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -55,21 +54,23 @@ enum Payload {
 }
 
 impl Client {
-    /// A client with default settings: 10 seconds for a connection and 30 for the head of an answer.
+    /// A client with default settings: 10 seconds for a connection, 30 for the head of an answer and for each further piece.
     #[must_use]
     pub fn new(tokens: TokenSource, api: Api) -> Self {
         let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
         let config = Agent::config_builder()
             .user_agent(agent)
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT));
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_per_read(Some(ANSWER_TIMEOUT));
         Self { caller: Caller { tokens, api, pace: None }, agent: config.build().into() }
     }
 
     /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.
     ///
     /// They replace the default ones. `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is
-    /// followed to another host without the token. Plain http is sent to this machine only, and to no proxy.
+    /// followed without the token, and what it leads to is delivered as it is. Plain http is sent to this machine only, and
+    /// to no proxy.
     #[must_use]
     pub fn agent(mut self, agent: Agent) -> Self {
         self.agent = agent;
@@ -128,11 +129,7 @@ impl Client {
     /// Sends one request once, whatever its answer.
     fn run(&self, request: Request<()>, body: &mut Payload) -> Result<Response<Body>, ureq::Error> {
         let plain_http = request.uri().scheme_str() == Some("http");
-        let config = self
-            .agent
-            .configure_request(request)
-            .http_status_as_error(false)
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost);
+        let config = configured(&self.agent, request);
         let config = if plain_http { config.proxy(None) } else { config };
         let request = config.build();
         match body {

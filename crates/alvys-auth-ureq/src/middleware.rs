@@ -10,7 +10,7 @@ use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::{Agent, Body, SendBody};
 
 use crate::TokenSource;
-use crate::caller::{Caller, Failure};
+use crate::caller::{Caller, Failure, configured};
 
 /// The longest body that is kept, in bytes, so that it can be sent again.
 const KEPT: u64 = 1024 * 1024;
@@ -22,8 +22,9 @@ const KEPT: u64 = 1024 * 1024;
 /// arrive as [`ureq::Error::Other`], from which [`Error`](crate::Error) can be downcast.
 ///
 /// ureq lets a middleware pass a request on once. It is sent again, where the rules say so, through the agent given to
-/// [`new`](Self::new), which should have the same settings. Bodies of up to 1 MiB are kept for that; a longer one is
-/// streamed in chunks and sent once.
+/// [`new`](Self::new), whose settings hold for the first time too, except where the request has its own. Redirects are
+/// followed without the token, and whether a status becomes an error is up to that agent alone. Bodies of up to 1 MiB are
+/// kept to be sent again; a longer one is streamed in chunks and sent once.
 ///
 /// ```no_run
 /// use alvys_auth_ureq::{Api, Authorise, Credentials, Flow, TokenSource};
@@ -59,14 +60,14 @@ impl Authorise {
     /// A refusal has to be read before it becomes an error: its headers say what to do.
     fn run(&self, request: Request<&[u8]>) -> Result<Response<Body>, ureq::Error> {
         let has_body = !request.body().is_empty();
-        let request = self.agent.configure_request(request).http_status_as_error(false).build();
+        let request = configured(&self.agent, request).build();
         if has_body { self.agent.run(request) } else { self.agent.run(request.map(|_| ())) }
     }
 }
 
 impl Middleware for Authorise {
     fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
-        let request = self.agent.configure_request(request).http_status_as_error(false).build();
+        let request = configured(&self.agent, request).build();
         let (parts, body) = request.into_parts();
         let options = parts.extensions.get::<CallOptions>().cloned().unwrap_or_default();
 

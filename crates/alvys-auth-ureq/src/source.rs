@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Step, Token, TokenRequest};
-use alvys_auth_driver::{Engine, now};
+use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
+use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now};
 use tracing::Span;
-use ureq::Agent;
+use ureq::http::Request;
 
+use crate::Builder;
 use crate::signal::Signal;
 use crate::transport::Transport;
 
@@ -27,14 +28,14 @@ use crate::transport::Transport;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct TokenSource(Arc<Inner>);
+pub struct TokenSource(pub(crate) Arc<Inner>);
 
-struct Inner {
-    engine: Arc<Engine>,
-    changed: Arc<Signal>,
-    transport: Arc<Transport>,
-    patience: Duration,
-    flow: Flow,
+pub(crate) struct Inner {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) changed: Arc<Signal>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
+    pub(crate) patience: Duration,
 }
 
 impl TokenSource {
@@ -46,17 +47,19 @@ impl TokenSource {
         Self::builder(flow, credentials).build()
     }
 
+    /// A source whose credentials come from `provider`, and come from there again when they change.
+    ///
+    /// # Errors
+    /// What kept the provider from giving credentials, or as [`new`](Self::new).
+    pub fn from_provider(flow: Flow, provider: impl CredentialsProvider + 'static) -> Result<Self, Error> {
+        let revision = provider.revision();
+        let credentials = provider.credentials()?;
+        Self::builder(flow, credentials).rotation(Arc::new(provider), revision).build()
+    }
+
     /// A source with settings of your own.
     pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
-        let config =
-            Agent::config_builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"))).build();
-        Builder {
-            flow,
-            credentials,
-            policy: Policy::new(),
-            patience: Duration::from_secs(15),
-            agent: Agent::new_with_config(config),
-        }
+        Builder::new(flow, credentials)
     }
 
     /// A token that is usable now, fetched first when none is.
@@ -86,8 +89,8 @@ impl TokenSource {
                     let in_place =
                         !attempt.is_renewal() && deadline.saturating_duration_since(now()) >= transport.timeout();
                     let (request, flight) = engine.launch(attempt);
-                    let (transport, span) = (Arc::clone(transport), Span::current());
-                    let fetch = move || span.in_scope(|| flight.land(transport.send(request)));
+                    let (inner, span) = (Arc::clone(&self.0), Span::current());
+                    let fetch = move || span.in_scope(|| inner.fetch(request, flight));
                     if in_place || !spawn {
                         fetch();
                     } else {
@@ -143,6 +146,19 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
+    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed.
+    pub(crate) fn renew(&self) -> bool {
+        let Step::Fetch(attempt) = self.0.engine.poll() else { return false };
+        let (request, flight) = self.0.engine.launch(attempt);
+        self.0.fetch(request, flight);
+        self.status().last_error.is_none()
+    }
+
+    /// From when on [`renew`](Self::renew) has something to do; none without a token.
+    pub(crate) fn renewal_due(&self) -> Option<Timestamp> {
+        self.0.engine.wake_at().filter(|_| self.status().is_ready())
+    }
+
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -152,77 +168,49 @@ impl TokenSource {
     /// What to tell people when the server's side of the flow in use is going away.
     #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
-        self.0.flow.deprecation()
+        self.0.engine.flow().deprecation()
+    }
+}
+
+impl Inner {
+    /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
+    fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
+        if let Some(rotation) = &self.rotation
+            && rotation.is_new(rotation.provider().revision())
+        {
+            match self.rotate(rotation) {
+                Rotated::Unchanged => {}
+                Rotated::Elsewhere => return,
+                Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
+            }
+        }
+        let mut answer = self.transport.send(request);
+        if let Some(rotation) = &self.rotation {
+            let refused = answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer));
+            if refused && rotation.may_ask() {
+                match self.rotate(rotation) {
+                    Rotated::Unchanged => {}
+                    Rotated::Elsewhere => return,
+                    Rotated::Here(attempt) => {
+                        (request, flight) = self.engine.launch(attempt);
+                        answer = self.transport.send(request);
+                    }
+                }
+            }
+            rotation.reported();
+        }
+        flight.land(answer);
+    }
+
+    fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
+        let provider = rotation.provider();
+        let revision = provider.revision();
+        rotation.rotate(&self.engine, revision, provider.credentials())
     }
 }
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSource").field("flow", &self.0.flow).field("status", &self.status()).finish()
-    }
-}
-
-/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
-#[must_use = "a builder does nothing until it is built"]
-pub struct Builder {
-    flow: Flow,
-    credentials: Credentials,
-    policy: Policy,
-    patience: Duration,
-    agent: Agent,
-}
-
-impl fmt::Debug for Builder {
-    /// Leaves the agent out: its settings may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flow, credentials, policy, patience, agent: _ } = self;
-        f.debug_struct("Builder")
-            .field("flow", flow)
-            .field("credentials", credentials)
-            .field("policy", policy)
-            .field("patience", patience)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// When to renew, how long a request may take, how long to back off.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// How long one call of [`TokenSource::token`] may wait for a token; 15 seconds.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// Your own transport settings: certificates, proxies, name resolution, user agent.
-    ///
-    /// Redirects, timeouts, `https_only` and `http_status_as_error` are set over yours for the token request, and proxies
-    /// are taken off an endpoint on this machine.
-    pub fn agent(mut self, agent: Agent) -> Self {
-        self.agent = agent;
-        self
-    }
-
-    /// Checks everything and makes the source.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused.
-    pub fn build(self) -> Result<TokenSource, Error> {
-        let request = TokenRequest::new(self.flow.clone(), self.credentials)?;
-        let transport = Transport::new(self.agent, &request, self.policy.timeout());
-        let changed = Arc::new(Signal::default());
-        let waiters = Arc::clone(&changed);
-        let engine = Engine::new(request, self.policy, move || waiters.notify());
-        Ok(TokenSource(Arc::new(Inner {
-            engine: Arc::new(engine),
-            changed,
-            transport: Arc::new(transport),
-            patience: self.patience,
-            flow: self.flow,
-        })))
+        f.debug_struct("TokenSource").field("flow", &self.0.engine.flow()).field("status", &self.status()).finish()
     }
 }

@@ -26,13 +26,23 @@ pub struct Record {
 /// # Errors
 /// When the binary cannot be built, or valgrind is not there.
 pub fn measure() -> Result<Vec<Record>> {
+    measure_those(|_| true)
+}
+
+/// The same for some of the cases.
+///
+/// # Errors
+/// As [`measure`].
+pub fn measure_those(wanted: impl Fn(&Case) -> bool) -> Result<Vec<Record>> {
     let binary = binary("instructions")?;
     let (cases, _) = output(&mut Command::new(&binary))?;
     cases
         .lines()
         .enumerate()
-        .map(|(index, case)| {
-            let case: Case = serde_json::from_str(case)?;
+        .map(|(index, case)| Ok((index, serde_json::from_str(case)?)))
+        .filter(|case| case.as_ref().is_ok_and(|(_, case)| wanted(case)) || case.is_err())
+        .map(|case: Result<(usize, Case)>| {
+            let (index, case) = case?;
             let once = collected(&binary, index, TIMES)?;
             let twice = collected(&binary, index, 2 * TIMES)?;
             if once == 0 {

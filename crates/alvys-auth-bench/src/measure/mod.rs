@@ -5,6 +5,7 @@ pub mod crates;
 pub mod fetch;
 pub mod instructions;
 pub mod requests;
+pub mod tenants;
 pub mod time;
 
 use std::error::Error;

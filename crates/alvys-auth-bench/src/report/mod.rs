@@ -2,6 +2,7 @@
 
 mod chart;
 mod tables;
+mod tenants;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -3,6 +3,7 @@
 mod build;
 mod cached;
 mod parse;
+mod tenants;
 
 pub(crate) use self::parse::WITH_LIFECYCLE;
 
@@ -13,6 +14,7 @@ pub fn offer_all(probe: &mut impl Probe) {
     build::offer(probe);
     parse::offer(probe);
     cached::offer(probe);
+    tenants::offer(probe);
 }
 
 /// The subjects that several threads use at the same time.

@@ -144,3 +144,78 @@ fn boot() -> Option<String> {
     }
     Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use alvys_auth_core::{Credentials, Flow};
+
+    use super::*;
+
+    fn key(secret: &str) -> Key {
+        Key::of(&Flow::current(), &Credentials::new("my-client", secret).unwrap()).unwrap()
+    }
+
+    fn held() -> Held {
+        let obtained_at = SystemTime::now();
+        Held {
+            access_token: Zeroizing::new("an.access.token".to_owned()),
+            scope: Some("load:read".to_owned()),
+            obtained_at,
+            expires_at: obtained_at + Duration::from_secs(3600),
+        }
+    }
+
+    #[test]
+    fn what_was_sealed_is_read_again() {
+        let (key, held) = (key("s3cret"), held());
+        let read = open(&key, &seal(&key, &held).unwrap(), SystemTime::now()).unwrap();
+        assert_eq!((&read.access_token, &read.scope), (&held.access_token, &held.scope));
+        assert_eq!(unix_millis(read.expires_at), unix_millis(held.expires_at));
+    }
+
+    #[test]
+    fn another_secret_opens_nothing_and_looks_elsewhere() {
+        let contents = seal(&key("s3cret"), &held()).unwrap();
+        assert!(open(&key("another"), &contents, SystemTime::now()).is_err());
+        assert_ne!(key("s3cret").name(), key("another").name());
+    }
+
+    #[test]
+    fn no_two_files_have_the_same_nonce() {
+        let (key, held) = (key("s3cret"), held());
+        let nonce = || {
+            let contents = seal(&key, &held).unwrap();
+            halves(&contents).unwrap().1[..12].to_vec()
+        };
+        assert_ne!(nonce(), nonce());
+    }
+
+    #[test]
+    fn a_file_from_the_future_is_ignored() {
+        let key = key("s3cret");
+        let contents = seal(&key, &held()).unwrap();
+        let wall = SystemTime::now() - Duration::from_secs(1);
+        assert!(open(&key, &contents, wall).unwrap_err().contains("future"));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_file_is_ignored_once_the_clock_was_set() {
+        let key = key("s3cret");
+        let contents = seal(&key, &held()).unwrap();
+        let wall = SystemTime::now() + Duration::from_secs(600);
+        assert!(open(&key, &contents, wall).unwrap_err().contains("clock was set"));
+        // Obtained ten minutes ago, and the clock went back by five since.
+        let mut older = held();
+        older.obtained_at -= Duration::from_secs(600);
+        let contents = seal(&key, &older).unwrap();
+        assert!(open(&key, &contents, SystemTime::now()).is_ok());
+        let wall = SystemTime::now() - Duration::from_secs(300);
+        assert!(open(&key, &contents, wall).unwrap_err().contains("clock was set"));
+    }
+
+    #[test]
+    fn nothing_debugs_the_token() {
+        assert!(!format!("{:?} {:?}", held(), key("s3cret")).contains("an.access.token"));
+    }
+}

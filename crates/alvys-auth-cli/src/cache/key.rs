@@ -3,7 +3,7 @@
 use std::fmt;
 
 use alvys_auth_core::{Credentials, Encoding, Flow, TokenRequest};
-use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -15,7 +15,7 @@ const SALT: &[u8] = b"alvys-auth token cache, version 1";
 /// Whose token it is. Without the client secret neither the name of its file nor its contents can be told.
 pub(crate) struct Key {
     name: String,
-    sealing: RandomizedNonceKey,
+    sealing: LessSafeKey,
     about: About,
 }
 
@@ -73,7 +73,7 @@ impl Key {
         expand(&prk, b"name", &fields, &mut name).ok_or_else(failed)?;
         let mut key = Zeroizing::new([0; 32]);
         expand(&prk, b"seal", &fields, key.as_mut_slice()).ok_or_else(failed)?;
-        let sealing = RandomizedNonceKey::new(&AES_256_GCM, key.as_slice()).map_err(|_| failed())?;
+        let sealing = UnboundKey::new(&AES_256_GCM, key.as_slice()).map(LessSafeKey::new).map_err(|_| failed())?;
         let name = name.iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { name, sealing, about })
     }
@@ -91,15 +91,18 @@ impl Key {
     pub(crate) fn seal(&self, bound: &[u8], mut text: Zeroizing<Vec<u8>>) -> Option<Vec<u8>> {
         // Room for the tag too, so that the text is encrypted where it stands.
         text.reserve(AES_256_GCM.tag_len());
-        let nonce = self.sealing.seal_in_place_append_tag(Aad::from(bound), &mut *text).ok()?;
-        let mut sealed = nonce.as_ref().to_vec();
+        // From the system: the library's own generator takes tens of milliseconds to start.
+        let mut sealed = vec![0; NONCE_LEN];
+        getrandom::fill(&mut sealed).ok()?;
+        let nonce = Nonce::try_assume_unique_for_key(&sealed).ok()?;
+        self.sealing.seal_in_place_append_tag(nonce, Aad::from(bound), &mut *text).ok()?;
         sealed.extend_from_slice(&text);
         Some(sealed)
     }
 
     /// The text, when it was sealed with this key and bound to `bound`.
     pub(crate) fn open(&self, bound: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, text) = sealed.split_at_checked(AES_256_GCM.nonce_len())?;
+        let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut text = Zeroizing::new(text.to_vec());
         let length = self.sealing.open_in_place(nonce, Aad::from(bound), &mut text).ok()?.len();

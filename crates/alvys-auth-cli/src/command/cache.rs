@@ -15,7 +15,7 @@ use crate::time::{in_words, rfc3339};
 /// List or forget the tokens that are kept between two runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Look under this directory [ALVYS_CACHE_DIR].
+    /// Look under this directory (ALVYS_CACHE_DIR).
     #[arg(long, value_name = "PATH", global = true)]
     cache_dir: Option<PathBuf>,
 

@@ -14,6 +14,7 @@ mod man;
 mod migrate;
 mod postman;
 mod profile;
+mod proxy;
 pub(crate) mod request;
 mod sandbox;
 pub(crate) mod scopes;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Curl(Box<curl::Args>),
     Postman(postman::Args),
     Profile(profile::Args),
+    Proxy(Box<proxy::Args>),
     Cache(cache::Args),
     Sandbox(sandbox::Args),
     Completions(completions::Args),
@@ -51,6 +53,7 @@ impl Command {
             Self::Curl(arguments) => curl::run(&arguments),
             Self::Postman(arguments) => postman::run(&arguments),
             Self::Profile(arguments) => profile::run(arguments),
+            Self::Proxy(arguments) => proxy::run(&arguments),
             Self::Cache(arguments) => cache::run(&arguments),
             Self::Sandbox(arguments) => sandbox::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments),

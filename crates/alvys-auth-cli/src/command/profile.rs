@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf, absolute};
 
 use clap::Subcommand;
 use serde_json::json;
-use toml_edit::{DocumentMut, Item, Table, value};
+use toml_edit::{DocumentMut, Item, Table, Value, value};
 
 use crate::failure::Failure;
 use crate::profiles::{self, Profile, Profiles, SecretPlace};
@@ -84,7 +84,15 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         Action::Remove { name } => remove(&name),
         Action::Use { name } => profiles::edit(|document, all| {
             all.profiles.contains_key(&name).then_some(()).ok_or_else(|| profiles::missing(&name))?;
-            document["default"] = value(&name);
+            match document.get_mut("default").and_then(Item::as_value_mut) {
+                // What stands beside it stays.
+                Some(old) => {
+                    let mut new = Value::from(&name);
+                    *new.decor_mut() = old.decor().clone();
+                    *old = new;
+                }
+                None => document["default"] = value(&name),
+            }
             Ok(())
         }),
     }
@@ -96,6 +104,7 @@ fn add(arguments: Add) -> Result<(), Failure> {
     // Read before the lock is taken: whoever writes it may be slow.
     let given = if secret.secret_stdin { Some(secret::from_stdin()?) } else { None };
     let command = secret.secret_command.as_deref().map(secret::words).transpose()?;
+    let mut superfluous = None;
     profiles::edit(|document, all| {
         if all.profiles.contains_key(&name) && !replace {
             return Err(Failure::configuration(
@@ -133,22 +142,18 @@ fn add(arguments: Add) -> Result<(), Failure> {
             }
             None => {}
         }
+        let same_place = |old: &&Profile| old.keychain == profile.keychain && old.secret_file == profile.secret_file;
+        superfluous = all.profiles.get(&name).filter(|old| !same_place(old)).cloned();
         put(document, &name, &profile)
-    })
+    })?;
+    // Only now: had the edit failed, the old profile would need its secret still.
+    superfluous.map_or(Ok(()), |old| forget(&name, &old))
 }
 
 fn remove(name: &str) -> Result<(), Failure> {
     profiles::edit(|document, all| {
         let profile = all.profiles.get(name).ok_or_else(|| profiles::missing(name))?;
-        let own_file = profiles::secret_file(name)?;
-        match profile.secret_place() {
-            Some(SecretPlace::Keychain) => keychain::delete(name)?,
-            Some(SecretPlace::File(path)) if path == own_file => match fs::remove_file(&own_file) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(&own_file, &error)),
-                _ => {}
-            },
-            _ => {}
-        }
+        forget(name, profile)?;
         if let Some(profiles) = document.get_mut("profiles").and_then(Item::as_table_like_mut) {
             profiles.remove(name);
         }
@@ -157,6 +162,19 @@ fn remove(name: &str) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// Removes the secret that was kept for a profile; one that is only referred to stays.
+fn forget(name: &str, profile: &Profile) -> Result<(), Failure> {
+    let own_file = profiles::secret_file(name)?;
+    match profile.secret_place() {
+        Some(SecretPlace::Keychain) => keychain::delete(name),
+        Some(SecretPlace::File(path)) if path == own_file => match fs::remove_file(&own_file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unwritable(&own_file, &error)),
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
 fn put(document: &mut DocumentMut, name: &str, profile: &Profile) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use tokio::runtime;
 use super::token::quoted;
 use crate::failure::Failure;
 use crate::output;
+use crate::signals;
 
 /// Run a local Alvys for trying things out, until Ctrl-C, and print the environment that leads to it.
 #[derive(Debug, clap::Args)]
@@ -28,7 +29,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         // Listened for before anything is printed, so that no signal is missed by who waits for the lines.
-        let ended = ended().map_err(failed)?;
+        let ended = signals::ended().map_err(failed)?;
         let sandbox = Sandbox::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port))).map_err(failed)?;
         output::payload(&lines(&sandbox))?;
         ended.await;
@@ -57,27 +58,4 @@ fn lines(sandbox: &Sandbox) -> String {
         exports(&set),
         exports(&legacy).replace("export", "# export")
     )
-}
-
-/// Ends with SIGINT or SIGTERM.
-#[cfg(unix)]
-fn ended() -> io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-/// Ends with Ctrl-C.
-#[cfg(not(unix))]
-fn ended() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = tokio::signal::windows::ctrl_c()?;
-    Ok(async move {
-        interrupt.recv().await;
-    })
 }

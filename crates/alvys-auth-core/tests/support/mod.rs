@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Credentials, Error, Flow, Grant, Lifecycle, Policy, Step, Timestamp, Token, TokenRequest, Wait,
+    Api, Attempt, Call, CallOptions, Credentials, Error, Flow, Grant, Lifecycle, Policy, Step, Timestamp, Token,
+    TokenRequest, Verdict, Wait,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::Response;
+use http::{HeaderMap, Method, Response};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -133,6 +134,47 @@ pub(crate) fn refused(lifecycle: &mut Lifecycle, now: Timestamp) -> Error {
     }
 }
 
+/// A token of the current flow with these scopes; where there are none, nothing is known of an opaque one.
+pub(crate) fn token(text: &str, scope: &str) -> Token {
+    let mut lifecycle = lifecycle();
+    lifecycle.adopt(Grant::new(text, Duration::from_secs(3600), scope).expect("a legal token"), at(0));
+    used(&mut lifecycle, at(0))
+}
+
+/// A token of the legacy flow, which has no scopes.
+pub(crate) fn legacy_token(claims: &Value) -> Token {
+    obtain(&mut Lifecycle::new(request(Flow::legacy("va336")), Policy::new(), 7), &jwt(claims), 3600, at(0))
+}
+
+/// A call of the production API with a patience of 60 seconds.
+pub(crate) fn call(method: &str, path: &str, options: CallOptions) -> Call {
+    call_of(&Api::production(), method, path, options)
+}
+
+pub(crate) fn call_of(api: &Api, method: &str, path: &str, options: CallOptions) -> Call {
+    let uri = api.url(path).expect("a path of the API");
+    let method: Method = method.parse().expect("a method");
+    api.call(&method, &uri, &HeaderMap::new(), options).expect("an allowed destination").expect("an authorised call")
+}
+
+/// The error that an answer must end the call with.
+#[track_caller]
+pub(crate) fn failed(verdict: Verdict) -> Error {
+    match verdict {
+        Verdict::Fail(error) => error,
+        Verdict::Repeat { after } => panic!("expected a failure, not another try after {after:?}"),
+    }
+}
+
+/// The wait after which the call must be repeated.
+#[track_caller]
+pub(crate) fn repeated(verdict: Verdict) -> Duration {
+    match verdict {
+        Verdict::Repeat { after } => after,
+        Verdict::Fail(error) => panic!("expected another try, not {error}"),
+    }
+}
+
 pub(crate) fn unreachable_server() -> Error {
     Error::transport("the connection failed", "connection refused")
 }
@@ -141,7 +183,8 @@ pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
 
-/// Any text that is documented as a legal value: no white space and no byte order mark around it, and no `<placeholder>` or `{placeholder}`.
+/// Any text that is documented as a legal value: no white space, no byte order mark and no quotes round it, and no
+/// `<placeholder>`, `{placeholder}`, `${variable}` or template.
 pub(crate) fn value() -> impl Strategy<Value = String> {
     let awkward: Vec<char> = "\"'`&=+%#?/\\{}<>[];,:@!$*()~|^ \t\n\r\0\u{7f}\u{85}\u{2028}é🚚.a0".chars().collect();
     let stray = |c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}');
@@ -149,7 +192,17 @@ pub(crate) fn value() -> impl Strategy<Value = String> {
     vec(character, 1..40)
         .prop_map(move |characters| String::from_iter(characters).trim_matches(stray).to_owned())
         .prop_filter("documented as refused", |text| {
-            let enclosed = |open, close| text.starts_with(open) && text.ends_with(close);
-            !text.is_empty() && !enclosed('<', '>') && !enclosed('{', '}')
+            let refused = [
+                ("<", ">"),
+                ("{", "}"),
+                ("\"", "\""),
+                ("'", "'"),
+                ("\u{201c}", "\u{201d}"),
+                ("${", "}"),
+                ("#{", "}"),
+                ("$(", ")"),
+                ("%", "%"),
+            ];
+            !text.is_empty() && !refused.iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close))
         })
 }

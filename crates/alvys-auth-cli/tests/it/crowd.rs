@@ -1,0 +1,116 @@
+//! Many runs at once, and runs that die.
+
+use std::collections::HashSet;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use alvys_auth_sandbox::{Fault, Route};
+
+use crate::support::{Ran, World, kill, spawned, token_of};
+
+fn fifty(world: &World, arguments: &[&str]) -> Vec<Ran> {
+    let children: Vec<_> = (0..50).map(|_| spawned(&mut world.command(arguments))).collect();
+    children.into_iter().map(|child| Ran::from(child.wait_with_output().unwrap())).collect()
+}
+
+#[test]
+fn fifty_runs_at_once_make_one_request() {
+    let world = World::new();
+    // Long enough that all of them are there.
+    world.sandbox.inject(Route::Token, Fault::delay(Duration::from_millis(1500)));
+    let tokens: HashSet<_> = fifty(&world, &["token"]).iter().map(token_of).collect();
+    assert_eq!(tokens.len(), 1);
+    assert_eq!(world.sandbox.token_requests(), 1);
+    assert_eq!(world.kept("token").len(), 1);
+}
+
+#[test]
+fn fifty_runs_share_one_refusal() {
+    let world = World::new();
+    let slow = Duration::from_millis(1500);
+    world.sandbox.inject(Route::Token, Fault::status(429).retry_after(Duration::from_secs(60)).after(slow));
+    for ran in fifty(&world, &["token"]) {
+        ran.failed(75);
+    }
+    assert_eq!(world.sandbox.token_requests(), 1);
+}
+
+#[test]
+fn fifty_runs_share_one_unreachable_server() {
+    let world = World::new();
+    world.sandbox.inject(Route::Token, Fault::hang());
+    let started = Instant::now();
+    for ran in fifty(&world, &["token"]) {
+        ran.failed(69);
+    }
+    assert!(started.elapsed() < Duration::from_secs(40), "nobody tries one after the other");
+    assert!(world.sandbox.token_requests() <= 4, "{}", world.sandbox.token_requests());
+}
+
+#[test]
+fn runs_that_want_a_new_token_at_once_share_one() {
+    let world = World::new();
+    let first = world.token(&[]);
+    world.sandbox.inject(Route::Token, Fault::delay(Duration::from_millis(1500)));
+    let children: Vec<_> = (0..10).map(|_| spawned(&mut world.command(&["token", "--force"]))).collect();
+    for child in children {
+        assert_ne!(token_of(&Ran::from(child.wait_with_output().unwrap())), first);
+    }
+    // Those who came after the first request was sent want a newer one than that.
+    let requests = world.sandbox.token_requests() - 1;
+    assert!(requests <= 3, "{requests}");
+}
+
+#[test]
+fn a_good_token_is_had_while_another_run_asks() {
+    let world = World::new();
+    let first = world.token(&[]);
+    world.sandbox.inject(Route::Token, Fault::hang());
+    let mut forcing = spawned(&mut world.command(&["token", "--force"]));
+    wait_for_requests(&world, 2);
+    let started = Instant::now();
+    assert_eq!(world.token(&[]), first);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    kill(&forcing, "KILL");
+    forcing.wait().unwrap();
+}
+
+#[test]
+fn a_killed_holder_of_the_lock_blocks_nobody() {
+    let world = World::new();
+    world.sandbox.inject(Route::Token, Fault::hang().once());
+    let mut holder = spawned(&mut world.command(&["token"]));
+    wait_for_requests(&world, 1);
+    let waiting = spawned(&mut world.command(&["token"]));
+    sleep(Duration::from_millis(300));
+    assert_eq!(world.sandbox.token_requests(), 1, "the second one waits");
+    let killed = Instant::now();
+    kill(&holder, "KILL");
+    holder.wait().unwrap();
+    token_of(&Ran::from(waiting.wait_with_output().unwrap()));
+    assert!(killed.elapsed() < Duration::from_secs(8));
+    assert_eq!(world.sandbox.token_requests(), 2);
+}
+
+#[test]
+fn a_stopped_holder_of_the_lock_is_not_waited_for_for_ever() {
+    let world = World::new();
+    world.sandbox.inject(Route::Token, Fault::hang().once());
+    let mut holder = spawned(&mut world.command(&["token"]));
+    wait_for_requests(&world, 1);
+    kill(&holder, "STOP");
+    let started = Instant::now();
+    world.token(&[]);
+    let waited = started.elapsed();
+    kill(&holder, "KILL");
+    holder.wait().unwrap();
+    assert!((Duration::from_secs(15)..Duration::from_secs(25)).contains(&waited), "{waited:?}");
+}
+
+fn wait_for_requests(world: &World, requests: usize) {
+    let started = Instant::now();
+    while world.sandbox.token_requests() < requests {
+        assert!(started.elapsed() < Duration::from_secs(10), "nobody asked");
+        sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,110 @@
+//! Where the secret may come from, and where it never shows.
+
+use std::fs;
+
+use alvys_auth_sandbox::{Fault, Route};
+
+use crate::support::{Ran, World, ran, ran_with, spawned, token_of};
+
+/// The command with everything but the secret.
+fn without_secret(world: &World, arguments: &[&str]) -> std::process::Command {
+    let mut command = world.command(arguments);
+    command.env_remove("ALVYS_CLIENT_SECRET");
+    command
+}
+
+#[test]
+fn the_secret_comes_from_stdin_a_file_a_command_or_the_environment() {
+    let world = World::new();
+    let secret = world.secret();
+    let file = world.home.path().join("the secret");
+    fs::write(&file, format!("{secret}\n")).unwrap();
+    let path = file.to_str().unwrap();
+
+    let stdin = ran_with(&mut without_secret(&world, &["token", "--secret-stdin"]), &format!("\u{feff}{secret}\r\n"));
+    let token = token_of(&stdin);
+    let by_file = without_secret(&world, &["token", "--secret-file", path]);
+    let by_command = without_secret(&world, &["token", "--secret-command", &format!("cat '{path}'")]);
+    let mut by_variable = without_secret(&world, &["token"]);
+    by_variable.env("ALVYS_CLIENT_SECRET_FILE", path);
+    for mut command in [by_file, by_command, by_variable] {
+        assert_eq!(token_of(&ran(&mut command)), token);
+    }
+    assert_eq!(world.sandbox.token_requests(), 1, "they all open what the first one kept");
+}
+
+#[test]
+fn a_flag_beats_the_secret_of_the_environment() {
+    let world = World::new();
+    let mut command = world.command(&["token", "--secret-stdin"]);
+    token_of(&ran_with(command.env("ALVYS_CLIENT_SECRET", "another secret"), &world.secret()));
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_is_78() {
+    let world = World::new();
+    let command = |arguments: &[&str]| ran(&mut without_secret(&world, arguments));
+    let cases = [
+        (ran_with(&mut without_secret(&world, &["token", "--secret-stdin"]), "\n"), "no secret on stdin"),
+        (ran_with(&mut without_secret(&world, &["token", "--secret-stdin"]), &"x".repeat(70_000)), "64 KiB"),
+        (command(&["token", "--secret-file", "/nonexistent"]), "cannot read"),
+        (command(&["token", "--secret-command", "no-such-program-here"]), "cannot run"),
+        (command(&["token", "--secret-command", "sh -c 'echo hunter2; echo hunter2 >&2; exit 3'"]), "failed with"),
+    ];
+    for (ran, said) in cases {
+        assert!(ran.failed(78).contains(said), "{ran:?}");
+        assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
+    }
+}
+
+#[test]
+fn neither_secret_nor_token_shows_in_anything_but_the_payload() {
+    let world = World::new();
+    let secret = world.secret();
+    let token = world.token(&[]);
+    let signature = token.rsplit('.').next().unwrap();
+    let runs = [
+        world.run(&["-vv", "cache", "list"]),
+        world.run(&["-vv", "exec", "--", "true"]),
+        world.run(&["-vv", "profile", "list"]),
+        world.run(&["-vv", "token", "--scope", "parrot:feed"]),
+        ran(world.command(&["-vv", "token"]).env("ALVYS_CLIENT_SECRET", format!("{secret}x"))),
+        ran(world.command(&["-vv", "token"]).env("ALVYS_CLIENT_SECRET", format!(" {secret}"))),
+        ran(world.command(&["-vv", "token"]).env("ALVYS_ENCODING", &secret)),
+        ran(world.command(&["-vv", "token"]).env("ALVYS_TOKEN_URL", format!("http://{secret}@localhost/"))),
+    ];
+    for ran in runs {
+        for text in [&ran.stdout, &ran.stderr] {
+            assert!(!text.contains(&secret) && !text.contains(signature), "{ran:?}");
+        }
+    }
+    let forced = world.run(&["-vv", "token", "--force"]);
+    let token = forced.stdout.trim();
+    assert!(!forced.stderr.contains(token.rsplit('.').next().unwrap()) && !forced.stderr.contains(&secret));
+    assert!(forced.stderr.contains("> POST http://127.0.0.1") && forced.stderr.contains("< 200"), "{forced:?}");
+}
+
+#[test]
+fn headers_that_may_hold_a_secret_are_not_shown() {
+    let world = World::new();
+    let refusal = Fault::reply(403, r#"{"error":"access_denied"}"#).header("set-cookie", "session=hunter2");
+    world.sandbox.inject(Route::Token, refusal.header("location", "https://example.com/?signature=hunter2"));
+    let shown =
+        ran(world.command(&["-vv", "token"]).env("ALVYS_TOKEN_URL", world.sandbox.token_url() + "?key=hunter2"));
+    assert!(
+        shown.stderr.contains("set-cookie: [redacted]") && shown.stderr.contains("/oauth/token?[redacted]"),
+        "{shown:?}"
+    );
+    assert!(!shown.stderr.contains("hunter2"), "{shown:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn nobody_sees_a_secret_or_a_token_in_the_list_of_processes() {
+    let world = World::new();
+    let token = world.token(&[]);
+    let child = spawned(&mut world.command(&["exec", "--", "cat", "/proc/self/cmdline"]));
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    assert!(ran.stdout.starts_with("cat"), "{ran:?}");
+    assert!(!ran.stdout.contains(&token) && !ran.stdout.contains(&world.secret()));
+}

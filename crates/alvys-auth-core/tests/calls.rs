@@ -1,0 +1,332 @@
+//! What becomes of an answer: delivered, repeated with another token or after a pause, or an error.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use alvys_auth_core::{Api, Call, CallOptions, ErrorKind, Scope, Token, Verdict};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use serde_json::json;
+
+use crate::support::{
+    answer, at, call, call_of, failed, fetched, granted, holding, legacy_token, repeated, token, used, with,
+};
+
+mod support;
+
+const HERE: &str = "https://integrations.alvys.com/api/p/v1/loads";
+
+fn reader() -> Token {
+    token("abc", "load:read")
+}
+
+fn get() -> Call {
+    call("GET", "loads", CallOptions::new())
+}
+
+fn html(status: u16) -> Response<Vec<u8>> {
+    with(answer(status, "<html>Just a moment...</html>"), "content-type", "text/html; charset=utf-8")
+}
+
+fn delivers(call: &Call, answer: &Response<Vec<u8>>) -> bool {
+    call.delivers(answer.status(), answer.headers(), &Uri::from_static(HERE))
+}
+
+/// Judges an answer that is no 401.
+#[track_caller]
+fn judged(call: &mut Call, answer: &Response<Vec<u8>>) -> Verdict {
+    assert!(!delivers(call, answer), "{answer:?} would be delivered");
+    call.judge(answer, &reader(), |_| panic!("only a 401 costs a token"))
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn the_token_is_put_on_the_request_and_marked_sensitive() {
+    let mut headers = HeaderMap::new();
+    get().authorise(&reader(), &mut headers).unwrap();
+    get().authorise(&token("newer", "load:read"), &mut headers).unwrap();
+    let values: Vec<_> = headers.get_all("authorization").iter().collect();
+    assert_eq!(values, ["Bearer newer"]);
+    assert!(values[0].is_sensitive());
+}
+
+#[test]
+fn a_required_scope_is_checked_before_anything_is_sent() {
+    let needs = |scopes: &[Scope]| call("POST", "loads", CallOptions::new().require(scopes.iter().cloned()));
+    let mut headers = HeaderMap::new();
+    let both = needs(&[Scope::LOAD_READ, Scope::LOAD_CREATE, Scope::from("parrot:feed")]);
+    let error = both.authorise(&reader(), &mut headers).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::MissingScope);
+    assert_eq!(error.missing_scopes(), [Scope::LOAD_CREATE, Scope::from("parrot:feed")]);
+    assert_eq!(error.status(), None);
+    assert!(
+        error.to_string().starts_with("the access token lacks load:create, parrot:feed; nothing was sent; an Alvys")
+    );
+    let error = needs(&[Scope::LOAD_CREATE]).authorise(&legacy_token(&json!({})), &mut headers).unwrap_err();
+    assert!(error.hint().contains("legacy flow may only read"), "{error}");
+    assert!(headers.is_empty(), "nothing is put on a request that is not to be sent");
+
+    for (scopes, token) in [
+        (vec![Scope::LOAD_READ], reader()),
+        (vec![Scope::LOAD_CREATE], token("opaque", "")),
+        (vec![Scope::TRIP_READ], legacy_token(&json!({}))),
+        (vec![], reader()),
+    ] {
+        assert!(needs(&scopes).authorise(&token, &mut headers).is_ok(), "{scopes:?}");
+    }
+    let twice = CallOptions::new().require(["load:create"]).require(["load:update"]);
+    let error = call("POST", "loads", twice).authorise(&reader(), &mut headers).unwrap_err();
+    assert_eq!(error.missing_scopes(), [Scope::LOAD_CREATE, Scope::LOAD_UPDATE]);
+}
+
+#[test]
+fn what_is_no_refusal_of_the_api_is_delivered() {
+    for status in [101, 200, 204, 206, 301, 302, 304, 400, 402, 404, 407, 409, 415, 418, 422, 500, 501, 502, 504] {
+        assert!(delivers(&get(), &answer(status, "")), "{status}");
+        assert!(delivers(&get(), &with(answer(status, "{}"), "content-type", "application/problem+json")), "{status}");
+    }
+    for status in [401, 403, 429, 503] {
+        assert!(!delivers(&get(), &answer(status, "")), "{status}");
+    }
+    for status in [301, 302, 307, 308] {
+        assert!(delivers(&get(), &html(status)), "a redirect is the HTTP client's, {status}");
+    }
+}
+
+#[test]
+fn what_another_origin_answers_is_delivered() {
+    let elsewhere = [
+        "https://files.example.net/pod.pdf",
+        "http://integrations.alvys.com/api/p/v1/loads",
+        "https://integrations.alvys.com:8443/api/p/v1/loads",
+        "https://integration.alvys.com/api/p/v1/loads",
+        "/api/p/v1/loads",
+    ];
+    for url in elsewhere {
+        for refused in [answer(401, ""), answer(403, ""), answer(429, ""), answer(503, ""), html(200)] {
+            assert!(get().delivers(refused.status(), refused.headers(), &url.parse().unwrap()), "{url}");
+        }
+    }
+    for url in ["https://INTEGRATIONS.alvys.com:443/", "https://integrations.alvys.com/another/path"] {
+        assert!(!get().delivers(StatusCode::UNAUTHORIZED, &HeaderMap::new(), &url.parse().unwrap()), "{url}");
+    }
+}
+
+#[test]
+fn a_401_is_replayed_once_with_another_token() {
+    for method in ["GET", "HEAD", "POST", "PATCH", "DELETE"] {
+        let mut call = call(method, "loads", CallOptions::new());
+        assert!(!delivers(&call, &answer(401, "")));
+        assert_eq!(repeated(call.judge(&answer(401, ""), &reader(), |_| true)), Duration::ZERO);
+        let rejected = Cell::new(0);
+        let second = call.judge(&answer(401, ""), &token("newer", ""), |token| {
+            assert_eq!(token.access_token(), "newer");
+            rejected.set(rejected.get() + 1);
+            true
+        });
+        let error = failed(second);
+        assert_eq!((error.kind(), error.status().unwrap().as_u16()), (ErrorKind::Unauthorized, 401));
+        assert!(!error.is_retryable());
+        assert_eq!(rejected.get(), 1, "the second token is refused too, and its owner told");
+    }
+}
+
+#[test]
+fn a_401_costs_one_token_however_many_calls_see_it() {
+    let mut lifecycle = holding("old", 3600);
+    let old = used(&mut lifecycle, at(60));
+    let mut calls: Vec<Call> = (0..10).map(|_| get()).collect();
+    for call in &mut calls {
+        repeated(call.judge(&answer(401, ""), &old, |token| lifecycle.reject(token, at(60))));
+    }
+    let attempt = fetched(&mut lifecycle, at(60));
+    lifecycle.complete(attempt.answered(&granted("new", 3600)), at(60));
+    assert_eq!(used(&mut lifecycle, at(61)).access_token(), "new");
+    // Seconds old: the 401 is not about its age, so that it stays.
+    let new = used(&mut lifecycle, at(61));
+    failed(calls[0].judge(&answer(401, ""), &new, |token| lifecycle.reject(token, at(61))));
+    assert_eq!(used(&mut lifecycle, at(61)).access_token(), "new");
+}
+
+#[test]
+fn a_401_that_no_other_token_mends_is_an_error_at_once() {
+    let error = failed(get().judge(&answer(401, ""), &reader(), |_| false));
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    let once = CallOptions::new().single_use_body();
+    let error = failed(call("POST", "loads", once).judge(&answer(401, ""), &reader(), |_| false));
+    assert!(!error.is_retryable() && error.hint().starts_with("likely the "), "{error}");
+}
+
+#[test]
+fn a_body_that_cannot_be_replayed_is_never_sent_twice() {
+    for options in [CallOptions::new().single_use_body(), CallOptions::new().single_use_body().idempotent()] {
+        for method in ["GET", "POST"] {
+            let call = || call(method, "loads", options.clone());
+            let error = failed(call().judge(&answer(401, ""), &reader(), |_| true));
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Unauthorized, true));
+            assert!(error.to_string().contains("cannot be sent again"), "{error}");
+            for status in [429, 503] {
+                let error = failed(judged(&mut call(), &with(answer(status, ""), "retry-after", "1")));
+                assert!(error.hint().contains("not repeated"), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pause_is_as_long_as_the_server_asks() {
+    let date = |answer| {
+        with(with(answer, "date", "Sun, 06 Nov 1994 08:49:37 GMT"), "retry-after", "Sun, 06 Nov 1994 08:49:57 GMT")
+    };
+    for (answer, pause) in [
+        (with(answer(429, ""), "retry-after", "7"), seconds(7)),
+        (with(answer(503, ""), "retry-after", "7"), seconds(7)),
+        (with(answer(503, ""), "retry-after", " 1.5 "), Duration::from_millis(1500)),
+        (date(answer(429, "")), seconds(20)),
+        (date(answer(503, "")), seconds(20)),
+        (with(answer(429, ""), "retry-after", "0"), seconds(1)),
+        (with(answer(503, ""), "retry-after", "0.2"), seconds(1)),
+        (with(answer(429, ""), "retry-after", "60"), seconds(60)),
+        (answer(429, ""), seconds(60)),
+        (with(answer(429, ""), "retry-after", "soon"), seconds(60)),
+        (answer(503, ""), seconds(1)),
+        (with(answer(503, ""), "retry-after", "-1"), seconds(1)),
+        (with(html(429), "retry-after", "3"), seconds(3)),
+        (html(503), seconds(1)),
+    ] {
+        assert_eq!(repeated(judged(&mut get(), &answer)), pause, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_longer_wait_than_the_patience_is_an_error_with_the_time() {
+    for (status, kind) in [(429, ErrorKind::RateLimited), (503, ErrorKind::Unavailable)] {
+        let error = failed(judged(&mut get(), &with(answer(status, ""), "retry-after", "61")));
+        assert_eq!((error.kind(), error.retry_after(), error.is_retryable()), (kind, Some(seconds(61)), true));
+        assert!(error.to_string().contains("retry after 61 s") && error.hint().contains("longer"), "{error}");
+        let patient = Api::production().patience(seconds(61));
+        let mut call = call_of(&patient, "GET", "loads", CallOptions::new());
+        assert_eq!(repeated(judged(&mut call, &with(answer(status, ""), "retry-after", "61"))), seconds(61));
+        let none = Api::production().patience(Duration::ZERO);
+        failed(judged(&mut call_of(&none, "GET", "loads", CallOptions::new()), &answer(status, "")));
+    }
+}
+
+#[test]
+fn all_the_waits_of_a_call_share_one_patience() {
+    let mut call = get();
+    let busy = |wait| with(answer(429, ""), "retry-after", wait);
+    assert_eq!(repeated(judged(&mut call, &busy("20"))), seconds(20));
+    call.spend(seconds(15)).unwrap();
+    assert_eq!(failed(judged(&mut call, &busy("26"))).retry_after(), Some(seconds(26)));
+    assert_eq!(repeated(judged(&mut call, &busy("25"))), seconds(25), "a wait that was not taken costs nothing");
+    let error = call.spend(Duration::from_millis(1)).unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_millis(1))));
+    assert!(error.is_retryable() && error.hint().contains("nothing was sent"), "{error}");
+    call.spend(Duration::ZERO).unwrap();
+}
+
+#[test]
+fn an_outage_without_a_time_is_waited_out_in_ever_longer_pauses() {
+    let mut call = get();
+    for pause in [1, 2, 4, 8, 16] {
+        assert_eq!(repeated(judged(&mut call, &answer(503, ""))), seconds(pause));
+    }
+    failed(judged(&mut call, &answer(503, "")));
+}
+
+#[test]
+fn a_time_that_the_server_did_not_name_is_not_reported_as_its_word() {
+    let post = || call("POST", "loads", CallOptions::new());
+    assert_eq!(failed(judged(&mut post(), &answer(503, ""))).retry_after(), None);
+    // For a rate limit the documents name it.
+    assert_eq!(failed(judged(&mut post(), &answer(429, ""))).retry_after(), Some(seconds(60)));
+}
+
+#[test]
+fn only_what_is_safe_or_idempotent_is_repeated_after_a_pause() {
+    for status in [429, 503] {
+        let busy = with(answer(status, ""), "retry-after", "5");
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            repeated(judged(&mut call(method, "loads", CallOptions::new()), &busy));
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE", "PROPFIND"] {
+            let error = failed(judged(&mut call(method, "loads", CallOptions::new()), &busy));
+            assert_eq!(error.retry_after(), Some(seconds(5)));
+            assert!(error.hint().contains("not repeated"), "{error}");
+            repeated(judged(&mut call(method, "loads", CallOptions::new().idempotent()), &busy));
+        }
+    }
+}
+
+#[test]
+fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
+    for (status, hint) in [
+        (200, "bot check"),
+        (204, "bot check"),
+        (401, "bot check"),
+        (403, "bot check"),
+        (429, "bot check"),
+        (404, "check the base URL and the path"),
+        (405, "check the base URL and the path"),
+        (500, "gateway cannot reach"),
+        (502, "gateway cannot reach"),
+    ] {
+        for method in ["GET", "HEAD", "POST"] {
+            let error = failed(judged(&mut call(method, "loads", CallOptions::new()), &html(status)));
+            assert_eq!(error.kind(), ErrorKind::Intercepted, "{status}");
+            assert!(error.hint().contains(hint), "{status}: {error}");
+            assert_eq!(error.is_retryable(), status >= 500);
+            assert_eq!(error.status().unwrap().as_u16(), status);
+        }
+    }
+    for content_type in ["text/html", "TEXT/HTML; charset=x", "application/xhtml+xml"] {
+        assert!(!delivers(&get(), &with(answer(200, ""), "content-type", content_type)), "{content_type}");
+    }
+    let unavailable = with(html(503), "retry-after", "3600");
+    let error = failed(judged(&mut get(), &unavailable));
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(seconds(3600))));
+    assert!(error.to_string().contains("HTML page"), "{error}");
+}
+
+#[test]
+fn html_under_another_label_costs_no_token_either() {
+    let pages = ["<!DOCTYPE html><p>no", " \r\n<html>", "\u{feff}<html>"];
+    for page in pages {
+        for label in ["text/plain", "application/json", "application/octet-stream"] {
+            let error = failed(judged(&mut get(), &with(answer(401, page), "content-type", label)));
+            assert_eq!(error.kind(), ErrorKind::Intercepted, "{page} as {label}");
+        }
+        assert_eq!(failed(judged(&mut get(), &answer(401, page))).kind(), ErrorKind::Intercepted, "{page}");
+    }
+}
+
+#[test]
+fn a_caller_that_asks_for_html_gets_it() {
+    let api = Api::production();
+    let accepting = |accept: &str| {
+        let mut headers = HeaderMap::new();
+        headers.append("accept", "application/json".parse().unwrap());
+        headers.append("accept", accept.parse().unwrap());
+        api.call(&Method::GET, &HERE.parse().unwrap(), &headers, CallOptions::new()).unwrap().unwrap()
+    };
+    assert!(delivers(&accepting("application/json, Text/HTML;q=0.5"), &html(200)));
+    assert!(!delivers(&accepting("Text/HTML"), &html(401)), "a refusal is judged all the same");
+    for accept in ["*/*", "application/pdf"] {
+        assert!(!delivers(&accepting(accept), &html(200)), "{accept}");
+    }
+}
+
+#[test]
+fn a_parameter_of_the_media_type_makes_no_html() {
+    let json =
+        with(answer(200, "{}"), "content-type", "application/problem+json; profile=\"https://x.example/e.html\"");
+    assert!(delivers(&get(), &json));
+}
+
+#[test]
+fn a_call_knows_its_endpoint() {
+    assert_eq!(call("POST", "loads/4711/notes", CallOptions::new()).endpoint().name(), "POST loads/{id}/notes");
+}

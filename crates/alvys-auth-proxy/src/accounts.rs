@@ -1,0 +1,177 @@
+//! Whose tokens a request goes out with.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use alvys_auth_core::{Error, ErrorKind};
+use alvys_auth_driver::{Pace, RateLimits};
+use alvys_auth_reqwest::TokenSource;
+use lru::LruCache;
+use tracing::warn;
+
+/// The tokens of one application, and the rate limits that its calls keep to.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub(crate) tokens: TokenSource,
+    pub(crate) pace: Option<Pace>,
+}
+
+impl Account {
+    /// Calls with these tokens, within the published rate limits.
+    ///
+    /// The MCP server is no endpoint of the API: its calls count for the token and the organization only.
+    #[must_use]
+    pub fn new(tokens: TokenSource) -> Self {
+        Self { tokens, pace: Some(Pace::new(published())) }
+    }
+
+    /// Calls at another pace.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.pace = Some(pace);
+        self
+    }
+
+    /// Calls go out as they come.
+    #[must_use]
+    pub fn unpaced(mut self) -> Self {
+        self.pace = None;
+        self
+    }
+}
+
+/// Finds the account of a tenant.
+///
+/// [`Account`] is the one of a proxy that serves a single tenant, [`PerTenant`] asks a function for each.
+pub trait Accounts: Send + Sync + 'static {
+    /// The account of `tenant`, or of the requests that name none. Must never answer with that of another one.
+    fn find<'a>(&'a self, tenant: Option<&'a str>) -> Finding<'a>;
+
+    /// The account that serves all requests, if there is just one: its token is fetched when the proxy starts.
+    fn sole(&self) -> Option<&Account> {
+        None
+    }
+}
+
+/// What [`Accounts::find`] gives: an account, or the reason why there is none.
+type Finding<'a> = Pin<Box<dyn Future<Output = Result<Account, NotServed>> + Send + 'a>>;
+
+/// Why a request has no account.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum NotServed {
+    /// The request names no tenant, and there is no account without one (400).
+    Unnamed,
+    /// There is no such tenant (404).
+    Unknown,
+    /// The account could not be made.
+    Failed(Error),
+}
+
+impl From<Error> for NotServed {
+    /// A configuration error is one of the tenant, which is not served then; the log tells what is wrong with it.
+    fn from(error: Error) -> Self {
+        if error.kind() != ErrorKind::Configuration {
+            return Self::Failed(error);
+        }
+        warn!(target: "alvys_auth", %error, "a tenant is not served");
+        Self::Unknown
+    }
+}
+
+impl Accounts for Account {
+    fn find<'a>(&'a self, tenant: Option<&'a str>) -> Finding<'a> {
+        let found = if tenant.is_none() { Ok(self.clone()) } else { Err(NotServed::Unknown) };
+        Box::pin(std::future::ready(found))
+    }
+
+    fn sole(&self) -> Option<&Account> {
+        Some(self)
+    }
+}
+
+/// Accounts by tenant: each request must name its tenant, whose tokens a function gives.
+///
+/// The function is asked for every request and is to answer from memory where it can. With `?` an [`Error`] of its own becomes
+/// a [`NotServed`]: a configuration error says that there is no such tenant.
+///
+/// ```
+/// use alvys_auth_proxy::{NotServed, PerTenant};
+/// # use alvys_auth_reqwest::{Credentials, Flow, TokenSource};
+/// # let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+///
+/// let accounts = PerTenant::new(move |tenant| {
+///     let found = (tenant == "va336").then(|| tokens.clone());
+///     async move { found.ok_or(NotServed::Unknown) }
+/// });
+/// # let _ = accounts;
+/// # Ok::<(), alvys_auth_reqwest::Error>(())
+/// ```
+pub struct PerTenant {
+    find: Box<dyn Fn(String) -> FindingTokens + Send + Sync>,
+    limits: Option<RateLimits>,
+    paces: Mutex<LruCache<Arc<str>, Pace>>,
+}
+
+type FindingTokens = Pin<Box<dyn Future<Output = Result<TokenSource, NotServed>> + Send>>;
+
+impl PerTenant {
+    /// So many tenants' rate limits are remembered, the ones used last.
+    const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).expect("this is not zero");
+
+    /// Asks `find` for the tokens of each tenant; every tenant is an organization of its own, within the published rate
+    /// limits.
+    pub fn new<F, R>(find: F) -> Self
+    where
+        F: Fn(String) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<TokenSource, NotServed>> + Send + 'static,
+    {
+        Self {
+            find: Box::new(move |tenant| Box::pin(find(tenant))),
+            limits: Some(published()),
+            paces: Mutex::new(LruCache::new(Self::REMEMBERED)),
+        }
+    }
+
+    /// Keeps each tenant to other limits; none lets calls go out as they come.
+    #[must_use]
+    pub fn limits(mut self, limits: Option<RateLimits>) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    fn pace(&self, tenant: &str) -> Option<Pace> {
+        let limits = self.limits.as_ref()?;
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pace) = paces.get(tenant) {
+            return Some(pace.clone());
+        }
+        let pace = Pace::new(limits.clone());
+        paces.put(tenant.into(), pace.clone());
+        Some(pace)
+    }
+}
+
+impl Accounts for PerTenant {
+    fn find<'a>(&'a self, tenant: Option<&'a str>) -> Finding<'a> {
+        Box::pin(async move {
+            let tenant = tenant.ok_or(NotServed::Unnamed)?;
+            let tokens = (self.find)(tenant.to_owned()).await?;
+            Ok(Account { tokens, pace: self.pace(tenant) })
+        })
+    }
+}
+
+impl fmt::Debug for PerTenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerTenant").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+fn published() -> RateLimits {
+    ["POST mcp", "GET mcp", "DELETE mcp"]
+        .into_iter()
+        .fold(RateLimits::published(), |limits, name| limits.endpoint(name, []))
+}

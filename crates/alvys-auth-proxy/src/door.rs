@@ -1,0 +1,122 @@
+//! Who is let in: decided from the head of a request alone, before anything else is done with it.
+
+use std::net::IpAddr;
+
+use http::header::{HOST, ORIGIN};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Request, StatusCode, Version};
+
+use crate::headers::{KEY, came_round};
+use crate::problem::Problem;
+use crate::settings::Settings;
+
+/// Which way a connection came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// A TCP port: whoever can reach it may try.
+    Tcp,
+    /// A Unix socket: who may connect was decided by the file system.
+    Unix,
+    /// The port for health checks, which answers nothing else.
+    Health,
+}
+
+/// Lets a request pass or says why not.
+pub(crate) fn check<B>(settings: &Settings, door: Door, request: &Request<B>) -> Result<(), Problem> {
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(Problem::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method",
+            "this proxy takes neither CONNECT nor TRACE",
+            "it is no forward proxy: call its own address, such as http://127.0.0.1:8350/api/p/v1/loads",
+        )
+        .allow("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"));
+    }
+    let host = host(request)?;
+    if door == Door::Tcp && !is_known(settings, &host) {
+        return Err(Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host",
+            "the proxy was called by a name that is not its own",
+            "call it as localhost or 127.0.0.1, or add the name to its settings",
+        ));
+    }
+    check_browser(request.headers(), &host)?;
+    if came_round(request.headers()) {
+        return Err(Problem::new(
+            StatusCode::LOOP_DETECTED,
+            "loop",
+            "the request passed through such a proxy before",
+            "set the API base of the proxy to the API itself",
+        ));
+    }
+    check_key(settings, request.headers())
+}
+
+/// The host that the request is for, as it stands there; exactly one.
+fn host<B>(request: &Request<B>) -> Result<Authority, Problem> {
+    let bad = |detail: &'static str, hint: &'static str| {
+        Err(Problem::new(StatusCode::BAD_REQUEST, "request_target", detail, hint))
+    };
+    let uri = request.uri();
+    let http2 = request.version() == Version::HTTP_2;
+    if !http2 && (uri.scheme().is_some() || uri.authority().is_some()) {
+        return bad(
+            "the request target is a full URL, as for a forward proxy",
+            "call this proxy's own address, and leave proxy settings for it out",
+        );
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let header = hosts.next().map(|value| Authority::try_from(value.as_bytes()));
+    let host = match (uri.authority(), header) {
+        (Some(authority), None) => authority.clone(),
+        (None, Some(Ok(host))) => host,
+        (Some(authority), Some(Ok(host))) if *authority == host => host,
+        _ => return bad("the Host is missing, malformed or contradicted", "send one Host header"),
+    };
+    if hosts.next().is_some() || host.as_str().contains('@') {
+        return bad("there is more than one Host, or user information in it", "send one Host header with a host alone");
+    }
+    Ok(host)
+}
+
+/// A browser that was led here by the name of another site sends that name.
+fn is_known(settings: &Settings, host: &Authority) -> bool {
+    let name = host.host().to_ascii_lowercase();
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+    name == "localhost"
+        || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        || settings.names.iter().any(|known| *known == name || known == address)
+}
+
+/// Pages of other sites may not use the proxy by way of a browser that runs here.
+fn check_browser(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
+    let foreign =
+        headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
+    let own = |origin: &[u8]| {
+        origin.strip_prefix(b"http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host.as_str().as_bytes()))
+    };
+    if foreign || headers.get_all(ORIGIN).iter().any(|origin| !own(origin.as_bytes())) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "cross_site",
+            "a page of another site may not use this proxy",
+            "call it from a program, not from a page in a browser",
+        ));
+    }
+    Ok(())
+}
+
+fn check_key(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
+    let Some(key) = &settings.key else { return Ok(()) };
+    let mut presented = headers.get_all(KEY).iter();
+    match (presented.next(), presented.next()) {
+        (Some(presented), None) if key.is(presented.as_bytes()) => Ok(()),
+        _ => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "key",
+            "the request does not carry the proxy's key",
+            "send it in the header X-Alvys-Proxy-Key",
+        )),
+    }
+}

@@ -1,0 +1,250 @@
+//! One call through the proxy: turn, token, send, judge; the answer passes as it comes.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
+use alvys_auth_driver::events;
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::accounts::{Account, NotServed};
+use crate::answer::Answer;
+use crate::headers;
+use crate::problem::Problem;
+use crate::proxy::Inner;
+use crate::route::Route;
+use crate::upload::{Failure, Progress, Upload};
+use crate::upstream::Destination;
+use crate::watch::Subject;
+
+/// How long the look at an answer that is not delivered may take; what is not there by then is missing.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
+impl Inner {
+    /// Forwards a request that was let in.
+    pub(crate) async fn forward(&self, request: Request<Incoming>, route: Route) -> Response<Answer> {
+        let began = Instant::now();
+        let response = match self.pass(request, &route).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        };
+        self.watch.answered(response.status(), began.elapsed());
+        response
+    }
+
+    async fn pass(&self, request: Request<Incoming>, route: &Route) -> Result<Response<Answer>, Problem> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many",
+                "the proxy has as many calls under way as it may have",
+                "call again later, or allow it more calls at once",
+            )
+            .retry_after(Duration::from_secs(1))
+        })?;
+        let destination = self.upstream.destination(&route.target)?;
+        let account = self.account(route).await?;
+        let (parts, body) = request.into_parts();
+        let progress = Progress::new();
+        let lingers = !parts.headers.contains_key(EXPECT);
+        let upload = Upload::take(body, lingers, &self.settings, &progress).await.map_err(Failure::problem)?;
+        let mut headers = parts.headers;
+        let mut options = CallOptions::new();
+        if headers::says_true(&headers, headers::IDEMPOTENT) {
+            options = options.idempotent();
+        }
+        if matches!(upload, Upload::Streamed(_)) {
+            options = options.single_use_body();
+        }
+        headers::towards_api(&mut headers, parts.version);
+
+        let call = self.upstream.api.call(&parts.method, &destination.uri, &headers, options);
+        let call = call.map_err(|error| Problem::failed_call(&error))?.ok_or_else(|| {
+            Problem::failed_call(&Error::configuration(
+                "an Authorization header was left on the request",
+                "report this",
+            ))
+        })?;
+        let subject = Subject::new(route.tenant.as_deref().map(Into::into), &call.endpoint());
+        let passage = Passage { inner: self, account, destination, progress, subject, call };
+        passage.run(parts.method, headers, upload, (slot, route)).await
+    }
+
+    /// The account of the tenant that the request names, and no other one.
+    pub(crate) async fn account(&self, route: &Route) -> Result<Account, Problem> {
+        let found = self.accounts.find(route.tenant.as_deref()).await;
+        found.map_err(|reason| match reason {
+            NotServed::Unnamed => Problem::new(
+                StatusCode::BAD_REQUEST,
+                "tenant",
+                "the request names no tenant",
+                "put /t/ and the tenant in front of the path, or name it in X-Alvys-Tenant",
+            ),
+            NotServed::Unknown => Problem::new(
+                StatusCode::NOT_FOUND,
+                "tenant",
+                "this proxy serves no such tenant",
+                "check the tenant's name; a proxy for a single application takes none",
+            ),
+            NotServed::Failed(error) => Problem::no_token(&error),
+        })
+    }
+}
+
+/// A call on its way.
+struct Passage<'a> {
+    inner: &'a Inner,
+    account: Account,
+    destination: Destination,
+    progress: Arc<Progress>,
+    subject: Subject,
+    call: Call,
+}
+
+impl Passage<'_> {
+    async fn run(
+        mut self,
+        method: Method,
+        mut headers: HeaderMap,
+        mut upload: Upload,
+        (slot, route): (OwnedSemaphorePermit, &Route),
+    ) -> Result<Response<Answer>, Problem> {
+        loop {
+            self.wait_for_turn().await.map_err(|error| self.failed(&error))?;
+            let token = self.account.tokens.token().await.map_err(|error| {
+                self.inner.watch.no_token(&self.subject, &error);
+                Problem::no_token(&error)
+            })?;
+            self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
+            self.inner.note_a_token();
+            self.inner.watch.sends(&self.subject, &token);
+
+            let mut request = reqwest::Request::new(method.clone(), self.destination.url.clone());
+            *request.headers_mut() = headers.clone();
+            let (body, again) = upload.split();
+            *request.body_mut() = body;
+            let answer = self.send(request).await?;
+            if self.call.delivers(answer.status(), answer.headers(), &self.destination.uri) {
+                return Ok(self.deliver(answer, slot, route));
+            }
+            let answer = look(answer).await;
+            match self.judge(&answer, &token) {
+                Verdict::Fail(error) => return Err(Problem::failed_call(&error)),
+                Verdict::Repeat { after } => tokio::time::sleep(after).await,
+            }
+            upload = again.ok_or_else(|| {
+                self.failed(&Error::configuration("a streamed body cannot be sent again", "call again"))
+            })?;
+        }
+    }
+
+    async fn wait_for_turn(&mut self) -> Result<(), Error> {
+        let Some(pace) = self.account.pace.clone() else { return Ok(()) };
+        let endpoint = self.call.endpoint();
+        let mut turn = pace.turn(&endpoint);
+        while let Some(wait) = turn.wait() {
+            self.call.spend(wait)?;
+            events::shaped(&endpoint, wait);
+            self.inner.watch.shaped(&self.subject, wait);
+            let _waiting = self.inner.watch.waiting(&self.subject.endpoint);
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// Sends once, and waits for the head of the answer for as long as the request makes progress.
+    async fn send(&self, request: reqwest::Request) -> Result<Response<reqwest::Body>, Problem> {
+        self.progress.note();
+        let mut sending = pin!(self.inner.upstream.client.execute(request));
+        let limit = self.inner.settings.answer_within;
+        loop {
+            let error = tokio::select! {
+                sent = &mut sending => match sent {
+                    Ok(answer) => return Ok(answer.into()),
+                    Err(error) if error.is_connect() => Error::transport("no connection to the API", error.without_url()),
+                    Err(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
+                    Err(error) => Error::transport("the API broke off instead of answering", error.without_url()),
+                },
+                () = tokio::time::sleep(self.progress.left(limit)) => {
+                    if !self.progress.left(limit).is_zero() {
+                        continue;
+                    }
+                    Error::timed_out("the API did not answer in time")
+                }
+            };
+            // A body that the client did not finish is not the API's failure.
+            return Err(match self.progress.failure() {
+                Some(failure) => failure.problem(),
+                None => self.failed(&error),
+            });
+        }
+    }
+
+    fn judge(&mut self, answer: &Response<Vec<u8>>, token: &Token) -> Verdict {
+        let Self { account, call, inner, subject, .. } = self;
+        let verdict = call.judge(answer, token, |token| {
+            let another = account.tokens.reject(token);
+            if another {
+                inner.watch.rejected(subject);
+            }
+            another
+        });
+        events::judged(&call.endpoint(), answer.status(), &verdict);
+        inner.watch.judged(subject, answer.status(), &verdict);
+        if let Some(pace) = &account.pace {
+            pace.heed(&call.endpoint(), &verdict);
+        }
+        verdict
+    }
+
+    fn deliver(&self, answer: Response<reqwest::Body>, slot: OwnedSemaphorePermit, route: &Route) -> Response<Answer> {
+        let (mut parts, body) = answer.into_parts();
+        headers::towards_client(&mut parts.headers);
+        self.inner.upstream.relocate(&mut parts.headers, &self.destination, route);
+        // What the client library keeps in the extensions is none of the server's business.
+        let mut response = Response::new(Answer::Streamed(body, slot));
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = parts.headers;
+        response
+    }
+
+    fn failed(&self, error: &Error) -> Problem {
+        self.inner.watch.failed(&self.subject, error);
+        Problem::failed_call(error)
+    }
+}
+
+impl Upload {
+    /// The body for one request, and what there is for the next one.
+    fn split(self) -> (Option<reqwest::Body>, Option<Self>) {
+        match self {
+            Self::None => (None, Some(Self::None)),
+            Self::Held(bytes) => (Some(Bytes::clone(&bytes).into()), Some(Self::Held(bytes))),
+            Self::Streamed(stream) => (Some(reqwest::Body::wrap(stream)), None),
+        }
+    }
+}
+
+/// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
+async fn look(answer: Response<reqwest::Body>) -> Response<Vec<u8>> {
+    use http_body_util::BodyExt;
+
+    let (parts, mut body) = answer.into_parts();
+    let mut looked = Vec::new();
+    let reading = async {
+        while looked.len() < Call::LOOK
+            && let Some(Ok(frame)) = body.frame().await
+        {
+            looked.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+        }
+    };
+    // A timeout is as good as the end.
+    let _ = tokio::time::timeout(LOOK_WITHIN, reading).await;
+    looked.truncate(Call::LOOK);
+    Response::from_parts(parts, looked)
+}

@@ -1,0 +1,83 @@
+//! Which headers go on, and which end here.
+
+use http::Version;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+/// Carries the shared key.
+pub(crate) const KEY: &str = "x-alvys-proxy-key";
+/// Names the tenant.
+pub(crate) const TENANT: &str = "x-alvys-tenant";
+/// Says `true` when sending the request twice does the same as sending it once.
+pub(crate) const IDEMPOTENT: &str = "x-alvys-idempotent";
+/// Says `true` when the token itself is wanted: a header that no page of another site can set.
+pub(crate) const TOKEN_REQUEST: &str = "x-alvys-token-request";
+
+/// How this proxy signs `Via` (RFC 9110, section 7.6.3).
+const PSEUDONYM: &str = "alvys-auth-proxy";
+
+/// Hop-by-hop (RFC 9110, section 7.6.1), whether `Connection` names them or not.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Meant for this proxy, or about who called it, which is not the API's business.
+const ENDS_HERE: [&str; 10] =
+    ["authorization", "host", "expect", "origin", "forwarded", "x-real-ip", KEY, TENANT, IDEMPOTENT, TOKEN_REQUEST];
+const ENDS_HERE_PREFIXES: [&str; 3] = ["x-forwarded-", "proxy-", "sec-fetch-"];
+
+/// What of a request goes on to the API.
+pub(crate) fn towards_api(headers: &mut HeaderMap, version: Version) {
+    strip_hop_by_hop(headers);
+    for name in ENDS_HERE {
+        headers.remove(name);
+    }
+    let prefixed = |name: &&HeaderName| ENDS_HERE_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+    let more: Vec<HeaderName> = headers.keys().filter(prefixed).cloned().collect();
+    for name in more {
+        headers.remove(name);
+    }
+    let received = if version == Version::HTTP_2 { "2" } else { "1.1" };
+    if let Ok(via) = HeaderValue::try_from(format!("{received} {PSEUDONYM}")) {
+        headers.append(header::VIA, via);
+    }
+}
+
+/// What of an answer goes on to the client.
+pub(crate) fn towards_client(headers: &mut HeaderMap) {
+    strip_hop_by_hop(headers);
+}
+
+/// Whether the request was sent by such a proxy already: upstream then leads back here.
+pub(crate) fn came_round(headers: &HeaderMap) -> bool {
+    let words = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
+    words.flat_map(|value| value.split([',', ' '])).any(|word| word == PSEUDONYM)
+}
+
+/// Whether a header says `true`, and nothing else.
+pub(crate) fn says_true(headers: &HeaderMap, name: &str) -> bool {
+    headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}

@@ -1,0 +1,28 @@
+#![doc = include_str!("../README.md")]
+
+mod accounts;
+mod answer;
+mod door;
+mod forward;
+mod headers;
+mod listen;
+mod management;
+mod metrics;
+mod problem;
+mod proxy;
+mod route;
+mod server;
+mod settings;
+mod status;
+mod upload;
+mod upstream;
+mod watch;
+
+pub use accounts::{Account, Accounts, NotServed, PerTenant};
+pub use alvys_auth_core::{Api, Error, ErrorKind};
+pub use alvys_auth_driver::{Limit, Pace, RateLimits};
+pub use alvys_auth_reqwest::TokenSource;
+pub use listen::Listen;
+pub use proxy::Proxy;
+pub use server::Server;
+pub use settings::{Settings, SharedKey};

@@ -1,0 +1,198 @@
+//! Where a proxy listens: a TCP port of this machine, or a Unix socket.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::task::{Context, Poll};
+
+use alvys_auth_core::Error;
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::settings::Settings;
+
+/// Where to listen.
+///
+/// ```
+/// use alvys_auth_proxy::Listen;
+///
+/// assert!(matches!("127.0.0.1:8350".parse()?, Listen::Tcp(address) if address.ip().is_loopback()));
+/// assert!(matches!("unix:/run/alvys/proxy.sock".parse()?, Listen::Unix(_)));
+/// # Ok::<(), alvys_auth_proxy::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Listen {
+    /// A port; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A Unix socket that only this user can connect to (mode 0600). What is left of a proxy that has ended is replaced.
+    Unix(PathBuf),
+}
+
+impl Listen {
+    /// A port of 127.0.0.1; port 0 takes a free one.
+    #[must_use]
+    pub fn loopback(port: u16) -> Self {
+        Self::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    }
+}
+
+impl FromStr for Listen {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.into()));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| {
+            Error::configuration(
+                "this is no place to listen at",
+                "give an address with a port, such as 127.0.0.1:8350, or a Unix socket, such as unix:/run/alvys.sock",
+            )
+        })
+    }
+}
+
+impl fmt::Display for Listen {
+    /// A URL for TCP, `unix:` and the path for a socket.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, #[expect(dead_code, reason = "removes the file when dropped")] socket::File),
+}
+
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Listens for calls, where the settings allow it.
+    pub(crate) async fn for_calls(place: &Listen, settings: &Settings) -> Result<(Self, Listen), Error> {
+        match place {
+            Listen::Tcp(address) => {
+                let allowed = address.ip().is_loopback() || settings.exposed && settings.key.is_some();
+                if !allowed {
+                    return Err(Error::configuration(
+                        format!("{address} can be reached from other machines"),
+                        "listen on 127.0.0.1 or a Unix socket; or set a shared key and allow it explicitly",
+                    ));
+                }
+                Self::tcp(*address).await
+            }
+            #[cfg(unix)]
+            Listen::Unix(path) => {
+                let (listener, file) = socket::bind(path).map_err(|error| refused(place, &error))?;
+                Ok((Self::Unix(listener, file), place.clone()))
+            }
+            #[cfg(not(unix))]
+            Listen::Unix(_) => {
+                Err(Error::configuration("this system has no Unix sockets", "listen on a port, such as 127.0.0.1:8350"))
+            }
+        }
+    }
+
+    /// Listens at any address.
+    pub(crate) async fn tcp(address: SocketAddr) -> Result<(Self, Listen), Error> {
+        let listener = TcpListener::bind(address).await.map_err(|error| refused(&Listen::Tcp(address), &error))?;
+        let address = listener.local_addr().map_err(|error| refused(&Listen::Tcp(address), &error))?;
+        Ok((Self::Tcp(listener), Listen::Tcp(address)))
+    }
+
+    pub(crate) fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        match self {
+            Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Tcp(stream)),
+            #[cfg(unix)]
+            Self::Unix(listener, _) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Unix(stream)),
+        }
+    }
+}
+
+fn refused(place: &Listen, error: &io::Error) -> Error {
+    Error::configuration(
+        format!("the proxy cannot listen at {place}: {error}"),
+        "choose another place, or end the program that listens there",
+    )
+}
+
+#[cfg(unix)]
+mod socket {
+    //! Unix sockets that nobody else can connect to, not even in the moment they are made.
+
+    use std::fs::{self, DirBuilder, Permissions};
+    use std::hash::{BuildHasher, RandomState};
+    use std::io::{self, ErrorKind};
+    use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+    use std::os::unix::net;
+    use std::path::{Path, PathBuf};
+
+    use tokio::net::UnixListener;
+
+    /// A socket's file; removed when the listener ends, unless another one has taken its place.
+    #[derive(Debug)]
+    pub(crate) struct File {
+        path: PathBuf,
+        inode: u64,
+    }
+
+    pub(crate) fn bind(path: &Path) -> io::Result<(UnixListener, File)> {
+        check_free(path)?;
+        let directory =
+            path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        // The socket gets its mode where nobody else can reach it, and takes its place in one step.
+        // A name that is new each time, so that what a crash leaves behind is in nobody's way.
+        let private = directory.join(format!(".{:016x}", RandomState::new().hash_one(path)));
+        DirBuilder::new().mode(0o700).create(&private)?;
+        let made = private.join("s");
+        let bound = net::UnixListener::bind(&made).and_then(|listener| {
+            fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+            let inode = fs::symlink_metadata(&made)?.ino();
+            listener.set_nonblocking(true)?;
+            fs::rename(&made, path)?;
+            Ok((listener, File { path: path.to_owned(), inode }))
+        });
+        // Where one of these is not there, there is nothing to remove.
+        let _ = fs::remove_file(&made);
+        let _ = fs::remove_dir(&private);
+        let (listener, file) = bound?;
+        Ok((UnixListener::from_std(listener)?, file))
+    }
+
+    /// A socket that nobody listens at is in nobody's way; everything else stays.
+    fn check_free(path: &Path) -> io::Result<()> {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(found) if !found.file_type().is_socket() => {
+                Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"))
+            }
+            Ok(_) => match net::UnixStream::connect(path) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+                Err(error) => Err(error),
+                Ok(_) => Err(ErrorKind::AddrInUse.into()),
+            },
+        }
+    }
+
+    impl Drop for File {
+        fn drop(&mut self) {
+            if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+                let _ = fs::remove_file(&self.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What the proxy answers itself: health, readiness, numbers, the status page and, where allowed, a token.
+
+use std::time::Duration;
+
+use alvys_auth_driver::now;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::headers::{TOKEN_REQUEST, says_true};
+use crate::problem::Problem;
+use crate::proxy::Inner;
+use crate::route::{Page, Route};
+use crate::{metrics, status};
+
+/// How long a readiness check may wait for a token.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+
+impl Inner {
+    /// Answers a request for a page of the proxy's own.
+    pub(crate) async fn page<B>(&self, page: Page, request: &Request<B>, route: Option<&Route>) -> Response<Answer> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method",
+                "this page of the proxy can only be read",
+                "send GET",
+            )
+            .allow("GET, HEAD")
+            .into_response();
+        }
+        match page {
+            Page::Health => text("ok\n"),
+            Page::Ready => self.ready().await,
+            Page::Metrics => typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry())),
+            Page::Status => status_page(self),
+            Page::Token => match self.token(request, route).await {
+                Ok(response) => response,
+                Err(problem) => problem.into_response(),
+            },
+        }
+    }
+
+    /// Whether a call would find a token: one is held, or one was had and nothing speaks against another.
+    ///
+    /// While there is none, each check asks for one: the token source sees to it that this hammers nobody, and a proxy
+    /// that gets no calls because it is not ready becomes ready again.
+    async fn ready(&self) -> Response<Answer> {
+        let Some(account) = self.accounts.sole() else { return text("ready\n") };
+        let status = account.tokens.status();
+        let renewable = self.had_a_token() && status.last_error.is_none() && !status.in_flight;
+        if status.is_ready() || renewable {
+            return text("ready\n");
+        }
+        match tokio::time::timeout(READY_WITHIN, account.tokens.token()).await {
+            Ok(Ok(_)) => {
+                self.note_a_token();
+                text("ready\n")
+            }
+            Ok(Err(error)) => not_ready(Problem::no_token(&error)),
+            Err(_) => not_ready(Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "timed_out",
+                "the access token is still on its way",
+                "ask again",
+            )),
+        }
+    }
+
+    /// The token itself, for programs that call the API past this proxy.
+    async fn token<B>(&self, request: &Request<B>, route: Option<&Route>) -> Result<Response<Answer>, Problem> {
+        let Some(route) = route.filter(|_| self.settings.hands_out_tokens) else { return Err(not_found()) };
+        if *request.method() != Method::GET || !says_true(request.headers(), TOKEN_REQUEST) {
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "token_request",
+                "the request does not say that it wants the token",
+                "send GET with the header X-Alvys-Token-Request: true",
+            ));
+        }
+        let account = self.account(route).await?;
+        let token = account.tokens.token().await.map_err(|error| Problem::no_token(&error))?;
+        let document = json!({
+            "access_token": token.access_token(),
+            "token_type": "Bearer",
+            "expires_in": token.expires_in(now()).as_secs(),
+        });
+        Ok(typed("application/json", document.to_string()))
+    }
+}
+
+fn status_page(inner: &Inner) -> Response<Answer> {
+    let mut response = typed("text/html; charset=utf-8", status::page(inner));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(status::POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+/// Not being ready is always the same status, so that whoever asks need not know the others.
+fn not_ready(mut problem: Problem) -> Response<Answer> {
+    problem.status = StatusCode::SERVICE_UNAVAILABLE;
+    problem.into_response()
+}
+
+pub(crate) fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_served", "this proxy serves no such path", "see the paths that it serves")
+}
+
+fn text(text: &'static str) -> Response<Answer> {
+    typed("text/plain; charset=utf-8", text)
+}
+
+fn typed(content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Answer> {
+    let mut response = Response::new(Answer::full(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,147 @@
+//! Refusals and failures, as problem documents (RFC 9457).
+
+use std::time::Duration;
+
+use alvys_auth_core::{Error, ErrorKind};
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use crate::answer::Answer;
+
+/// An answer that the proxy gives in place of the API's.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    /// One word, for programs and for the metrics.
+    pub(crate) reason: &'static str,
+    pub(crate) detail: String,
+    hint: String,
+    retry_after: Option<Duration>,
+    allow: Option<&'static str>,
+    more: Box<Map<String, Value>>,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        reason: &'static str,
+        detail: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            reason,
+            detail: detail.into(),
+            hint: hint.into(),
+            retry_after: None,
+            allow: None,
+            more: Box::default(),
+        }
+    }
+
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// The methods that would do, as a 405 must list them.
+    pub(crate) fn allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// There is no token: never the caller's fault.
+    pub(crate) fn no_token(error: &Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::RateLimited | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            ErrorKind::Configuration | ErrorKind::WrongOrganization => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self::of(status, error)
+    }
+
+    /// The call was judged a failure.
+    pub(crate) fn failed_call(error: &Error) -> Self {
+        let status = match error.kind() {
+            ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+            ErrorKind::Refused | ErrorKind::MissingScope => StatusCode::FORBIDDEN,
+            ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            ErrorKind::Configuration | ErrorKind::Destination => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_GATEWAY,
+        };
+        Self::of(status, error)
+    }
+
+    fn of(status: StatusCode, error: &Error) -> Self {
+        let mut more = Map::new();
+        if let Some(status) = error.status() {
+            more.insert("upstream_status".to_owned(), status.as_u16().into());
+        }
+        if !error.missing_scopes().is_empty() {
+            let scopes = error.missing_scopes().iter().map(|scope| scope.as_str()).collect::<Vec<_>>();
+            more.insert("missing_scopes".to_owned(), json!(scopes));
+        }
+        if let Some(id) = error.request_id() {
+            more.insert("request_id".to_owned(), id.into());
+        }
+        Self {
+            retry_after: error.retry_after(),
+            more: Box::new(more),
+            ..Self::new(status, reason(error.kind()), error.to_string(), error.hint())
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response<Answer> {
+        let mut document = json!({
+            "type": "about:blank",
+            "title": self.status.canonical_reason().unwrap_or("Error"),
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "hint": self.hint,
+            "reason": self.reason,
+        });
+        if let Some(members) = document.as_object_mut() {
+            members.extend(*self.more);
+        }
+        let mut response = Response::new(Answer::full(Bytes::from(document.to_string())));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, (wait.as_millis().div_ceil(1000) as u64).into());
+        }
+        if let Some(methods) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+        }
+        response
+    }
+}
+
+/// The word for a kind of error.
+pub(crate) fn reason(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Configuration => "configuration",
+        ErrorKind::Transport => "transport",
+        ErrorKind::TimedOut => "timed_out",
+        ErrorKind::RateLimited => "rate_limited",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Credentials => "credentials",
+        ErrorKind::Refused => "refused",
+        ErrorKind::Intercepted => "intercepted",
+        ErrorKind::InvalidResponse => "invalid_response",
+        ErrorKind::WrongOrganization => "wrong_organization",
+        ErrorKind::Unauthorized => "unauthorized",
+        ErrorKind::MissingScope => "missing_scope",
+        ErrorKind::Destination => "destination",
+        _ => "other",
+    }
+}

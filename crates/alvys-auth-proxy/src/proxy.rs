@@ -1,0 +1,125 @@
+//! The proxy: what all connections share.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use alvys_auth_core::{Api, Error};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use crate::accounts::Accounts;
+use crate::answer::Answer;
+use crate::door::{self, Door};
+use crate::management;
+use crate::route::{Page, Route, Target};
+use crate::settings::Settings;
+use crate::upstream::Upstream;
+use crate::watch::Watch;
+
+/// A reverse proxy that adds access tokens; [`Server`](crate::Server) lets it listen. Cheap to clone.
+///
+/// Credentials are changed where the tokens come from, with
+/// [`TokenSource::set_credentials`](crate::TokenSource::set_credentials); the proxy goes on with them.
+#[derive(Clone)]
+pub struct Proxy(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) accounts: Box<dyn Accounts>,
+    pub(crate) upstream: Upstream,
+    pub(crate) settings: Settings,
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) watch: Watch,
+    had_token: AtomicBool,
+}
+
+impl Proxy {
+    /// A proxy in front of `api` that calls with the tokens of `accounts`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a setting is refused or no HTTP client can be
+    /// built.
+    pub fn new(accounts: impl Accounts, api: Api, settings: Settings) -> Result<Self, Error> {
+        Self::with_client(accounts, api, settings, reqwest::Client::builder())
+    }
+
+    /// Likewise, with transport settings of your own: certificates, proxies, name resolution. A time limit for whole
+    /// requests among them would cut streams; [`Settings::answer_within`] does not.
+    ///
+    /// Redirects and decompression are turned off over yours, and proxies are taken off where the API or the MCP server
+    /// is reached over plain http, on this machine.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_client(
+        accounts: impl Accounts,
+        api: Api,
+        settings: Settings,
+        client: reqwest::ClientBuilder,
+    ) -> Result<Self, Error> {
+        let upstream = Upstream::new(api, client, &settings)?;
+        Ok(Self(Arc::new(Inner {
+            accounts: Box::new(accounts),
+            upstream,
+            slots: Arc::new(Semaphore::new(settings.most_at_once)),
+            watch: Watch::new(),
+            had_token: AtomicBool::new(false),
+            settings,
+        })))
+    }
+}
+
+impl Inner {
+    /// Answers one request, whatever it is.
+    pub(crate) async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Answer> {
+        if door == Door::Health {
+            return match Page::at(request.uri().path()) {
+                Some(page @ (Page::Health | Page::Ready | Page::Metrics)) => self.page(page, &request, None).await,
+                _ => management::not_found().into_response(),
+            };
+        }
+        let route =
+            door::check(&self.settings, door, &request).and_then(|()| Route::of(request.uri(), request.headers()));
+        match route {
+            Err(problem) => {
+                self.watch.turned_away(&problem);
+                problem.into_response()
+            }
+            Ok(route) => match route.target {
+                Target::Page(page) => self.page(page, &request, Some(&route)).await,
+                Target::Api(_) | Target::Mcp(_) => self.forward(request, route).await,
+            },
+        }
+    }
+
+    /// A token was had, so that another one is likely to be.
+    pub(crate) fn note_a_token(&self) {
+        self.had_token.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn had_a_token(&self) -> bool {
+        self.had_token.load(Ordering::Relaxed)
+    }
+
+    /// How many calls are under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.settings.most_at_once - self.slots.available_permits()
+    }
+
+    /// How long until the first of the tokens in use expires.
+    pub(crate) fn expiry(&self) -> Duration {
+        match self.accounts.sole() {
+            Some(account) => account.tokens.status().expires_in.unwrap_or_default(),
+            None => self.watch.expiries().into_iter().map(|(_, left)| left).min().unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { upstream, settings, .. } = &*self.0;
+        f.debug_struct("Proxy").field("api", &upstream.api).field("settings", settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+//! Where a request goes: a page of the proxy itself, the API or the MCP server, and for which tenant.
+
+use http::{HeaderMap, StatusCode, Uri};
+
+use crate::headers::TENANT;
+use crate::problem::Problem;
+
+const TENANT_PREFIX: &str = "/t/";
+const LONGEST_TENANT: usize = 64;
+
+/// A request's way.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) tenant: Option<String>,
+    pub(crate) target: Target,
+    /// What was taken off the front of the path, to be put back in front of a `Location`: nothing, or `/t/{tenant}`.
+    pub(crate) prefix: String,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Page(Page),
+    /// Path and query at the API's origin.
+    Api(String),
+    /// What follows `/mcp`.
+    Mcp(String),
+}
+
+/// What the proxy answers itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Page {
+    Health,
+    Ready,
+    Metrics,
+    Status,
+    Token,
+}
+
+impl Page {
+    pub(crate) fn at(path: &str) -> Option<Self> {
+        Some(match path {
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            "/status" => Self::Status,
+            "/token" => Self::Token,
+            _ => return None,
+        })
+    }
+}
+
+impl Route {
+    /// Reads path and headers.
+    pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
+        check_path(uri.path())?;
+        let (prefix, named, path) = split(uri.path())?;
+        let mut tenants = headers.get_all(TENANT).iter();
+        let header = tenants.next().map(|value| value.to_str().unwrap_or_default());
+        if tenants.next().is_some() || named.is_some() && header.is_some() && named != header {
+            return Err(bad(
+                "tenant",
+                "the request names more than one tenant",
+                "name it in the path or in the header",
+            ));
+        }
+        let tenant = named.or(header);
+        if tenant.is_some_and(|tenant| !is_tenant(tenant)) {
+            return Err(bad(
+                "tenant",
+                "the tenant is not written as tenants are",
+                "use 1 to 64 letters, digits, dots, hyphens and underscores, as in /t/va336/api/p/v1/loads",
+            ));
+        }
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let target = match (Page::at(path), path.strip_prefix("/mcp")) {
+            (Some(page), _) => Target::Page(page),
+            (None, Some(rest)) if rest.is_empty() || rest.starts_with('/') => Target::Mcp(format!("{rest}{query}")),
+            _ => Target::Api(format!("{path}{query}")),
+        };
+        Ok(Self { tenant: tenant.map(str::to_owned), target, prefix: prefix.to_owned() })
+    }
+}
+
+/// Takes `/t/{tenant}` off the front.
+fn split(path: &str) -> Result<(&str, Option<&str>, &str), Problem> {
+    let Some(rest) = path.strip_prefix(TENANT_PREFIX) else { return Ok(("", None, path)) };
+    let tenant = rest.split('/').next().unwrap_or_default();
+    let end = TENANT_PREFIX.len() + tenant.len();
+    match (path.get(..end), path.get(end..)) {
+        (Some(prefix), Some(path)) if path.starts_with('/') => Ok((prefix, Some(tenant), path)),
+        _ => Err(bad("tenant", "nothing follows the tenant", "call a path below it, as in /t/va336/api/p/v1/loads")),
+    }
+}
+
+/// A path that the next one might read differently does not go on.
+fn check_path(path: &str) -> Result<(), Problem> {
+    let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    if !path.starts_with('/') || path.contains(['\\', '#']) || path.split('/').any(dots) {
+        return Err(bad(
+            "path",
+            "the path has . or .. segments or a backslash, or does not begin with a slash",
+            "write the path out, such as /api/p/v1/loads",
+        ));
+    }
+    Ok(())
+}
+
+fn is_tenant(tenant: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !tenant.is_empty() && tenant.len() <= LONGEST_TENANT && tenant.bytes().all(allowed)
+}
+
+fn bad(reason: &'static str, detail: &'static str, hint: &'static str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, reason, detail, hint)
+}

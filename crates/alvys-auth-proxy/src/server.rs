@@ -1,0 +1,221 @@
+//! Listening, one task per connection, and the end: no new ones, the ones under way may finish.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use alvys_auth_core::Error;
+use hyper::rt::{Read, Write};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+use crate::door::Door;
+use crate::listen::{Listen, Listener, Stream};
+use crate::proxy::{Inner, Proxy};
+
+/// With this many connections, others wait to be accepted.
+const MOST_CONNECTIONS: usize = 1024;
+/// The rest when the system has no socket to give.
+const REST: Duration = Duration::from_millis(100);
+
+/// A proxy that listens.
+///
+/// ```no_run
+/// use alvys_auth_proxy::{Account, Api, Listen, Proxy, Server, Settings};
+/// # async fn run(tokens: alvys_auth_proxy::TokenSource) -> Result<(), Box<dyn std::error::Error>> {
+///
+/// let proxy = Proxy::new(Account::new(tokens), Api::production(), Settings::new())?;
+/// let server = Server::new(proxy).listen(&Listen::loopback(8350)).await?;
+/// let cut = server.run(async { let _ = tokio::signal::ctrl_c().await; }).await;
+/// println!("ended, {cut} connections were cut");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a server answers nothing until it runs"]
+pub struct Server {
+    proxy: Proxy,
+    doors: Vec<(Listener, Door)>,
+    places: Vec<Listen>,
+}
+
+impl Server {
+    /// A server that listens nowhere yet.
+    pub fn new(proxy: Proxy) -> Self {
+        Self { proxy, doors: Vec::new(), places: Vec::new() }
+    }
+
+    /// Listens for calls at one more place. Connections are accepted from now on, and answered when the server runs.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the place is taken or not to be had, or can be
+    /// reached from other machines and the settings do not allow that.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O.
+    pub async fn listen(mut self, place: &Listen) -> Result<Self, Error> {
+        let (listener, place) = Listener::for_calls(place, &self.proxy.0.settings).await?;
+        let door = if matches!(place, Listen::Unix(_)) { Door::Unix } else { Door::Tcp };
+        self.doors.push((listener, door));
+        self.places.push(place);
+        Ok(self)
+    }
+
+    /// Answers `/healthz`, `/readyz` and `/metrics` at one more address, to whoever asks, and nothing else there: for
+    /// probes and scrapers that come from other machines.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the address is taken or not to be had.
+    pub async fn health(mut self, address: SocketAddr) -> Result<Self, Error> {
+        let (listener, place) = Listener::tcp(address).await?;
+        self.doors.push((listener, Door::Health));
+        self.places.push(place);
+        Ok(self)
+    }
+
+    /// Where it listens, in the order of the calls; ports are the real ones.
+    #[must_use]
+    pub fn places(&self) -> &[Listen] {
+        &self.places
+    }
+
+    /// Serves until `shutdown` is done, then lets the calls under way finish, for as long as the settings say.
+    ///
+    /// Gives back how many connections were cut. With a single account, its token is fetched at once. Dropping the
+    /// future cuts everything.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
+        let Self { proxy, doors, .. } = self;
+        let inner = proxy.0;
+        let builder = builder(&inner);
+        let graceful = GracefulShutdown::new();
+        let mut tasks = JoinSet::new();
+        let mut connections = JoinSet::new();
+        let first = Arc::clone(&inner);
+        tasks.spawn(async move {
+            if let Some(account) = first.accounts.sole()
+                && account.tokens.token().await.is_ok()
+            {
+                first.note_a_token();
+            }
+        });
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                (stream, door) = accept(&doors), if connections.len() < MOST_CONNECTIONS => match stream {
+                    Ok(stream) => {
+                        let connection = Connection { inner: Arc::clone(&inner), door, builder: builder.clone() };
+                        connections.spawn(connection.accepted(stream, graceful.watcher()));
+                    }
+                    Err(error) => {
+                        warn!(target: "alvys_auth", %error, "a connection could not be accepted");
+                        tokio::time::sleep(REST).await;
+                    }
+                },
+            }
+        }
+        drop(doors);
+        let drained = async {
+            graceful.shutdown().await;
+            while connections.join_next().await.is_some() {}
+        };
+        match tokio::time::timeout(inner.settings.drain_for, drained).await {
+            Ok(()) => 0,
+            Err(_) => connections.len(),
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("proxy", &self.proxy).field("places", &self.places).finish_non_exhaustive()
+    }
+}
+
+async fn accept(doors: &[(Listener, Door)]) -> (io::Result<Stream>, Door) {
+    poll_fn(|context| {
+        // The one for health checks, which comes last, is not to wait for the others.
+        for (listener, door) in doors.iter().rev() {
+            if let Poll::Ready(stream) = listener.poll_accept(context) {
+                return Poll::Ready((stream, *door));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn builder(inner: &Inner) -> Builder<TokioExecutor> {
+    let settings = &inner.settings;
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.idle).max_buf_size(settings.longest_head);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(u32::try_from(settings.longest_head).unwrap_or(u32::MAX))
+        .keep_alive_interval(settings.idle)
+        .keep_alive_timeout(settings.idle);
+    builder
+}
+
+struct Connection {
+    inner: Arc<Inner>,
+    door: Door,
+    builder: Builder<TokioExecutor>,
+}
+
+impl Connection {
+    async fn accepted(self, stream: Stream, watcher: Watcher) {
+        match stream {
+            Stream::Tcp(stream) => {
+                // Events are small and must not wait for each other.
+                if let Err(error) = stream.set_nodelay(true) {
+                    debug!(target: "alvys_auth", %error, "a connection is gone already");
+                    return;
+                }
+                self.serve(TokioIo::new(stream), watcher).await;
+            }
+            #[cfg(unix)]
+            Stream::Unix(stream) => self.serve(TokioIo::new(stream), watcher).await,
+        }
+    }
+
+    async fn serve(self, io: impl Read + Write + Unpin + Send + 'static, watcher: Watcher) {
+        let Self { inner, door, builder } = self;
+        let idle = inner.settings.idle;
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = service_fn({
+            let asked = Arc::clone(&asked);
+            move |request| {
+                asked.store(true, Ordering::Relaxed);
+                let inner = Arc::clone(&inner);
+                async move { Ok::<_, Infallible>(inner.answer(door, request).await) }
+            }
+        });
+        let mut connection = pin!(watcher.watch(builder.serve_connection(io, service).into_owned()));
+        // The time limits of the protocols begin once it is known which one is spoken.
+        let result = tokio::select! {
+            result = &mut connection => result,
+            () = tokio::time::sleep(idle) => {
+                if !asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            debug!(target: "alvys_auth", %error, "a connection ended early");
+        }
+    }
+}

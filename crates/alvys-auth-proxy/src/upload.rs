@@ -1,0 +1,241 @@
+//! The body of a request: held when it is short, so that it can be sent again, streamed when it is long.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use alvys_auth_core::Timestamp;
+use alvys_auth_driver::now;
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep};
+
+use crate::problem::Problem;
+use crate::settings::Settings;
+
+/// How long a body is read that nobody needs any more.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A request's body, as far as it was taken from the client.
+#[derive(Debug)]
+pub(crate) enum Upload {
+    None,
+    Held(Bytes),
+    Streamed(Stream),
+}
+
+/// The rest of a long body, in pieces as they come.
+pub(crate) struct Stream {
+    first: Bytes,
+    /// None once it is over.
+    rest: Option<Incoming>,
+    left: u64,
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+    waiting: bool,
+    lingers: bool,
+    progress: Arc<Progress>,
+}
+
+/// How far a body has come, for whoever waits for the answer to it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    last: AtomicU64,
+    failure: OnceLock<Failure>,
+}
+
+/// Why a body did not come to its end; always the client's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    TooLong,
+    Stalled,
+    Broken,
+}
+
+impl Upload {
+    /// Takes a body: all of it when it is short.
+    ///
+    /// `lingers` says that the client sends it without waiting for a permission.
+    pub(crate) async fn take(
+        body: Incoming,
+        lingers: bool,
+        settings: &Settings,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, Failure> {
+        if body.is_end_stream() {
+            return Ok(Self::None);
+        }
+        let declared = body.size_hint().exact();
+        if declared.is_some_and(|length| length > settings.longest_body) {
+            if lingers {
+                linger(body);
+            }
+            return Err(Failure::TooLong);
+        }
+        let long = declared.is_some_and(|length| length > settings.longest_replayed as u64);
+        let stream = Stream {
+            first: Bytes::new(),
+            rest: Some(body),
+            left: settings.longest_body,
+            idle: settings.idle,
+            timer: Box::pin(tokio::time::sleep(settings.idle)),
+            waiting: false,
+            lingers,
+            progress: Arc::clone(progress),
+        };
+        if long {
+            return Ok(Self::Streamed(stream));
+        }
+        // A short body has to be there within the time of one pause, so that it cannot be dripped in for hours.
+        let held = tokio::time::timeout(settings.idle, stream.hold(settings.longest_replayed)).await;
+        held.unwrap_or(Err(Failure::Stalled))
+    }
+}
+
+impl Stream {
+    /// Reads up to `most` bytes; what is longer goes on as a stream.
+    async fn hold(mut self, most: usize) -> Result<Upload, Failure> {
+        let mut held = BytesMut::new();
+        while let Some(frame) = self.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                held.extend_from_slice(&data);
+            }
+            if held.len() > most {
+                self.first = held.freeze();
+                return Ok(Upload::Streamed(self));
+            }
+        }
+        Ok(Upload::Held(held.freeze()))
+    }
+
+    fn fail(&self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        // The first failure is the one that tells.
+        let _ = self.progress.failure.set(failure);
+        Poll::Ready(Some(Err(failure)))
+    }
+}
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        self.progress.note();
+        if !self.first.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.first)))));
+        }
+        let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) else {
+            // Counted from when the client is waited for: before that, it was the API that took its time.
+            if !std::mem::replace(&mut self.waiting, true) {
+                let until = Instant::now() + self.idle;
+                self.timer.as_mut().reset(until);
+            }
+            ready!(self.timer.as_mut().poll(context));
+            return self.fail(Failure::Stalled);
+        };
+        self.waiting = false;
+        match frame {
+            None => {
+                self.rest = None;
+                Poll::Ready(None)
+            }
+            Some(Err(_)) => self.fail(Failure::Broken),
+            Some(Ok(frame)) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                match self.left.checked_sub(length) {
+                    Some(left) => {
+                        self.left = left;
+                        Poll::Ready(Some(Ok(frame)))
+                    }
+                    None => self.fail(Failure::TooLong),
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_empty() && self.rest.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Nothing is held in front of a body whose length was declared.
+        match &self.rest {
+            Some(rest) if self.first.is_empty() => rest.size_hint(),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for Stream {
+    /// The answer came before the body had ended, or there will be none.
+    fn drop(&mut self) {
+        if let Some(rest) = self.rest.take_if(|rest| self.lingers && !rest.is_end_stream()) {
+            linger(rest);
+        }
+    }
+}
+
+/// Reads on for a moment: a connection that is closed while a body arrives is reset, and the client may never see the answer.
+fn linger(mut body: Incoming) {
+    let Ok(runtime) = Handle::try_current() else { return };
+    runtime.spawn(tokio::time::timeout(LINGER, async move { while let Some(Ok(_)) = body.frame().await {} }));
+}
+
+impl Progress {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { last: AtomicU64::new(now().as_millis()), failure: OnceLock::new() })
+    }
+
+    pub(crate) fn note(&self) {
+        self.last.store(now().as_millis(), Ordering::Relaxed);
+    }
+
+    /// How much is left of `limit`, counted from the last byte that was asked for.
+    pub(crate) fn left(&self, limit: Duration) -> Duration {
+        let last = Timestamp::from_millis(self.last.load(Ordering::Relaxed));
+        last.saturating_add(limit).saturating_duration_since(now())
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        self.failure.get().copied()
+    }
+}
+
+impl Failure {
+    pub(crate) fn problem(self) -> Problem {
+        let (status, reason, hint) = match self {
+            Self::TooLong => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "too_long", "send less, or allow the proxy longer request bodies")
+            }
+            Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "stalled", "send the body without such long pauses"),
+            Self::Broken => (StatusCode::BAD_REQUEST, "broken", "send the whole body, framed as its headers say"),
+        };
+        Problem::new(status, reason, self.to_string(), hint)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLong => "the request body is longer than this proxy takes",
+            Self::Stalled => "the client stopped sending the request body",
+            Self::Broken => "the request body was broken off",
+        })
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("left", &self.left).finish_non_exhaustive()
+    }
+}

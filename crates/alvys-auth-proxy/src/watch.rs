@@ -1,0 +1,218 @@
+//! What the proxy does, for those who operate it: numbers, and the last decisions in words.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use alvys_auth_core::{Endpoint, Error, Timestamp, Token, Verdict};
+use alvys_auth_driver::now;
+use http::StatusCode;
+use lru::LruCache;
+
+use crate::metrics::{Metrics, count};
+use crate::problem::{Problem, reason};
+
+/// How many decisions are remembered.
+const REMEMBERED: usize = 100;
+/// How many endpoints, tenants and calls of one endpoint are remembered.
+const MANY: NonZeroUsize = NonZeroUsize::new(256).expect("this is not zero");
+/// The longest name of an endpoint that is remembered, in characters.
+const LONGEST_NAME: usize = 80;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Who calls what: the words that a decision is told with.
+#[derive(Debug, Clone)]
+pub(crate) struct Subject {
+    pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) endpoint: String,
+}
+
+/// One decision.
+#[derive(Debug, Clone)]
+pub(crate) struct Decision {
+    pub(crate) at: SystemTime,
+    pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) endpoint: String,
+    pub(crate) what: String,
+}
+
+/// What is known of the calls to one endpoint.
+#[derive(Debug, Default)]
+struct Use {
+    sent: VecDeque<Timestamp>,
+    waiting: usize,
+}
+
+/// The token that was last seen in use, by tenant.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    obtained_at: Timestamp,
+    expires_at: Timestamp,
+    rejected: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) metrics: Metrics,
+    pub(crate) started: SystemTime,
+    seen: Mutex<LruCache<Option<Arc<str>>, Seen>>,
+    uses: Mutex<LruCache<String, Use>>,
+    recent: Mutex<VecDeque<Decision>>,
+}
+
+/// Counts a call as waiting for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a> {
+    watch: &'a Watch,
+    endpoint: &'a str,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self {
+            metrics: Metrics::new(),
+            started: SystemTime::now(),
+            seen: Mutex::new(LruCache::new(MANY)),
+            uses: Mutex::new(LruCache::new(MANY)),
+            recent: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn turned_away(&self, problem: &Problem) {
+        count(&self.metrics.turned_away, "reason", problem.reason);
+        self.remember(None, format!("turned a request away: {}", problem.detail));
+    }
+
+    pub(crate) fn answered(&self, status: StatusCode, took: Duration) {
+        self.metrics.requests.get_or_create(&[("status", status.as_str().to_owned())]).inc();
+        self.metrics.latency.observe(took.as_secs_f64());
+    }
+
+    /// A call is about to be sent with `token`.
+    pub(crate) fn sends(&self, subject: &Subject, token: &Token) {
+        let obtained_at = token.obtained_at().unwrap_or_else(|| token.expires_at());
+        let fresh = Seen { obtained_at, expires_at: token.expires_at(), rejected: false };
+        let mut seen = lock(&self.seen);
+        let why = match seen.get_mut(&subject.tenant) {
+            // Calls that took their token a moment earlier come along later.
+            Some(last) if obtained_at <= last.obtained_at => None,
+            Some(last) => Some(if std::mem::replace(last, fresh).rejected { "rejected" } else { "renewed" }),
+            None => {
+                seen.put(subject.tenant.clone(), fresh);
+                Some("first")
+            }
+        };
+        drop(seen);
+        if let Some(why) = why {
+            count(&self.metrics.tokens, "reason", why);
+            let left = token.expires_in(now()).as_secs();
+            self.remember(Some(subject), format!("uses another access token ({why}), good for {left} s"));
+        }
+        let mut uses = lock(&self.uses);
+        let sent = &mut uses.get_or_insert_mut(subject.endpoint.clone(), Use::default).sent;
+        sent.push_back(now());
+        if sent.len() > MANY.get() {
+            sent.pop_front();
+        }
+    }
+
+    /// The API refused the token of a tenant, and another one is worth trying.
+    pub(crate) fn rejected(&self, subject: &Subject) {
+        if let Some(seen) = lock(&self.seen).get_mut(&subject.tenant) {
+            seen.rejected = true;
+        }
+    }
+
+    pub(crate) fn shaped(&self, subject: &Subject, wait: Duration) {
+        self.metrics.wait("rate_limits", wait);
+        self.remember(Some(subject), format!("held back for {:.1} s by the rate limits", wait.as_secs_f64()));
+    }
+
+    pub(crate) fn judged(&self, subject: &Subject, status: StatusCode, verdict: &Verdict) {
+        let status = status.as_u16();
+        match verdict {
+            Verdict::Repeat { after } if after.is_zero() => {
+                count(&self.metrics.replays, "reason", "token_rejected");
+                self.remember(Some(subject), format!("sent again with another token after {status}"));
+            }
+            Verdict::Repeat { after } => {
+                count(&self.metrics.replays, "reason", "asked_to_wait");
+                self.metrics.wait("asked", *after);
+                self.remember(Some(subject), format!("sent again {} s after {status}", after.as_secs()));
+            }
+            Verdict::Fail(error) => self.failed(subject, error),
+        }
+    }
+
+    pub(crate) fn failed(&self, subject: &Subject, error: &Error) {
+        count(&self.metrics.refusals, "kind", reason(error.kind()));
+        self.remember(Some(subject), format!("failed: {error}"));
+    }
+
+    pub(crate) fn no_token(&self, subject: &Subject, error: &Error) {
+        count(&self.metrics.token_failures, "kind", reason(error.kind()));
+        self.remember(Some(subject), format!("no access token: {error}"));
+    }
+
+    pub(crate) fn waiting<'a>(&'a self, endpoint: &'a str) -> Waiting<'a> {
+        lock(&self.uses).get_or_insert_mut(endpoint.to_owned(), Use::default).waiting += 1;
+        Waiting { watch: self, endpoint }
+    }
+
+    /// The last decisions, the latest first.
+    pub(crate) fn recent(&self) -> Vec<Decision> {
+        lock(&self.recent).iter().rev().cloned().collect()
+    }
+
+    /// Of each endpoint, the calls sent in the last minute and the ones that wait for their turn.
+    pub(crate) fn uses(&self) -> BTreeMap<String, (usize, usize)> {
+        let now = now();
+        let within = |sent: &&Timestamp| now.saturating_duration_since(**sent) < MINUTE;
+        let uses = lock(&self.uses);
+        let counted = uses
+            .iter()
+            .map(|(name, used)| (name.clone(), (used.sent.iter().rev().take_while(within).count(), used.waiting)));
+        counted.filter(|(_, (sent, waiting))| sent + waiting > 0).collect()
+    }
+
+    /// How long the tokens seen in use are good for, by tenant; expired ones are left out.
+    pub(crate) fn expiries(&self) -> Vec<(Option<Arc<str>>, Duration)> {
+        let now = now();
+        let seen = lock(&self.seen);
+        let left = seen.iter().map(|(tenant, seen)| (tenant.clone(), seen.expires_at.saturating_duration_since(now)));
+        left.filter(|(_, left)| !left.is_zero()).collect()
+    }
+
+    fn remember(&self, subject: Option<&Subject>, what: String) {
+        let decision = Decision {
+            at: SystemTime::now(),
+            tenant: subject.and_then(|subject| subject.tenant.clone()),
+            endpoint: subject.map(|subject| subject.endpoint.clone()).unwrap_or_default(),
+            what,
+        };
+        let mut recent = lock(&self.recent);
+        if recent.len() == REMEMBERED {
+            recent.pop_front();
+        }
+        recent.push_back(decision);
+    }
+}
+
+impl Subject {
+    pub(crate) fn new(tenant: Option<Arc<str>>, endpoint: &Endpoint) -> Self {
+        Self { tenant, endpoint: endpoint.name().chars().take(LONGEST_NAME).collect() }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(used) = lock(&self.watch.uses).peek_mut(self.endpoint) {
+            used.waiting = used.waiting.saturating_sub(1);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,234 @@
+//! What the proxy answers itself.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use alvys_auth_proxy::{Account, Api, Limit, Listen, Pace, Proxy, RateLimits, Server, Settings};
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
+use aws_lc_rs::digest;
+use base64::Engine as _;
+
+use crate::stage::{Running, SOON, Stage, client, problem, tokens};
+
+const LOADS: &str = "/api/p/v1/loads";
+
+async fn wait_for(stage: &Stage, path: &str, status: u16) {
+    let reached = async {
+        while stage.get(path).send().await.unwrap().status() != status {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(SOON, reached).await.is_ok(), "{path} never says {status}");
+}
+
+#[tokio::test]
+async fn a_proxy_becomes_ready_by_itself_and_costs_no_more_than_one_token() {
+    let stage = Stage::start().await;
+    wait_for(&stage, "/readyz", 200).await;
+    for _ in 0..20 {
+        assert_eq!(stage.get("/readyz").send().await.unwrap().status(), 200);
+        assert_eq!(stage.get("/healthz").send().await.unwrap().text().await.unwrap(), "ok\n");
+    }
+    assert_eq!(stage.sandbox.tokens_issued(), 1);
+    assert!(stage.received().is_empty(), "these pages ask nobody else");
+}
+
+#[tokio::test]
+async fn a_token_that_ran_out_while_nobody_called_is_not_renewed_for_a_check() {
+    let stage = Stage::start().await;
+    wait_for(&stage, "/readyz", 200).await;
+    stage.tokens.invalidate();
+    assert_eq!(stage.get("/readyz").send().await.unwrap().status(), 200, "another one can be had");
+    assert_eq!(stage.sandbox.tokens_issued(), 1);
+}
+
+#[tokio::test]
+async fn a_proxy_that_gets_no_token_is_not_ready_until_it_does() {
+    let stage = Stage::start().await;
+    wait_for(&stage, "/readyz", 200).await;
+    stage.sandbox.inject(Route::Token, Fault::status(401));
+    stage.tokens.invalidate();
+    assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 502);
+    let (status, document) = problem(stage.get("/readyz").send().await.unwrap()).await;
+    assert_eq!((status, document["reason"].as_str()), (503, Some("credentials")));
+    assert_eq!(stage.get("/healthz").send().await.unwrap().status(), 200, "the process is up all the same");
+    stage.sandbox.clear_faults();
+    wait_for(&stage, "/readyz", 200).await;
+}
+
+#[tokio::test]
+async fn the_numbers_are_there() {
+    let stage = Stage::start().await;
+    assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);
+    assert_eq!(stage.get("/api/p/v1/loads/none").send().await.unwrap().status(), 404);
+    stage.sandbox.inject(Route::Api, Fault::status(403).once());
+    assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 403);
+    let answer = stage.get("/metrics").send().await.unwrap();
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    let metrics = answer.text().await.unwrap();
+    for line in [
+        "alvys_proxy_requests_total{status=\"200\"} 1",
+        "alvys_proxy_requests_total{status=\"404\"} 1",
+        "alvys_proxy_requests_total{status=\"403\"} 1",
+        "alvys_proxy_refusals_total{kind=\"refused\"} 1",
+        "alvys_proxy_tokens_total{reason=\"first\"} 1",
+        "alvys_proxy_request_seconds_count 3",
+        "alvys_proxy_request_seconds_bucket{le=\"60.0\"} 3",
+        "alvys_proxy_calls_in_flight 0",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    let expiry = metrics.lines().find_map(|line| line.strip_prefix("alvys_proxy_token_expiry_seconds ")).unwrap();
+    let expiry: f64 = expiry.parse().unwrap();
+    assert!((3500.0..=3600.0).contains(&expiry), "{expiry}");
+    stage.tokens.invalidate();
+    let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("alvys_proxy_token_expiry_seconds 0"), "{metrics}");
+}
+
+#[tokio::test]
+async fn the_status_page_is_self_contained_and_keeps_secrets() {
+    let stage = Stage::start().await;
+    assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);
+    let hostile = "{\"title\":\"<script>alert(1)</script> & 'more' \\\"quotes\\\"\"}";
+    let refusal = Fault::reply(403, hostile).header("content-type", "application/problem+json").once();
+    stage.sandbox.inject(Route::Api, refusal);
+    assert_eq!(stage.get("/api/p/v1/<b>x\"").send().await.unwrap().status(), 403);
+
+    let answer = stage.get("/status").send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    let page = answer.text().await.unwrap();
+    assert!(page.contains("GET loads</td>") && page.contains("usable for 59 min"), "{page}");
+    assert!(page.contains("uses another access token (first)"), "{page}");
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp;"), "{page}");
+    assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
+    let links = ["src=", "href=", "url(", "@import", "<link", "<iframe", "<img", "style="];
+    assert!(links.iter().all(|link| !page.contains(link)), "{page}");
+
+    let style = page.split("<style>").nth(1).unwrap().split("</style>").next().unwrap();
+    let digest = digest::digest(&digest::SHA256, style.as_bytes());
+    let hash = base64::engine::general_purpose::STANDARD.encode(digest);
+    assert_eq!(
+        policy,
+        format!(
+            "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; \
+                                frame-ancestors 'none'"
+        )
+    );
+
+    let application = stage.sandbox.application();
+    let token = stage.tokens.token().await.unwrap();
+    let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
+    for secret in [application.client_secret(), token.access_token()] {
+        assert!(!page.contains(secret) && !metrics.contains(secret));
+    }
+}
+
+#[tokio::test]
+async fn the_status_page_tells_who_waits_and_forgets_the_oldest_decisions() {
+    let sandbox = Sandbox::start().unwrap();
+    let limits = RateLimits::none().lists([Limit::new(2, Duration::from_secs(2))]);
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).pace(Pace::new(limits));
+    let running = Running::start(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).await;
+    let url = format!("http://{}", running.address());
+    let get = |path: &str| client().get(format!("{url}{path}")).send();
+    get(LOADS).await.unwrap();
+    let waiting = [tokio::spawn(get(LOADS)), tokio::spawn(get("/api/p/v1/trips"))];
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let page = || async { get("/status").await.unwrap().text().await.unwrap() };
+    let shown = page().await;
+    assert!(shown.contains("GET loads</th><td>1</td><td>1</td>"), "{shown}");
+    assert!(shown.contains("GET trips</th><td>1</td><td>0</td>"), "{shown}");
+    assert!(shown.contains("held back for"), "{shown}");
+    for call in waiting {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    let shown = page().await;
+    assert!(shown.contains("GET loads</th><td>2</td><td>0</td>"), "{shown}");
+
+    for _ in 0..101 {
+        client().get(format!("{url}/status")).header("origin", "null").send().await.unwrap();
+    }
+    let shown = page().await;
+    assert_eq!(shown.matches("turned a request away").count(), 100);
+    assert!(!shown.contains("held back for"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_token_is_handed_out_only_where_that_is_set_and_asked_for() {
+    let stage = Stage::start().await;
+    let asked = stage.get("/token").header("x-alvys-token-request", "true").send().await.unwrap();
+    assert_eq!(problem(asked).await.0, 404);
+    assert!(stage.received().is_empty(), "nor does the API see this path");
+
+    let stage = Stage::with(Settings::new().hand_out_tokens()).await;
+    for request in [
+        stage.get("/token"),
+        stage.get("/token").header("x-alvys-token-request", "false"),
+        stage.client.head(stage.url("/token")).header("x-alvys-token-request", "true"),
+    ] {
+        assert_eq!(request.send().await.unwrap().status(), 403);
+    }
+    let answer = stage.get("/token").header("x-alvys-token-request", "true").send().await.unwrap();
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    let document: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(document["access_token"], stage.tokens.token().await.unwrap().access_token());
+    assert_eq!(document["token_type"], "Bearer");
+    assert!((3500..=3600).contains(&document["expires_in"].as_u64().unwrap()));
+
+    stage.sandbox.inject(Route::Token, Fault::status(401));
+    stage.tokens.invalidate();
+    let answer = stage.get("/token").header("x-alvys-token-request", "true").send().await.unwrap();
+    assert_eq!(problem(answer).await.0, 502);
+}
+
+#[tokio::test]
+async fn pages_can_only_be_read() {
+    let stage = Stage::with(Settings::new().hand_out_tokens()).await;
+    for path in ["/healthz", "/readyz", "/metrics", "/status", "/token"] {
+        let answer = stage.post(path).header("x-alvys-token-request", "true").send().await.unwrap();
+        assert_eq!(answer.headers()["allow"], "GET, HEAD");
+        assert_eq!(problem(answer).await.0, 405, "{path}");
+    }
+    let head = stage.client.head(stage.url("/status")).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), head.bytes().await.unwrap().len()), (200, 0));
+    assert_eq!(stage.get("/healthz/").send().await.unwrap().status(), 404, "other paths are the API's");
+    assert_eq!(stage.received().len(), 1);
+}
+
+#[tokio::test]
+async fn without_an_mcp_server_there_is_none() {
+    let sandbox = Sandbox::start().unwrap();
+    let account = Account::new(tokens(&sandbox, &sandbox.application()));
+    let running = Running::start(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).await;
+    let answer = client().post(format!("http://{}/mcp", running.address())).body("{}").send().await.unwrap();
+    assert_eq!(problem(answer).await.0, 404);
+    assert_eq!(sandbox.api_requests(), 0);
+}
+
+#[tokio::test]
+async fn the_health_port_answers_probes_of_other_machines_and_nothing_else() {
+    let sandbox = Sandbox::start().unwrap();
+    let account = Account::new(tokens(&sandbox, &sandbox.application()));
+    let settings = Settings::new().hand_out_tokens();
+    let proxy = Proxy::new(account, Api::at(&sandbox.api_url()).unwrap(), settings).unwrap();
+    let server = Server::new(proxy).listen(&Listen::loopback(0)).await.unwrap();
+    let server = server.health(SocketAddr::from(([0, 0, 0, 0], 0))).await.unwrap();
+    let running = Running::serve(server);
+    let Listen::Tcp(address) = running.places[1] else { panic!("no port") };
+    let url = format!("http://127.0.0.1:{}", address.port());
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let answer = client().get(format!("{url}{path}")).header("host", "10.1.2.3:9000").send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+    for path in ["/status", "/token", LOADS, "/mcp", "/", "/t/a/healthz"] {
+        let answer = client().get(format!("{url}{path}")).header("x-alvys-token-request", "true").send().await.unwrap();
+        assert_eq!(problem(answer).await.0, 404, "{path}");
+    }
+    assert_eq!(sandbox.api_requests(), 0);
+}

@@ -1,0 +1,101 @@
+//! Bytes that no client library sends.
+
+use crate::stage::{Stage, raw, status};
+
+#[tokio::test]
+async fn a_request_with_two_lengths_is_one_request_or_none() {
+    let stage = Stage::start().await;
+    let inner = "GET /api/p/v1/trips HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let head = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let cl = format!("Content-Length: {}\r\n", 5 + inner.len());
+    for framing in [
+        format!("{cl}Transfer-Encoding: chunked\r\n"),
+        format!("Transfer-Encoding: chunked\r\n{cl}"),
+        format!("{cl}transfer-encoding: chunked\r\nTransfer-Encoding: identity\r\n"),
+        format!("Transfer-Encoding: identity\r\n{cl}"),
+        format!("Transfer-Encoding: chunked, identity\r\n{cl}"),
+        format!("Transfer-Encoding : chunked\r\n{cl}"),
+        format!("Transfer-Encoding: xchunked\r\n{cl}"),
+        format!("{cl}Content-Length: 5\r\n"),
+        "Content-Length: 5, 6\r\n".to_owned(),
+        "Content-Length: +5\r\n".to_owned(),
+        "Content-Length: 0x5\r\n".to_owned(),
+        "Content-Length: 99999999999999999999\r\n".to_owned(),
+    ] {
+        // With chunks the body ends at once, and what follows would be a request of its own.
+        let answer = raw(stage.address(), format!("{head}{framing}\r\n0\r\n\r\n{inner}")).await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{framing}: {answer}");
+        let received = stage.received();
+        assert!(received.iter().all(|received| received.path() != "/api/p/v1/trips"), "{framing}");
+        for received in received {
+            let framed = received.header("content-length").is_some() && received.header("transfer-encoding").is_some();
+            assert!(!framed, "{framing}");
+        }
+        stage.sandbox.clear_log();
+    }
+}
+
+#[tokio::test]
+async fn chunks_that_are_none_end_the_connection() {
+    let stage = Stage::start().await;
+    let head = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in ["zz\r\n{}\r\n0\r\n\r\n", "-1\r\n{}\r\n0\r\n\r\n", "2\r\n{}xx0\r\n\r\n", "fffffffffffffffff\r\n"] {
+        let answer = raw(stage.address(), format!("{head}{body}")).await;
+        assert_eq!(status(&answer), 400, "{body}");
+        assert!(stage.received().is_empty(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn requests_one_after_the_other_stay_apart() {
+    let stage = Stage::start().await;
+    let first = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+                 Content-Length: 2\r\n\r\n{}";
+    let second = "GET /api/p/v1/trips HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = raw(stage.address(), format!("{first}{second}")).await;
+    assert_eq!(answer.matches("HTTP/1.1 2").count(), 2, "{answer}");
+    let paths: Vec<_> = stage.received().iter().map(|received| received.path().to_owned()).collect();
+    assert_eq!(paths, ["/api/p/v1/loads", "/api/p/v1/trips"]);
+}
+
+#[tokio::test]
+async fn a_header_cannot_be_smuggled_by_its_value() {
+    let stage = Stage::start().await;
+    for header in ["X: a\rY: b", "X: a\0b", "X\0: b", " X: folded", "X Y: b", ": b"] {
+        let request =
+            format!("GET /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\n{header}\r\nConnection: close\r\n\r\n");
+        let answer = raw(stage.address(), request).await;
+        let passed = stage.received();
+        assert!(status(&answer) == 400 || passed.iter().all(|received| received.header("x").is_none()), "{header:?}");
+        stage.sandbox.clear_log();
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused() {
+    let stage = Stage::start().await;
+    for head in [
+        format!("GET /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(70_000)),
+        format!("GET /api/p/v1/{} HTTP/1.1\r\nHost: localhost\r\n\r\n", "x".repeat(70_000)),
+        format!("GET /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "X: y\r\n".repeat(200)),
+    ] {
+        let answer = raw(stage.address(), head).await;
+        assert!(matches!(status(&answer), 414 | 431), "{answer}");
+    }
+    assert!(stage.received().is_empty());
+    let long = format!(
+        "GET /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nX: {}\r\nConnection: close\r\n\r\n",
+        "x".repeat(9_000)
+    );
+    assert_eq!(status(&raw(stage.address(), long).await), 200);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused_on_http2() {
+    let stage = Stage::start().await;
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let call = |length: usize| http2.get(stage.url("/api/p/v1/loads")).header("x", "x".repeat(length)).send();
+    assert!(call(70_000).await.map_or(true, |answer| answer.status() == 431));
+    assert_eq!(call(30_000).await.unwrap().status(), 200);
+    assert_eq!(stage.received().len(), 1);
+}

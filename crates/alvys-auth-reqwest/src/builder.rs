@@ -1,0 +1,124 @@
+//! How a token source is put together.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alvys_auth_core::{Credentials, Error, Flow, Policy, TokenRequest};
+use alvys_auth_driver::{Engine, Rotation};
+use tokio::sync::Notify;
+
+use crate::source::Inner;
+use crate::transport::Transport;
+use crate::{CredentialsProvider, TokenSource};
+
+/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct Builder {
+    flow: Flow,
+    credentials: Credentials,
+    rotation: Option<Rotation<dyn CredentialsProvider>>,
+    policy: Policy,
+    patience: Duration,
+    client: Option<reqwest::ClientBuilder>,
+    transport: Option<Arc<Transport>>,
+}
+
+impl fmt::Debug for Builder {
+    /// Leaves the client out: its default headers may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { flow, credentials, rotation, policy, patience, client: _, transport: _ } = self;
+        f.debug_struct("Builder")
+            .field("flow", flow)
+            .field("credentials", credentials)
+            .field("rotation", rotation)
+            .field("policy", policy)
+            .field("patience", patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    pub(crate) fn new(flow: Flow, credentials: Credentials) -> Self {
+        Self {
+            flow,
+            credentials,
+            rotation: None,
+            policy: Policy::new(),
+            patience: Duration::from_secs(15),
+            client: None,
+            transport: None,
+        }
+    }
+
+    /// When to renew, how long a request may take, how long to back off.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long one call of [`TokenSource::token`] may wait for a token; 15 seconds.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Where to look for other credentials: before a token request when the provider's revision has changed, and once when
+    /// the server refuses the ones in use, before that is reported.
+    pub fn provider(self, provider: impl CredentialsProvider) -> Self {
+        let revision = provider.revision();
+        self.rotation(Arc::new(provider), revision)
+    }
+
+    pub(crate) fn rotation(mut self, provider: Arc<dyn CredentialsProvider>, revision: u64) -> Self {
+        self.rotation = Some(Rotation::new(provider, revision));
+        self
+    }
+
+    /// Your own transport settings: certificates, proxies, name resolution, user agent.
+    ///
+    /// Redirects, retries, timeouts, connection pooling and `https_only` are set over yours, and proxies are taken off an
+    /// endpoint on this machine. A builder is asked for because a finished client does not tell its redirect policy.
+    pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// Sends through a transport that other sources use too.
+    pub(crate) fn transport(mut self, transport: Arc<Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Checks everything and makes the source.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a value is refused or no HTTP client can be
+    /// built.
+    pub fn build(self) -> Result<TokenSource, Error> {
+        let request = TokenRequest::new(self.flow, self.credentials)?;
+        Transport::check(&request)?;
+        let transport = match self.transport {
+            Some(shared) => shared,
+            None => {
+                let client = self.client.unwrap_or_else(default_client);
+                Arc::new(Transport::new(client, request.is_plain_http(), self.policy.timeout())?)
+            }
+        };
+        let changed = Arc::new(Notify::new());
+        let waiters = Arc::clone(&changed);
+        let engine = Engine::new(request, self.policy, move || waiters.notify_waiters());
+        Ok(TokenSource(Arc::new(Inner {
+            engine: Arc::new(engine),
+            changed,
+            transport,
+            rotation: self.rotation,
+            patience: self.patience,
+        })))
+    }
+}
+
+/// The transport settings of those who bring none.
+pub(crate) fn default_client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
+}

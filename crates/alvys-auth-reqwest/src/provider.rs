@@ -1,0 +1,61 @@
+//! Where credentials come from, asked without blocking a task.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use alvys_auth_core::{Credentials, Error};
+
+/// What [`CredentialsProvider::credentials`] gives.
+pub type ProviderFuture = Pin<Box<dyn Future<Output = Result<Credentials, Error>> + Send>>;
+
+/// Where credentials come from, and come from again when they change.
+///
+/// The environment, files and commands have providers that block; they are taken as they are and run on the runtime's
+/// blocking threads. Implement this for a store that is asked over the network.
+///
+/// ```
+/// use std::sync::Arc;
+/// use alvys_auth_reqwest::{Credentials, CredentialsProvider, ProviderFuture};
+///
+/// struct Vault {
+///     application: String,
+/// }
+///
+/// impl CredentialsProvider for Vault {
+///     fn credentials(self: Arc<Self>) -> ProviderFuture {
+///         Box::pin(async move {
+///             // … ask the vault for the secret of this application …
+///             Credentials::new(self.application.clone(), "s3cret")
+///         })
+///     }
+/// }
+/// # let _ = Vault { application: "my-client".to_owned() };
+/// ```
+pub trait CredentialsProvider: Send + Sync + 'static {
+    /// The credentials as they are now.
+    ///
+    /// Asked when a source is made, when [`revision`](Self::revision) has changed, and once when the server refuses the
+    /// credentials in use. During a token request it is given as long as the request itself.
+    fn credentials(self: Arc<Self>) -> ProviderFuture;
+
+    /// A mark of what [`credentials`](Self::credentials) would give: as long as it stays the same, asking again is not
+    /// worth it. Called before every token request, so it must be quick; the default never changes.
+    fn revision(&self) -> u64 {
+        0
+    }
+}
+
+impl<P: alvys_auth_driver::CredentialsProvider + 'static> CredentialsProvider for P {
+    fn credentials(self: Arc<Self>) -> ProviderFuture {
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || alvys_auth_driver::CredentialsProvider::credentials(&*self));
+            read.await.unwrap_or_else(|_| {
+                Err(Error::configuration("the credentials provider panicked", "mend it; its panic was printed"))
+            })
+        })
+    }
+
+    fn revision(&self) -> u64 {
+        alvys_auth_driver::CredentialsProvider::revision(self)
+    }
+}

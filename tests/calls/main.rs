@@ -1,0 +1,146 @@
+//! One list of scenarios, run against every stack that makes authorised calls.
+
+mod scenarios;
+
+use std::thread;
+
+use alvys_auth_sandbox::Sandbox;
+use alvys_auth_tests::stacks::{ReqwestClient, ReqwestMiddleware, TowerLayer, UreqClient, UreqMiddleware};
+
+/// Runs each scenario once per stack.
+macro_rules! conformance {
+    ($($module:ident: $($scenario:ident)*;)*) => {
+        mod reqwest_client {
+            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::ReqwestClient>(); })*)*
+        }
+        mod reqwest_middleware {
+            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::ReqwestMiddleware>(); })*)*
+        }
+        mod tower_layer {
+            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::TowerLayer>(); })*)*
+        }
+        mod ureq_client {
+            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::UreqClient>(); })*)*
+        }
+        mod ureq_middleware {
+            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::UreqMiddleware>(); })*)*
+        }
+    };
+}
+
+/// Runs each scenario once per stack, all stacks at the same time: for those that mostly wait.
+macro_rules! conformance_at_once {
+    ($($module:ident: $($scenario:ident)*;)*) => {
+        $(mod $module {
+            $(#[test] fn $scenario() {
+                use crate::scenarios::$module::$scenario;
+                crate::at_once(&[
+                    ("reqwest_client", $scenario::<super::ReqwestClient>),
+                    ("reqwest_middleware", $scenario::<super::ReqwestMiddleware>),
+                    ("tower_layer", $scenario::<super::TowerLayer>),
+                    ("ureq_client", $scenario::<super::UreqClient>),
+                    ("ureq_middleware", $scenario::<super::UreqMiddleware>),
+                ]);
+            })*
+        })*
+    };
+}
+
+/// Runs each scenario once per stack whose calls can be dropped half-way.
+macro_rules! async_conformance {
+    ($($scenario:ident)*) => {
+        mod cancelled_reqwest_client {
+            $(#[test] fn $scenario() { crate::scenarios::cancelling::$scenario::<super::ReqwestClient>(); })*
+        }
+        mod cancelled_reqwest_middleware {
+            $(#[test] fn $scenario() { crate::scenarios::cancelling::$scenario::<super::ReqwestMiddleware>(); })*
+        }
+        mod cancelled_tower_layer {
+            $(#[test] fn $scenario() { crate::scenarios::cancelling::$scenario::<super::TowerLayer>(); })*
+        }
+    };
+}
+
+conformance![
+    sending:
+        a_call_is_authorised_and_its_token_is_shared
+        json_goes_out_and_comes_back
+        every_method_and_header_arrives
+        body_bytes_arrive_whole
+        a_long_stream_goes_out_whole_and_once
+        a_long_answer_comes_back_whole
+        an_answer_that_is_not_about_the_token_is_delivered_whatever_its_status;
+    renewals:
+        a_401_to_an_old_token_costs_one_renewal_and_one_replay
+        a_replayed_body_arrives_whole_again
+        a_hundred_calls_that_see_401_cost_one_token
+        a_second_401_is_an_error_that_names_the_likely_cause
+        a_401_to_a_young_token_is_told_at_once
+        a_streamed_body_is_not_sent_again_after_a_401
+        a_token_that_cannot_be_had_is_told_as_it_is;
+    refusals:
+        a_403_that_names_the_scope_is_told_with_it
+        a_403_that_names_nothing_is_told_by_the_table
+        a_403_although_the_scope_is_there_is_a_refusal
+        a_403_that_cannot_be_read_to_its_end_is_told_by_its_head
+        a_required_scope_that_lacks_sends_nothing
+        a_required_scope_that_is_there_lets_the_call_pass
+        a_web_page_in_place_of_the_api_is_told_as_one
+        a_web_page_that_was_asked_for_is_delivered;
+    destinations:
+        a_foreign_host_is_refused_before_anything_is_sent
+        another_port_of_this_machine_may_have_the_token
+        a_redirect_to_another_host_arrives_there_without_the_token
+        what_another_host_answers_is_delivered_and_costs_no_token
+        a_redirect_there_and_back_gets_no_token_at_the_end
+        a_redirect_onwards_at_the_other_host_takes_no_token_along
+        a_redirect_within_the_api_is_followed
+        redirects_in_a_circle_end
+        a_request_with_an_authorization_of_its_own_is_left_alone;
+    failures:
+        a_reset_connection_is_an_error_and_sent_once
+        a_truncated_answer_is_an_error
+        a_silent_server_ends_in_an_error
+        a_closed_server_ends_in_an_error;
+];
+
+conformance_at_once![
+    waiting:
+        a_rate_limit_in_seconds_is_sat_out
+        an_outage_with_a_date_is_sat_out
+        an_outage_without_a_time_is_tried_again
+        a_wait_beyond_the_patience_is_told_at_once
+        waits_add_up_to_the_patience_and_no_more
+        a_post_is_not_repeated_after_an_outage
+        an_idempotent_post_is_repeated_whole
+        a_streamed_body_is_not_repeated_even_if_idempotent;
+    failures:
+        a_refusal_without_end_is_told_by_its_head;
+    shaping:
+        a_shaped_crowd_meets_no_limit
+        an_unshaped_crowd_is_blocked
+        a_blocked_endpoint_is_left_alone_and_others_go_on
+        a_blocked_endpoint_is_called_again_once_the_block_is_over
+        a_limit_beyond_the_patience_is_told_and_nothing_sent;
+];
+
+async_conformance![
+    a_call_dropped_while_the_api_is_silent_wedges_nothing
+    a_call_dropped_while_its_token_is_fetched_wedges_nothing
+    a_call_dropped_while_it_waits_for_its_turn_wedges_nothing
+    a_call_dropped_between_a_401_and_its_replay_wedges_nothing
+];
+
+fn start() -> Sandbox {
+    Sandbox::start().expect("a sandbox")
+}
+
+/// Runs what mostly waits in one thread per stack, named for it.
+fn at_once(scenarios: &[(&str, fn())]) {
+    let start = |&(stack, scenario): &(&str, fn())| {
+        (stack.to_owned(), thread::Builder::new().name(stack.to_owned()).spawn(scenario).expect("a thread"))
+    };
+    let threads: Vec<_> = scenarios.iter().map(start).collect();
+    let failed: Vec<_> = threads.into_iter().filter_map(|(stack, thread)| thread.join().err().map(|_| stack)).collect();
+    assert!(failed.is_empty(), "failed with {failed:?}");
+}

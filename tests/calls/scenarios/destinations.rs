@@ -1,0 +1,162 @@
+//! Where a token may go, and where it does not follow.
+
+use alvys_auth_core::ErrorKind;
+use alvys_auth_sandbox::{Fault, Received, Route, Sandbox};
+use alvys_auth_tests::caller::{Call, Caller, Failure, Setup, calls_to};
+use http::header::AUTHORIZATION;
+
+use crate::start;
+
+/// A sandbox whose documents are stored by another one.
+fn start_two() -> (Sandbox, Sandbox) {
+    let (sandbox, elsewhere) = (start(), start());
+    sandbox.set_document_host(elsewhere.url());
+    (sandbox, elsewhere)
+}
+
+fn download() -> Call {
+    Call::get("documents/document-1/download")
+}
+
+fn is_bare(request: &Received) -> bool {
+    request.header("authorization").is_none()
+}
+
+pub(crate) fn a_foreign_host_is_refused_before_anything_is_sent<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox));
+    let port = sandbox.address().port();
+    for url in [
+        "https://files.example.net/pod.pdf?signature=abc".to_owned(),
+        format!("https://files.example.test:{port}/loads"),
+        format!("https://127.0.0.1.example.test:{port}/loads"),
+        "https://integrations.alvys.com.example.test/loads".to_owned(),
+    ] {
+        let error = caller.call(Call::get(url)).expect_err("a foreign host").ours();
+        assert_eq!(error.kind(), ErrorKind::Destination, "{error}");
+        assert!(!error.to_string().contains("signature"), "{error}");
+    }
+    let plain = format!("http://files.example.test:{port}/loads");
+    let error = caller.call(Call::get(plain)).expect_err("a foreign host").ours();
+    assert!(matches!(error.kind(), ErrorKind::Destination | ErrorKind::Configuration), "{error}");
+    assert!(sandbox.requests().is_empty(), "no token was even fetched");
+}
+
+pub(crate) fn another_port_of_this_machine_may_have_the_token<C: Caller>() {
+    let (sandbox, elsewhere) = (start(), start());
+    let caller = C::build(Setup::of(&sandbox));
+    // It refuses the token of another issuer, and so shows that it got one.
+    let error = caller.call(Call::get(elsewhere.me_url())).expect_err("a foreign token").ours();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    assert!(!is_bare(&calls_to(&elsewhere)[0]));
+}
+
+pub(crate) fn a_redirect_to_another_host_arrives_there_without_the_token<C: Caller>() {
+    let (sandbox, elsewhere) = start_two();
+    let reply = C::build(Setup::of(&sandbox)).call(download()).expect("an answer");
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (1, 1));
+    if C::FOLLOWS {
+        assert_eq!((reply.status.as_u16(), reply.body.len()), (200, 1024));
+        let [stored] = &elsewhere.requests()[..] else { panic!("one request") };
+        assert!(is_bare(stored), "the token went to another origin");
+    } else {
+        assert_eq!(reply.status, 302);
+        assert!(reply.headers["location"].to_str().is_ok_and(|to| to.starts_with(&elsewhere.url())));
+        assert!(elsewhere.requests().is_empty());
+    }
+}
+
+pub(crate) fn what_another_host_answers_is_delivered_and_costs_no_token<C: Caller>() {
+    if !C::FOLLOWS {
+        return;
+    }
+    let (sandbox, elsewhere) = start_two();
+    let caller = C::build(Setup::of(&sandbox).without_grace());
+    for fault in [401, 403, 429, 503].map(Fault::status).into_iter().chain([200, 401, 403].map(Fault::challenge)) {
+        elsewhere.inject(Route::Storage, fault.once());
+        let reply = caller.call(download()).expect("the answer of the other host");
+        let answered = elsewhere.requests().pop().expect("a request");
+        assert_eq!(Some(reply.status.as_u16()), answered.status());
+        assert!(!reply.body.is_empty() && is_bare(&answered));
+    }
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (7, 1));
+}
+
+pub(crate) fn a_redirect_there_and_back_gets_no_token_at_the_end<C: Caller>() {
+    if !C::FOLLOWS {
+        return;
+    }
+    let (sandbox, elsewhere) = start_two();
+    let caller = C::build(Setup::of(&sandbox).without_grace());
+    // A pre-signed link back at the first host needs no token.
+    elsewhere.inject(Route::Storage, Fault::redirect(302, format!("{}/storage/x?signature=1", sandbox.url())).once());
+    assert_eq!(caller.call(download()).expect("an answer").status, 200);
+    // Its API does, and a client that took the token off does not put it on again.
+    elsewhere.inject(Route::Storage, Fault::redirect(302, sandbox.me_url()));
+    match caller.call(download()) {
+        Ok(reply) => assert_eq!(reply.status, 401),
+        Err(Failure::Ours(error)) => assert_eq!(error.kind(), ErrorKind::Unauthorized),
+        Err(error) => panic!("{error:?}"),
+    }
+    let returned: Vec<_> =
+        sandbox.requests().into_iter().filter(|request| !request.path().ends_with("/download")).collect();
+    assert!(returned.iter().filter(|request| !request.route().eq(&Route::Token)).all(is_bare));
+    assert!(elsewhere.requests().iter().all(is_bare));
+    assert!(sandbox.token_requests() <= 2, "a 401 to a request without a token costs one renewal at the most");
+    assert!(sandbox.api_requests() <= 5, "no endless loop");
+}
+
+pub(crate) fn a_redirect_onwards_at_the_other_host_takes_no_token_along<C: Caller>() {
+    if !C::FOLLOWS {
+        return;
+    }
+    let (sandbox, elsewhere) = start_two();
+    elsewhere.inject(Route::Storage, Fault::redirect(302, format!("{}/storage/y?signature=1", elsewhere.url())).once());
+    let reply = C::build(Setup::of(&sandbox)).call(download()).expect("an answer");
+    assert!(matches!(reply.status.as_u16(), 200 | 302));
+    assert!(elsewhere.requests().iter().all(is_bare), "the token went to another origin");
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (1, 1));
+}
+
+pub(crate) fn a_redirect_within_the_api_is_followed<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox).without_grace());
+    sandbox.inject_at("/api/p/v1/loads", Fault::redirect(307, "/v1/me"));
+    let reply = caller.call(Call::get("loads")).expect("an answer");
+    let calls = calls_to(&sandbox);
+    let expected = match (C::FOLLOWS, C::KEEPS_TOKEN) {
+        (true, true) => 200,
+        // Without the token; that the API wants one says nothing about the one that was not sent.
+        (true, false) => 401,
+        (false, _) => 307,
+    };
+    assert_eq!(reply.status, expected);
+    assert_eq!((calls.len(), sandbox.token_requests()), (1 + usize::from(C::FOLLOWS), 1));
+    assert!(calls.iter().skip(1).all(|call| is_bare(call) != C::KEEPS_TOKEN));
+}
+
+pub(crate) fn redirects_in_a_circle_end<C: Caller>() {
+    if !C::FOLLOWS {
+        return;
+    }
+    let (sandbox, elsewhere) = start_two();
+    let caller = C::build(Setup::of(&sandbox));
+    sandbox.inject_at("/api/p/v1/loads", Fault::redirect(302, format!("{}/storage/x", elsewhere.url())));
+    elsewhere.inject(Route::Storage, Fault::redirect(302, format!("{}/loads", sandbox.api_url())));
+    caller.call(Call::get("loads")).expect_err("no answer");
+    assert!((5..=10).contains(&sandbox.api_requests()), "{}", sandbox.api_requests());
+    assert!(elsewhere.requests().iter().all(is_bare));
+}
+
+pub(crate) fn a_request_with_an_authorization_of_its_own_is_left_alone<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox).without_grace());
+    for status in [401, 403, 429, 503] {
+        sandbox.inject(Route::Api, Fault::status(status).once());
+        let reply = caller.call(Call::get("loads").header(AUTHORIZATION, "Bearer my-own")).expect("the answer");
+        assert_eq!(reply.status, status);
+        let received = calls_to(&sandbox).pop().expect("a call");
+        assert_eq!(received.header("authorization"), Some("Bearer my-own"));
+    }
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (4, 0));
+}

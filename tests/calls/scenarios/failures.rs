@@ -1,0 +1,98 @@
+//! Connections that break or fall silent.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use alvys_auth_core::{Api, ErrorKind};
+use alvys_auth_sandbox::{Fault, Route};
+use alvys_auth_tests::caller::{Call, Caller, Failure, Setup};
+
+use crate::start;
+
+/// Clients of our own say what kind of failure it was; middleware leaves that to the stack.
+fn assert_told<C: Caller>(failure: Failure, kind: ErrorKind) {
+    match failure {
+        Failure::Ours(error) => {
+            assert_eq!((error.kind(), error.is_retryable()), (kind, true), "{error}");
+            assert!(C::EXPLAINS);
+        }
+        Failure::Stacks(error) => assert!(!C::EXPLAINS, "{error}"),
+    }
+}
+
+pub(crate) fn a_reset_connection_is_an_error_and_sent_once<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox));
+    for (calls, call) in (1..).zip([Call::get("loads"), Call::post("loads")]) {
+        sandbox.inject(Route::Api, Fault::reset().once());
+        assert_told::<C>(caller.call(call).expect_err("no answer"), ErrorKind::Transport);
+        assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (calls, 1));
+    }
+    assert_eq!(caller.call(Call::get("loads")).expect("an answer").status, 200);
+}
+
+pub(crate) fn a_truncated_answer_is_an_error<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox));
+    sandbox.inject(Route::Api, Fault::truncate().once());
+    let failure = caller.call(Call::get("loads")).expect_err("half an answer");
+    assert!(matches!(failure, Failure::Stacks(_)), "the body is read by the stack: {failure:?}");
+    assert_eq!(caller.call(Call::get("loads")).expect("an answer").status, 200);
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (2, 1));
+}
+
+pub(crate) fn a_silent_server_ends_in_an_error<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup { timeout: Duration::from_millis(300), ..Setup::of(&sandbox) });
+    sandbox.inject(Route::Api, Fault::hang().once());
+    assert_told::<C>(caller.call(Call::get("loads")).expect_err("no answer"), ErrorKind::TimedOut);
+    assert_eq!(sandbox.api_requests(), 1);
+}
+
+pub(crate) fn a_closed_server_ends_in_an_error<C: Caller>() {
+    let (sandbox, api) = (start(), start());
+    let mut setup = Setup::of(&sandbox);
+    setup.api = Setup::of(&api).api;
+    let caller = C::build(setup);
+    drop(api);
+    assert_told::<C>(caller.call(Call::get("loads")).expect_err("no answer"), ErrorKind::Transport);
+    assert_eq!(sandbox.token_requests(), 1);
+}
+
+/// A server that refuses every request at once and then goes on about it, a byte at a time. Tells whether it got to an end.
+fn chatterbox() -> (Api, Arc<AtomicBool>) {
+    const HEAD: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/problem+json\r\n\
+        www-authenticate: Bearer error=\"insufficient_scope\", scope=\"load:delete\"\r\ncontent-length: 300\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let api =
+        Api::at(&format!("http://{}", listener.local_addr().expect("an address"))).expect("an acceptable API base");
+    let ended = Arc::new(AtomicBool::new(false));
+    let talk = {
+        let ended = Arc::clone(&ended);
+        move |mut stream: TcpStream| {
+            let _head = stream.read(&mut [0; 4096])?;
+            stream.write_all(HEAD)?;
+            for _ in 0..300 {
+                sleep(Duration::from_millis(50));
+                stream.write_all(b" ")?;
+            }
+            ended.store(true, Ordering::SeqCst);
+            Ok::<_, std::io::Error>(())
+        }
+    };
+    thread::spawn(move || listener.accept().and_then(|(stream, _)| talk(stream)));
+    (api, ended)
+}
+
+pub(crate) fn a_refusal_without_end_is_told_by_its_head<C: Caller>() {
+    let sandbox = start();
+    let (api, ended) = chatterbox();
+    let caller = C::build(Setup { api, ..Setup::of(&sandbox) });
+    let error = caller.call(Call::get("loads")).expect_err("a refusal").ours();
+    assert_eq!(error.missing_scopes(), [alvys_auth_core::Scope::LOAD_DELETE]);
+    assert!(!ended.load(Ordering::SeqCst), "it was listened to for 15 seconds");
+}

@@ -1,0 +1,100 @@
+//! What a 403 and a page of somebody else's mean.
+
+use alvys_auth_core::{ErrorKind, Scope};
+use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
+use alvys_auth_tests::caller::{Call, Caller, Setup, calls_to};
+use alvys_auth_tests::credentials;
+use http::header::ACCEPT;
+
+use crate::start;
+
+/// An application that may read loads and nothing else.
+fn reader(sandbox: &Sandbox) -> Setup {
+    sandbox.add(Application::new("reader", "of-the-loads", "va336").with_scopes(["load:read"]));
+    let mut setup = Setup::of(sandbox).without_grace();
+    setup.tokens.credentials = credentials("reader", "of-the-loads");
+    setup
+}
+
+pub(crate) fn a_403_that_names_the_scope_is_told_with_it<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(reader(&sandbox));
+    for calls in 1..=3 {
+        let error = caller.call(Call::post("loads")).expect_err("a refusal").ours();
+        assert_eq!(error.kind(), ErrorKind::MissingScope);
+        assert_eq!(error.missing_scopes(), [Scope::LOAD_CREATE]);
+        assert!(!error.is_retryable());
+        assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (calls, 1));
+    }
+}
+
+pub(crate) fn a_403_that_names_nothing_is_told_by_the_table<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(reader(&sandbox));
+    sandbox.inject(Route::Api, Fault::status(403));
+    let error = caller.call(Call::get("trips/trip-1")).expect_err("a refusal").ours();
+    assert_eq!(error.kind(), ErrorKind::MissingScope);
+    assert_eq!(error.missing_scopes(), [Scope::TRIP_READ]);
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (1, 1));
+}
+
+pub(crate) fn a_403_although_the_scope_is_there_is_a_refusal<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(reader(&sandbox));
+    sandbox.inject(Route::Api, Fault::status(403));
+    let error = caller.call(Call::get("loads/load-1")).expect_err("a refusal").ours();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(error.missing_scopes().is_empty());
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (1, 1));
+}
+
+pub(crate) fn a_403_that_cannot_be_read_to_its_end_is_told_by_its_head<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(reader(&sandbox));
+    sandbox.inject(Route::Api, Fault::truncate());
+    let error = caller.call(Call::post("loads")).expect_err("a refusal").ours();
+    assert_eq!(error.missing_scopes(), [Scope::LOAD_CREATE]);
+}
+
+pub(crate) fn a_required_scope_that_lacks_sends_nothing<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(reader(&sandbox));
+    let call = || Call::post("loads").require(Scope::LOAD_READ).require(Scope::LOAD_CREATE);
+    for _ in 0..2 {
+        let error = caller.call(call()).expect_err("a refusal").ours();
+        assert_eq!(error.kind(), ErrorKind::MissingScope);
+        assert_eq!(error.missing_scopes(), [Scope::LOAD_CREATE]);
+    }
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (0, 1));
+}
+
+pub(crate) fn a_required_scope_that_is_there_lets_the_call_pass<C: Caller>() {
+    let sandbox = start();
+    let call = Call::get("loads").require(Scope::LOAD_READ);
+    assert_eq!(C::build(reader(&sandbox)).call(call).expect("an answer").status, 200);
+}
+
+pub(crate) fn a_web_page_in_place_of_the_api_is_told_as_one<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox).without_grace());
+    for (calls, status) in (1..).zip([200, 401, 403, 404, 429, 502]) {
+        sandbox.inject(Route::Api, Fault::challenge(status).once());
+        let error = caller.call(Call::get("loads")).expect_err("a page").ours();
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Intercepted, status == 502), "{status}");
+        assert_eq!(error.status().map(|status| status.as_u16()), Some(status));
+        assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (calls, 1), "{status}");
+    }
+    sandbox.inject(Route::Api, Fault::challenge(503).once());
+    let error = caller.call(Call::post("loads")).expect_err("a page").ours();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(sandbox.token_requests(), 1);
+}
+
+pub(crate) fn a_web_page_that_was_asked_for_is_delivered<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox));
+    sandbox.inject(Route::Api, Fault::challenge(200).once());
+    let reply = caller.call(Call::get("loads").header(ACCEPT, "text/html")).expect("the page");
+    assert!(reply.body.starts_with(b"<!DOCTYPE html>"));
+    assert_eq!(calls_to(&sandbox).len(), 1);
+}

@@ -1,0 +1,96 @@
+//! Rate shaping, against a server that blocks whoever goes too fast.
+
+use std::time::Duration;
+
+use alvys_auth_core::ErrorKind;
+use alvys_auth_driver::{Limit, Pace, RateLimits};
+use alvys_auth_sandbox::{Fault, Sandbox};
+use alvys_auth_tests::caller::{Call, Caller, Setup, calls_to};
+
+use crate::start;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A server that lets 24 calls a second pass at each list and shuts out for a minute who sends more.
+fn strict() -> Sandbox {
+    let sandbox = start();
+    let limits = alvys_auth_sandbox::RateLimits::published().per_token(1000).per_organization(1000);
+    sandbox.limit_rates(limits.per_list(24).window(SECOND).block(60 * SECOND));
+    sandbox
+}
+
+/// Less than the server allows by as much as calls may be held up on the way: 0.4 seconds' worth.
+fn pace() -> Pace {
+    Pace::new(RateLimits::none().lists([Limit::new(20, SECOND).burst(10)]))
+}
+
+pub(crate) fn a_shaped_crowd_meets_no_limit<C: Caller>() {
+    let sandbox = strict();
+    let caller = C::build(Setup::of(&sandbox).pace(&pace()));
+    for reply in caller.together(vec![Call::get("loads"); 30]) {
+        assert_eq!(reply.expect("an answer").status, 200);
+    }
+    let statuses: Vec<_> = calls_to(&sandbox).iter().map(|call| call.status()).collect();
+    assert_eq!(statuses, [Some(200); 30], "nobody met a limit and sat it out");
+}
+
+pub(crate) fn an_unshaped_crowd_is_blocked<C: Caller>() {
+    let sandbox = strict();
+    let caller = C::build(Setup::of(&sandbox).patience(Duration::ZERO));
+    let mut blocked = 0;
+    for reply in caller.together(vec![Call::get("loads"); 30]) {
+        if let Err(error) = reply {
+            assert_eq!(error.ours().kind(), ErrorKind::RateLimited);
+            blocked += 1;
+        }
+    }
+    assert!(blocked > 0);
+}
+
+pub(crate) fn a_blocked_endpoint_is_left_alone_and_others_go_on<C: Caller>() {
+    let sandbox = start();
+    let pace = Pace::new(RateLimits::none());
+    let caller = C::build(Setup::of(&sandbox).pace(&pace).patience(Duration::ZERO));
+    sandbox.inject_at("/api/p/v1/loads", Fault::status(429).retry_after(60 * SECOND));
+    let told = caller.call(Call::get("loads")).expect_err("a rate limit").ours();
+    assert_eq!((told.kind(), told.retry_after()), (ErrorKind::RateLimited, Some(60 * SECOND)));
+
+    for reply in caller.together(vec![Call::get("loads"); 5]) {
+        let error = reply.expect_err("held back").ours();
+        assert_eq!((error.kind(), error.status(), error.is_retryable()), (ErrorKind::RateLimited, None, true));
+        assert!(error.retry_after().is_some_and(|wait| wait > 30 * SECOND && wait <= 60 * SECOND), "{error}");
+    }
+    assert_eq!(sandbox.api_requests(), 1, "nobody called the blocked endpoint again");
+    assert_eq!(caller.call(Call::get("trips")).expect("an answer").status, 200);
+    assert_eq!(
+        caller.call(Call::post("loads")).expect_err("its path is blocked").ours().kind(),
+        ErrorKind::RateLimited
+    );
+    assert_eq!(sandbox.api_requests(), 3, "another method is another endpoint, whatever this server does");
+}
+
+pub(crate) fn a_blocked_endpoint_is_called_again_once_the_block_is_over<C: Caller>() {
+    let sandbox = start();
+    let pace = Pace::new(RateLimits::none());
+    let impatient = C::build(Setup::of(&sandbox).pace(&pace).patience(Duration::ZERO));
+    let patient = C::build(Setup::of(&sandbox).pace(&pace));
+    sandbox.inject_at("/api/p/v1/loads", Fault::status(503).retry_after(SECOND).once());
+    impatient.call(Call::get("loads")).expect_err("an outage");
+    for reply in patient.together(vec![Call::get("loads"); 5]) {
+        assert_eq!(reply.expect("an answer").status, 200);
+    }
+    let calls = calls_to(&sandbox);
+    assert!(calls.iter().skip(1).all(|call| call.at() - calls[0].at() >= SECOND));
+    assert_eq!(calls.len(), 6);
+}
+
+pub(crate) fn a_limit_beyond_the_patience_is_told_and_nothing_sent<C: Caller>() {
+    let sandbox = start();
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, 30 * SECOND)]));
+    let caller = C::build(Setup::of(&sandbox).pace(&pace).patience(SECOND));
+    caller.call(Call::get("loads")).expect("an answer");
+    let error = caller.call(Call::get("loads")).expect_err("held back").ours();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::RateLimited, true));
+    assert!(error.retry_after().is_some_and(|wait| wait > SECOND && wait <= 30 * SECOND), "{error}");
+    assert_eq!(sandbox.api_requests(), 1);
+}

@@ -1,0 +1,239 @@
+//! Credentials that change while a source is in use: the same scenarios against both drivers.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token};
+use alvys_auth_driver::{CredentialsProvider, FileProvider};
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
+use tokio::runtime::{Builder, Runtime};
+
+/// A source of either driver whose credentials come from a provider.
+trait Provided: Clone + Send + Sync + 'static {
+    fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self;
+    fn token(&self) -> Result<Token, Error>;
+    fn invalidate(&self);
+}
+
+#[derive(Clone)]
+struct Async(alvys_auth_reqwest::TokenSource, Arc<Runtime>);
+
+impl Provided for Async {
+    fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let first = provider.credentials().expect("credentials");
+        let builder = alvys_auth_reqwest::TokenSource::builder(flow, first).policy(policy).provider(provider);
+        Self(builder.build().expect("acceptable settings"), Arc::new(runtime))
+    }
+
+    fn token(&self) -> Result<Token, Error> {
+        self.1.block_on(self.0.token())
+    }
+
+    fn invalidate(&self) {
+        self.0.invalidate();
+    }
+}
+
+#[derive(Clone)]
+struct Blocking(alvys_auth_ureq::TokenSource);
+
+impl Provided for Blocking {
+    fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self {
+        let first = provider.credentials().expect("credentials");
+        let builder = alvys_auth_ureq::TokenSource::builder(flow, first).policy(policy).provider(provider);
+        Self(builder.build().expect("acceptable settings"))
+    }
+
+    fn token(&self) -> Result<Token, Error> {
+        self.0.token()
+    }
+
+    fn invalidate(&self) {
+        self.0.invalidate();
+    }
+}
+
+macro_rules! both_drivers {
+    ($($scenario:ident),* $(,)?) => {
+        mod reqwest_driver {
+            $(#[test] fn $scenario() { super::$scenario::<super::Async>(); })*
+        }
+        mod ureq_driver {
+            $(#[test] fn $scenario() { super::$scenario::<super::Blocking>(); })*
+        }
+    };
+}
+
+both_drivers![
+    a_changed_secret_is_used_for_the_next_request,
+    a_refused_secret_is_replaced_before_anybody_hears_of_it,
+    callers_who_meet_a_rotation_share_it,
+    a_refusal_is_reported_when_the_provider_knows_nothing_better,
+    a_second_wrong_secret_is_reported_and_not_asked_for_again,
+    a_provider_that_fails_leaves_the_credentials_as_they_are,
+    a_rotation_takes_no_usable_token_away,
+    a_mounted_secret_is_read_again_when_it_changes,
+    other_refusals_do_not_ask_the_provider,
+];
+
+/// Gives the secrets in turn, the last one for ever, and counts how often it is asked.
+#[derive(Clone)]
+struct Store(Arc<Shelf>);
+
+struct Shelf {
+    client_id: String,
+    secrets: Mutex<Vec<Result<String, Error>>>,
+    revision: AtomicU64,
+    asked: AtomicUsize,
+}
+
+impl Store {
+    fn new(client_id: &str, secrets: impl IntoIterator<Item = Result<String, Error>>) -> Self {
+        Self(Arc::new(Shelf {
+            client_id: client_id.to_owned(),
+            secrets: Mutex::new(secrets.into_iter().collect()),
+            revision: AtomicU64::new(0),
+            asked: AtomicUsize::new(0),
+        }))
+    }
+
+    fn asked(&self) -> usize {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl CredentialsProvider for Store {
+    fn credentials(&self) -> Result<Credentials, Error> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        let mut secrets = self.0.secrets.lock().expect("a whole list");
+        let secret = if secrets.len() > 1 { secrets.remove(0) } else { secrets[0].clone() };
+        Credentials::new(self.0.client_id.clone(), secret?)
+    }
+
+    fn revision(&self) -> u64 {
+        self.0.revision.load(Ordering::SeqCst)
+    }
+}
+
+/// A sandbox whose application has the secret `new`, and its flow.
+fn rotated() -> (Sandbox, String, Flow) {
+    let sandbox = Sandbox::start().expect("a sandbox");
+    let client_id = sandbox.application().client_id().to_owned();
+    sandbox.rotate_secret(&client_id, "new");
+    let flow = Flow::current().endpoint(sandbox.token_url());
+    (sandbox, client_id, flow)
+}
+
+fn secrets<const N: usize>(secrets: [&str; N]) -> [Result<String, Error>; N] {
+    secrets.map(|secret| Ok(secret.to_owned()))
+}
+
+fn a_changed_secret_is_used_for_the_next_request<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["old", "new"]));
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    store.0.revision.store(1, Ordering::SeqCst);
+    source.token().expect("a token with the new secret");
+    assert_eq!(sandbox.token_requests(), 1, "the old secret was not even tried");
+    assert_eq!(store.asked(), 2);
+    source.invalidate();
+    source.token().expect("another token");
+    assert_eq!(store.asked(), 2, "an unchanged revision is not asked about");
+}
+
+fn a_refused_secret_is_replaced_before_anybody_hears_of_it<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["old", "new"]));
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    source.token().expect("a token with the new secret, although the old one was refused");
+    assert_eq!(sandbox.token_requests(), 2);
+    assert_eq!(store.asked(), 2);
+}
+
+fn callers_who_meet_a_rotation_share_it<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    sandbox.inject(Route::Token, Fault::late(Duration::from_millis(100)));
+    let store = Store::new(&client_id, secrets(["old", "new"]));
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    let start = Barrier::new(50);
+    thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| {
+                start.wait();
+                source.token().expect("a token");
+            });
+        }
+    });
+    assert_eq!(sandbox.tokens_issued(), 1);
+    assert_eq!(sandbox.token_requests(), 2);
+    assert_eq!(store.asked(), 2);
+}
+
+fn a_refusal_is_reported_when_the_provider_knows_nothing_better<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["old"]));
+    let pause = Duration::from_millis(50);
+    let source = P::from_provider(flow, Policy::new().cool_down(pause, pause), store.clone());
+    assert_eq!(source.token().expect_err("the old secret").kind(), ErrorKind::Credentials);
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 2));
+    thread::sleep(2 * pause);
+    assert_eq!(source.token().expect_err("the old secret").kind(), ErrorKind::Credentials);
+    assert_eq!((sandbox.token_requests(), store.asked()), (2, 3), "asked once for each report");
+}
+
+fn a_second_wrong_secret_is_reported_and_not_asked_for_again<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["old", "older", "oldest", "new"]));
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    assert_eq!(source.token().expect_err("two wrong secrets").kind(), ErrorKind::Credentials);
+    assert_eq!((sandbox.token_requests(), store.asked()), (2, 2));
+}
+
+fn a_provider_that_fails_leaves_the_credentials_as_they_are<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let broken = Err(Error::configuration("the vault is sealed", "unseal it"));
+    let store = Store::new(&client_id, [Ok("new".to_owned()), broken]);
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    store.0.revision.store(1, Ordering::SeqCst);
+    source.token().expect("a token with the secret at hand");
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 2));
+}
+
+fn a_rotation_takes_no_usable_token_away<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["new", "newer"]));
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    let held = source.token().expect("a token");
+    sandbox.rotate_secret(&client_id, "newer");
+    store.0.revision.store(1, Ordering::SeqCst);
+    assert_eq!(source.token().expect("the held token").header(), held.header());
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 1), "nobody looks before there is something to ask for");
+}
+
+fn a_mounted_secret_is_read_again_when_it_changes<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let folder = std::env::temp_dir().join(format!("alvys-auth-rotation-{}-{client_id}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let path = folder.join("secret");
+    std::fs::write(&path, "new\n").expect("a file");
+    let source = P::from_provider(flow, Policy::new(), Arc::new(FileProvider::secret(client_id.clone(), &path)));
+    source.token().expect("a token");
+
+    sandbox.rotate_secret(&client_id, "newest-secret");
+    std::fs::write(&path, "newest-secret\n").expect("a file");
+    source.invalidate();
+    source.token().expect("a token with the new secret");
+    assert_eq!(sandbox.token_requests(), 2, "the old secret was not tried again");
+    std::fs::remove_dir_all(&folder).expect("an empty place");
+}
+
+fn other_refusals_do_not_ask_the_provider<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["new"]));
+    let source = P::from_provider(flow.audience("https://elsewhere.example/"), Policy::new(), store.clone());
+    assert_eq!(source.token().expect_err("an unknown audience").kind(), ErrorKind::Refused);
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 1));
+}
