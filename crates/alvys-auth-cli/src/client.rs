@@ -17,10 +17,9 @@ use crate::failure::Failure;
 use crate::session::{Session, Wanted};
 use crate::settings::{Settings, SettingsArgs, variable};
 
-/// How long a connection, the head of an answer and each further part of it may take.
+/// How long a connection and the head of an answer may take.
 const CONNECT: Duration = Duration::from_secs(10);
 const HEAD: Duration = Duration::from_secs(30);
-const PART: Duration = Duration::from_secs(60);
 /// A token that is newer than this is not given up because of a 401, in this run and in the ones after it.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -29,6 +28,8 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(crate) struct Limits {
     /// One request with its answer; none when that takes as long as it takes.
     pub(crate) request: Option<Duration>,
+    /// The silence between two parts of an answer.
+    pub(crate) silence: Duration,
     /// All the waits together that the API asks for.
     pub(crate) patience: Duration,
 }
@@ -89,7 +90,7 @@ impl Authorised {
             .timeout_global(limits.request)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(HEAD))
-            .timeout_per_read(Some(PART));
+            .timeout_per_read(Some(limits.silence));
         let client = Client::new(tokens, api.patience(limits.patience)).agent(config.build().into());
         Ok(Self { client, kept })
     }
@@ -105,13 +106,14 @@ impl Authorised {
     /// Why there is no answer, or what the API's refusal means.
     pub(crate) fn send(&self, call: impl FnOnce(&Client) -> RequestBuilder) -> Result<Response<Body>, Failure> {
         let answer = call(&self.client).send();
+        let answer = answer.map_err(|error| self.kept.lock().failure.take().unwrap_or_else(|| error.into()));
         let tokens = self.client.tokens();
         if tokens.with_token(|_| ()).is_none() {
             // The token was given up and the call not repeated: the next run must not begin with it again. What came of
-            // it is told by the call's own failure.
+            // the call is to be told, not what comes of this.
             drop(tokens.token());
         }
-        answer.map_err(|error| self.kept.lock().failure.take().unwrap_or_else(|| error.into()))
+        answer
     }
 }
 

@@ -41,8 +41,7 @@ pub(crate) fn given(place: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Fai
 /// When the token names another issuer.
 pub(crate) fn of_issuer(token: &Jwt<'_>, flow: &Flow) -> Result<String, Failure> {
     let issuer = text(&token.claims, "iss").and_then(|issuer| issuer.parse::<Uri>().ok());
-    // Only the URL matters here, and no credentials are needed to know that.
-    let endpoint = TokenRequest::new(flow.clone(), Credentials::new("anybody", "nothing")?)?.to_http().uri().clone();
+    let endpoint = endpoint(flow)?;
     let same = issuer.is_some_and(|issuer| {
         issuer.scheme() == endpoint.scheme()
             && issuer.authority().zip(endpoint.authority()).is_some_and(|(one, other)| one == other)
@@ -56,6 +55,14 @@ pub(crate) fn of_issuer(token: &Jwt<'_>, flow: &Flow) -> Result<String, Failure>
     }
     let authority = endpoint.authority().map_or("", |authority| authority.as_str());
     Ok(format!("{}://{authority}/.well-known/jwks.json", endpoint.scheme_str().unwrap_or_default()))
+}
+
+/// Where this flow asks for tokens, for which no credentials are needed.
+///
+/// # Errors
+/// When it cannot ask at all.
+pub(crate) fn endpoint(flow: &Flow) -> Result<Uri, Failure> {
+    Ok(TokenRequest::new(flow.clone(), Credentials::new("anybody", "nothing")?)?.to_http().uri().clone())
 }
 
 /// The keys at a URL.

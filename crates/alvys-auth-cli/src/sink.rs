@@ -19,7 +19,7 @@ enum Place {
     Stdout(SpooledTempFile),
     Live { terminal: Option<Vec<u8>> },
     File { file: NamedTempFile, path: PathBuf },
-    Device(File),
+    Special(File),
 }
 
 impl Sink {
@@ -41,7 +41,7 @@ impl Sink {
         let failed = |error: io::Error| unwritable(path, &error);
         let place = match fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => {
-                Place::Device(OpenOptions::new().write(true).open(path).map_err(failed)?)
+                Place::Special(OpenOptions::new().write(true).open(path).map_err(failed)?)
             }
             _ => {
                 // A link stays one: what it leads to is replaced.
@@ -62,8 +62,8 @@ impl Sink {
         match self.0 {
             Place::Stdout(mut spooled) => {
                 let mut live = Self::live();
-                let written = spooled.rewind().and_then(|()| io::copy(&mut spooled, &mut live));
-                written.map_err(|error| unwritable(Path::new("stdout"), &error))?;
+                let written = spooled.rewind().and_then(|()| io::copy(&mut spooled, &mut live)).map(drop);
+                gone(written).map_err(|error| unwritable(Path::new("stdout"), &error))?;
                 live.finish()
             }
             Place::Live { terminal } => {
@@ -74,7 +74,7 @@ impl Sink {
             Place::File { file, path } => {
                 file.persist(&path).map(|_| ()).map_err(|error| unwritable(&path, &error.error))
             }
-            Place::Device(mut file) => file.flush().map_err(|error| unwritable(Path::new("the output"), &error)),
+            Place::Special(mut file) => file.flush().map_err(|error| unwritable(Path::new("the output"), &error)),
         }
     }
 }
@@ -85,7 +85,7 @@ impl Write for Sink {
             Place::Stdout(spooled) => spooled.write(bytes),
             Place::Live { terminal: None } => {
                 let mut stdout = io::stdout().lock();
-                gone(stdout.write_all(bytes).and_then(|()| stdout.flush()))?;
+                stdout.write_all(bytes).and_then(|()| stdout.flush())?;
                 Ok(bytes.len())
             }
             Place::Live { terminal: Some(line) } => {
@@ -93,12 +93,12 @@ impl Write for Sink {
                 if let Some(end) = line.iter().rposition(|byte| *byte == b'\n') {
                     let whole: Vec<u8> = line.drain(..=end).collect();
                     let mut stdout = io::stdout().lock();
-                    gone(stdout.write_all(shown(&whole).as_bytes()).and_then(|()| stdout.flush()))?;
+                    stdout.write_all(shown(&whole).as_bytes()).and_then(|()| stdout.flush())?;
                 }
                 Ok(bytes.len())
             }
             Place::File { file, .. } => file.write(bytes),
-            Place::Device(file) => file.write(bytes),
+            Place::Special(file) => file.write(bytes),
         }
     }
 

@@ -63,7 +63,8 @@ fn token(given: Option<Zeroizing<String>>, settings: &SettingsArgs) -> Result<Ze
         Some(dash) if *dash == "-" => from_stdin(settings)?,
         Some(token) => {
             output::complain(
-                "alvys-auth: other users of this machine can see arguments; give the token by stdin, as in `… | alvys-auth inspect -`",
+                "alvys-auth: other users of this machine can see arguments; give the token by stdin, as in \
+                 `… | alvys-auth inspect -`",
             );
             token
         }

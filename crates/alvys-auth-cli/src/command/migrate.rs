@@ -13,7 +13,7 @@ use crate::failure::{Class, Failure};
 use crate::jwt::Jwt;
 use crate::report::Report;
 use crate::session::{Session, Wanted};
-use crate::settings::{Settings, SettingsArgs};
+use crate::settings::{Settings, SettingsArgs, variable};
 use crate::time::in_words;
 
 /// Try the current flow and the legacy one, and say what to change to move.
@@ -207,11 +207,22 @@ fn changes(arguments: &Args, setup: &Setup, report: &mut Report) {
             (&["ALVYS_TOKEN_URL", "Alvys__TokenUrl"], "--token-url", url.as_str()),
         ];
         for (names, flag, todo) in all {
-            if names.iter().any(|name| named(arguments, &[name]).is_some()) {
-                report.warning(CHANGE, format!("{} is set (or {flag}, or in the profile)", names[0]), todo);
+            if let Some(place) = place(arguments, names, flag) {
+                report.warning(CHANGE, place, todo);
             }
         }
     } else if arguments.new_client_id.is_none() {
         report.fine(CHANGE, "nothing: the current flow is set already");
     }
+}
+
+/// Where one of `names` is set, in words.
+fn place(arguments: &Args, names: &[&str], flag: &str) -> Option<String> {
+    if arguments.settings.target.named().any(|(name, _)| names.contains(&name)) {
+        return Some(format!("{flag} is given"));
+    }
+    if let Some(name) = names.iter().find(|name| variable(name).is_some()) {
+        return Some(format!("{name} is set"));
+    }
+    named(arguments, names).map(|_| format!("the profile says {}", flag.trim_start_matches('-')))
 }

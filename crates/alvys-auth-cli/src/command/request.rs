@@ -12,6 +12,7 @@ use http::header::{
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use ureq::Body;
 
+use super::scopes::scope;
 use crate::client::{self, Authorised, Limits};
 use crate::failure::{Class, Failure};
 use crate::output::{self, one_line};
@@ -22,6 +23,10 @@ use crate::time;
 
 /// How much of a body is kept so that it can be sent again after a rejected token, in bytes.
 const KEPT: u64 = 8 * 1024 * 1024;
+/// How long a request and its answer may take, and the silence between two parts of it; longer where events are awaited.
+const WHOLE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_secs(60);
+const LIVE_SILENCE: Duration = Duration::from_secs(900);
 /// How much of an error's body is shown, in bytes.
 const LOOK: u64 = 16 * 1024;
 
@@ -66,16 +71,16 @@ pub(crate) struct Args {
     idempotent: bool,
 
     /// Send nothing unless the token has these scopes, between commas.
-    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
     require: Vec<String>,
 
     /// When the API answers with an error, show its body on stderr.
     #[arg(long)]
     show_error_body: bool,
 
-    /// How long the request and its answer may take, such as 90s; 0 for any time.
-    #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "5m")]
-    max_time: Duration,
+    /// How long the request and its answer may take, such as 90s; 0 for any time; 5m by default, with -N any time.
+    #[arg(long, value_name = "TIME", value_parser = time::duration)]
+    max_time: Option<Duration>,
 
     /// How long to wait altogether when the API asks to, such as 3m.
     #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "60s")]
@@ -106,8 +111,12 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         None if arguments.no_buffer => Sink::live(),
         None => Sink::stdout(),
     };
-    let limits =
-        Limits { request: Some(arguments.max_time).filter(|limit| !limit.is_zero()), patience: arguments.patience };
+    let live = arguments.no_buffer;
+    let limits = Limits {
+        request: arguments.max_time.or_else(|| (!live).then_some(WHOLE)).filter(|limit| !limit.is_zero()),
+        silence: if live { LIVE_SILENCE } else { SILENCE },
+        patience: arguments.patience,
+    };
     let client = Authorised::open(settings, api, limits, Wanted::default())?;
     let answer = client.send(|client| {
         let call = client.request(arguments.method.clone(), &arguments.path).require(arguments.require.iter().cloned());
@@ -191,23 +200,43 @@ fn with_body(call: RequestBuilder, body: Option<Payload>) -> RequestBuilder {
 }
 
 fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool) -> Result<(), Failure> {
-    let unwritable = |error: io::Error| {
-        Failure::configuration(format!("cannot write the answer: {error}"), "check that the disk is not full")
-    };
     if include {
-        sink.write_all(head(&answer).as_bytes()).map_err(unwritable)?;
+        match written(sink.write_all(head(&answer).as_bytes()))? {
+            Reader::There => {}
+            Reader::Gone => return Ok(()),
+        }
     }
     let mut body = answer.body_mut().as_reader();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = body.read(&mut buffer).map_err(|error| {
-            let hint = "call again if that is safe; nothing of a whole answer was written";
-            Failure::new(Class::Unreachable, format!("the answer was cut short: {error}"), hint)
+            let todo = "call again if that is safe";
+            Failure::new(Class::Unreachable, format!("the answer was cut short: {error}"), todo)
         })?;
         if read == 0 {
             return sink.finish();
         }
-        sink.write_all(buffer.get(..read).unwrap_or_default()).map_err(unwritable)?;
+        match written(sink.write_all(buffer.get(..read).unwrap_or_default()))? {
+            Reader::There => {}
+            Reader::Gone => return Ok(()),
+        }
+    }
+}
+
+/// Whoever reads our output.
+enum Reader {
+    There,
+    /// It has seen enough, which is no failure.
+    Gone,
+}
+
+fn written(result: io::Result<()>) -> Result<Reader, Failure> {
+    match result {
+        Ok(()) => Ok(Reader::There),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => {
+            Err(Failure::configuration(format!("cannot write the answer: {error}"), "check that the disk is not full"))
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::settings::SettingsArgs;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print nothing, and fail with 77 unless the token has these scopes, between commas.
-    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
     require: Vec<String>,
 
     #[command(flatten)]
@@ -56,8 +56,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
 /// Those of `required` that the token lacks, as far as is known.
 pub(crate) fn missing<'a>(token: &Token, required: &'a [String]) -> Vec<&'a str> {
     let scopes = token.scopes();
-    let required = required.iter().map(|scope| scope.trim()).filter(|scope| !scope.is_empty());
-    required.filter(|scope| scopes.is_known() && !scopes.contains(scope)).collect()
+    required.iter().map(String::as_str).filter(|scope| scopes.is_known() && !scopes.contains(scope)).collect()
 }
 
 /// The kept token as the core sees it, to which the flow tells what it may do.
@@ -72,5 +71,13 @@ pub(crate) fn token(flow: Flow, credentials: Credentials, held: &Held) -> Result
     match lifecycle.poll(now()) {
         Step::Use(token) => Ok(token),
         _ => Err(Failure::new(Class::TryLater, "the token ended this moment", "try again")),
+    }
+}
+
+/// One scope of a list. An empty one comes from a variable that is not set, and would ask for nothing.
+pub(crate) fn scope(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("name scopes such as load:read,trip:read, and no empty one".to_owned()),
+        scope => Ok(scope.to_owned()),
     }
 }

@@ -1,6 +1,8 @@
 //! The troubleshooting list: every finding, what to do about it, and the exit code of the worst.
 
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use alvys_auth_sandbox::{Application, Fault, Route};
@@ -73,7 +75,7 @@ fn every_wrong_setting_is_named_with_what_to_do() {
     for (name, value, named, said) in cases {
         let doctor = ran(world.command(&["doctor", "--json"]).env(name, value));
         let code = doctor.code;
-        let (step_name, expected) = if name == "ALVYS_CA_BUNDLE" { ("TLS", 78) } else { ("settings", 78) };
+        let (step_name, expected) = if name == "ALVYS_CA_BUNDLE" { ("connection", 78) } else { ("settings", 78) };
         assert_eq!(code, Some(expected), "{name}={value}: {doctor:?}");
         finds(&doctor, step_name, "failed", named);
         finds(&doctor, step_name, "failed", said);
@@ -176,8 +178,51 @@ fn a_server_that_says_nothing_is_not_waited_for() {
     let world = World::new();
     world.sandbox.inject(Route::Keys, Fault::hang());
     let started = std::time::Instant::now();
-    finds(&world.run(&["doctor", "--json"]), "TLS", "failed", "timeout");
+    finds(&world.run(&["doctor", "--json"]), "connection", "failed", "timeout");
     assert!(started.elapsed() < Duration::from_secs(20));
+}
+
+/// A TLS server with a certificate of its own, for as long as it lives.
+struct Tls(Child);
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_certificate_is_trusted_or_not() {
+    let world = World::new();
+    let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| world.path(name));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-keyout", &key, "-out", &certificate])
+        .output();
+    if !made.is_ok_and(|made| made.status.success()) {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    }
+    let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-www", "-quiet", "-cert", &certificate, "-key", &key]);
+    server.args(["-accept", &format!("127.0.0.1:{port}")]).stdout(Stdio::null()).stderr(Stdio::null());
+    let _server = Tls(server.spawn().unwrap());
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let url = format!("https://localhost:{port}/oauth/token");
+    let stranger = ran(world.command(&["doctor", "--json"]).env("ALVYS_TOKEN_URL", &url));
+    stranger.ended(69);
+    finds(&stranger, "TLS", "failed", "UnknownIssuer");
+    finds(&stranger, "token request", "skipped", "TLS comes first");
+    let mut command = world.command(&["doctor", "--json"]);
+    let trusted = ran(command.env("ALVYS_TOKEN_URL", &url).env("ALVYS_CA_BUNDLE", &certificate));
+    finds(&trusted, "TLS", "ok", "trusted");
+    finds(&trusted, "clock", "skipped", "tells no date");
+    assert_ne!(step(&trusted, "token request").0, "skipped");
 }
 
 #[test]
@@ -263,6 +308,10 @@ fn the_worst_finding_gives_the_exit_code() {
     let doctor = ran(world.command(&["doctor", "--require", "user:delete"]).env("ALVYS_TENANT_ID", "AB123"));
     assert!(doctor.ended(78).contains("the tenant is set to AB123"), "{doctor:?}");
     assert!(world.run(&["doctor", "--require", "user:delete"]).ended(77).contains("lacks user:delete"));
+    world.sandbox.clear_faults();
+    world.sandbox.inject(Route::Api, Fault::status(403));
+    let first = world.run(&["doctor", "--require", "user:delete"]);
+    assert!(first.ended(77).contains("lacks user:delete"), "the first of several that are as bad: {first:?}");
 }
 
 #[test]

@@ -82,11 +82,14 @@ fn a_wrong_signature_is_told_and_nothing_is_shown() {
 fn keys_that_are_none_of_this_token_do_not_verify_it() {
     let world = World::new();
     let key = |extra: &str| format!(r#"{{"keys":[{{"kty":"RSA","n":"AQAB","e":"AQAB"{extra}}}]}}"#);
+    let url = format!("{}/.well-known/jwks.json", world.sandbox.url());
+    let real = String::from_utf8(world.run(&["request", "GET", &url]).stdout).unwrap();
     let cases = [
+        (real.replace(r#""use":"sig""#, r#""use":"enc""#), 76, "none of the public keys"),
+        (real.replace("RS256", "RS512"), 76, "none of the public keys"),
+        (real.replace("RSA", "EC"), 76, "none of the public keys"),
         (r#"{"keys":[]}"#.to_owned(), 76, "none of the public keys"),
         (key(r#","kid":"another""#), 76, "none of the public keys"),
-        (key(r#","use":"enc""#), 76, "none of the public keys"),
-        (key(r#","alg":"RS512""#), 76, "none of the public keys"),
         ("<html>".to_owned(), 78, "no JSON Web Key Set"),
     ];
     for (keys, code, said) in cases {
@@ -165,6 +168,11 @@ fn scopes_are_listed_and_required() {
     assert_eq!(listed.lines().count(), world.sandbox.application().scopes().len());
     assert!(listed.lines().any(|scope| scope == "load:read"));
     assert_eq!(world.run(&["scopes", "--require", "load:read, trip:update"]).text(), "");
+    for unset in ["", " ", "load:read,"] {
+        assert!(world.run(&["scopes", "--require", unset]).failed(2).contains("--require"));
+        assert!(world.run(&["request", "GET", "loads", "--require", unset]).failed(2).contains("--require"));
+        world.run(&["doctor", "--require", unset]).failed(2);
+    }
     let said = world.run(&["scopes", "--require", "load:read,user:delete,parrot:feed"]).failed(77).to_owned();
     assert!(said.contains("lacks user:delete, parrot:feed\n"), "{said}");
     assert_eq!(world.sandbox.tokens_issued(), 1);

@@ -1,5 +1,8 @@
 //! End-to-end tests of the commands that call, look and explain, against a local Alvys.
 
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test may panic, and so may what helps it")]
+
 mod doctor;
 mod export;
 mod inspect;

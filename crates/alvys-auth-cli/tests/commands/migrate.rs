@@ -17,6 +17,14 @@ fn a_legacy_configuration_is_told_what_to_change() {
     {
         assert!(text.contains(change), "{change}: {text}");
     }
+    let arguments = ["migrate", "--flow", "legacy", "--tenant", "va336", "--current-token-url", &url];
+    let flags = ran(world.command(&arguments).env("ALVYS_TOKEN_URL", world.sandbox.legacy_token_url()));
+    assert!(flags.text().contains("--flow is given") && flags.text().contains("--tenant is given"), "{flags:?}");
+    let profile = ["profile", "add", "old", "--flow", "legacy", "--tenant", "va336"];
+    world.run(&profile).text();
+    let mut command = world.command(&["migrate", "--profile", "old", "--current-token-url", &url]);
+    let profile = ran(command.env("ALVYS_TOKEN_URL", world.sandbox.legacy_token_url()));
+    assert!(profile.text().contains("the profile says flow"), "{profile:?}");
     let json = ran(&mut world.legacy(&["migrate", "--json", "--current-token-url", &url])).json();
     assert_eq!(
         (&json["ok"], &json["current_works"], &json["legacy_works"]),

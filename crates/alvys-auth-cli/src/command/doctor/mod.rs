@@ -6,10 +6,10 @@ mod network;
 
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, TokenRequest};
-
+use super::scopes::scope;
 use crate::client::{self, Limits};
 use crate::failure::Failure;
+use crate::keys;
 use crate::report::Report;
 use crate::settings::SettingsArgs;
 
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     json: bool,
 
     /// Check that the token has these scopes, between commas.
-    #[arg(long, value_name = "SCOPES", value_delimiter = ',')]
+    #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
     require: Vec<String>,
 
     /// Read this path below the API base, or this URL, instead of /v1/me of the API's host.
@@ -55,12 +55,11 @@ fn check(arguments: &Args, report: &mut Report) {
         skip(report, &network::STEPS, "the settings come first");
         return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), "the settings come first");
     };
-    // Only the URL matters here; the settings are known to make a request.
-    let stand_in = Credentials::new("anybody", "nothing");
-    let Ok(request) = stand_in.and_then(|stand_in| TokenRequest::new(settings.setup.flow.clone(), stand_in)) else {
-        return;
+    let endpoint = match keys::endpoint(&settings.setup.flow) {
+        Ok(endpoint) => endpoint,
+        Err(failure) => return report.failed("settings", failure),
     };
-    if let Err(at) = network::check(request.to_http().uri(), settings.ca_bundle.as_deref(), report) {
+    if let Err(at) = network::check(&endpoint, settings.ca_bundle.as_deref(), report) {
         let why = format!("{at} comes first");
         return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), &why);
     }
@@ -68,7 +67,11 @@ fn check(arguments: &Args, report: &mut Report) {
         Ok(api) => api,
         Err(failure) => return report.failed("settings", failure),
     };
-    let limits = Limits { request: Some(Duration::from_secs(30)), patience: Duration::from_secs(5) };
+    let limits = Limits {
+        request: Some(Duration::from_secs(30)),
+        silence: Duration::from_secs(30),
+        patience: Duration::from_secs(5),
+    };
     match access::token(settings, &api, limits, report) {
         Some(access) => {
             access.shape(report);

@@ -75,6 +75,11 @@ pub(super) fn check(endpoint: &Uri, ca_bundle: Option<&Path>, report: &mut Repor
             clock(date, between, report);
             Ok(())
         }
+        Err(failure) if plain => {
+            report.failed(CONNECTION, failure);
+            skip_from(report, 2, "the connection comes first");
+            Err(CONNECTION)
+        }
         Err(failure) => {
             report.failed(TLS, failure);
             skip_from(report, 3, "TLS comes first");
