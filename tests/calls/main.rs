@@ -117,7 +117,7 @@ conformance_at_once![
     failures:
         a_refusal_without_end_is_told_by_its_head;
     shaping:
-        a_shaped_crowd_meets_no_limit
+        a_shaped_crowd_meets_no_limit a_shaped_crowd_that_waits_for_a_token_meets_no_limit
         an_unshaped_crowd_is_blocked
         a_blocked_endpoint_is_left_alone_and_others_go_on
         a_blocked_endpoint_is_called_again_once_the_block_is_over

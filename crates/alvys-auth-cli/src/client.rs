@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use alvys_auth_core::{Api, Environment, Policy};
+use alvys_auth_core::{Api, Policy};
 use alvys_auth_ureq::{Client, RequestBuilder, TokenSource};
 use http::{Request, Response};
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::agent;
 use crate::cache::Held;
 use crate::failure::Failure;
 use crate::session::{Session, Wanted};
-use crate::settings::{Settings, SettingsArgs, variable};
+use crate::settings::Settings;
 
 /// How long a connection and the head of an answer may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -51,22 +51,6 @@ struct State {
     handed_out: bool,
     /// Why there is no other token.
     failure: Option<Failure>,
-}
-
-/// Where the API is, as the settings say.
-///
-/// # Errors
-/// When the profile cannot be read, or the base URL is none.
-pub(crate) fn api(arguments: &SettingsArgs, base: Option<&str>) -> Result<Api, Failure> {
-    if let Some(base) = base {
-        return Ok(Api::at(base)?);
-    }
-    let profile = arguments.layers()?.profile;
-    let environment = arguments.target.env.clone();
-    let environment = environment.or_else(|| variable("ALVYS_ENV")?.into_string().ok());
-    let environment = environment.or_else(|| profile?.profile.env);
-    let qa = environment.is_some_and(|name| name.eq_ignore_ascii_case("qa"));
-    Ok(Api::of(if qa { Environment::Qa } else { Environment::Production }))
 }
 
 impl Authorised {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alvys_auth_core::ErrorKind;
 use alvys_auth_driver::{Limit, Pace, RateLimits};
-use alvys_auth_sandbox::{Fault, Sandbox};
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::caller::{Call, Caller, Setup, calls_to};
 
 use crate::start;
@@ -32,6 +32,17 @@ pub(crate) fn a_shaped_crowd_meets_no_limit<C: Caller>() {
     }
     let statuses: Vec<_> = calls_to(&sandbox).iter().map(|call| call.status()).collect();
     assert_eq!(statuses, [Some(200); 30], "nobody met a limit and sat it out");
+}
+
+pub(crate) fn a_shaped_crowd_that_waits_for_a_token_meets_no_limit<C: Caller>() {
+    let sandbox = strict();
+    sandbox.inject(Route::Token, Fault::late(2 * SECOND));
+    let caller = C::build(Setup::of(&sandbox).pace(&pace()));
+    for reply in caller.together(vec![Call::get("loads"); 30]) {
+        assert_eq!(reply.expect("an answer").status, 200);
+    }
+    let statuses: Vec<_> = calls_to(&sandbox).iter().map(|call| call.status()).collect();
+    assert_eq!(statuses, [Some(200); 30], "no turn was taken before there was a token");
 }
 
 pub(crate) fn an_unshaped_crowd_is_blocked<C: Caller>() {

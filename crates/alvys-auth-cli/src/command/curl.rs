@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::doctor::{me, value};
 use super::token::quoted;
-use crate::client;
 use crate::failure::Failure;
 use crate::output;
 use crate::settings::{SettingsArgs, variable};
@@ -33,7 +32,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let settings = &arguments.settings;
     let layers = settings.layers()?;
     let setup = layers.setup()?;
-    let api = client::api(settings, setup.api_base.as_deref())?;
+    let api = setup.api.clone();
     let path = arguments.path.clone().unwrap_or_else(|| me(&api));
     let url = api.url(&path)?;
     api.permits(&url)?;

@@ -14,7 +14,6 @@ use tokio::runtime;
 use tracing::{debug, info, warn};
 use zeroize::Zeroizing;
 
-use crate::client;
 use crate::failure::Failure;
 use crate::output;
 use crate::profiles;
@@ -94,7 +93,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
             output::warn(warning);
         }
-        let api = client::api(&arguments.settings, setup.api_base.as_deref())?;
+        let api = setup.api.clone();
         let settings = arguments.proxy_settings(&api)?;
         let api = match arguments.patience {
             Some(patience) => api.patience(patience),

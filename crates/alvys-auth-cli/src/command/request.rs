@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use ureq::Body;
 
 use super::scopes::scope;
-use crate::client::{self, Authorised, Limits};
+use crate::client::{Authorised, Limits};
 use crate::failure::{Class, Failure};
 use crate::output::{self, one_line};
 use crate::session::Wanted;
@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         return Err(Failure::usage("a HEAD request has no body", "leave --data away, or choose another method"));
     }
     let settings = arguments.settings.read()?;
-    let api = client::api(&arguments.settings, settings.setup.api_base.as_deref())?;
+    let api = settings.setup.api.clone();
     api.permits(&api.url(&arguments.path)?)?;
     // What cannot work is told before anything is sent.
     let body = data.map(payload).transpose()?;

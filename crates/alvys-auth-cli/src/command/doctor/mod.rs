@@ -7,7 +7,7 @@ mod network;
 use std::time::Duration;
 
 use super::scopes::scope;
-use crate::client::{self, Limits};
+use crate::client::Limits;
 use crate::failure::Failure;
 use crate::keys;
 use crate::report::Report;
@@ -63,10 +63,7 @@ fn check(arguments: &Args, report: &mut Report) {
         let why = format!("{at} comes first");
         return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), &why);
     }
-    let api = match client::api(&arguments.settings, settings.setup.api_base.as_deref()) {
-        Ok(api) => api,
-        Err(failure) => return report.failed("settings", failure),
-    };
+    let api = settings.setup.api.clone();
     let limits = Limits {
         request: Some(Duration::from_secs(30)),
         silence: Duration::from_secs(30),
