@@ -11,10 +11,12 @@ use alvys_auth_tests::caller::{Body, Call, Caller, Failure, Reply, Setup, calls_
 use alvys_auth_tests::credentials;
 use alvys_auth_tests::stacks::{ReqwestClient, ReqwestMiddleware, TowerLayer, UreqClient, UreqMiddleware};
 use alvys_auth_tests::transcript::Transcript;
+use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
 const SECRET: &str = "canary+secret/with&reserved=\"characters%";
 const OWN: &str = "Bearer canary-of-the-callers-own";
+const KEY: &str = "canary-in-a-query";
 
 fn add(transcript: &Transcript, result: Result<Reply, Failure>) {
     match result {
@@ -81,6 +83,26 @@ fn full_run<C: Caller + std::fmt::Debug>(transcript: &Transcript) -> Vec<String>
     used.iter().filter_map(|call| call.header("authorization")?.strip_prefix("Bearer ey").map(str::to_owned)).collect()
 }
 
+/// Calls that are built and not sent yet, with secrets in every part of them.
+fn add_builders(transcript: &Transcript) {
+    let sandbox = Sandbox::start().expect("a sandbox");
+    let Setup { api, tokens, .. } = Setup::of(&sandbox);
+    let path = format!("loads/load-1?key={KEY}");
+    let own = HeaderValue::from_static(OWN);
+
+    let source = alvys_auth_reqwest::TokenSource::new(tokens.flow.clone(), tokens.credentials.clone());
+    let client = alvys_auth_reqwest::Client::new(source.expect("a source"), api.clone()).expect("a client");
+    let call = client.post(&path).header(AUTHORIZATION, own.clone()).query(&[("key", KEY)]).json(KEY);
+    transcript.add((&call, client.get(&format!("../{KEY}"))));
+
+    let source = alvys_auth_ureq::TokenSource::new(tokens.flow, tokens.credentials);
+    let client = alvys_auth_ureq::Client::new(source.expect("a source"), api);
+    let call = client.post(&path).header(AUTHORIZATION, own).query("key", KEY).json(KEY);
+    transcript.add((&call, client.get(&format!("../{KEY}"))));
+    let shown = format!("{call:?}");
+    assert!(shown.contains("POST") && shown.contains("loads/load-1"), "{shown}");
+}
+
 #[test]
 fn no_secret_and_no_token_is_printed_or_logged_by_calls_that_fail() {
     let transcript = Transcript::record();
@@ -95,6 +117,7 @@ fn no_secret_and_no_token_is_printed_or_logged_by_calls_that_fail() {
         let threads: Vec<_> = runs.iter().map(|run| scope.spawn(|| run(&transcript))).collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("a full run")).collect()
     });
+    add_builders(&transcript);
     let text = transcript.text();
     for expected in [
         "obtained an access token",
@@ -117,7 +140,7 @@ fn no_secret_and_no_token_is_printed_or_logged_by_calls_that_fail() {
     assert!(left.iter().all(|line| says(line)), "{left:?}");
 
     let parts = tokens.iter().flat_map(|token| token.split('.').filter(|part| part.len() > 40).map(str::to_owned));
-    let forms = [SECRET, "canary+secret", "canary%2Bsecret", "characters%", "canary-of-the-callers-own"];
+    let forms = [SECRET, "canary+secret", "canary%2Bsecret", "characters%", "canary-of-the-callers-own", KEY];
     let canaries: HashSet<String> = forms.map(str::to_owned).into_iter().chain(parts).collect();
     assert!(canaries.len() > forms.len() + 4 * runs.len());
     for canary in canaries {

@@ -1,11 +1,15 @@
 //! The transport rules hold whatever settings the caller brings.
 
-use std::time::Duration;
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use alvys_auth_core::{Api, ErrorKind, Policy};
+use alvys_auth_core::{Api, CallOptions, Error, ErrorKind, Policy};
 use alvys_auth_reqwest::Client;
-use alvys_auth_sandbox::{Fault, Route, Sandbox};
+use alvys_auth_sandbox::{Fault, Received, Route, Sandbox};
 use alvys_auth_tests::Settings;
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::{Request, Response};
 use ureq::middleware::MiddlewareNext;
 use ureq::{Agent, SendBody};
@@ -16,7 +20,7 @@ fn start() -> Sandbox {
     Sandbox::start().expect("a sandbox")
 }
 
-async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Result<(), alvys_auth_core::Error> {
+async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Result<(), Error> {
     let settings = Settings::current(sandbox);
     let policy = Policy::new().request_timeout(Duration::from_millis(500)).backoff(TICK, TICK);
     let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
@@ -27,7 +31,7 @@ async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Resul
     source.token().await.map(drop)
 }
 
-fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), alvys_auth_core::Error> {
+fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), Error> {
     let settings = Settings::current(sandbox);
     let policy = Policy::new().request_timeout(Duration::from_millis(500)).backoff(TICK, TICK);
     let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
@@ -157,11 +161,17 @@ async fn a_call_over_plain_http_passes_no_proxy() {
 
         let through = ureq::Proxy::new(&proxy.url()).unwrap();
         let agent: Agent = Agent::config_builder().proxy(Some(through)).build().into();
-        let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api).agent(agent);
+        let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(agent.clone());
         assert_eq!(client.get(&sandbox.me_url()).send().unwrap().status(), 200);
+
+        let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, agent);
+        let through = ureq::Proxy::new(&proxy.url()).unwrap();
+        let agent: Agent = Agent::config_builder().proxy(Some(through)).middleware(authorise).build().into();
+        sandbox.inject(Route::Api, Fault::status(503).retry_after(TICK).once());
+        assert_eq!(agent.get(&sandbox.me_url()).call().unwrap().status(), 200);
     }
     assert!(proxy.requests().is_empty(), "a token went through a proxy unencrypted");
-    assert_eq!(sandbox.api_requests(), 5);
+    assert_eq!(sandbox.api_requests(), 11);
 }
 
 #[tokio::test]
@@ -204,4 +214,106 @@ fn an_answer_that_another_middleware_has_made_is_delivered() {
     let agent: Agent = Agent::config_builder().middleware(authorise).middleware(from_a_cache).build().into();
     let mut answer = agent.get(format!("{}/loads", sandbox.api_url())).call().unwrap();
     assert_eq!(answer.body_mut().read_to_string().unwrap(), "kept");
+}
+
+#[test]
+fn a_request_with_an_authorization_of_its_own_keeps_the_settings_of_its_agent() {
+    let sandbox = start();
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let plain = Agent::config_builder().max_redirects(0).build().into();
+    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, plain);
+    let keeps = RedirectAuthHeaders::SameHost;
+    let agent: Agent = Agent::config_builder().redirect_auth_headers(keeps).middleware(authorise).build().into();
+    sandbox.inject_at("/api/p/v1/loads", Fault::redirect(307, "/v1/me"));
+    let call = |path: &str| {
+        let request = agent.get(format!("{}/{path}", sandbox.api_url()));
+        request.header("authorization", "Bearer my-own").call()
+    };
+    assert!(matches!(call("loads"), Err(ureq::Error::StatusCode(401))), "my-own is no token of the sandbox");
+    let sent: Vec<_> =
+        sandbox.requests().iter().map(|request| request.header("authorization").map(str::to_owned)).collect();
+    assert_eq!(sent, vec![Some("Bearer my-own".to_owned()); 2], "the redirect was followed with it, as it was set");
+}
+
+#[test]
+fn a_blocking_call_is_framed_as_a_plain_agent_frames_it() {
+    let sandbox = start();
+    let (api, plain) = (Api::at(&sandbox.api_url()).unwrap(), Agent::new_with_defaults());
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone());
+    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, plain.clone());
+    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let url = format!("{}/documents", sandbox.api_url());
+    let send = |agent: &Agent, text: &str| {
+        agent.post(&url).send(text).map(drop).unwrap();
+        agent.post(&url).header("authorization", "Bearer my-own").send(text).map(drop).unwrap();
+    };
+    for text in ["", "hello"] {
+        sandbox.inject(Route::Api, Fault::status(200).times(5));
+        send(&plain, text);
+        send(&agent, text);
+        let call = client.post("documents");
+        let _ = if text.is_empty() { call } else { call.body(text) }.send().unwrap();
+    }
+    let calls: Vec<_> = sandbox.requests().into_iter().filter(|request| request.route() == Route::Api).collect();
+    let framing = |call: &Received| {
+        (call.header("content-length").map(str::to_owned), call.header("transfer-encoding").map(str::to_owned))
+    };
+    let lengths: Vec<_> = calls.iter().map(framing).collect();
+    let of = |length: &str| vec![(Some(length.to_owned()), None); 5];
+    assert_eq!(lengths, [of("0"), of("5")].concat());
+}
+
+/// A server that refuses each request at once and then falls silent, without ever closing.
+fn silent_refuser() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let mut kept = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\n{").unwrap();
+            kept.push(stream);
+        }
+    });
+    url
+}
+
+#[test]
+fn a_refusal_that_falls_silent_is_told_by_agents_without_time_limits() {
+    let sandbox = start();
+    let api = Api::at(&silent_refuser()).unwrap();
+    let started = Instant::now();
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(Agent::new_with_defaults());
+    assert_eq!(client.get("loads").send().unwrap_err().kind(), ErrorKind::Refused);
+
+    let plain = Agent::new_with_defaults();
+    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api.clone(), plain);
+    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let error = agent.get(format!("{}/loads", api.base())).call().unwrap_err();
+    assert!(matches!(&error, ureq::Error::Other(error) if error.is::<Error>()), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
+}
+
+#[test]
+fn a_blocking_call_can_be_sent_from_another_thread() {
+    let sandbox = start();
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap());
+    let call = client.post("documents").stream(&b"streamed"[..]);
+    let mut answer = thread::spawn(move || call.send()).join().unwrap().unwrap();
+    assert!(answer.body_mut().read_to_string().unwrap().contains(r#""Length":8"#));
+}
+
+#[test]
+fn a_request_that_was_built_elsewhere_is_authorised() {
+    let sandbox = start();
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap());
+    let post = Request::post(format!("{}/documents", sandbox.api_url())).header("x-own", "one").body("ready").unwrap();
+    sandbox.inject(Route::Api, Fault::status(503).retry_after(TICK).once());
+    let options = CallOptions::new().idempotent();
+    assert_eq!(client.execute(post, options).unwrap().status(), 201);
+    let received = sandbox.requests().pop().unwrap();
+    assert_eq!((received.header("x-own"), received.body()), (Some("one"), &b"ready"[..]));
+
+    let elsewhere = Request::get("https://elsewhere.invalid/loads").body("").unwrap();
+    let error = client.execute(elsewhere, CallOptions::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Destination);
 }

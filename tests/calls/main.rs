@@ -67,6 +67,8 @@ conformance![
         json_goes_out_and_comes_back
         every_method_and_header_arrives
         body_bytes_arrive_whole
+        a_body_goes_out_with_its_length_first_and_again
+        a_length_or_coding_of_the_callers_own_is_kept
         a_long_stream_goes_out_whole_and_once
         a_long_answer_comes_back_whole
         an_answer_that_is_not_about_the_token_is_delivered_whatever_its_status;
@@ -115,7 +117,8 @@ conformance_at_once![
         an_idempotent_post_is_repeated_whole
         a_streamed_body_is_not_repeated_even_if_idempotent;
     failures:
-        a_refusal_without_end_is_told_by_its_head;
+        a_refusal_without_end_is_told_by_its_head
+        a_refusal_that_falls_silent_is_told_by_its_head;
     shaping:
         a_shaped_crowd_meets_no_limit a_shaped_crowd_that_waits_for_a_token_meets_no_limit
         an_unshaped_crowd_is_blocked

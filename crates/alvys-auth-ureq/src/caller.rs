@@ -1,15 +1,16 @@
 //! The loop around one authorised call: token, turn, send, judge.
 
 use std::io::Read;
+use std::sync::mpsc;
 use std::thread::sleep;
 use std::time::Instant;
+use std::{mem, thread};
 
 use alvys_auth_core::{Api, Call, CallOptions, Error, Verdict};
 use alvys_auth_driver::{LOOK_TIME, Pace, events, judge, now};
-use ureq::config::{ConfigBuilder, RedirectAuthHeaders};
+use ureq::config::RedirectAuthHeaders;
 use ureq::http::request::Parts;
-use ureq::http::{Request, Response};
-use ureq::typestate::HttpCrateScope;
+use ureq::http::{Method, Request, Response};
 use ureq::{Agent, AsSendBody, Body, ResponseExt};
 
 use crate::TokenSource;
@@ -81,14 +82,23 @@ impl Caller {
     }
 }
 
-/// The settings of every request: a refusal is read before it becomes an error, and a redirect is followed without the
-/// token. ureq could only let it go along to every port of the same host.
-pub(crate) fn configured<S: AsSendBody>(agent: &Agent, request: Request<S>) -> ConfigBuilder<HttpCrateScope<S>> {
-    agent
+/// The settings of every request: a refusal is read before it becomes an error, a redirect is followed without the token,
+/// which ureq could only let go along to every port of the same host, and no proxy carries a token off this machine
+/// unencrypted.
+pub(crate) fn configured<S: AsSendBody>(agent: &Agent, request: Request<S>) -> Request<S> {
+    let plain_http = request.uri().scheme_str() == Some("http");
+    let config = agent
         .configure_request(request)
         .http_status_as_error(false)
         .redirect_auth_headers(RedirectAuthHeaders::Never)
-        .save_redirect_history(true)
+        .save_redirect_history(true);
+    let config = if plain_http { config.proxy(None) } else { config };
+    config.build()
+}
+
+/// Whether requests of this method tell the length of their body even where that is zero (RFC 9110, section 8.6).
+pub(crate) fn expects_body(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 /// What came after a redirect, to which the token did not go along, says nothing about the token.
@@ -97,17 +107,26 @@ fn redirected(answer: &Response<Body>) -> bool {
 }
 
 /// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
+///
+/// ureq gives a read up only after the time that its agent is set to, if any, which is meant for the bodies that are
+/// delivered. So a thread reads, and is left to itself where nothing comes; it ends with its connection.
 fn look(answer: &mut Response<Body>) -> Response<Vec<u8>> {
-    let (mut body, mut piece) = (Vec::new(), [0; 1024]);
-    let mut reader = answer.body_mut().as_reader().take(Call::LOOK as u64);
-    let started = Instant::now();
-    while started.elapsed() < LOOK_TIME
-        && let Ok(read @ 1..) = reader.read(&mut piece)
-    {
-        body.extend_from_slice(&piece[..read]);
+    let body = mem::replace(answer.body_mut(), Body::builder().data(""));
+    let (sender, pieces) = mpsc::channel();
+    let read = move || {
+        let (mut reader, mut piece) = (body.into_reader().take(Call::LOOK as u64), [0; 1024]);
+        while let Ok(read @ 1..) = reader.read(&mut piece)
+            && sender.send(piece[..read].to_vec()).is_ok()
+        {}
+    };
+    // Without a thread nothing is read.
+    let _ = thread::Builder::new().name("alvys-auth-look".to_owned()).spawn(read);
+    let (started, mut body) = (Instant::now(), Vec::new());
+    while let Ok(piece) = pieces.recv_timeout(LOOK_TIME.saturating_sub(started.elapsed())) {
+        body.extend(piece);
     }
     let mut looked = Response::new(body);
     *looked.status_mut() = answer.status();
-    *looked.headers_mut() = std::mem::take(answer.headers_mut());
+    *looked.headers_mut() = mem::take(answer.headers_mut());
     looked
 }

@@ -8,11 +8,12 @@ use alvys_auth_core::{Api, CallOptions, Error, Scope};
 use alvys_auth_driver::Pace;
 use serde::Serialize;
 use ureq::http::header::CONTENT_TYPE;
+use ureq::http::request::Parts;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use ureq::{Agent, Body, SendBody};
 
 use crate::TokenSource;
-use crate::caller::{Caller, Failure, configured};
+use crate::caller::{Caller, Failure, configured, expects_body};
 
 /// How long the client waits for a connection, and for the head and each further piece of an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,9 +49,9 @@ pub struct RequestBuilder {
 }
 
 enum Payload {
-    None,
+    /// Without any where the request has no body.
     Bytes(Vec<u8>),
-    Stream(Box<dyn Read>),
+    Stream(Box<dyn Read + Send>),
 }
 
 impl Client {
@@ -117,7 +118,16 @@ impl Client {
             *request.uri_mut() = uri;
             request
         });
-        RequestBuilder { client: self.clone(), request, body: Payload::None, options: CallOptions::new() }
+        RequestBuilder { client: self.clone(), request, body: Payload::Bytes(Vec::new()), options: CallOptions::new() }
+    }
+
+    /// Sends a request that was built elsewhere, whose URL is a full one.
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::send`].
+    pub fn execute(&self, request: Request<impl Into<Vec<u8>>>, options: CallOptions) -> Result<Response<Body>, Error> {
+        let (parts, body) = request.into_parts();
+        self.call(parts, Payload::Bytes(body.into()), options)
     }
 
     /// Where the tokens come from.
@@ -126,14 +136,19 @@ impl Client {
         &self.caller.tokens
     }
 
+    fn call(&self, parts: Parts, mut body: Payload, options: CallOptions) -> Result<Response<Body>, Error> {
+        self.caller.call(parts, options, |request| self.run(request, &mut body)).map_err(|failure| match failure {
+            Failure::Call(error) => error,
+            Failure::Transport(ureq::Error::Timeout(_)) => Error::timed_out("the API did not answer in time"),
+            Failure::Transport(error) => Error::transport("the call failed on the way", error),
+        })
+    }
+
     /// Sends one request once, whatever its answer.
     fn run(&self, request: Request<()>, body: &mut Payload) -> Result<Response<Body>, ureq::Error> {
-        let plain_http = request.uri().scheme_str() == Some("http");
-        let config = configured(&self.agent, request);
-        let config = if plain_http { config.proxy(None) } else { config };
-        let request = config.build();
+        let request = configured(&self.agent, request);
         match body {
-            Payload::None => self.agent.run(request),
+            Payload::Bytes(bytes) if bytes.is_empty() && !expects_body(request.method()) => self.agent.run(request),
             Payload::Bytes(bytes) => self.agent.run(request.map(|()| bytes.as_slice())),
             Payload::Stream(stream) => self.agent.run(request.map(|()| SendBody::from_reader(stream))),
         }
@@ -184,7 +199,7 @@ impl RequestBuilder {
     }
 
     /// Streams a body, which is sent once and never again.
-    pub fn stream(mut self, body: impl Read + 'static) -> Self {
+    pub fn stream(mut self, body: impl Read + Send + 'static) -> Self {
         self.body = Payload::Stream(Box::new(body));
         self.options = self.options.single_use_body();
         self
@@ -207,13 +222,8 @@ impl RequestBuilder {
     /// # Errors
     /// Why there is no token, why none may go there, or what the API's refusal means; see [`Client`].
     pub fn send(self) -> Result<Response<Body>, Error> {
-        let Self { client, request, mut body, options } = self;
-        let (parts, ()) = request?.into_parts();
-        client.caller.call(parts, options, |request| client.run(request, &mut body)).map_err(|failure| match failure {
-            Failure::Call(error) => error,
-            Failure::Transport(ureq::Error::Timeout(_)) => Error::timed_out("the API did not answer in time"),
-            Failure::Transport(error) => Error::transport("the call failed on the way", error),
-        })
+        let (parts, ()) = self.request?.into_parts();
+        self.client.call(parts, self.body, self.options)
     }
 }
 
@@ -225,11 +235,13 @@ impl fmt::Debug for Client {
 }
 
 impl fmt::Debug for RequestBuilder {
-    /// Leaves the body out: it is the caller's business.
+    /// Leaves the query, the headers and the body out: they may hold secrets of the caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RequestBuilder")
-            .field("request", &self.request)
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        let mut shown = f.debug_struct("RequestBuilder");
+        match &self.request {
+            Ok(request) => shown.field("method", request.method()).field("path", &request.uri().path()),
+            Err(error) => shown.field("error", error),
+        };
+        shown.field("options", &self.options).finish_non_exhaustive()
     }
 }

@@ -4,34 +4,39 @@ use std::fmt;
 use std::io::{Cursor, Read};
 
 use alvys_auth_core::{Api, CallOptions};
-use alvys_auth_driver::Pace;
+use alvys_auth_driver::{Pace, events};
+use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use ureq::http::request::Parts;
 use ureq::http::{Request, Response};
 use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::{Agent, Body, SendBody};
 
 use crate::TokenSource;
-use crate::caller::{Caller, Failure, configured};
+use crate::caller::{Caller, Failure, configured, expects_body};
 
 /// The longest body that is kept, in bytes, so that it can be sent again.
 const KEPT: u64 = 1024 * 1024;
 
 /// Authorises every request of a ureq agent, as [`Client`](crate::Client) does its own.
 ///
-/// A request that carries an `Authorization` of its own is sent as it is; one to a host that no token may go to fails, so
-/// use another agent for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
+/// A request that carries an `Authorization` of its own is sent as it is, with the settings of its own agent; one to a host
+/// that no token may go to fails, so use another agent for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
 /// arrive as [`ureq::Error::Other`], from which [`Error`](crate::Error) can be downcast.
 ///
 /// ureq lets a middleware pass a request on once. It is sent again, where the rules say so, through the agent given to
 /// [`new`](Self::new), whose settings hold for the first time too, except where the request has its own. Redirects are
-/// followed without the token, and whether a status becomes an error is up to that agent alone. Bodies of up to 1 MiB are
-/// kept to be sent again; a longer one is streamed in chunks and sent once.
+/// followed without the token, and whether a status becomes an error is up to that agent alone. Plain http is sent to this
+/// machine only, and to no proxy. Bodies of up to 1 MiB are kept to be sent again; a longer one is streamed in chunks and
+/// sent once. Give that agent time limits: by itself ureq has none, and waits for a silent server for ever.
 ///
 /// ```no_run
 /// use alvys_auth_ureq::{Api, Authorise, Credentials, Flow, TokenSource};
+/// use std::time::Duration;
 /// use ureq::Agent;
 ///
 /// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
-/// let plain = Agent::new_with_defaults();
+/// let limit = Some(Duration::from_secs(30));
+/// let plain = Agent::config_builder().timeout_recv_response(limit).timeout_per_read(limit).build().into();
 /// let authorise = Authorise::new(tokens, Api::production(), plain);
 /// let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
 /// let loads = agent.get("https://integrations.alvys.com/api/p/v1/loads").call()?;
@@ -57,24 +62,31 @@ impl Authorise {
         self
     }
 
-    /// A refusal has to be read before it becomes an error: its headers say what to do.
+    /// Sends again, with the settings of the first time.
     fn run(&self, request: Request<&[u8]>) -> Result<Response<Body>, ureq::Error> {
-        let has_body = !request.body().is_empty();
-        let request = configured(&self.agent, request).build();
-        if has_body { self.agent.run(request) } else { self.agent.run(request.map(|_| ())) }
+        if request.body().is_empty() { self.agent.run(request.map(|_| ())) } else { self.agent.run(request) }
     }
 }
 
 impl Middleware for Authorise {
     fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
-        let request = configured(&self.agent, request).build();
-        let (parts, body) = request.into_parts();
+        // As `Api::call` has it, but before anything is changed about the request.
+        if request.headers().contains_key(AUTHORIZATION) {
+            events::left_alone(request.uri().host());
+            return next.handle(request);
+        }
+        let (mut parts, body) = configured(&self.agent, request).into_parts();
         let options = parts.extensions.get::<CallOptions>().cloned().unwrap_or_default();
 
         let mut rest = body.into_reader();
         let mut kept = Vec::new();
         rest.by_ref().take(KEPT + 1).read_to_end(&mut kept)?;
-        let options = if kept.len() as u64 > KEPT { options.single_use_body() } else { options };
+        let options = if kept.len() as u64 > KEPT {
+            options.single_use_body()
+        } else {
+            tell_length(&mut parts, kept.len());
+            options
+        };
         let mut first = Some(next);
         let answer = self.caller.call(parts, options, |request| match first.take() {
             None => self.run(request.map(|()| kept.as_slice())),
@@ -99,6 +111,14 @@ impl fmt::Debug for Authorise {
     /// Leaves the agent out: its settings may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authorise").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+/// What has been read is a stream to ureq, which would send it in chunks.
+fn tell_length(parts: &mut Parts, length: usize) {
+    let told = parts.headers.contains_key(CONTENT_LENGTH) || parts.headers.contains_key(TRANSFER_ENCODING);
+    if !told && (length > 0 || expects_body(&parts.method)) {
+        parts.headers.insert(CONTENT_LENGTH, length.into());
     }
 }
 

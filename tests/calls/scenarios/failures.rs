@@ -1,6 +1,6 @@
 //! Connections that break or fall silent.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,8 +63,8 @@ pub(crate) fn a_closed_server_ends_in_an_error<C: Caller>() {
     assert_eq!(sandbox.token_requests(), 1);
 }
 
-/// A server that refuses every request at once and then goes on about it, a byte at a time. Tells whether it got to an end.
-fn chatterbox() -> (Api, Arc<AtomicBool>) {
+/// A server that refuses a request at once, with a body of which `go_on` writes the rest. Tells whether that got to an end.
+fn refuser(go_on: impl FnOnce(&mut TcpStream) -> io::Result<()> + Send + 'static) -> (Api, Arc<AtomicBool>) {
     const HEAD: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/problem+json\r\n\
         www-authenticate: Bearer error=\"insufficient_scope\", scope=\"load:delete\"\r\ncontent-length: 300\r\n\r\n";
     let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
@@ -76,23 +76,36 @@ fn chatterbox() -> (Api, Arc<AtomicBool>) {
         move |mut stream: TcpStream| {
             let _head = stream.read(&mut [0; 4096])?;
             stream.write_all(HEAD)?;
-            for _ in 0..300 {
-                sleep(Duration::from_millis(50));
-                stream.write_all(b" ")?;
-            }
+            go_on(&mut stream)?;
             ended.store(true, Ordering::SeqCst);
-            Ok::<_, std::io::Error>(())
+            Ok(())
         }
     };
     thread::spawn(move || listener.accept().and_then(|(stream, _)| talk(stream)));
     (api, ended)
 }
 
-pub(crate) fn a_refusal_without_end_is_told_by_its_head<C: Caller>() {
+fn assert_told_by_its_head<C: Caller>((api, ended): (Api, Arc<AtomicBool>)) {
     let sandbox = start();
-    let (api, ended) = chatterbox();
     let caller = C::build(Setup { api, ..Setup::of(&sandbox) });
     let error = caller.call(Call::get("loads")).expect_err("a refusal").ours();
     assert_eq!(error.missing_scopes(), [alvys_auth_core::Scope::LOAD_DELETE]);
     assert!(!ended.load(Ordering::SeqCst), "it was listened to for 15 seconds");
+}
+
+pub(crate) fn a_refusal_without_end_is_told_by_its_head<C: Caller>() {
+    assert_told_by_its_head::<C>(refuser(|stream| {
+        (0..300).try_for_each(|_| {
+            sleep(Duration::from_millis(50));
+            stream.write_all(b" ")
+        })
+    }));
+}
+
+pub(crate) fn a_refusal_that_falls_silent_is_told_by_its_head<C: Caller>() {
+    assert_told_by_its_head::<C>(refuser(|stream| {
+        stream.write_all(b"{")?;
+        sleep(Duration::from_secs(15));
+        Ok(())
+    }));
 }

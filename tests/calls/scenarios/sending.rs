@@ -1,9 +1,10 @@
 //! What goes out and comes back when nothing is wrong.
 
-use alvys_auth_sandbox::{Application, Fault, Route};
+use alvys_auth_sandbox::{Application, Fault, Received, Route, Sandbox};
 use alvys_auth_tests::caller::{Body, Call, Caller, Setup, calls_to};
 use alvys_auth_tests::credentials;
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, Method};
 
 use crate::start;
@@ -75,6 +76,48 @@ pub(crate) fn body_bytes_arrive_whole<C: Caller>() {
         assert_eq!(reply.json()["Length"], length);
         assert!(calls_to(&sandbox).pop().is_some_and(|call| call.body() == body));
     }
+}
+
+/// Content-Length and Transfer-Encoding of each call so far.
+fn framing(sandbox: &Sandbox) -> Vec<(Option<String>, Option<String>)> {
+    let header = |call: &Received, name| call.header(name).map(str::to_owned);
+    calls_to(sandbox).iter().map(|call| (header(call, "content-length"), header(call, "transfer-encoding"))).collect()
+}
+
+pub(crate) fn a_body_goes_out_with_its_length_first_and_again<C: Caller>() {
+    let hello = || Body::Bytes(Bytes::from_static(b"hello"));
+    for (method, body, lengths) in [
+        (Method::GET, Body::Empty, &[None][..]),
+        (Method::DELETE, Body::Empty, &[None]),
+        // hyper leaves the zero out.
+        (Method::POST, Body::Empty, &[None, Some("0")]),
+        (Method::PATCH, Body::Empty, &[None, Some("0")]),
+        (Method::POST, hello(), &[Some("5")]),
+        (Method::DELETE, hello(), &[Some("5")]),
+    ] {
+        let sandbox = start();
+        let caller = C::build(Setup::of(&sandbox).without_grace());
+        sandbox.inject(Route::Api, Fault::status(401).once());
+        sandbox.inject(Route::Api, Fault::status(204));
+        let call = Call::new(method.clone(), "loads/load-1").body(body);
+        assert_eq!(caller.call(call).expect("an answer").status, 204);
+        let framing = framing(&sandbox);
+        let (length, coding) = &framing[0];
+        assert!(coding.is_none() && lengths.contains(&length.as_deref()), "{method}: {framing:?}");
+        assert_eq!(framing, vec![framing[0].clone(); 2], "{method}: first and again");
+    }
+}
+
+pub(crate) fn a_length_or_coding_of_the_callers_own_is_kept<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox));
+    for (name, value) in [(CONTENT_LENGTH, "5"), (TRANSFER_ENCODING, "chunked")] {
+        let body = Body::Bytes(Bytes::from_static(b"hello"));
+        caller.call(Call::new(Method::POST, "documents").body(body).header(name, value)).expect("an answer");
+    }
+    let own = |value: &str| Some(value.to_owned());
+    assert_eq!(framing(&sandbox), [(own("5"), None), (None, own("chunked"))]);
+    assert!(calls_to(&sandbox).iter().all(|call| call.body() == b"hello"));
 }
 
 pub(crate) fn a_long_stream_goes_out_whole_and_once<C: Caller>() {
