@@ -265,12 +265,12 @@ fn a_blocking_call_is_framed_as_a_plain_agent_frames_it() {
 
 /// A server that refuses each request at once and then falls silent, without ever closing.
 fn silent_refuser() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a working socket");
+    let url = format!("http://{}", listener.local_addr().expect("a working socket"));
     thread::spawn(move || {
         let mut kept = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
-            stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\n{").unwrap();
+            stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\n{").expect("a working socket");
             kept.push(stream);
         }
     });
@@ -280,7 +280,7 @@ fn silent_refuser() -> String {
 #[test]
 fn a_refusal_that_falls_silent_is_told_by_agents_without_time_limits() {
     let sandbox = start();
-    let api = Api::at(&silent_refuser()).unwrap();
+    let api = Api::at(&silent_refuser()).expect("a working socket");
     let started = Instant::now();
     let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(Agent::new_with_defaults());
     assert_eq!(client.get("loads").send().unwrap_err().kind(), ErrorKind::Refused);
