@@ -265,13 +265,12 @@ fn a_blocking_call_is_framed_as_a_plain_agent_frames_it() {
 
 /// A server that refuses each request at once and then falls silent, without ever closing.
 fn silent_refuser() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
     thread::spawn(move || {
         let mut kept = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
-            stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\n{").unwrap();
-            kept.push(stream);
+            kept.extend(stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\n{").map(|()| stream));
         }
     });
     url
