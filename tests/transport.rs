@@ -1,6 +1,6 @@
 //! The transport rules hold whatever settings the caller brings.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -263,15 +263,39 @@ fn a_blocking_call_is_framed_as_a_plain_agent_frames_it() {
     assert_eq!(lengths, [of("0"), of("5")].concat());
 }
 
+#[test]
+fn a_transfer_coding_of_the_callers_own_gets_no_length_beside_it() {
+    let (sandbox, listener) = (start(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let plain = Agent::new_with_defaults();
+    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), Api::at(&url).unwrap(), plain);
+    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let call = thread::spawn(move || agent.post(url).header("transfer-encoding", "chunked").send("hello"));
+
+    // Raw, because servers drop the length of such a request.
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut received = Vec::new();
+    while !received.ends_with(b"0\r\n\r\n") {
+        let mut piece = [0; 1024];
+        let read = stream.read(&mut piece).unwrap();
+        assert!(read > 0, "the request was cut short");
+        received.extend_from_slice(&piece[..read]);
+    }
+    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    assert_eq!(call.join().unwrap().unwrap().status(), 204);
+    let received = String::from_utf8(received).unwrap().to_ascii_lowercase();
+    assert!(received.contains("transfer-encoding: chunked") && received.ends_with("5\r\nhello\r\n0\r\n\r\n"));
+    assert!(!received.contains("content-length"), "{received}");
+}
+
 /// A server that refuses each request at once and then falls silent, without ever closing.
 fn silent_refuser() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a working socket");
-    let url = format!("http://{}", listener.local_addr().expect("a working socket"));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
     thread::spawn(move || {
         let mut kept = Vec::new();
         for mut stream in listener.incoming().map_while(Result::ok) {
-            stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\n{").expect("a working socket");
-            kept.push(stream);
+            kept.extend(stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 9\r\n\r\n{").map(|()| stream));
         }
     });
     url
@@ -280,7 +304,7 @@ fn silent_refuser() -> String {
 #[test]
 fn a_refusal_that_falls_silent_is_told_by_agents_without_time_limits() {
     let sandbox = start();
-    let api = Api::at(&silent_refuser()).expect("a working socket");
+    let api = Api::at(&silent_refuser()).unwrap();
     let started = Instant::now();
     let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(Agent::new_with_defaults());
     assert_eq!(client.get("loads").send().unwrap_err().kind(), ErrorKind::Refused);

@@ -49,7 +49,7 @@ pub struct RequestBuilder {
 }
 
 enum Payload {
-    /// Without any where the request has no body.
+    /// None at all where the request has no body.
     Bytes(Vec<u8>),
     Stream(Box<dyn Read + Send>),
 }

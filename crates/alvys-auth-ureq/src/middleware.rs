@@ -20,18 +20,19 @@ const KEPT: u64 = 1024 * 1024;
 /// Authorises every request of a ureq agent, as [`Client`](crate::Client) does its own.
 ///
 /// A request that carries an `Authorization` of its own is sent as it is, with the settings of its own agent; one to a host
-/// that no token may go to fails, so use another agent for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
-/// arrive as [`ureq::Error::Other`], from which [`Error`](crate::Error) can be downcast.
+/// that no token may go to fails, so use another agent for other hosts. [`CallOptions`] are taken from the request's
+/// extensions. Errors of this library arrive as [`ureq::Error::Other`], from which [`Error`](crate::Error) can be downcast.
 ///
 /// ureq lets a middleware pass a request on once. It is sent again, where the rules say so, through the agent given to
 /// [`new`](Self::new), whose settings hold for the first time too, except where the request has its own. Redirects are
 /// followed without the token, and whether a status becomes an error is up to that agent alone. Plain http is sent to this
 /// machine only, and to no proxy. Bodies of up to 1 MiB are kept to be sent again; a longer one is streamed in chunks and
-/// sent once. Give that agent time limits: by itself ureq has none, and waits for a silent server for ever.
+/// sent once. Give that agent time limits: without them ureq waits for a silent server for ever.
 ///
 /// ```no_run
-/// use alvys_auth_ureq::{Api, Authorise, Credentials, Flow, TokenSource};
 /// use std::time::Duration;
+///
+/// use alvys_auth_ureq::{Api, Authorise, Credentials, Flow, TokenSource};
 /// use ureq::Agent;
 ///
 /// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;

@@ -144,7 +144,7 @@ enum Payload {
     /// Sent again where that is needed.
     Bytes(Vec<u8>),
     /// Too long to be kept, so that it is sent once.
-    Stream(Box<dyn Read>),
+    Stream(Box<dyn Read + Send>),
 }
 
 fn is_stdin(data: &str) -> bool {
