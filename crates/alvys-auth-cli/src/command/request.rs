@@ -167,7 +167,7 @@ fn payload(data: &str) -> Result<Payload, Failure> {
     }
 }
 
-fn begun(mut source: impl Read + 'static, name: &str) -> Result<Payload, Failure> {
+fn begun(mut source: impl Read + Send + 'static, name: &str) -> Result<Payload, Failure> {
     let mut kept = Vec::new();
     source.by_ref().take(KEPT + 1).read_to_end(&mut kept).map_err(|error| unreadable(name, &error))?;
     Ok(if kept.len() as u64 <= KEPT {
