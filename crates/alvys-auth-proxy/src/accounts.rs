@@ -9,7 +9,6 @@ use alvys_auth_core::{Error, ErrorKind};
 use alvys_auth_driver::{Pace, RateLimits};
 use alvys_auth_reqwest::TokenSource;
 use lru::LruCache;
-use tracing::warn;
 
 /// The tokens of one application, and the rate limits that its calls keep to.
 #[derive(Debug, Clone)]
@@ -71,12 +70,11 @@ pub enum NotServed {
 }
 
 impl From<Error> for NotServed {
-    /// A configuration error is one of the tenant, which is not served then; the log tells what is wrong with it.
+    /// An unknown tenant is not served; anything else is a failure of one that is known.
     fn from(error: Error) -> Self {
         if error.kind() != ErrorKind::UnknownTenant {
             return Self::Failed(error);
         }
-        warn!(target: "alvys_auth", %error, "a tenant is not served");
         Self::Unknown
     }
 }

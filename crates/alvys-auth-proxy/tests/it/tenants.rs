@@ -33,6 +33,7 @@ async fn within(limits: Option<RateLimits>) -> Two {
         let found = match tenant.as_str() {
             "broken" => Err(Error::timed_out("the credentials did not arrive in time").into()),
             "unset" => Err(Error::configuration("there are no credentials", "set them").into()),
+            "gone" => Err(Error::unknown_tenant("gone").into()),
             _ => sources.get(&tenant).cloned().ok_or(NotServed::Unknown),
         };
         async { found }
@@ -115,7 +116,8 @@ async fn nobody_gets_the_token_of_another_tenant() {
     assert_eq!(problem(twice.send().await.unwrap()).await.0, 400);
     assert_eq!(status("/t/va336".to_owned(), None).await, 400);
     assert_eq!(status(format!("/t/broken{LOADS}"), None).await, 504);
-    assert_eq!(status(format!("/t/unset{LOADS}"), None).await, 404);
+    assert_eq!(status(format!("/t/unset{LOADS}"), None).await, 500, "known, and set up wrongly");
+    assert_eq!(status(format!("/t/gone{LOADS}"), None).await, 404);
     assert!(two.sandbox.requests().is_empty());
 }
 
