@@ -5,6 +5,7 @@
 mod calls;
 mod doors;
 mod end;
+mod load;
 mod refusals;
 mod reload;
 mod support;
