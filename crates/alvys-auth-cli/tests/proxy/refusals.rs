@@ -89,3 +89,22 @@ fn a_signal_ends_a_run_that_waits_for_the_secret() {
     assert!(killed.unwrap().success());
     crate::support::within(|| child.try_wait().unwrap().is_some(), || "it ends".to_owned());
 }
+
+#[test]
+fn the_examples_of_services_use_flags_that_there_are() {
+    let world = World::new();
+    let deploy = |name: &str| {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/deploy/");
+        std::fs::read_to_string(format!("{path}{name}")).unwrap()
+    };
+    let unit = deploy("alvys-auth-proxy.service");
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/alvys-auth ")).unwrap();
+    let manifest = deploy("kubernetes-sidecar.yaml");
+    let list = manifest.lines().find_map(|line| line.trim().strip_prefix("args: ")).unwrap();
+    let list: Vec<String> = serde_json::from_str(list).unwrap();
+    for arguments in [line.split(' ').collect::<Vec<_>>(), list.iter().map(String::as_str).collect()] {
+        assert_eq!(arguments[0], "proxy");
+        let output = world.bare(&arguments).arg("--help").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+    }
+}

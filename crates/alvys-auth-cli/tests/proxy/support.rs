@@ -1,6 +1,6 @@
 //! A sandbox, an empty home, and a proxy that runs until its test ends.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -130,7 +130,7 @@ impl Running {
         if input.is_some() {
             command.stdin(Stdio::piped());
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(File::from(file)).spawn().unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(file).spawn().unwrap();
         if let Some(input) = input {
             child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         }
