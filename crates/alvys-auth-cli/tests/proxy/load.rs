@@ -1,6 +1,6 @@
 //! The proxy under a load generator in another process, while tokens end, are revoked and cannot be had for a while.
 //!
-//! Takes a minute and `oha` or `wrk`, so it runs when asked for: `.ci/load`.
+//! Takes a minute and `oha` or `wrk`, so it runs when asked for: `.ci/load`. So does the measurement of a start.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -74,6 +74,22 @@ fn no_call_fails_that_the_rules_say_must_not_fail() {
     let load = generate(generator, 5, &url);
     println!("{generator}: {} requests, 10 of which met a reset; failures {:?}", load.requests, load.failures);
     assert_eq!(load.failures.values().sum::<u64>(), 10, "{load:?}");
+}
+
+#[test]
+#[ignore = "a measurement: run .ci/load"]
+fn the_time_to_the_first_answer_is_told() {
+    let world = World::new();
+    let mut times: Vec<Duration> = (0..15)
+        .map(|_| {
+            let began = Instant::now();
+            let proxy = Running::start(&world, &mut world.complete(&[]), 1);
+            assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+            began.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("from the start of the process to the first answer of the API, token included: median {:?}", times[7]);
 }
 
 fn is_there(program: &str) -> bool {

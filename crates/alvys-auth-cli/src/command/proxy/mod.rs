@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alvys_auth_core::Api;
-use alvys_auth_proxy::{Listen, Proxy, Server, Settings, SharedKey};
+use alvys_auth_proxy::{Accounts, Listen, Proxy, Server, Settings, SharedKey};
 use reqwest::{Certificate, ClientBuilder};
 use tokio::runtime;
 use tokio::sync::Notify;
@@ -178,7 +178,7 @@ impl Args {
     /// The proxy in front of `api`, and of the MCP server that belongs to it.
     fn proxy(
         &self,
-        accounts: impl alvys_auth_proxy::Accounts,
+        accounts: impl Accounts,
         api: Api,
         settings: Settings,
         certificates: &Certificates,
