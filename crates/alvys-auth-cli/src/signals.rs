@@ -25,19 +25,26 @@ pub(crate) fn ended() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Calls `reload` on each SIGHUP, for as long as it is polled.
+/// Calls `reload` on each SIGHUP, one after the other, for as long as it is polled. From this call on the signal ends nothing.
 #[cfg(unix)]
-pub(crate) async fn on_hangup(reload: impl Fn()) -> io::Result<()> {
+pub(crate) fn on_hangup(
+    reload: impl Fn() + Send + Sync + 'static,
+) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    use std::sync::Arc;
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangup = signal(SignalKind::hangup())?;
-    while hangup.recv().await.is_some() {
-        reload();
-    }
-    Ok(())
+    let reload = Arc::new(reload);
+    Ok(async move {
+        while hangup.recv().await.is_some() {
+            let reload = Arc::clone(&reload);
+            // It may wait for a command or a keychain. That it panicked was printed.
+            let _ = tokio::task::spawn_blocking(move || reload()).await;
+        }
+    })
 }
 
 /// There is no such signal here.
 #[cfg(not(unix))]
-pub(crate) async fn on_hangup(_: impl Fn()) -> io::Result<()> {
-    Ok(())
+pub(crate) fn on_hangup(_: impl Fn() + Send + Sync + 'static) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    Ok(std::future::ready(()))
 }

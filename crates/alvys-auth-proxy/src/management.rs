@@ -35,6 +35,7 @@ impl Inner {
             Page::Ready => self.ready().await,
             Page::Metrics => typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry())),
             Page::Status => status_page(self),
+            Page::Icon => none(),
             Page::Token => match self.token(request, route).await {
                 Ok(response) => response,
                 Err(problem) => problem.into_response(),
@@ -106,6 +107,12 @@ fn not_ready(mut problem: Problem) -> Response<Answer> {
 
 pub(crate) fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_served", "this proxy serves no such path", "see the paths that it serves")
+}
+
+fn none() -> Response<Answer> {
+    let mut response = Response::new(Answer::full(bytes::Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
 }
 
 fn text(text: &'static str) -> Response<Answer> {

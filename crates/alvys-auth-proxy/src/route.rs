@@ -33,6 +33,8 @@ pub(crate) enum Page {
     Ready,
     Metrics,
     Status,
+    /// What browsers ask for beside the status page: not from the API.
+    Icon,
     Token,
 }
 
@@ -43,6 +45,7 @@ impl Page {
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
             "/status" => Self::Status,
+            "/favicon.ico" => Self::Icon,
             "/token" => Self::Token,
             _ => return None,
         })

@@ -88,6 +88,15 @@ async fn the_numbers_are_there() {
 }
 
 #[tokio::test]
+async fn the_icon_that_browsers_ask_for_is_none_of_the_api() {
+    let stage = Stage::start().await;
+    let answer = stage.get("/favicon.ico").send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    assert_eq!(stage.sandbox.api_requests(), 0);
+    assert!(stage.sandbox.requests().iter().all(|request| request.path() != "/favicon.ico"));
+}
+
+#[tokio::test]
 async fn the_status_page_is_self_contained_and_keeps_secrets() {
     let stage = Stage::start().await;
     assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);

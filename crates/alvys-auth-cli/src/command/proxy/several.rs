@@ -1,0 +1,138 @@
+//! A proxy for the applications of several profiles, each under a path of its own.
+
+use std::io;
+use std::path::PathBuf;
+
+use alvys_auth_core::{Api, Environment, Error, Flow, TokenRequest};
+use alvys_auth_driver::{CredentialsProvider as _, Setup, Variables};
+use alvys_auth_proxy::{NotServed, PerTenant, Proxy, Settings};
+use alvys_auth_reqwest::{Credentials, Tenants};
+use tracing::{debug, info};
+
+use super::{Args, Certificates, Reload, not_reloaded};
+use crate::failure::Failure;
+use crate::profiles::{self, Named};
+use crate::secret;
+use crate::settings::variable;
+
+/// Checks the profiles to be served and makes a proxy of them, and of no other ones.
+///
+/// # Errors
+/// The first setting that is missing or wrong, or profiles that belong to different APIs.
+pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Proxy, Reload), Failure> {
+    let mut places: Vec<(&str, Place)> = Vec::new();
+    for name in &arguments.serve {
+        check_name(name)?;
+        places.push((name, read(name)?.place));
+    }
+    let mut others = places.iter();
+    let Some((first, place)) = others.next() else { return Err(Failure::usage("no profile is served", "name one")) };
+    if let Some((other, _)) = others.find(|(_, other)| other != place) {
+        return Err(Failure::configuration(
+            format!("profiles {first} and {other} differ in their API or their CA bundle"),
+            "run a proxy for each",
+        ));
+    }
+    debug!(target: "alvys_auth", tenants = places.len(), "serves profiles");
+    let environment = |name| variable(name).map(PathBuf::from);
+    let bundle = arguments.settings.ca_bundle.clone().or_else(|| environment("ALVYS_CA_BUNDLE"));
+    let bundle = bundle.or_else(|| place.ca_bundle.clone()).or_else(|| environment("SSL_CERT_FILE"));
+    let certificates = Certificates::read(bundle.as_deref())?;
+    let tenants = tenants(arguments.serve.clone(), place.clone(), certificates.clone());
+    let found = tenants.clone();
+    let accounts = PerTenant::new(move |tenant| {
+        let tenants = found.clone();
+        async move { Ok::<_, NotServed>(tenants.source(&tenant).await?) }
+    });
+    let accounts = if arguments.unshaped { accounts.limits(None) } else { accounts };
+    let proxy = arguments.proxy(accounts, place.api.clone(), settings, &certificates)?;
+    Ok((proxy, rereading(arguments.serve.clone(), place.clone(), tenants)))
+}
+
+/// Each tenant is forgotten, so that its profile is read anew when it is next used. One whose profile does not do goes on.
+fn rereading(served: Vec<String>, place: Place, tenants: Tenants) -> Reload {
+    Box::new(move || {
+        for name in &served {
+            match read_at(name, &place) {
+                Ok(_) => {
+                    info!(target: "alvys_auth", profile = name, "reads a profile anew");
+                    let _ = tenants.forget(name);
+                }
+                Err(failure) => not_reloaded(&failure),
+            }
+        }
+    })
+}
+
+fn tenants(served: Vec<String>, place: Place, certificates: Certificates) -> Tenants {
+    let known = move |tenant: &str| {
+        if !served.iter().any(|name| name == tenant) {
+            return Ok(None);
+        }
+        let found = read_at(tenant, &place).map_err(|failure| {
+            // Any other kind than configuration, which would say that there is no such tenant.
+            Error::transport(format!("profile {tenant} cannot be used"), io::Error::other(failure.what))
+        })?;
+        Ok(Some((found.flow, found.credentials)))
+    };
+    Tenants::builder(known).without_organization_guard().client(move || certificates.client()).build()
+}
+
+/// Where the calls of an application go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    api: Api,
+    ca_bundle: Option<PathBuf>,
+}
+
+/// What a profile says.
+struct Application {
+    flow: Flow,
+    credentials: Credentials,
+    place: Place,
+}
+
+/// Reads one profile: nothing of the environment and no flag has a part in it.
+fn read(name: &str) -> Result<Application, Failure> {
+    let Some(named) = profiles::find(Some(name))? else { return Err(profiles::missing(name)) };
+    let variables = || Variables::from_iter(named.profile.named());
+    let Setup { flow, api_base, .. } = Setup::read(&variables())?;
+    let credentials = secret::of_profile(&named, variables())?.credentials()?;
+    // Whatever is wrong with the two together is told now, and not to whoever calls first.
+    TokenRequest::new(flow.clone(), credentials.clone())?;
+    let Named { profile, .. } = named;
+    let qa = profile.env.is_some_and(|env| env.eq_ignore_ascii_case("qa"));
+    let api = match api_base {
+        Some(base) => Api::at(&base)?,
+        None => Api::of(if qa { Environment::Qa } else { Environment::Production }),
+    };
+    let flow = match profile.tenant {
+        Some(tenant) => flow.expect_organization(tenant),
+        None => flow,
+    };
+    Ok(Application { flow, credentials, place: Place { api, ca_bundle: profile.ca_bundle } })
+}
+
+/// Likewise, where the proxy leads there: a token must not go to another API than its own.
+fn read_at(name: &str, place: &Place) -> Result<Application, Failure> {
+    let application = read(name)?;
+    if application.place == *place {
+        return Ok(application);
+    }
+    Err(Failure::configuration(
+        format!("profile {name} has another API or CA bundle now"),
+        "start the proxy anew, or change it back",
+    ))
+}
+
+/// A name that can stand in a path and in a header, as the proxy takes them.
+fn check_name(name: &str) -> Result<(), Failure> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(Failure::configuration(
+        "a profile to be served has a name that cannot stand in a path",
+        "rename it: up to 64 letters, digits, hyphens and underscores",
+    ))
+}

@@ -1,0 +1,12 @@
+//! End-to-end tests of the built `alvys-auth proxy` against a local Alvys: a process that is called, signalled and ended.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
+
+mod calls;
+mod doors;
+mod end;
+mod load;
+mod refusals;
+mod reload;
+mod support;
+mod tenants;

@@ -1,0 +1,135 @@
+//! Credentials that change while the proxy runs: with SIGHUP, or in a file alone.
+
+use std::time::Duration;
+
+use alvys_auth_sandbox::{Fault, Route};
+
+use crate::support::{Running, World};
+
+const NEXT: &str = "the-next-secret-0123456789";
+
+/// Waits until the token at hand is of no use any more.
+fn outlive_the_token() {
+    std::thread::sleep(Duration::from_millis(2100));
+}
+
+fn world() -> World {
+    let world = World::new();
+    world.sandbox.set_lifetime(Duration::from_secs(2));
+    world
+}
+
+#[track_caller]
+fn nothing_was_refused(world: &World) {
+    assert!(world.asked().iter().all(|(_, status)| *status == 200), "{:?}", world.asked());
+}
+
+#[test]
+fn a_changed_file_is_noticed_without_a_signal() {
+    let world = world();
+    let file = world.file("secret", &world.secret());
+    let flag = Running::start(&world, &mut world.proxy(&["--secret-file", &file]), 1);
+    let variable = Running::start(&world, world.proxy(&[]).env("ALVYS_CLIENT_SECRET_FILE", &file), 1);
+    for proxy in [&flag, &variable] {
+        assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+    }
+    world.rotate(NEXT);
+    world.file("secret", NEXT);
+    outlive_the_token();
+    for proxy in [&flag, &variable] {
+        assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+    }
+    nothing_was_refused(&world);
+}
+
+#[test]
+fn sighup_reads_a_command_anew() {
+    let world = world();
+    let file = world.file("secret", &world.secret());
+    let command = format!("cat {file}");
+    let proxy = Running::start(&world, &mut world.proxy(&["-v", "--secret-command", &command]), 1);
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+    world.rotate(NEXT);
+    world.file("secret", NEXT);
+    proxy.signal("HUP");
+    proxy.says("read the credentials anew");
+    outlive_the_token();
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+    nothing_was_refused(&world);
+}
+
+#[test]
+fn sighup_reads_a_profile_anew_and_its_old_secret_never_comes_back() {
+    let world = world();
+    let application = world.profile("acme", &[]);
+    let command = &mut world.bare(&["proxy", "-v", "--unshaped", "--listen", "127.0.0.1:0", "--profile", "acme"]);
+    let proxy = Running::start(&world, command, 1);
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+
+    // The secret moves to another file, the old one stays where it was.
+    assert!(world.sandbox.rotate_secret(application.client_id(), NEXT));
+    let elsewhere = world.file("elsewhere", NEXT);
+    let output = world
+        .bare(&["profile", "add", "acme", "--replace", "--client-id", application.client_id()])
+        .args(["--secret-file", &elsewhere, "--token-url", &world.sandbox.token_url()])
+        .args(["--api-base-url", &world.sandbox.api_url()])
+        .output();
+    assert!(output.unwrap().status.success());
+    proxy.signal("HUP");
+    proxy.says("read the credentials anew");
+    outlive_the_token();
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+    nothing_was_refused(&world);
+
+    // A refusal makes the source ask again where the secret is: that must be the new place.
+    outlive_the_token();
+    world.sandbox.inject(Route::Token, Fault::status(401).once());
+    let first = proxy.get("/api/p/v1/loads");
+    crate::support::within(|| proxy.get("/api/p/v1/loads").status == 200, || format!("after {first:?}"));
+    let old = application.client_secret();
+    let since = world.asked().into_iter().skip(2);
+    assert!(since.clone().all(|(body, _)| !body.contains(old)), "{:?}", since.collect::<Vec<_>>());
+}
+
+#[test]
+fn sighup_ends_the_pause_that_refused_credentials_began() {
+    let world = World::new();
+    let file = world.file("secret", "wrong");
+    let proxy = Running::start(&world, &mut world.proxy(&["-v", "--secret-file", &file]), 1);
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 502);
+    world.file("secret", &world.secret());
+    proxy.signal("HUP");
+    proxy.says("read the credentials anew");
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+}
+
+#[test]
+fn sighup_without_anything_to_read_anew_says_so_and_changes_nothing() {
+    let world = World::new();
+    let secret = world.secret();
+    let proxy = Running::with_input(&world, &mut world.proxy(&["--secret-stdin"]), 1, Some(&secret));
+    proxy.signal("HUP");
+    proxy.says("cannot be read again");
+    assert_eq!(proxy.said().lines().count(), 1);
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+
+    let mut proxy = Running::start(&world, &mut world.complete(&["-v"]), 1);
+    proxy.signal("HUP");
+    proxy.says("read the credentials anew");
+    assert!(!proxy.has_ended());
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+}
+
+#[test]
+fn sighup_with_a_secret_that_cannot_be_read_goes_on_with_the_one_at_hand() {
+    let world = world();
+    let file = world.file("secret", &world.secret());
+    let proxy = Running::start(&world, &mut world.proxy(&["--secret-file", &file]), 1);
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+    std::fs::remove_file(&file).unwrap();
+    proxy.signal("HUP");
+    proxy.says("goes on with the settings at hand");
+    outlive_the_token();
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+    assert!(!proxy.said().contains(&world.secret()));
+}

@@ -1,0 +1,135 @@
+//! Several tenants behind one proxy, a profile each.
+
+use std::fs;
+
+use crate::support::{Running, World, failed, get};
+
+fn serving(world: &World, names: &[&str]) -> std::process::Command {
+    // What is in the environment belongs to somebody else.
+    let mut command = world.complete(&[]);
+    for name in names {
+        command.args(["--serve", name]);
+    }
+    command
+}
+
+#[test]
+fn each_tenant_is_called_with_its_own_application_by_path_and_by_header() {
+    let world = World::new();
+    world.profile("acme", &[]);
+    world.profile("globex", &[]);
+    world.profile("not-served", &[]);
+    let proxy = Running::start(&world, &mut serving(&world, &["acme", "globex"]), 1);
+    assert_eq!(proxy.get("/t/acme/api/p/v1/loads").status, 200);
+    let loads = format!("{}/api/p/v1/loads", proxy.url());
+    assert_eq!(get(&loads, &[("x-alvys-tenant", "globex")]).status, 200);
+    assert_eq!(proxy.get("/t/globex/api/p/v1/loads").status, 200);
+
+    assert_eq!(get(&loads, &[]).status, 400, "no tenant is named");
+    assert_eq!(proxy.get("/t/not-served/api/p/v1/loads").status, 404);
+    assert_eq!(proxy.get("/t/initech/api/p/v1/loads").status, 404);
+    let both = get(&format!("{}/t/acme/api/p/v1/loads", proxy.url()), &[("x-alvys-tenant", "globex")]);
+    assert_eq!(both.status, 400);
+
+    let asked = world.asked();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked[0].0.contains("client-acme") && asked[1].0.contains("client-globex"), "{asked:?}");
+    let tokens: Vec<_> = world.calls().iter().map(|call| call.header("authorization").unwrap().to_owned()).collect();
+    assert!(tokens[0] != tokens[1] && tokens[1] == tokens[2], "one token for each tenant");
+    assert!(world.calls().iter().all(|call| call.header("x-alvys-tenant").is_none()));
+}
+
+#[test]
+fn nothing_of_the_environment_has_a_part_in_a_tenant() {
+    let world = World::new();
+    world.profile("acme", &[]);
+    let mut command = serving(&world, &["acme"]);
+    command
+        .env("ALVYS_FLOW", "nonsense")
+        .env("ALVYS_PROFILE", "nobody")
+        .env("ALVYS_SCOPE", "parrot:feed")
+        .env("ALVYS_TOKEN_URL", "http://127.0.0.1:9/token")
+        .env("ALVYS_API_BASE_URL", "http://127.0.0.1:9/api/p/v1");
+    let proxy = Running::start(&world, &mut command, 1);
+    assert_eq!(proxy.get("/t/acme/api/p/v1/loads").status, 200);
+}
+
+#[test]
+fn flags_about_one_application_do_not_go_with_serve() {
+    let world = World::new();
+    world.profile("acme", &[]);
+    for more in [
+        ["--client-id", "x"],
+        ["--profile", "acme"],
+        ["--secret-file", "/x"],
+        ["--secret-command", "x"],
+        ["--flow", "legacy"],
+        ["--tenant", "acme"],
+        ["--env", "qa"],
+        ["--encoding", "form"],
+        ["--token-url", "http://localhost/"],
+        ["--audience", "x"],
+        ["--scope", "x"],
+        ["--api-base-url", "http://localhost/"],
+    ] {
+        let said = failed(serving(&world, &["acme"]).args(more), 2);
+        assert!(said.contains(more[0]) && said.contains("--serve"), "{said}");
+    }
+}
+
+#[test]
+fn tenants_of_different_apis_are_not_served_together() {
+    let world = World::new();
+    world.profile("acme", &[]);
+    world.profile("elsewhere", &["--api-base-url", "http://127.0.0.1:9/api/p/v1"]);
+    let said = failed(&mut serving(&world, &["acme", "elsewhere"]), 78);
+    assert!(said.contains("acme and elsewhere differ"), "{said}");
+}
+
+#[test]
+fn a_profile_that_makes_no_application_is_told_of_at_the_start() {
+    let world = World::new();
+    world.profile("acme", &[]);
+    world.profile("broken", &[]);
+    fs::remove_file(world.path("broken.secret")).unwrap();
+    failed(&mut serving(&world, &["acme", "broken"]), 78);
+    assert_eq!(world.asked(), []);
+}
+
+#[test]
+fn sighup_reads_the_profiles_anew_and_keeps_a_tenant_whose_profile_broke() {
+    let world = World::new();
+    let acme = world.profile("acme", &[]);
+    world.profile("globex", &[]);
+    let proxy = Running::start(&world, serving(&world, &["acme", "globex"]).arg("-v"), 1);
+    for tenant in ["acme", "globex"] {
+        assert_eq!(proxy.get(&format!("/t/{tenant}/api/p/v1/loads")).status, 200);
+    }
+    let next = "the-next-secret-0123456789";
+    assert!(world.sandbox.rotate_secret(acme.client_id(), next));
+    world.file("acme.secret", next);
+    fs::remove_file(world.path("globex.secret")).unwrap();
+    proxy.signal("HUP");
+    proxy.says("reads a profile anew");
+    proxy.says("goes on with the settings at hand");
+    for tenant in ["acme", "globex"] {
+        assert_eq!(proxy.get(&format!("/t/{tenant}/api/p/v1/loads")).status, 200, "{tenant}");
+    }
+    let asked = world.asked();
+    assert_eq!(asked.len(), 3, "acme twice, globex once: {asked:?}");
+    assert!(asked[2].0.contains(next) && asked.iter().all(|(_, status)| *status == 200), "{asked:?}");
+}
+
+#[test]
+fn a_rotated_secret_of_a_tenant_is_found_without_a_signal() {
+    let world = World::new();
+    world.sandbox.set_lifetime(std::time::Duration::from_secs(2));
+    let acme = world.profile("acme", &[]);
+    let proxy = Running::start(&world, &mut serving(&world, &["acme"]), 1);
+    assert_eq!(proxy.get("/t/acme/api/p/v1/loads").status, 200);
+    let next = "the-next-secret-0123456789";
+    assert!(world.sandbox.rotate_secret(acme.client_id(), next));
+    world.file("acme.secret", next);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    assert_eq!(proxy.get("/t/acme/api/p/v1/loads").status, 200);
+}
