@@ -9,7 +9,6 @@ use alvys_auth_reqwest::TokenSource;
 use tracing::info;
 
 use super::{Args, Certificates, Reload, not_reloaded};
-use crate::client;
 use crate::failure::Failure;
 use crate::output;
 use crate::secret::Provider;
@@ -24,7 +23,6 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
     for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
         output::warn(warning);
     }
-    let api = client::api(&arguments.settings, setup.api_base.as_deref())?;
     let certificates = Certificates::read(layers.ca_bundle().as_deref())?;
     let current = Arc::new(Current(RwLock::new(layers.provider()?)));
     let tokens = TokenSource::builder(setup.flow, current.credentials()?)
@@ -33,7 +31,7 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
         .build()?;
     let account = Account::new(tokens.clone());
     let account = if arguments.unshaped { account.unpaced() } else { account };
-    let proxy = arguments.proxy(account, api, settings, &certificates)?;
+    let proxy = arguments.proxy(account, setup.api, settings, &certificates)?;
     Ok((proxy, rereading(arguments, tokens, current)))
 }
 

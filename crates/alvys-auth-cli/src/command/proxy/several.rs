@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use alvys_auth_core::{Api, Environment, Error, Flow, TokenRequest};
+use alvys_auth_core::{Api, Error, Flow, TokenRequest};
 use alvys_auth_driver::{CredentialsProvider as _, Setup, Variables};
 use alvys_auth_proxy::{NotServed, PerTenant, Proxy, Settings};
 use alvys_auth_reqwest::{Credentials, Tenants};
@@ -96,16 +96,11 @@ struct Application {
 fn read(name: &str) -> Result<Application, Failure> {
     let Some(named) = profiles::find(Some(name))? else { return Err(profiles::missing(name)) };
     let variables = || Variables::from_iter(named.profile.named());
-    let Setup { flow, api_base, .. } = Setup::read(&variables())?;
+    let Setup { flow, api, .. } = Setup::read(&variables())?;
     let credentials = secret::of_profile(&named, variables())?.credentials()?;
     // Whatever is wrong with the two together is told now, and not to whoever calls first.
     TokenRequest::new(flow.clone(), credentials.clone())?;
     let Named { profile, .. } = named;
-    let qa = profile.env.is_some_and(|env| env.eq_ignore_ascii_case("qa"));
-    let api = match api_base {
-        Some(base) => Api::at(&base)?,
-        None => Api::of(if qa { Environment::Qa } else { Environment::Production }),
-    };
     let flow = match profile.tenant {
         Some(tenant) => flow.expect_organization(tenant),
         None => flow,
