@@ -190,7 +190,7 @@ impl Passage<'_> {
         let verdict = call.judge(answer, token, |token| {
             let another = account.tokens.reject(token);
             if another {
-                inner.watch.rejected(subject);
+                inner.watch.rejected(subject, token);
             }
             another
         });
