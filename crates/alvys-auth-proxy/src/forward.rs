@@ -193,7 +193,7 @@ impl Passage<'_> {
         let reject = |token: &Token| {
             let another = account.tokens.reject(token);
             if another {
-                inner.watch.rejected(subject);
+                inner.watch.rejected(subject, token);
             }
             another
         };

@@ -117,9 +117,12 @@ impl Watch {
         }
     }
 
-    /// The API refused the token of a tenant, and another one is worth trying.
-    pub(crate) fn rejected(&self, subject: &Subject) {
-        if let Some(seen) = lock(&self.seen).get_mut(&subject.tenant) {
+    /// The API refused the token of a tenant, and another one is worth trying. Calls that hear of it late say nothing about
+    /// the one that came into use meanwhile.
+    pub(crate) fn rejected(&self, subject: &Subject, token: &Token) {
+        if let Some(seen) = lock(&self.seen).get_mut(&subject.tenant)
+            && token.obtained_at().is_none_or(|obtained_at| obtained_at >= seen.obtained_at)
+        {
             seen.rejected = true;
         }
     }
