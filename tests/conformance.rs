@@ -5,21 +5,9 @@ use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Encoding, ErrorKind, Flow, LegacyPath, Policy};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
-use alvys_auth_tests::{Async, Blocking, Settings, Source, call_api, credentials, eventually};
+use alvys_auth_tests::{Async, Blocking, Settings, Source, both_drivers, call_api, credentials, eventually};
 
-/// Runs each scenario once per driver.
-macro_rules! conformance {
-    ($($scenario:ident),* $(,)?) => {
-        mod reqwest_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Async>(); })*
-        }
-        mod ureq_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Blocking>(); })*
-        }
-    };
-}
-
-conformance![
+both_drivers![
     both_flows_and_encodings_yield_tokens_that_the_api_accepts,
     a_cold_start_with_1000_callers_makes_one_request,
     an_expiry_with_1000_callers_makes_one_request,

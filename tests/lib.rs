@@ -87,6 +87,19 @@ pub trait Source: Clone + Send + Sync + 'static {
     fn status(&self) -> Status;
 }
 
+/// Runs each scenario once per driver: with the types that are called `Async` and `Blocking` where this stands.
+#[macro_export]
+macro_rules! both_drivers {
+    ($($scenario:ident),* $(,)?) => {
+        mod reqwest_driver {
+            $(#[test] fn $scenario() { super::$scenario::<super::Async>(); })*
+        }
+        mod ureq_driver {
+            $(#[test] fn $scenario() { super::$scenario::<super::Blocking>(); })*
+        }
+    };
+}
+
 macro_rules! forward {
     ($($field:tt)+) => {
         fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {

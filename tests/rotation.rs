@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token};
 use alvys_auth_driver::{CredentialsProvider, FileProvider};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
-use alvys_auth_tests::credentials;
+use alvys_auth_tests::{both_drivers, credentials};
 use tokio::runtime::{Builder, Runtime};
 
 /// A source of either driver whose credentials come from a provider.
@@ -66,17 +66,6 @@ impl Provided for Blocking {
     fn invalidate(&self) {
         self.0.invalidate();
     }
-}
-
-macro_rules! both_drivers {
-    ($($scenario:ident),* $(,)?) => {
-        mod reqwest_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Async>(); })*
-        }
-        mod ureq_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Blocking>(); })*
-        }
-    };
 }
 
 both_drivers![

@@ -9,18 +9,7 @@ use std::time::{Duration, Instant};
 use alvys_auth_core::{Error, ErrorKind, Flow, Policy, Token};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::many::{Async, Blocking, CHANGES, Many, Wanted, client_id, current, knowing, secret};
-use alvys_auth_tests::{credentials, eventually};
-
-macro_rules! both_drivers {
-    ($($scenario:ident),* $(,)?) => {
-        mod reqwest_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Async>(); })*
-        }
-        mod ureq_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Blocking>(); })*
-        }
-    };
-}
+use alvys_auth_tests::{both_drivers, credentials, eventually};
 
 both_drivers![
     each_tenant_gets_its_own_token,

@@ -4,19 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
-use alvys_auth_tests::eventually;
 use alvys_auth_tests::many::{Async, Blocking, CHANGES, Many, Wanted, knowing};
-
-macro_rules! both_drivers {
-    ($($scenario:ident),* $(,)?) => {
-        mod reqwest_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Async>(); })*
-        }
-        mod ureq_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Blocking>(); })*
-        }
-    };
-}
+use alvys_auth_tests::{both_drivers, eventually};
 
 both_drivers![
     used_tenants_are_renewed_in_the_background_and_others_left_alone,

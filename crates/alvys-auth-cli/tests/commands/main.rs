@@ -3,6 +3,9 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may what helps it")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod doctor;
 mod export;
 mod inspect;

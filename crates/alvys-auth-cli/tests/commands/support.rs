@@ -4,14 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use alvys_auth_sandbox::Sandbox;
 use serde_json::Value;
-use tempfile::TempDir;
 
-pub(crate) struct World {
-    pub(crate) sandbox: Sandbox,
-    pub(crate) home: TempDir,
-}
+pub(crate) use crate::common::World;
+use crate::common::assert_plain;
 
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -21,18 +17,6 @@ pub(crate) struct Ran {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
-        Self { sandbox: Sandbox::start().unwrap(), home: tempfile::tempdir().unwrap() }
-    }
-
-    /// The command with an empty home, and nothing in its environment that leads to an application.
-    pub(crate) fn bare(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_alvys-auth"));
-        command.args(arguments).env_clear().env("HOME", self.home.path()).env("PATH", std::env::var("PATH").unwrap());
-        command.stdin(Stdio::null());
-        command
-    }
-
     /// The command with the environment that leads to the sandbox.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.bare(arguments);
@@ -62,10 +46,6 @@ impl World {
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         ran(&mut self.command(arguments))
-    }
-
-    pub(crate) fn secret(&self) -> String {
-        self.sandbox.application().client_secret().to_owned()
     }
 
     /// The token that a run prints.
@@ -145,8 +125,7 @@ impl Ran {
     #[track_caller]
     pub(crate) fn ended(&self, code: i32) -> &str {
         assert_eq!(self.code, Some(code), "{self:?}");
-        assert!(matches!(self.stderr.lines().count(), 1 | 2), "one or two lines: {self:?}");
-        assert!(self.stderr.chars().all(|c| c == '\n' || !c.is_control()), "{self:?}");
+        assert_plain(&self.stderr);
         &self.stderr
     }
 }

@@ -2,6 +2,9 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod calls;
 mod doors;
 mod end;

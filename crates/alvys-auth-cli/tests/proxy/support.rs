@@ -6,18 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use alvys_auth_sandbox::{Application, Received, Sandbox};
+use alvys_auth_sandbox::{Application, Received};
 use serde_json::Value;
-use tempfile::TempDir;
 use ureq::Agent;
+
+pub(crate) use crate::common::World;
+use crate::common::assert_plain;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-pub(crate) struct World {
-    pub(crate) sandbox: Sandbox,
-    pub(crate) home: TempDir,
-}
 
 /// A proxy in a process of its own; killed when dropped.
 pub(crate) struct Running {
@@ -35,18 +32,6 @@ pub(crate) struct Answer {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
-        Self { sandbox: Sandbox::start().unwrap(), home: tempfile::tempdir().unwrap() }
-    }
-
-    /// The command with an empty home, and nothing in its environment that leads to an application.
-    pub(crate) fn bare(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_alvys-auth"));
-        command.args(arguments).env_clear().env("HOME", self.home.path()).env("PATH", std::env::var("PATH").unwrap());
-        command.stdin(Stdio::null());
-        command
-    }
-
     /// `alvys-auth proxy` on a free port, for an application whose secret is nowhere yet. Calls go out as they come.
     pub(crate) fn proxy(&self, arguments: &[&str]) -> Command {
         let mut command = self.shaped(arguments);
@@ -70,10 +55,6 @@ impl World {
         let mut command = self.proxy(arguments);
         command.env("ALVYS_CLIENT_SECRET", self.secret());
         command
-    }
-
-    pub(crate) fn secret(&self) -> String {
-        self.sandbox.application().client_secret().to_owned()
     }
 
     pub(crate) fn rotate(&self, secret: &str) {
@@ -230,7 +211,7 @@ pub(crate) fn failed(command: &mut Command, code: i32) -> String {
     assert_eq!(output.status.code(), Some(code), "{command:?}: {stderr}");
     assert_eq!(output.stdout, b"", "nothing on stdout");
     assert_eq!(stderr.lines().count(), 2, "{stderr}");
-    assert!(stderr.chars().all(|c| c == '\n' || !c.is_control()), "{stderr:?}");
+    assert_plain(&stderr);
     stderr
 }
 
