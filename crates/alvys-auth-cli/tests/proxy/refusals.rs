@@ -20,6 +20,7 @@ fn a_value_that_is_none_is_a_usage_error() {
         ("--longest-body", "1k"),
         ("--patience", "soon"),
         ("--flow", "other"),
+        ("--cache-dir", "kept"),
     ] {
         let said = failed(&mut world.complete(&[flag, value]), 2);
         assert!(said.contains(flag), "{said}");

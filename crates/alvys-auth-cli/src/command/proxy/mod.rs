@@ -108,6 +108,12 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let failed = |error: io::Error| {
         Failure::configuration(format!("cannot run a server here: {error}"), "see the limits of this process")
     };
+    if arguments.settings.cache_dir.is_some() || arguments.settings.no_cache {
+        return Err(Failure::usage(
+            "the proxy keeps its tokens in memory only",
+            "leave --cache-dir and --no-cache away",
+        ));
+    }
     // Before signals are listened for: they are to end a run that waits for stdin, a command or a keychain.
     let settings = arguments.proxy_settings()?;
     let (proxy, reload) = if arguments.serve.is_empty() {
