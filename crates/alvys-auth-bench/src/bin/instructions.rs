@@ -22,7 +22,7 @@ impl Probe for Repeater {
         match self.chosen {
             None => println!("{}", serde_json::json!(case)),
             // What becomes of the result keeps this a call and not a jump, which callgrind would not see.
-            Some((index, times)) if index == self.index => drop(black_box(measured(times, prepare()))),
+            Some((index, times)) if index == self.index => drop(black_box(measured(times, &mut prepare()))),
             Some(_) => {}
         }
         self.index += 1;
@@ -30,8 +30,10 @@ impl Probe for Repeater {
 }
 
 /// The name that callgrind is told to collect in.
+///
+/// The work is lent: what it holds is taken down by the caller, or the threads and tables that go then would be counted.
 #[inline(never)]
-fn measured<T>(times: usize, mut work: impl FnMut() -> T) -> usize {
+fn measured<T>(times: usize, work: &mut impl FnMut() -> T) -> usize {
     for _ in 0..times {
         black_box(work());
     }
