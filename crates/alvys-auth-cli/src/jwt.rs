@@ -24,7 +24,7 @@ pub(crate) struct KeySet {
 
 /// One key for RS256.
 #[derive(Deserialize)]
-struct Key {
+pub(crate) struct Key {
     kty: String,
     #[serde(rename = "use")]
     purpose: Option<String>,
@@ -52,37 +52,50 @@ impl<'a> Jwt<'a> {
         text(&self.header, "alg").unwrap_or("none")
     }
 
+    /// Those of `keys` that may have signed this token.
+    ///
+    /// # Errors
+    /// When it is signed with none of them.
+    pub(crate) fn signers(&self, keys: &KeySet) -> Result<Vec<Key>, Failure> {
+        let kid = text(&self.header, "kid");
+        let all = keys.keys.iter().filter_map(Key::for_rs256);
+        let named: Vec<Key> = all.filter(|key| kid.is_none() || key.kid.as_deref() == kid).collect();
+        if named.is_empty() {
+            return Err(Failure::new(
+                Class::Nonsense,
+                "none of the public keys is the one that the token names",
+                "check that the keys are those of the token's issuer, and not older than the token",
+            ));
+        }
+        Ok(named)
+    }
+
     /// Whether anybody but the issuer can check the signature.
-    pub(crate) fn is_verifiable(&self) -> bool {
-        self.algorithm() == "RS256"
+    ///
+    /// # Errors
+    /// When nobody can, and what to do about it.
+    pub(crate) fn verifiable(&self) -> Result<(), Failure> {
+        if self.algorithm() == "RS256" {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Class::Nonsense,
+            "the token is not signed with RS256, so public keys cannot verify it",
+            "leave --verify and --jwks away: tokens of the legacy flow can be verified by Alvys only",
+        ))
     }
 
     /// Checks the signature, and gives the id of the key that fits.
     ///
     /// # Errors
-    /// When it is signed in a way that public keys cannot check, or when no key fits.
-    pub(crate) fn verify(&self, keys: &KeySet) -> Result<String, Failure> {
-        let nonsense = |what: &str, todo: &str| Failure::new(Class::Nonsense, what, todo);
-        if !self.is_verifiable() {
-            return Err(nonsense(
-                "the token is not signed with RS256, so public keys cannot verify it",
-                "leave --verify and --jwks away: tokens of the legacy flow can be verified by Alvys only",
-            ));
-        }
-        let kid = text(&self.header, "kid");
-        let candidates: Vec<Key> = keys.keys.iter().filter_map(Key::for_rs256).collect();
-        let named: Vec<&Key> = candidates.iter().filter(|key| kid.is_none() || key.kid.as_deref() == kid).collect();
-        if named.is_empty() {
-            return Err(nonsense(
-                "none of the public keys is the one that the token names",
-                "check that the keys are those of the token's issuer, and not older than the token",
-            ));
-        }
-        let fitting = named.into_iter().find(|key| key.verifies(self.signed.as_bytes(), &self.signature));
+    /// When none of `signers` does.
+    pub(crate) fn verify(&self, signers: &[Key]) -> Result<String, Failure> {
+        let fitting = signers.iter().find(|key| key.verifies(self.signed.as_bytes(), &self.signature));
         fitting.map(|key| key.kid.clone().unwrap_or_default()).ok_or_else(|| {
-            nonsense(
+            Failure::new(
+                Class::Nonsense,
                 "the signature of the token is wrong",
-                "do not use it: it was changed on its way, cut short, or not made by this issuer",
+                "do not use it: it was changed on its way, cut short, or not made by this issuer; --no-verify shows its claims",
             )
         })
     }

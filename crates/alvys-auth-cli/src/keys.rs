@@ -14,7 +14,7 @@ use crate::jwt::{Jwt, KeySet, text};
 
 /// The longest key set that is read, in bytes.
 const LONGEST: u64 = 256 * 1024;
-const TIMEOUT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The keys in a file, or at a URL.
 ///

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::failure::{Class, Failure};
-use crate::jwt::{Jwt, text};
+use crate::jwt::{Jwt, Key, text};
 use crate::keys;
 use crate::output::{self, one_line};
 use crate::session::{Session, Wanted};
@@ -20,7 +20,8 @@ const LONGEST: usize = 64 * 1024;
 
 /// Show what a token says of itself: whose it is, what it may do, when it ends.
 ///
-/// Without --verify and --jwks nobody checks the signature, and the first line says so.
+/// The signature is checked with the public keys of the server that is asked for tokens, where it issued the token and can
+/// be reached. The first line says whether that was done.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The token, or - for stdin, which is better: other users see arguments. Without it, the token that `token` prints.
@@ -31,20 +32,24 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Check the signature with the public keys of the server that is asked for tokens.
+    /// Fail where the signature cannot be checked.
     #[arg(long)]
     verify: bool,
 
-    /// Check the signature with the public keys in this file, or at this URL.
+    /// Check the signature with the public keys in this file, or at this URL; fail where that cannot be done.
     #[arg(long, value_name = "FILE|URL", conflicts_with = "verify")]
     jwks: Option<String>,
+
+    /// Leave the signature alone, and ask nobody for keys.
+    #[arg(long, conflicts_with_all = ["verify", "jwks"])]
+    no_verify: bool,
 
     #[command(flatten)]
     settings: SettingsArgs,
 }
 
-pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
-    let token = token(arguments.token.map(Zeroizing::new), &arguments.settings)?;
+pub(crate) fn run(mut arguments: Args) -> Result<(), Failure> {
+    let token = token(arguments.token.take().map(Zeroizing::new), &arguments.settings)?;
     let token = Jwt::read(&token).ok_or_else(|| {
         Failure::new(
             Class::Nonsense,
@@ -52,9 +57,9 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
             "give all of the token and nothing else; an opaque token comes from a request without the right audience",
         )
     })?;
-    let verified = verified(&token, arguments.verify, arguments.jwks.as_deref(), &arguments.settings)?;
+    let signature = signature(&token, &arguments)?;
     let facts = Facts::of(&token.claims);
-    output::payload(&if arguments.json { object(&token, &facts, verified) } else { lines(&token, &facts, verified) })
+    output::payload(&if arguments.json { object(&token, &facts, signature) } else { lines(&token, &facts, signature) })
 }
 
 fn token(given: Option<Zeroizing<String>>, settings: &SettingsArgs) -> Result<Zeroizing<String>, Failure> {
@@ -90,28 +95,41 @@ fn from_stdin(settings: &SettingsArgs) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// By which keys the signature was checked; none when nobody asked for that.
-fn verified(
-    token: &Jwt<'_>,
-    with_issuer: bool,
-    jwks: Option<&str>,
-    settings: &SettingsArgs,
-) -> Result<Option<String>, Failure> {
-    if !with_issuer && jwks.is_none() {
-        return Ok(None);
+/// What became of the check of the signature, unless it is wrong, which is a failure.
+enum Signature {
+    /// It is right by the key named here.
+    Verified(String),
+    /// It was not checked, for this reason.
+    Unverified(String),
+}
+
+fn signature(token: &Jwt<'_>, arguments: &Args) -> Result<Signature, Failure> {
+    if arguments.no_verify {
+        return Ok(Signature::Unverified("nobody has checked the signature".to_owned()));
     }
-    let layers = settings.layers()?;
+    let (place, signers) = match signers(token, arguments) {
+        Ok(found) => found,
+        Err(failure) if arguments.verify || arguments.jwks.is_some() => return Err(failure),
+        Err(failure) => return Ok(Signature::Unverified(failure.what)),
+    };
+    let kid = token.verify(&signers)?;
+    Ok(Signature::Verified(if kid.is_empty() { place } else { format!("key {kid} of {place}") }))
+}
+
+/// The keys that may have signed the token, and where they are from.
+fn signers(token: &Jwt<'_>, arguments: &Args) -> Result<(String, Vec<Key>), Failure> {
+    token.verifiable()?;
+    let layers = arguments.settings.layers()?;
     let ca_bundle = layers.ca_bundle();
-    let (place, keys) = match jwks {
-        Some(place) => (place.to_owned(), keys::given(place, ca_bundle.as_deref())?),
+    let (place, keys) = match &arguments.jwks {
+        Some(place) => (place.clone(), keys::given(place, ca_bundle.as_deref())?),
         None => {
             let place = keys::of_issuer(token, &layers.setup()?.flow)?;
             let keys = keys::fetched(&place, ca_bundle.as_deref())?;
             (place, keys)
         }
     };
-    let kid = token.verify(&keys)?;
-    Ok(Some(if kid.is_empty() { place } else { format!("key {kid} of {place}") }))
+    Ok((place, token.signers(&keys)?))
 }
 
 /// The claims that people ask about, in a token of either flow.
@@ -162,10 +180,10 @@ fn listed(value: &Value) -> Option<String> {
     }
 }
 
-fn lines(token: &Jwt<'_>, facts: &Facts<'_>, verified: Option<String>) -> String {
-    let first = match verified {
-        Some(by) => format!("Verified: the signature is right, checked with {by}."),
-        None => "Not verified: nobody has checked the signature.".to_owned(),
+fn lines(token: &Jwt<'_>, facts: &Facts<'_>, signature: Signature) -> String {
+    let first = match signature {
+        Signature::Verified(by) => format!("Verified: the signature is right, checked with {by}."),
+        Signature::Unverified(why) => format!("Not verified: {why}."),
     };
     let mut lines = format!("{}\n\n", one_line(&first));
     let mut line = |name: &str, value: Option<String>| {
@@ -189,14 +207,19 @@ fn lines(token: &Jwt<'_>, facts: &Facts<'_>, verified: Option<String>) -> String
     lines
 }
 
-fn object(token: &Jwt<'_>, facts: &Facts<'_>, verified: Option<String>) -> String {
+fn object(token: &Jwt<'_>, facts: &Facts<'_>, signature: Signature) -> String {
+    let (verified_with, unverified_because) = match signature {
+        Signature::Verified(by) => (Some(by), None),
+        Signature::Unverified(why) => (None, Some(why)),
+    };
     let seconds = facts.expires_at.map(|end| match end.duration_since(SystemTime::now()) {
         Ok(left) => i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
         Err(past) => i64::try_from(past.duration().as_secs()).map_or(i64::MIN, |seconds| -seconds),
     });
     let object = json!({
-        "verified": verified.is_some(),
-        "verified_with": verified,
+        "verified": verified_with.is_some(),
+        "verified_with": verified_with,
+        "unverified_because": unverified_because,
         "organization_id": facts.organization_id,
         "organization_name": facts.organization_name,
         "client_id": facts.client_id,

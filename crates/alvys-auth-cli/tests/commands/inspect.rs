@@ -16,17 +16,19 @@ fn forged(header: &str, claims: &str) -> String {
 #[test]
 fn the_claims_are_shown_and_marked_unverified() {
     let world = World::new();
-    let text = world.run(&["inspect"]).text().to_owned();
+    let text = world.run(&["inspect", "--no-verify"]).text().to_owned();
     let id = world.sandbox.application().client_id().to_owned();
     assert!(text.starts_with("Not verified: nobody has checked the signature.\n"), "{text}");
+    assert_eq!(world.calls("/.well-known/jwks.json"), 0);
     for words in
         ["va336 (org_", &id, "https://api.alvys.com/public/", "RS256", "ago\n", ", in 59 min", "load:read trip"]
     {
         assert!(text.contains(words) || words == "load:read trip", "{words}: {text}");
     }
     assert!(!text.contains(&world.token()));
-    let json = world.run(&["inspect", "--json"]).json();
+    let json = world.run(&["inspect", "--no-verify", "--json"]).json();
     assert_eq!((&json["verified"], &json["verified_with"]), (&false.into(), &serde_json::Value::Null));
+    assert_eq!(json["unverified_because"], "nobody has checked the signature");
     assert_eq!((&json["organization_name"], &json["expired"]), (&"va336".into(), &false.into()));
     assert_eq!((json["client_id"].as_str(), json["claims"]["azp"].as_str()), (Some(id.as_str()), Some(id.as_str())));
     assert!(json["scopes"].as_array().unwrap().contains(&"load:read".into()));
@@ -41,16 +43,38 @@ fn a_signature_is_checked_with_the_issuers_keys_a_file_or_a_url() {
     let url = format!("{}/.well-known/jwks.json", world.sandbox.url());
     let keys = world.run(&["request", "GET", &url]).stdout;
     let file = world.file("keys.json", keys);
-    for arguments in [&["inspect", "--verify"][..], &["inspect", "--jwks", &file], &["inspect", "--jwks", &url]] {
+    let ways =
+        [&["inspect"][..], &["inspect", "--verify"], &["inspect", "--jwks", &file], &["inspect", "--jwks", &url]];
+    for arguments in ways {
         let ran = world.run(arguments);
         assert!(
             ran.text().starts_with("Verified: the signature is right, checked with key "),
             "{arguments:?}: {ran:?}"
         );
     }
-    let json = world.run(&["inspect", "--verify", "--json"]).json();
-    assert_eq!(json["verified"], true);
+    let json = world.run(&["inspect", "--json"]).json();
+    assert_eq!((&json["verified"], &json["unverified_because"]), (&true.into(), &serde_json::Value::Null));
     assert!(json["verified_with"].as_str().unwrap().contains(&url));
+}
+
+#[test]
+fn keys_that_cannot_be_had_leave_a_token_unverified_and_say_why() {
+    let world = World::new();
+    for (fault, why) in [
+        (Fault::reset(), "the public keys cannot be fetched"),
+        (Fault::challenge(200), "no JSON Web Key Set"),
+        (Fault::redirect(302, "http://127.0.0.1:1/keys"), "(status 302)"),
+        (Fault::reply(200, r#"{"keys":[]}"#), "none of the public keys"),
+    ] {
+        world.sandbox.inject(Route::Keys, fault.once());
+        let ran = world.run(&["inspect"]);
+        let first = ran.text().lines().next().unwrap();
+        assert!(first.starts_with("Not verified: ") && first.contains(why), "{why}: {ran:?}");
+        assert!(ran.text().contains("organization  va336"), "{ran:?}");
+    }
+    for both in [["--no-verify", "--verify"], ["--no-verify", "--jwks=x"]] {
+        world.run(&["inspect", both[0], both[1]]).failed(2);
+    }
 }
 
 #[test]
@@ -66,15 +90,21 @@ fn a_wrong_signature_is_told_and_nothing_is_shown() {
         ran_with(&mut world.command(&[&["inspect", "-"], arguments].concat()), token.as_bytes())
     };
     let tampered = format!("{header}.{other}.{signature}");
-    assert!(inspect(&tampered, &["--verify"]).failed(76).contains("signature of the token is wrong"));
-    assert!(inspect(&tampered, &[]).text().contains("va337"), "unverified, and marked so");
+    for arguments in [&[][..], &["--verify"]] {
+        assert!(inspect(&tampered, arguments).failed(76).contains("signature of the token is wrong"));
+    }
+    let shown = inspect(&tampered, &["--no-verify"]);
+    assert!(shown.text().starts_with("Not verified") && shown.text().contains("va337"), "{shown:?}");
     assert!(inspect(&format!("Bearer {token}\n"), &["--verify"]).text().starts_with("Verified"));
 
     // Who signs with the public key, or not at all, is not believed.
     for alg in ["none", "HS256", "RS512"] {
         let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
-        let ran = inspect(&forged(&format!(r#"{{"alg":"{alg}"}}"#), &claims), &["--verify"]);
+        let token = forged(&format!(r#"{{"alg":"{alg}"}}"#), &claims);
+        let ran = inspect(&token, &["--verify"]);
         assert!(ran.failed(76).contains("not signed with RS256"), "{ran:?}");
+        let ran = inspect(&token, &[]);
+        assert!(ran.text().starts_with("Not verified: the token is not signed with RS256"), "{ran:?}");
     }
 }
 
@@ -114,6 +144,8 @@ fn keys_are_not_fetched_from_wherever_a_token_says() {
     let elsewhere = World::new();
     let ran = ran_with(&mut world.command(&["inspect", "-", "--verify"]), elsewhere.token().as_bytes());
     assert!(ran.failed(76).contains("another issuer"), "{ran:?}");
+    let ran = ran_with(&mut world.command(&["inspect", "-"]), elsewhere.token().as_bytes());
+    assert!(ran.text().starts_with("Not verified: the token names another issuer"), "{ran:?}");
     assert_eq!(elsewhere.calls("/.well-known/jwks.json"), 0);
 }
 
