@@ -186,6 +186,25 @@ async fn a_client_whose_settings_send_the_url_along_is_overruled() {
     assert_eq!(elsewhere.requests()[0].header("referer"), None);
 }
 
+#[tokio::test]
+async fn an_async_call_states_that_its_body_is_empty() {
+    let sandbox = start();
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let client = Client::new(async_tokens(&sandbox), api).unwrap();
+    let chunked = |request: reqwest::RequestBuilder| request.header("transfer-encoding", "chunked");
+    client.post("loads").send().await.unwrap();
+    client.patch("loads/load-1").send().await.unwrap();
+    client.put("loads/load-1").body("ab").send().await.unwrap();
+    client.post("loads").with(chunked).send().await.unwrap();
+    client.get("loads").send().await.unwrap();
+    let calls = sandbox.requests().into_iter().filter(|request| request.route() == Route::Api);
+    let lengths =
+        calls.map(|call| call.headers().get("content-length").map(|length| length.to_str().unwrap().to_owned()));
+    let lengths: Vec<_> = lengths.collect();
+    let stated = |length: &str| Some(length.to_owned());
+    assert_eq!(lengths, [stated("0"), stated("0"), stated("2"), None, None]);
+}
+
 #[test]
 fn an_agent_that_makes_statuses_errors_keeps_them_for_the_client() {
     let sandbox = start();

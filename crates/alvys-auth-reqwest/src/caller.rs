@@ -2,7 +2,8 @@
 
 use alvys_auth_core::{Api, Call, CallOptions, Error, Verdict};
 use alvys_auth_driver::{LOOK_TIME, Pace, events, judge, now};
-use http::Uri;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Uri};
 use reqwest::{Request, Response, Url};
 
 use crate::TokenSource;
@@ -50,6 +51,7 @@ impl Caller {
             events::left_alone(uri.host());
             return client.send(request).await.map_err(Failure::Transport);
         };
+        state_empty_body(&mut request);
         loop {
             let mut token = self.tokens.token().await?;
             call.authorise(&token, request.headers_mut())?;
@@ -80,6 +82,14 @@ impl Caller {
             };
             request = copy;
         }
+    }
+}
+
+/// Says that there is no body where one is expected; servers refuse such a request otherwise (411), and reqwest leaves it out.
+fn state_empty_body(request: &mut Request) {
+    let expected = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+    if expected && request.body().is_none() && !request.headers().contains_key(TRANSFER_ENCODING) {
+        request.headers_mut().entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
     }
 }
 

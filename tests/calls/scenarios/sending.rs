@@ -89,7 +89,7 @@ pub(crate) fn a_body_goes_out_with_its_length_first_and_again<C: Caller>() {
     for (method, body, lengths) in [
         (Method::GET, Body::Empty, &[None][..]),
         (Method::DELETE, Body::Empty, &[None]),
-        // hyper leaves the zero out.
+        // hyper by itself leaves the zero out, and a layer leaves that to its client.
         (Method::POST, Body::Empty, &[None, Some("0")]),
         (Method::PATCH, Body::Empty, &[None, Some("0")]),
         (Method::POST, hello(), &[Some("5")]),
