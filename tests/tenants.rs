@@ -21,6 +21,7 @@ both_drivers![
     patience_and_policy_hold_for_every_tenant,
     a_provider_that_fails_for_one_fails_for_no_other,
     a_provider_that_takes_its_time_for_one_delays_no_other,
+    a_provider_that_hangs_is_not_waited_for_for_ever,
     an_unknown_tenant_is_an_error_and_asked_about_again,
     an_unknown_tenant_pushes_nobody_out,
     an_unknown_tenant_gets_nothing_from_the_environment,
@@ -176,6 +177,26 @@ fn a_provider_that_takes_its_time_for_one_delays_no_other<M: Many>() {
     assert_eq!(tenants.count(), 1);
     go_on.wait();
     waiting.join().expect("no panic").expect("a token");
+}
+
+fn a_provider_that_hangs_is_not_waited_for_for_ever<M: Many>() {
+    let (sandbox, directory) = knowing(&["aa111"]);
+    let go_on = Arc::new(Barrier::new(2));
+    directory.set("bb222", {
+        let go_on = Arc::clone(&go_on);
+        move || {
+            go_on.wait();
+            Ok(None)
+        }
+    });
+    let policy = Policy::new().request_timeout(Duration::from_millis(200));
+    let tenants = M::build(Wanted { policy, ..Wanted::default() }, &directory);
+    let error = tenants.token("bb222").expect_err("no answer of the provider");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().contains("tenant provider"), "{error}");
+    go_on.wait();
+    directory.add(&sandbox, "bb222");
+    tenants.token("bb222").expect("a token, once the provider answers");
 }
 
 fn an_unknown_tenant_is_an_error_and_asked_about_again<M: Many>() {

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use crate::api::Origin;
 use crate::refusal::{self, Refused};
 use crate::retry_after::retry_after;
+use crate::words;
 use crate::{Endpoint, Error, Scope, Token};
 
 /// The pause before an unavailable server that names no time is asked again; doubled each time.
@@ -182,8 +183,7 @@ impl Call {
         reject: impl FnOnce(&Token) -> bool,
     ) -> Verdict {
         let (status, headers) = (answer.status(), answer.headers());
-        let body = answer.body().as_ref();
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+        let body = words::bare(answer.body().as_ref());
         let uri = self.uri.clone();
         let refused = Refused { status, headers, body, token, uri: &uri };
         let asked = retry_after(status, headers);

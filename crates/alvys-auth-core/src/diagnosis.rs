@@ -16,7 +16,7 @@ pub(crate) struct Answer<'a> {
 }
 
 /// What a refusal means.
-struct Verdict {
+struct Meaning {
     kind: ErrorKind,
     retryable: bool,
     what: &'static str,
@@ -27,7 +27,7 @@ struct Verdict {
 pub(crate) fn diagnose(answer: &Answer<'_>) -> Error {
     let Problem { code, said } = Problem::read(answer.body);
     let code = code.as_deref();
-    let Verdict { kind, retryable, what, hint } = verdict(answer, code.unwrap_or_default(), &said);
+    let Meaning { kind, retryable, what, hint } = meaning(answer, code.unwrap_or_default(), &said);
     Error::build(Inner {
         retryable,
         retry_after: retry_after(answer.status, answer.headers),
@@ -56,7 +56,7 @@ pub(crate) fn unreadable(answer: &Answer<'_>, what: &'static str) -> Error {
 }
 
 /// The status decides whether it is worth trying again; within that, what the body says comes first.
-fn verdict(answer: &Answer<'_>, code: &str, said: &str) -> Verdict {
+fn meaning(answer: &Answer<'_>, code: &str, said: &str) -> Meaning {
     let status = answer.status.as_u16();
     let legacy = answer.request.flow().is_legacy();
     let transient = matches!(status, 408 | 425 | 429 | 500..) && status != 501;
@@ -73,7 +73,7 @@ fn verdict(answer: &Answer<'_>, code: &str, said: &str) -> Verdict {
 }
 
 /// What the token endpoints are known to say.
-fn by_code(code: &str, said: &str) -> Option<Verdict> {
+fn by_code(code: &str, said: &str) -> Option<Meaning> {
     let says = |words| said.contains(words);
     Some(match code {
         // A rate limit although the status says 500.
@@ -114,7 +114,7 @@ fn by_code(code: &str, said: &str) -> Option<Verdict> {
 }
 
 /// What the status alone tells.
-fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> Verdict {
+fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> Meaning {
     let empty = answer.body.is_empty();
     match answer.status.as_u16() {
         429 => too_many("wait as long as the server says, and share one token instead of asking for several"),
@@ -130,7 +130,7 @@ fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> 
         404 | 405 => refused("there is no such token endpoint: check the token URL"),
         407 => intercepted(false, "the proxy in between wants credentials of its own: check the proxy settings"),
         415 => refused("the endpoint does not take this content type: choose the other encoding"),
-        300..400 => Verdict {
+        300..400 => Meaning {
             what: "the token endpoint answered with a redirect, which is not followed because the secret would go along",
             ..intercepted(false, "check the token URL; a captive portal or a proxy may stand in between")
         },
@@ -145,7 +145,7 @@ fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> 
         _ if explained => {
             refused("the server reports an error although the status says success; its own words tell more")
         }
-        _ => Verdict {
+        _ => Meaning {
             kind: ErrorKind::InvalidResponse,
             retryable: false,
             what: "the answer of the token endpoint holds no access token",
@@ -156,28 +156,28 @@ fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> 
 
 const CHECK_CREDENTIALS: &str = "check the client id and the secret, and that the application has not expired";
 
-fn refused(hint: &'static str) -> Verdict {
+fn refused(hint: &'static str) -> Meaning {
     let what = "the token endpoint refused the request";
-    Verdict { kind: ErrorKind::Refused, retryable: false, what, hint }
+    Meaning { kind: ErrorKind::Refused, retryable: false, what, hint }
 }
 
-fn wrong_credentials(hint: &'static str) -> Verdict {
+fn wrong_credentials(hint: &'static str) -> Meaning {
     let what = "the token endpoint refused the credentials";
-    Verdict { kind: ErrorKind::Credentials, retryable: false, what, hint }
+    Meaning { kind: ErrorKind::Credentials, retryable: false, what, hint }
 }
 
-fn too_many(hint: &'static str) -> Verdict {
+fn too_many(hint: &'static str) -> Meaning {
     let what = "the token endpoint asks for fewer requests";
-    Verdict { kind: ErrorKind::RateLimited, retryable: true, what, hint }
+    Meaning { kind: ErrorKind::RateLimited, retryable: true, what, hint }
 }
 
-fn unavailable(hint: &'static str) -> Verdict {
-    Verdict { kind: ErrorKind::Unavailable, retryable: true, what: "the token endpoint is unavailable", hint }
+fn unavailable(hint: &'static str) -> Meaning {
+    Meaning { kind: ErrorKind::Unavailable, retryable: true, what: "the token endpoint is unavailable", hint }
 }
 
-fn intercepted(retryable: bool, hint: &'static str) -> Verdict {
+fn intercepted(retryable: bool, hint: &'static str) -> Meaning {
     let what = "something else than the token endpoint answered";
-    Verdict { kind: ErrorKind::Intercepted, retryable, what, hint }
+    Meaning { kind: ErrorKind::Intercepted, retryable, what, hint }
 }
 
 impl Answer<'_> {

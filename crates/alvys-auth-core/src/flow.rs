@@ -11,7 +11,7 @@ use crate::url::check_url;
 use crate::{Error, Scope};
 
 /// The audience of the public Alvys API; the slash at the end belongs to it.
-const AUDIENCE: &str = "https://api.alvys.com/public/";
+pub(crate) const AUDIENCE: &str = "https://api.alvys.com/public/";
 
 /// What the URL to post to is called in errors, and what it may look like.
 const ENDPOINT: &str = "token endpoint";
@@ -39,7 +39,7 @@ pub struct Flow {
     kind: Kind,
     encoding: Encoding,
     environment: Environment,
-    endpoint: Option<Endpoint>,
+    endpoint: Option<UncheckedUrl>,
     audience: Option<String>,
     scopes: Vec<Scope>,
     organization: Option<String>,
@@ -81,11 +81,11 @@ pub enum LegacyPath {
     ApiP,
 }
 
-/// A URL that nobody has checked yet: `Debug` leaves out what may be a password or a key.
+/// A URL as it was given: `Debug` leaves out what may be a password or a key.
 #[derive(Clone, PartialEq, Eq)]
-struct Endpoint(String);
+struct UncheckedUrl(String);
 
-impl fmt::Debug for Endpoint {
+impl fmt::Debug for UncheckedUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.contains('@') {
             return f.write_str("[redacted: holds user information]");
@@ -143,7 +143,7 @@ impl Flow {
     /// machine itself.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoint = Some(Endpoint(url.into()));
+        self.endpoint = Some(UncheckedUrl(url.into()));
         self
     }
 
@@ -273,7 +273,7 @@ impl Flow {
             check_value("expected organization", organization)?;
         }
         let template = match (&self.endpoint, &self.kind, self.environment) {
-            (Some(Endpoint(url)), ..) => Cow::Borrowed(url.as_str()),
+            (Some(UncheckedUrl(url)), ..) => Cow::Borrowed(url.as_str()),
             (None, Kind::Current, Environment::Production) => "https://auth.alvys.com/oauth/token".into(),
             (None, Kind::Current, Environment::Qa) => "https://qaauth.alvys.net/oauth/token".into(),
             (None, Kind::Legacy { path, .. }, Environment::Production) => match path {

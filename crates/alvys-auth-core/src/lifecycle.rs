@@ -236,12 +236,6 @@ impl Lifecycle {
         current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
     }
 
-    /// Whether `attempt` is still the one everybody waits for. One that is not need not be sent any more.
-    #[must_use]
-    pub fn awaits(&self, attempt: &Attempt) -> bool {
-        self.is_current(attempt.id)
-    }
-
     /// The token that is held, whether or not it is still usable.
     #[must_use]
     pub fn held(&self) -> Option<&Token> {

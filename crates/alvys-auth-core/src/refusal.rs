@@ -6,14 +6,13 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::error::Inner;
+use crate::flow::AUDIENCE;
 use crate::words::{self, Problem};
 use crate::{Endpoint, Error, ErrorKind, Scope, Token, UnverifiedClaims};
 
-/// The audience of the public API, which every usable token names.
-const AUDIENCE: &str = "https://api.alvys.com/public/";
-
 pub(crate) const NOT_REPEATED: &str =
     "wait and call again; it was not repeated, because that is not known to be safe for this method or body";
+const READS_ONLY: &str = "tokens of the legacy flow may only read; move to an application of the current flow";
 pub(crate) const TOO_LONG: &str = "wait and call again; the wait is longer than this call's patience";
 
 /// A refusal, and the call it answers.
@@ -68,10 +67,7 @@ impl Refused<'_> {
         let named: Vec<Scope> = told.iter().filter(|scope| lacks(scope)).cloned().collect();
         if scopes.is_read_only() && (!named.is_empty() || endpoint.scope().is_some_and(lacks)) {
             let missing = if named.is_empty() { endpoint.scope().cloned().into_iter().collect() } else { named };
-            return self.missing(
-                missing,
-                "tokens of the legacy flow may only read; move to an application of the current flow".to_owned(),
-            );
+            return self.missing(missing, READS_ONLY.to_owned());
         }
         if !named.is_empty() {
             let hint = grant(&named, "");
@@ -236,11 +232,7 @@ fn unquoted(text: &str) -> String {
 
 /// Scopes that the caller requires and the token lacks; nothing was sent.
 pub(crate) fn required(token: &Token, missing: Vec<Scope>) -> Error {
-    let hint = if token.scopes().is_read_only() {
-        "tokens of the legacy flow may only read; move to an application of the current flow".to_owned()
-    } else {
-        grant(&missing, "")
-    };
+    let hint = if token.scopes().is_read_only() { READS_ONLY.to_owned() } else { grant(&missing, "") };
     let what = format!("the access token lacks {}; nothing was sent", listed(&missing));
     Error::build(Inner { missing_scopes: missing, ..Inner::new(ErrorKind::MissingScope, what, hint) })
 }

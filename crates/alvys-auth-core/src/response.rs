@@ -14,6 +14,7 @@ use serde::de::IgnoredAny;
 use crate::claims::{Field, Payload, object, with_payload};
 use crate::diagnosis::{Answer, diagnose, unreadable};
 use crate::error::Inner;
+use crate::words;
 use crate::{Error, ErrorKind, Flow, Scopes, TokenRequest, UnverifiedClaims};
 
 /// The longest access token that is accepted, in bytes.
@@ -113,8 +114,7 @@ impl Grant {
     /// # Errors
     /// Everything but a usable token is an [`Error`] whose kind and hint name the likely cause.
     pub fn from_http<B: AsRef<[u8]>>(request: &TokenRequest, response: &Response<B>) -> Result<Self, Error> {
-        let body = response.body().as_ref();
-        let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
+        let body = words::bare(response.body().as_ref());
         let answer = Answer { request, status: response.status(), headers: response.headers(), body };
         if !answer.status.is_success() || body.is_empty() || body.starts_with(b"<") {
             return Err(diagnose(&answer));

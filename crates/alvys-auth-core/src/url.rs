@@ -41,7 +41,7 @@ pub(crate) fn check_url(name: &str, example: &str, url: &str) -> Result<Uri, Err
         return Ok(uri);
     }
     refused(
-        "would send the secret unencrypted",
+        "would send secrets unencrypted",
         "use https; plain http is accepted only to localhost, 127.0.0.0/8 and [::1]".to_owned(),
     )
 }

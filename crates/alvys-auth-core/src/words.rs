@@ -12,6 +12,11 @@ const LONGEST_ID: usize = 40;
 /// The longest error code or request id that is kept, in bytes.
 const LONGEST_WORD: usize = 128;
 
+/// A body without what may stand around a document: a byte order mark, white space.
+pub(crate) fn bare(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii()
+}
+
 /// What an error document says, in whichever style it is written: OAuth, RFC 9457, or a framework's own.
 #[derive(Default)]
 pub(crate) struct Problem {

@@ -225,7 +225,7 @@ fn a_refused_value_is_never_repeated() {
 
 #[test]
 fn an_endpoint_that_leaks_or_misleads_is_refused() {
-    let unencrypted = "would send the secret unencrypted";
+    let unencrypted = "would send secrets unencrypted";
     for (url, words) in [
         ("http://auth.alvys.com/oauth/token", unencrypted),
         ("http://localhost.evil.com/token", unencrypted),

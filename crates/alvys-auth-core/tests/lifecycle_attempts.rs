@@ -21,10 +21,9 @@ fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
         let mut lifecycle = lifecycle();
         let silent = fetched(&mut lifecycle, at(0));
         assert!(waited(&mut lifecycle, just_before(LEASE)).is_in_flight());
-        assert!(lifecycle.awaits(&silent));
         let successor = fetched(&mut lifecycle, LEASE);
         assert_eq!(waited(&mut lifecycle, LEASE).until(), Timestamp::from_millis(30_002));
-        assert!(!lifecycle.awaits(&silent) && lifecycle.awaits(&successor));
+        assert!(!lifecycle.extend(&silent, LEASE) && lifecycle.extend(&successor, LEASE));
 
         // Whatever the silent one says now changes nothing.
         assert!(matches!(lifecycle.complete(late(silent), at(16)), Completion::Superseded));

@@ -181,13 +181,8 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// Whether anybody still waits for this request. One that was launched long before it is sent may have been replaced.
-    #[must_use]
-    pub fn is_awaited(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| self.engine.lock().awaits(attempt))
-    }
-
-    /// Gives the request its time anew, when anybody still waits for it; see [`Lifecycle::extend`].
+    /// Gives the request its time anew, when anybody still waits for it; see [`Lifecycle::extend`]. One that was launched
+    /// long before it is sent may have been replaced.
     #[must_use = "a request that nobody waits for need not be sent"]
     pub fn extend(&self) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| {

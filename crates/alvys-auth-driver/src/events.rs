@@ -67,12 +67,12 @@ pub fn left_alone(host: Option<&str>) {
 }
 
 /// A request waits for its turn within the rate limits.
-pub fn shaped(endpoint: &Endpoint, wait: Duration) {
+pub(crate) fn shaped(endpoint: &Endpoint, wait: Duration) {
     debug!(target: TARGET, endpoint = endpoint.name(), wait_ms = wait.as_millis() as u64, "held a call back to stay within the rate limits");
 }
 
 /// What was decided about an answer that is not delivered.
-pub fn judged(endpoint: &Endpoint, status: StatusCode, verdict: &Verdict) {
+pub(crate) fn judged(endpoint: &Endpoint, status: StatusCode, verdict: &Verdict) {
     let (endpoint, status) = (endpoint.name(), status.as_u16());
     match verdict {
         Verdict::Repeat { after } => {

@@ -64,6 +64,9 @@ pub struct RateLimits {
 impl RateLimits {
     /// What Alvys publishes: 10 requests a second with one token and 50 of one organization; at each endpoint 10 a minute
     /// and one in the first second, at lists and searches 5 a minute. Who goes beyond is shut out for three minutes.
+    ///
+    /// So that no stretch of time sees more, at length 5 requests a second go out with one token and 25 of one organization,
+    /// one in 6.7 seconds to one endpoint and one in 15 seconds to one list.
     #[must_use]
     pub fn published() -> Self {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));

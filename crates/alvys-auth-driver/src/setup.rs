@@ -1,9 +1,7 @@
 //! What a program needs to start, beside its credentials, from `ALVYS_…` variables.
 
-use std::net::IpAddr;
-
 use alvys_auth_core::{Api, Encoding, Environment, Error, Flow};
-use http::Uri;
+use zeroize::Zeroizing;
 
 use crate::Variables;
 use crate::provider::Found;
@@ -54,8 +52,6 @@ pub struct Setup {
     pub flow: Flow,
     /// Where the API is.
     pub api: Api,
-    /// The URL of the API as it was given, if it was.
-    pub api_base: Option<String>,
     /// What was set and has no effect, a sentence each, for people to read at the start of the program.
     pub warnings: Vec<String>,
 }
@@ -78,14 +74,13 @@ impl Setup {
         let mut warnings = Vec::new();
         let flow = flow(variables, &mut warnings)?;
         one_of(variables, GRANT_TYPE, [("client_credentials", ())])?;
-        let api_base = variables.value(&API_BASE)?.map(|found| checked_base(&found)).transpose()?;
         if let Some(token) = STATIC_TOKENS.into_iter().find(|token| variables.is_set(token)) {
             warnings.push(format!(
                 "{token} is set and ignored: tokens are fetched with the client id and secret, and renewed; unset it"
             ));
         }
-        let api = api(variables, api_base.as_deref())?;
-        Ok(Self { flow, api, api_base, warnings })
+        let api = api(variables)?;
+        Ok(Self { flow, api, warnings })
     }
 }
 
@@ -131,18 +126,24 @@ fn environment(variables: &Variables) -> Result<Environment, Error> {
 }
 
 /// Where the API is: a base URL as given, completed where it names no more than the host.
-fn api(variables: &Variables, base: Option<&str>) -> Result<Api, Error> {
+fn api(variables: &Variables) -> Result<Api, Error> {
     let version = variables.value(&[API_VERSION])?;
     let version = version.as_ref().map(|found| found.value.trim_start_matches('/'));
     let standard = Api::of(environment(variables)?);
-    let base = base.unwrap_or_else(|| standard.base());
-    let (scheme, rest) = base.split_once("://").unwrap_or(("https", base));
+    let (name, base) = match variables.value(&API_BASE)? {
+        Some(found) => (found.name, found.value),
+        None if version.is_none() => return Ok(standard),
+        None => (API_VERSION, Zeroizing::new(standard.base().to_owned())),
+    };
+    let at = |base: &str| {
+        Api::at(base).map_err(|error| Error::configuration(format!("{name}: {error}"), error.hint().to_owned()))
+    };
+    let Some((scheme, rest)) = base.split_once("://") else { return at(&base) };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     match (path.trim_matches('/'), version) {
-        ("", version) => Api::at(&format!("{scheme}://{host}/api/p/{}", version.unwrap_or("v1"))),
-        (_, None) if base == standard.base() => Ok(standard),
-        (_, None) => Api::at(base),
-        ("api/p/v1", Some(version)) => Api::at(&format!("{scheme}://{host}/api/p/{version}")),
+        ("", version) => at(&format!("{scheme}://{host}/api/p/{}", version.unwrap_or("v1"))),
+        (_, None) => at(&base),
+        ("api/p/v1", Some(version)) => at(&format!("{scheme}://{host}/api/p/{version}")),
         (_, Some(_)) => Err(Error::configuration(
             format!("{API_VERSION} is set, and {} names a path", API_BASE[0]),
             "put the version into the URL, or leave the path away",
@@ -175,27 +176,4 @@ fn not_in(legacy: bool, found: &Found) -> Result<(), Error> {
         format!("{} is set, and the legacy flow has no such thing", found.name),
         format!("unset it, or set {FLOW} to current"),
     ))
-}
-
-/// Tokens are sent to the API too, so the rule of the token endpoint holds: https, or plain http to this machine.
-fn checked_base(found: &Found) -> Result<String, Error> {
-    let refused = |what: &str| {
-        Err(Error::configuration(
-            format!("{} {what}", found.name),
-            "give a full https URL such as https://integrations.alvys.com/api/p/v1; plain http is accepted to localhost only",
-        ))
-    };
-    let Ok(url) = found.value.parse::<Uri>() else { return refused("is not a URL") };
-    let (Some(scheme), Some(authority)) = (url.scheme_str(), url.authority()) else {
-        return refused("is not a full URL");
-    };
-    if authority.as_str().contains('@') || url.query().is_some() || found.value.contains('#') {
-        return refused("has user information, a query or a fragment");
-    }
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let local = || host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-    if scheme == "https" || scheme == "http" && local() {
-        return Ok(found.value.to_string());
-    }
-    refused("would send tokens unencrypted")
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use alvys_auth_core::{Credentials, Encoding, Environment, Flow, Scope, TokenRequest};
+use alvys_auth_core::{Api, Credentials, Encoding, Environment, Flow, Scope, TokenRequest};
 use alvys_auth_driver::{Setup, Variables};
 
 use crate::support::{CANARY, assert_refused};
@@ -22,7 +22,7 @@ fn refused<const N: usize>(variables: [(&str, &str); N], words: &[&str]) {
 fn nothing_set_means_the_current_flow_of_production() {
     let setup = read([]);
     assert_eq!(setup.flow, Flow::current());
-    assert_eq!((setup.api_base, setup.warnings.len()), (None, 0));
+    assert_eq!((setup.api, setup.warnings.len()), (Api::production(), 0));
     assert_eq!(read([("ALVYS_FLOW", "current"), ("ALVYS_ENV", "production")]).flow, Flow::current());
 }
 
@@ -45,7 +45,7 @@ fn every_variable_of_the_current_flow_is_read() {
         .audience("https://gateway.example/")
         .scopes([Scope::LOAD_READ, Scope::TRIP_READ]);
     assert_eq!(setup.flow, flow);
-    assert_eq!(setup.api_base.as_deref(), Some("https://gateway.example/api"));
+    assert_eq!(setup.api.base(), "https://gateway.example/api");
     assert_eq!(setup.warnings, [""; 0]);
 }
 
@@ -58,7 +58,7 @@ fn every_other_name_is_read() {
     ]);
     let flow = Flow::current().endpoint("https://gateway.example/token").audience("https://gateway.example/");
     assert_eq!(setup.flow, flow);
-    assert_eq!(setup.api_base.as_deref(), Some("http://127.0.0.1:8080/api/"));
+    assert_eq!(setup.api.base(), "http://127.0.0.1:8080/api");
 }
 
 #[test]
@@ -166,9 +166,9 @@ fn an_api_base_that_would_leak_tokens_is_refused() {
         ("C4n4ry", "is not a full URL"),
         ("/api", "is not a full URL"),
         ("https://C4n4ry api", "is not a URL"),
-        ("http://api.alvys.com/C4n4ry", "would send tokens unencrypted"),
-        ("http://localhost.C4n4ry.com", "would send tokens unencrypted"),
-        ("ftp://api.alvys.com", "would send tokens unencrypted"),
+        ("http://api.alvys.com/C4n4ry", "unencrypted"),
+        ("http://localhost.C4n4ry.com", "unencrypted"),
+        ("ftp://api.alvys.com", "unencrypted"),
         ("https://me:C4n4ry@api.alvys.com", "has user information"),
         ("https://api.alvys.com/?key=C4n4ry", "a query"),
         ("https://api.alvys.com/#C4n4ry", "a fragment"),
@@ -177,9 +177,30 @@ fn an_api_base_that_would_leak_tokens_is_refused() {
             refused([(name, url)], &[name, words]);
         }
     }
-    for url in ["https://api.alvys.com", "http://localhost:8080", "http://[::1]:8080/api"] {
-        assert_eq!(read([("ALVYS_API_BASE_URL", url)]).api_base.as_deref(), Some(url));
+    for url in ["https://api.alvys.com/v2", "http://localhost:8080/api", "http://[::1]:8080/api"] {
+        assert_eq!(read([("ALVYS_API_BASE_URL", url)]).api.base(), url);
     }
+}
+
+#[test]
+fn a_bare_host_is_completed_and_a_version_goes_where_none_is() {
+    let base = |variables: &[(&str, &str)]| {
+        Setup::read(&Variables::from_iter(variables.iter().copied())).map(|setup| setup.api.base().to_owned())
+    };
+    let (url, version) = ("ALVYS_API_BASE_URL", "ALVYS_API_VERSION");
+    for (variables, expected) in [
+        (&[(url, "https://a.example")][..], "https://a.example/api/p/v1"),
+        (&[(url, "https://a.example/")], "https://a.example/api/p/v1"),
+        (&[(url, "https://a.example"), (version, "v2")], "https://a.example/api/p/v2"),
+        (&[(url, "https://a.example/api/p/v1"), (version, "/v2")], "https://a.example/api/p/v2"),
+        (&[(version, "v2")], "https://integrations.alvys.com/api/p/v2"),
+        (&[(version, "v2"), ("ALVYS_ENV", "qa")], "https://qaapi.alvys.net/api/p/v2"),
+        (&[("ALVYS_ENV", "qa")], "https://qaapi.alvys.net/api/p/v1"),
+    ] {
+        assert_eq!(base(variables).unwrap(), expected, "{variables:?}");
+    }
+    refused([(url, "https://a.example/other"), (version, "v2")], &[version, url, "names a path"]);
+    refused([(version, "v2?C4n4ry")], &[version, "has a query"]);
 }
 
 #[cfg(unix)]
@@ -206,7 +227,7 @@ fn flags_beat_a_profile_and_that_the_environment() {
     let flags = Variables::from_iter([("ALVYS_TENANT_ID", "upper")]);
     let setup = Setup::read(&flags.over(profile).over(environment())).unwrap();
     assert_eq!(setup.flow, Flow::legacy("upper").encoding(Encoding::Json));
-    assert_eq!(setup.api_base.as_deref(), Some("https://middle.example"));
+    assert_eq!(setup.api.base(), "https://middle.example/api/p/v1");
 
     let flags = Variables::from_iter([("ALVYS_FLOW", "current")]);
     assert!(!Setup::read(&flags.over(environment())).unwrap().flow.is_legacy());

@@ -9,7 +9,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Request, Response};
 use serde::Serialize;
 
+use crate::builder::default_client;
 use crate::caller::{Caller, Exchange, Failure};
+use crate::transport::built;
 use crate::{Api, CallOptions, Error, Pace, Scope, TokenSource};
 
 /// How long the client waits for a connection, and for each further piece of an answer.
@@ -66,9 +68,7 @@ impl Client {
 
     /// A client with settings of your own.
     pub fn builder(tokens: TokenSource, api: Api) -> ClientBuilder {
-        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-        let http =
-            reqwest::Client::builder().user_agent(agent).connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
+        let http = default_client().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
         ClientBuilder { caller: Caller { tokens, api, pace: None }, http }
     }
 
@@ -166,14 +166,7 @@ impl ClientBuilder {
         let http = self.http.referer(false).redirect(redirects());
         let proxied = !is_plain_http(&self.caller.api);
         let http = if proxied { http } else { http.no_proxy() };
-        let http = http.build().map_err(|error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::configuration(
-                format!("the HTTP client could not be built{cause}"),
-                "check the certificates, proxies and TLS settings given to it",
-            )
-        })?;
-        Ok(Client { caller: self.caller, http, proxied })
+        Ok(Client { caller: self.caller, http: built(http)?, proxied })
     }
 }
 

@@ -174,7 +174,10 @@ impl TokenSource {
         self.0.engine.invalidate();
     }
 
-    /// Goes on with other credentials, as after a rotation. A pause because of the old ones ends.
+    /// Goes on with other credentials, as after a rotation. A pause because the old ones were refused ends.
+    ///
+    /// The held token, and a wait that the server asked for, stay when only the secret has changed and go when the client id
+    /// has.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when they cannot be sent; nothing has changed then.

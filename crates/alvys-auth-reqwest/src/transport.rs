@@ -31,14 +31,7 @@ impl Transport {
         } else {
             builder.https_only(true)
         };
-        let client = builder.build().map_err(|error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::configuration(
-                format!("the HTTP client could not be built{cause}"),
-                "check the certificates, proxies and TLS settings given to it",
-            )
-        })?;
-        Ok(Self { client, timeout })
+        Ok(Self { client: built(builder)?, timeout })
     }
 
     /// Refuses an endpoint that reqwest would not take.
@@ -87,4 +80,15 @@ impl Transport {
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
     }
+}
+
+/// The client of a builder that the caller may have filled.
+pub(crate) fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
+    builder.build().map_err(|error| {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Error::configuration(
+            format!("the HTTP client could not be built{cause}"),
+            "check the certificates, proxies and TLS settings given to it",
+        )
+    })
 }

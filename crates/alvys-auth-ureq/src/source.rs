@@ -152,7 +152,10 @@ impl TokenSource {
         self.0.engine.invalidate();
     }
 
-    /// Goes on with other credentials, as after a rotation. A pause because of the old ones ends.
+    /// Goes on with other credentials, as after a rotation. A pause because the old ones were refused ends.
+    ///
+    /// The held token, and a wait that the server asked for, stay when only the secret has changed and go when the client id
+    /// has.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when they cannot be sent; nothing has changed then.
@@ -237,18 +240,28 @@ impl Inner {
         }
     }
 
-    /// Asks the provider, which gets no more time than a request: on a thread of its own, because it may block for ever.
+    /// Asks the provider, which gets no more time than a request.
     fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
         let provider = rotation.provider();
         let revision = provider.revision();
-        let (give, given) = mpsc::channel();
-        let asking = thread::Builder::new().name("alvys-auth-provider".to_owned());
-        let late = || Err(Error::timed_out("the credentials provider did not answer in time"));
-        let given = match asking.spawn(move || give.send(provider.credentials())) {
-            Ok(_) => given.recv_timeout(self.transport.timeout()).unwrap_or_else(|_| late()),
-            Err(error) => Err(Error::transport("no thread to ask the credentials provider on", error)),
-        };
+        let given = asked("credentials", self.transport.timeout(), move || provider.credentials());
         rotation.rotate(&self.engine, revision, given)
+    }
+}
+
+/// What a provider answers within `limit`: on a thread of its own, because it may block for ever.
+pub(crate) fn asked<T: Send + 'static>(
+    what: &str,
+    limit: Duration,
+    ask: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (give, given) = mpsc::channel();
+    let asking = thread::Builder::new().name("alvys-auth-provider".to_owned());
+    match asking.spawn(move || give.send(ask())) {
+        Ok(_) => given
+            .recv_timeout(limit)
+            .unwrap_or_else(|_| Err(Error::timed_out(format!("the {what} provider did not answer in time")))),
+        Err(error) => Err(Error::transport(format!("no thread to ask the {what} provider on"), error)),
     }
 }
 

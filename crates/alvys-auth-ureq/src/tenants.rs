@@ -14,6 +14,7 @@ use ureq::Agent;
 use crate::TokenSource;
 use crate::builder::default_agent;
 use crate::signal::Signal;
+use crate::source::asked;
 
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
@@ -144,7 +145,9 @@ impl Tenants {
     fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
-        let (flow, credentials) = known_tenant(&tenant, provider.tenant(&tenant)?, settings.guard)?;
+        let (asking, wanted) = (Arc::clone(provider), Arc::clone(&tenant));
+        let given = asked("tenant", settings.policy.timeout(), move || asking.tenant(&wanted))?;
+        let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
         let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone());
         let builder = match settings.patience {

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use alvys_auth_core::{Api, Credentials, Error, Flow, TokenRequest};
-use http::Uri;
 
 use crate::failure::Failure;
 use crate::profiles::{Named, SecretPlace};
@@ -74,10 +73,6 @@ pub(super) fn settings(arguments: &SettingsArgs, report: &mut Report) -> Option<
     }
     if let Some(deprecation) = setup.flow.deprecation() {
         report.warning(STEP, deprecation, "try `alvys-auth migrate`");
-    }
-    if setup.api_base.as_deref().and_then(|base| base.parse::<Uri>().ok()).is_some_and(|base| base.path() == "/") {
-        let what = "the API base has no path, and paths of calls are put right behind it";
-        report.warning(STEP, what, "write all of it, such as https://integrations.alvys.com/api/p/v1");
     }
     let flow = if setup.flow.is_legacy() { "legacy" } else { "current" };
     report.fine(STEP, format!("client {}, {flow} flow", credentials.client_id()));
