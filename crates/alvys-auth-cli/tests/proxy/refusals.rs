@@ -86,7 +86,8 @@ fn a_signal_ends_a_run_that_waits_for_the_secret() {
     let mut child = world.proxy(&["--secret-stdin"]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert!(child.try_wait().unwrap().is_none(), "it waits");
-    let killed = std::process::Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
+    // Not INT, which a shell has its background jobs ignore, and their children.
+    let killed = std::process::Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
     assert!(killed.unwrap().success());
     crate::support::within(|| child.try_wait().unwrap().is_some(), || "it ends".to_owned());
 }
