@@ -76,6 +76,8 @@ pub(crate) struct Failure {
     /// The status of the answer and the server's id of the request, where there was an answer.
     pub(crate) status: Option<u16>,
     pub(crate) request_id: Option<String>,
+    /// What the API said, where it was asked for; no terminal obeys it.
+    pub(crate) body: Option<String>,
 }
 
 impl Failure {
@@ -89,6 +91,7 @@ impl Failure {
             retryable: matches!(class, Class::Unreachable | Class::TryLater),
             status: None,
             request_id: None,
+            body: None,
         }
     }
 
@@ -109,7 +112,8 @@ impl Failure {
     }
 
     fn lines(&self) -> String {
-        let mut lines = format!("alvys-auth: {}", self.what);
+        let body = self.body.as_ref().map(|body| format!("{body}\n")).unwrap_or_default();
+        let mut lines = format!("{body}alvys-auth: {}", self.what);
         let todo = &self.todo;
         // Writing to a string does not fail.
         let _ = match self.wait_seconds() {
@@ -129,13 +133,14 @@ impl Failure {
                 "retry_after": self.wait_seconds(),
                 "status": self.status,
                 "request_id": self.request_id,
+                "body": self.body,
             }
         })
         .to_string()
     }
 
     /// Rounded up, so that whoever waits this long has waited long enough.
-    fn wait_seconds(&self) -> Option<u64> {
+    pub(crate) fn wait_seconds(&self) -> Option<u64> {
         let wait = self.wait.filter(|wait| !wait.is_zero())?;
         u64::try_from(wait.as_millis().div_ceil(1000)).ok()
     }

@@ -107,7 +107,7 @@ impl Report {
                 "message": what,
                 "todo": todo,
                 "class": failure.map(|failure| failure.class),
-                "retry_after": failure.and_then(|failure| Some(failure.wait?.as_secs())),
+                "retry_after": failure.and_then(|failure| failure.wait_seconds()),
                 "status": failure.and_then(|failure| failure.status),
                 "request_id": failure.and_then(|failure| failure.request_id.clone()),
             })

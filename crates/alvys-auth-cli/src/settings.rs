@@ -1,6 +1,7 @@
 //! Settings in layers: flags over the environment over a profile.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use alvys_auth_core::Credentials;
@@ -133,7 +134,8 @@ impl SettingsArgs {
 
     /// Where tokens are kept; none when they are not.
     pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
-        if self.no_cache || variable("ALVYS_NO_CACHE").is_some_and(|value| value != "0") {
+        let off = |value: OsString| !["0", "false", "no"].iter().any(|no| value.eq_ignore_ascii_case(no));
+        if self.no_cache || variable("ALVYS_NO_CACHE").is_some_and(off) {
             debug!(target: "alvys_auth", "the cache is switched off");
             return None;
         }
@@ -202,7 +204,7 @@ impl TargetArgs {
 }
 
 /// A variable of the environment; an empty one is none.
-pub(crate) fn variable(name: &str) -> Option<std::ffi::OsString> {
+pub(crate) fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }
 

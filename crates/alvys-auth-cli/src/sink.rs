@@ -1,6 +1,6 @@
 //! Where the body of an answer goes: whole or not at all, and to no terminal what a terminal would obey.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,20 +17,30 @@ pub(crate) struct Sink(Place);
 
 enum Place {
     Stdout(SpooledTempFile),
-    Live { terminal: Option<Vec<u8>> },
+    Live(Live),
     File { file: NamedTempFile, path: PathBuf },
-    Special(File),
+}
+
+/// Something that is written to as the bytes come: stdout, a device, a pipe.
+struct Live {
+    out: Box<dyn Write>,
+    name: PathBuf,
+    /// The line begun, where a terminal reads.
+    terminal: Option<Vec<u8>>,
 }
 
 impl Sink {
     /// Stdout, all at once.
     pub(crate) fn stdout() -> Self {
-        Self(Place::Stdout(SpooledTempFile::new(IN_MEMORY)))
+        // Whether there is a place for temporary files is found out before the call is made, and not by a long answer to it.
+        let in_memory = if tempfile::tempfile().is_ok() { IN_MEMORY } else { usize::MAX };
+        Self(Place::Stdout(SpooledTempFile::new(in_memory)))
     }
 
     /// Stdout as it comes.
     pub(crate) fn live() -> Self {
-        Self(Place::Live { terminal: io::stdout().is_terminal().then(Vec::new) })
+        let terminal = io::stdout().is_terminal().then(Vec::new);
+        Self(Place::Live(Live { out: Box::new(io::stdout()), name: "stdout".into(), terminal }))
     }
 
     /// A file, put in the place of any other when it is whole. What is no regular file is written to directly.
@@ -41,7 +51,9 @@ impl Sink {
         let failed = |error: io::Error| unwritable(path, &error);
         let place = match fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => {
-                Place::Special(OpenOptions::new().write(true).open(path).map_err(failed)?)
+                let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+                let terminal = file.is_terminal().then(Vec::new);
+                Place::Live(Live { out: Box::new(file), name: path.to_owned(), terminal })
             }
             _ => {
                 // A link stays one: what it leads to is replaced.
@@ -66,15 +78,13 @@ impl Sink {
                 gone(written).map_err(|error| unwritable(Path::new("stdout"), &error))?;
                 live.finish()
             }
-            Place::Live { terminal } => {
-                let mut stdout = io::stdout().lock();
-                let rest = stdout.write_all(shown(&terminal.unwrap_or_default()).as_bytes());
-                gone(rest.and_then(|()| stdout.flush())).map_err(|error| unwritable(Path::new("stdout"), &error))
+            Place::Live(Live { mut out, name, terminal }) => {
+                let rest = out.write_all(shown(&terminal.unwrap_or_default()).as_bytes());
+                gone(rest.and_then(|()| out.flush())).map_err(|error| unwritable(&name, &error))
             }
             Place::File { file, path } => {
                 file.persist(&path).map(|_| ()).map_err(|error| unwritable(&path, &error.error))
             }
-            Place::Special(mut file) => file.flush().map_err(|error| unwritable(Path::new("the output"), &error)),
         }
     }
 }
@@ -83,27 +93,25 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Place::Stdout(spooled) => spooled.write(bytes),
-            Place::Live { terminal: None } => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes).and_then(|()| stdout.flush())?;
-                Ok(bytes.len())
-            }
-            Place::Live { terminal: Some(line) } => {
-                line.extend_from_slice(bytes);
-                if let Some(end) = line.iter().rposition(|byte| *byte == b'\n') {
-                    let whole: Vec<u8> = line.drain(..=end).collect();
-                    let mut stdout = io::stdout().lock();
-                    stdout.write_all(shown(&whole).as_bytes()).and_then(|()| stdout.flush())?;
-                }
-                Ok(bytes.len())
-            }
+            Place::Live(live) => live.write(bytes).map(|()| bytes.len()),
             Place::File { file, .. } => file.write(bytes),
-            Place::Special(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Live {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(line) = &mut self.terminal else {
+            return self.out.write_all(bytes).and_then(|()| self.out.flush());
+        };
+        line.extend_from_slice(bytes);
+        let Some(end) = line.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        let whole: Vec<u8> = line.drain(..=end).collect();
+        self.out.write_all(shown(&whole).as_bytes()).and_then(|()| self.out.flush())
     }
 }
 

@@ -125,6 +125,11 @@ impl KeyType for Length {
     }
 }
 
+/// Whether a file may have this name, without its ending: 16 bytes in hexadecimal digits.
+pub(super) fn is_name(stem: &str) -> bool {
+    stem.len() == 32 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 fn expand(prk: &Prk, purpose: &[u8], fields: &str, out: &mut [u8]) -> Option<()> {
     prk.expand(&[purpose, b" ", fields.as_bytes()], Length(out.len())).ok()?.fill(out).ok()
 }

@@ -5,6 +5,7 @@
 mod entry;
 mod key;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -185,7 +186,7 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<Description>, Failure> {
     Ok(contents.filter_map(|contents| entry::describe(&contents)).collect())
 }
 
-/// Forgets every token, and says how many there were. Locks stay, because a process may be waiting at one.
+/// Forgets every token that this command has kept, and says how many there were. Locks stay, because a process may be waiting at one.
 ///
 /// # Errors
 /// When a file cannot be removed.
@@ -204,7 +205,11 @@ fn names(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Failure>
         other => other.map_err(|error| failed(directory, &error))?,
     };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let ours = |path: &PathBuf| path.extension().is_some_and(|found| extensions.iter().any(|one| found == *one));
+    // Somebody else's files may be in a directory that was given.
+    let ours = |path: &PathBuf| {
+        let ending = path.extension().is_some_and(|found| extensions.iter().any(|one| found == *one));
+        ending && path.file_stem().and_then(OsStr::to_str).is_some_and(key::is_name)
+    };
     let mut paths: Vec<PathBuf> = paths.filter(ours).collect();
     paths.sort();
     Ok(paths)

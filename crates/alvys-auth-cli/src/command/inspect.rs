@@ -49,7 +49,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(mut arguments: Args) -> Result<(), Failure> {
-    let token = token(arguments.token.take().map(Zeroizing::new), &arguments.settings)?;
+    let given = arguments.token.take().map(Zeroizing::new);
+    let seen = given.as_ref().is_some_and(|token| token.as_str() != "-");
+    let token = token(given, &arguments.settings)?;
     let token = Jwt::read(&token).ok_or_else(|| {
         Failure::new(
             Class::Nonsense,
@@ -59,20 +61,24 @@ pub(crate) fn run(mut arguments: Args) -> Result<(), Failure> {
     })?;
     let signature = signature(&token, &arguments)?;
     let facts = Facts::of(&token.claims);
-    output::payload(&if arguments.json { object(&token, &facts, signature) } else { lines(&token, &facts, signature) })
+    output::payload(&if arguments.json {
+        object(&token, &facts, signature)
+    } else {
+        lines(&token, &facts, signature)
+    })?;
+    if seen {
+        output::complain(
+            "alvys-auth: other users of this machine can see arguments; give the token by stdin, as in `… | alvys-auth inspect -`",
+        );
+    }
+    Ok(())
 }
 
 fn token(given: Option<Zeroizing<String>>, settings: &SettingsArgs) -> Result<Zeroizing<String>, Failure> {
     let token = match given {
         None => return Ok(Session::open(settings.read()?)?.token(Wanted::default())?.access_token),
         Some(dash) if *dash == "-" => from_stdin(settings)?,
-        Some(token) => {
-            output::complain(
-                "alvys-auth: other users of this machine can see arguments; give the token by stdin, as in \
-                 `… | alvys-auth inspect -`",
-            );
-            token
-        }
+        Some(token) => token,
     };
     let bare = token.trim();
     let bare = bare.get(..7).filter(|head| head.eq_ignore_ascii_case("bearer ")).map_or(bare, |_| &bare[7..]);

@@ -133,10 +133,7 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         return Err(Failure { todo, ..failure });
     }
     let said = shown_body(answer, client.held().access_token.as_str());
-    if !said.trim().is_empty() {
-        output::complain(&said);
-    }
-    Err(failure)
+    Err(Failure { body: (!said.trim().is_empty()).then_some(said), ..failure })
 }
 
 /// What a body is made of.

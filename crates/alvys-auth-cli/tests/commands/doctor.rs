@@ -107,7 +107,7 @@ fn what_is_odd_but_works_is_a_warning() {
     finds(&odd, "settings", "warning", "ALVYS_TOKEN is set and ignored");
 
     let base = ran(world.command(&["doctor", "--json"]).env("ALVYS_API_BASE_URL", world.sandbox.url()));
-    finds(&base, "settings", "warning", "no path");
+    assert!(!base.json()["findings"].to_string().contains("warning"), "a bare host is completed: {base:?}");
     finds(&base, "API call", "ok", "200");
 
     let legacy = ran(&mut world.legacy(&["doctor", "--json"]));
@@ -254,6 +254,10 @@ fn what_the_token_endpoint_says_decides_the_exit_code() {
         finds(&doctor, "token", "skipped", "there is no token");
         finds(&doctor, "API call", "skipped", "there is no token");
         assert_eq!(doctor.json()["code"], code);
+        let waits = doctor.json()["findings"].as_array().unwrap().iter().find_map(|one| one["retry_after"].as_u64());
+        assert_eq!(waits.is_some(), code == 75, "{doctor:?}");
+        let told = |seconds| doctor.stderr.contains(&format!("Try again in {seconds} s"));
+        assert!(waits.is_none_or(told), "rounded in one way: {doctor:?}");
         world.sandbox.clear_faults();
     }
 }

@@ -173,6 +173,9 @@ fn what_is_no_token_is_told_without_repeating_it() {
         let ran = ran_with(&mut world.bare(&["inspect", "-"]), text.as_bytes());
         assert!(ran.failed(76).contains("no JSON Web Token") && !ran.stderr.contains("s3cret"), "{ran:?}");
     }
+    let given = ran(&mut world.bare(&["inspect", "opaque-s3cret", "--json-errors"]));
+    let said: serde_json::Value = serde_json::from_str(given.failed(76)).expect("nothing beside the JSON");
+    assert_eq!(said["error"]["code"], 76);
     assert!(world.run(&["inspect", "-", "--secret-stdin"]).failed(2).contains("both"));
     ran_with(&mut world.bare(&["inspect", "-"]), &vec![b'a'; 200_000]).failed(76);
 }

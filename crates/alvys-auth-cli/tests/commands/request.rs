@@ -233,9 +233,34 @@ fn a_terminal_gets_no_escapes_and_a_pipe_gets_every_byte() {
     let body = b"one\n\x1b[2Jtwo\x9b\n".to_vec();
     world.sandbox.inject(Route::Api, Fault::reply(200, body.clone()).header("content-type", "text/plain"));
     assert_eq!(world.run(&["request", "GET", "loads"]).stdout, body);
-    if let Some(shown) = at_a_terminal(&mut world.command(&["request", "GET", "loads"])) {
-        assert!(shown.contains("one") && shown.contains("[2Jtwo") && !shown.contains('\u{1b}'), "{shown:?}");
+    let named = ["request", "GET", "loads", "-o", "/dev/stdout"];
+    assert_eq!(world.run(&named).stdout, body);
+    for arguments in [&named[..3], &named] {
+        if let Some(shown) = at_a_terminal(&mut world.command(arguments)) {
+            assert!(shown.contains("one") && shown.contains("[2Jtwo") && !shown.contains('\u{1b}'), "{shown:?}");
+        }
     }
+}
+
+#[test]
+fn a_long_answer_needs_no_place_for_temporary_files() {
+    let world = World::new();
+    let body = vec![b'x'; 5 * 1024 * 1024];
+    world.sandbox.inject(Route::Api, Fault::reply(200, body.clone()).header("content-type", "text/plain"));
+    let ran = ran(world.command(&["request", "GET", "loads"]).env("TMPDIR", "/nonexistent"));
+    assert_eq!((ran.code, ran.stdout == body), (Some(0), true), "{}", ran.stderr);
+}
+
+#[test]
+fn an_errors_body_is_a_member_where_errors_are_json() {
+    let world = World::new();
+    world
+        .sandbox
+        .inject(Route::Api, Fault::reply(400, r#"{"detail":"no"}"#).header("content-type", "application/json"));
+    let ran = world.run(&["request", "GET", "loads", "--show-error-body", "--json-errors"]);
+    let said: serde_json::Value = serde_json::from_str(ran.failed(77)).unwrap();
+    assert_eq!((&said["error"]["body"], &said["error"]["status"]), (&r#"{"detail":"no"}"#.into(), &400.into()));
+    assert!(world.run(&["request", "GET", "nowhere", "--json-errors"]).failed(77).contains(r#""body":null"#));
 }
 
 #[test]

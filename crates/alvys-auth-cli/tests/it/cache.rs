@@ -220,7 +220,10 @@ fn list_shows_for_whom_and_clear_forgets() {
     assert_eq!(json[0]["token_url"], world.sandbox.token_url());
     assert_eq!(json[0]["audience"], DEFAULT_AUDIENCE);
 
+    let foreign = world.tokens().join("my.token");
+    fs::write(&foreign, "somebody else's").unwrap();
     assert_eq!(world.run(&["cache", "clear"]).stdout, "forgot 1 token\n");
+    assert!(foreign.exists());
     assert_eq!(world.run(&["cache", "list"]).stdout, "");
     assert_ne!(world.token(&[]), token);
 }

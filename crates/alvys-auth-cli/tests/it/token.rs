@@ -92,6 +92,9 @@ fn a_kept_token_is_used_until_it_is_not_wanted() {
     assert_ne!(third, second);
     assert_eq!(world.token(&[]), second, "a token without a cache is not kept");
     assert_ne!(token_of(&ran(world.command(&["token"]).env("ALVYS_NO_CACHE", "1"))), second);
+    for off in ["0", "false", "No"] {
+        assert_eq!(token_of(&ran(world.command(&["token"]).env("ALVYS_NO_CACHE", off))), second, "{off}");
+    }
     assert_eq!(world.sandbox.token_requests(), 4);
 }
 
