@@ -264,6 +264,9 @@ fn requests(results: &Results) -> Result<String> {
         let ours = outcomes().filter(|outcome| outcome.kind() == Kind::Ours);
         let met = ours.map(|outcome| (outcome.subject.as_str(), meets_target(outcome)));
         text.push_str(&verdict(target(scenario), met));
+        if scenario == Scenario::Cancelled {
+            text.push_str("\nalvys-auth-ureq: n/a, a blocking call cannot be cancelled.\n");
+        }
         text.push('\n');
     }
     text.pop();
