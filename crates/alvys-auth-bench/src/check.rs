@@ -44,9 +44,12 @@ pub fn run() -> Result<()> {
     let tolerance = limits.instruction_tolerance_percent;
     verdict.compare_all("instructions", &figures, &limits.instructions, tolerance);
 
-    let figures: BTreeMap<String, u64> =
-        requests::measure_ours().into_iter().map(|outcome| (scenario(&outcome), outcome.requests as u64)).collect();
+    let outcomes = requests::measure_ours();
+    let figures = outcomes.iter().map(|outcome| (scenario(outcome), outcome.requests as u64)).collect();
     verdict.compare_all("requests", &figures, &limits.requests, 0);
+    for outcome in outcomes.iter().filter(|outcome| outcome.failures > 0) {
+        verdict.compare(&format!("different errors: {}", scenario(outcome)), Some(outcome.errors as u64), 1, 0);
+    }
 
     let (filled, renewed) = tenants::measure_few()?;
     let figures = filled.into_iter().map(|record| (record.subject, record.bytes.round() as u64)).collect();

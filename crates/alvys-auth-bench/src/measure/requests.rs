@@ -73,9 +73,9 @@ async fn all<S: Subject>(callers: usize) -> Vec<Outcome> {
 
 /// Shows an outcome as soon as it is there.
 fn told(outcome: Outcome) -> Outcome {
-    let Outcome { subject, scenario, callers, requests, failures, waited, longest_ms, wall_ms, .. } = &outcome;
+    let Outcome { subject, scenario, callers, requests, failures, errors, waited, longest_ms, wall_ms, .. } = &outcome;
     println!(
-        "{subject}: {}: {callers} callers, {requests} requests, {failures} failed, {waited} waited, longest {longest_ms} ms, all {wall_ms} ms",
+        "{subject}: {}: {callers} callers, {requests} requests, {failures} failed with {errors} errors, {waited} waited, longest {longest_ms} ms, all {wall_ms} ms",
         scenario.title()
     );
     outcome

@@ -242,20 +242,21 @@ fn requests(results: &Results) -> Result<String> {
     for scenario in Scenario::ALL {
         write!(
             text,
-            "**{}**\n\n| | server takes | callers | requests | failed | waited | longest wait | wall |\n\
-             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+            "**{}**\n\n| | server takes | callers | requests | failed | errors | waited | longest wait | wall |\n\
+             | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
             capital(scenario.title()),
         )?;
         let outcomes = || records.iter().filter(|outcome| outcome.scenario == scenario);
         for outcome in outcomes() {
             writeln!(
                 text,
-                "| {} | {} | {} | {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
                 name(outcome.kind(), &outcome.subject),
                 millis(outcome.latency_ms as f64),
                 thousands(outcome.callers as u64),
                 thousands(outcome.requests as u64),
                 thousands(outcome.failures as u64),
+                thousands(outcome.errors as u64),
                 thousands(outcome.waited as u64),
                 millis(outcome.longest_ms),
                 millis(outcome.wall_ms)
@@ -290,7 +291,7 @@ fn meets_target(outcome: &Outcome) -> bool {
         Scenario::Cold | Scenario::Expiry => {
             requests == 1 && failures == 0 && outcome.wall_ms <= outcome.latency_ms as f64 + 30.0
         }
-        Scenario::Refused => requests == 1,
+        Scenario::Refused => requests == 1 && failures == callers && outcome.errors == 1,
         Scenario::SlowRenewal | Scenario::FailingRenewal => waited == 0 && failures == 0,
         Scenario::ShortLived => requests <= 3 && waited <= 1 && failures == 0,
         Scenario::Cancelled => requests <= 2 && failures == 0,
