@@ -31,7 +31,7 @@ pub struct Outcome {
     /// How many different errors those were, by their words.
     #[serde(default)]
     pub errors: usize,
-    /// How many callers waited for longer than a few milliseconds.
+    /// How many callers waited for longer than 20 ms.
     pub waited: usize,
     /// How long the caller waited who waited longest, in milliseconds.
     pub longest_ms: f64,
@@ -98,7 +98,7 @@ impl Scenario {
     }
 }
 
-/// Nobody waits for less than this; it is scheduling.
+/// Nobody waits for less than this, which the report names too; it is scheduling.
 const NOTICEABLE: Duration = Duration::from_millis(20);
 
 /// Many callers at once, with nothing held.
