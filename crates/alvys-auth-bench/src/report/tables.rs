@@ -388,3 +388,31 @@ pub(super) fn thousands(value: u64) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(requests: usize, failures: usize, errors: usize) -> Outcome {
+        Outcome {
+            scenario: Scenario::Refused,
+            subject: "alvys-auth-reqwest".to_owned(),
+            callers: 200,
+            latency_ms: 20,
+            requests,
+            failures,
+            errors,
+            waited: 200,
+            longest_ms: 25.0,
+            wall_ms: 25.0,
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_request_and_one_error_for_every_caller() {
+        assert!(meets_target(&refused(1, 200, 1)));
+        assert!(!meets_target(&refused(2, 200, 1)));
+        assert!(!meets_target(&refused(1, 199, 1)));
+        assert!(!meets_target(&refused(1, 200, 2)));
+    }
+}
