@@ -1,5 +1,6 @@
 //! What many callers cost: requests, waits and failures of one source against a loopback server.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,10 @@ pub struct Outcome {
     pub requests: usize,
     /// How many callers got an error.
     pub failures: usize,
-    /// How many callers waited for longer than a few milliseconds.
+    /// How many different errors those were, by their words.
+    #[serde(default)]
+    pub errors: usize,
+    /// How many callers waited for longer than 20 ms.
     pub waited: usize,
     /// How long the caller waited who waited longest, in milliseconds.
     pub longest_ms: f64,
@@ -94,7 +98,7 @@ impl Scenario {
     }
 }
 
-/// Nobody waits for less than this; it is scheduling.
+/// Nobody waits for less than this, which the report names too; it is scheduling.
 const NOTICEABLE: Duration = Duration::from_millis(20);
 
 /// Many callers at once, with nothing held.
@@ -228,7 +232,7 @@ async fn all_at_once<S: Subject>(
         let (result, started, waited) = task.await.expect("a caller that does not panic");
         // The first of them may have begun before this task went on.
         watch.started = watch.started.min(started);
-        watch.note(&result, waited);
+        watch.note(result, waited);
     }
     watch.end::<S>(server)
 }
@@ -240,26 +244,40 @@ struct Watch {
     started: Instant,
     callers: usize,
     failures: usize,
+    errors: BTreeSet<String>,
     waited: usize,
     longest: Duration,
 }
 
 impl Watch {
     fn new(scenario: Scenario, latency: Duration) -> Self {
-        Self { scenario, latency, started: Instant::now(), callers: 0, failures: 0, waited: 0, longest: Duration::ZERO }
+        Self {
+            scenario,
+            latency,
+            started: Instant::now(),
+            callers: 0,
+            failures: 0,
+            errors: BTreeSet::new(),
+            waited: 0,
+            longest: Duration::ZERO,
+        }
     }
 
     /// Asks once and says whether a token came.
     async fn take(&mut self, source: &impl Subject) -> bool {
         let started = Instant::now();
         let result = source.token().await;
-        self.note(&result, started.elapsed());
-        result.is_ok()
+        let obtained = result.is_ok();
+        self.note(result, started.elapsed());
+        obtained
     }
 
-    fn note(&mut self, result: &Result<(), String>, waited: Duration) {
+    fn note(&mut self, result: Result<(), String>, waited: Duration) {
         self.callers += 1;
-        self.failures += usize::from(result.is_err());
+        if let Err(error) = result {
+            self.failures += 1;
+            self.errors.insert(error);
+        }
         self.waited += usize::from(waited > NOTICEABLE);
         self.longest = self.longest.max(waited);
     }
@@ -272,6 +290,7 @@ impl Watch {
             latency_ms: self.latency.as_millis() as u64,
             requests: server.requests(),
             failures: self.failures,
+            errors: self.errors.len(),
             waited: self.waited,
             longest_ms: millis(self.longest),
             wall_ms: millis(self.started.elapsed()),

@@ -23,6 +23,8 @@ pub trait Subject: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// How to bring it inside its margin.
     const INSIDE: Inside;
+    /// Whether a caller can leave while it waits.
+    const CANCELLABLE: bool = true;
 
     /// A source that holds nothing yet.
     fn new(server: &Loopback) -> impl Future<Output = Self> + Send;
@@ -63,6 +65,7 @@ pub struct Ureq(pub alvys_auth_ureq::TokenSource);
 impl Subject for Ureq {
     const NAME: &'static str = "alvys-auth-ureq";
     const INSIDE: Inside = OURS;
+    const CANCELLABLE: bool = false;
 
     async fn new(server: &Loopback) -> Self {
         let flow = Flow::current().endpoint(server.url());

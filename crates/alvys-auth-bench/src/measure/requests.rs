@@ -54,7 +54,7 @@ fn runtime() -> Runtime {
 
 async fn all<S: Subject>(callers: usize) -> Vec<Outcome> {
     let (near, far) = (Duration::from_millis(20), Duration::from_secs(1));
-    vec![
+    let mut outcomes = vec![
         told(scenarios::cold::<S>(callers, near).await),
         told(scenarios::cold::<S>(callers, far).await),
         told(scenarios::expiry::<S>(callers, near).await),
@@ -63,16 +63,19 @@ async fn all<S: Subject>(callers: usize) -> Vec<Outcome> {
         told(scenarios::slow_renewal::<S>().await),
         told(scenarios::failing_renewal::<S>().await),
         told(scenarios::short_lived::<S>().await),
-        told(scenarios::cancelled::<S>().await),
         told(scenarios::refused_once::<S>().await),
-    ]
+    ];
+    if S::CANCELLABLE {
+        outcomes.push(told(scenarios::cancelled::<S>().await));
+    }
+    outcomes
 }
 
 /// Shows an outcome as soon as it is there.
 fn told(outcome: Outcome) -> Outcome {
-    let Outcome { subject, scenario, callers, requests, failures, waited, longest_ms, wall_ms, .. } = &outcome;
+    let Outcome { subject, scenario, callers, requests, failures, errors, waited, longest_ms, wall_ms, .. } = &outcome;
     println!(
-        "{subject}: {}: {callers} callers, {requests} requests, {failures} failed, {waited} waited, longest {longest_ms} ms, all {wall_ms} ms",
+        "{subject}: {}: {callers} callers, {requests} requests, {failures} failed with {errors} errors, {waited} waited, longest {longest_ms} ms, all {wall_ms} ms",
         scenario.title()
     );
     outcome

@@ -30,9 +30,7 @@ pub fn measure() -> Result<Vec<Record>> {
     let home = env::temp_dir().join(format!("alvys-auth-bench-{}-criterion", std::process::id()));
     let mut bench = cargo();
     bench.args(["bench", "--quiet", "--bench", "time", "--manifest-path", &manifest()]);
-    if cfg!(feature = "peers") {
-        bench.args(["--features", "peers"]);
-    }
+    bench.args(["--features", if cfg!(feature = "peers") { "time,peers" } else { "time" }]);
     output(bench.env("CRITERION_HOME", &home))?;
 
     let mut benchmarks = Vec::new();

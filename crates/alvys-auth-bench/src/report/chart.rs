@@ -71,7 +71,7 @@ fn requests(results: &Results) -> Result<Vec<Group>> {
 }
 
 fn draw(title: &str, groups: &[Group]) -> Result<String> {
-    let mut body = String::new();
+    let mut body = legend(title, groups)?;
     let mut y = 36;
     for Group { title, bars } in groups {
         y += 26;
@@ -80,11 +80,7 @@ fn draw(title: &str, groups: &[Group]) -> Result<String> {
         let longest = bars.iter().map(|bar| bar.value).max().unwrap_or(1).max(1) as f64;
         for Bar { kind, label, value } in bars {
             let length = (*value as f64 / longest * LONGEST).max(1.0);
-            let class = match kind {
-                Kind::Ours => "ours",
-                Kind::Floor => "floor",
-                Kind::Peer => "peer",
-            };
+            let (class, _) = style(*kind);
             let (middle, end) = (y + 15, f64::from(LEFT) + length + 6.0);
             writeln!(
                 body,
@@ -113,12 +109,42 @@ rect.peer {{ fill: #d98a29; }}
 </style>
 <rect width="100%" height="100%" fill="white"/>
 <text class="title" x="16" y="28">{title}</text>
-<rect class="ours" x="456" y="16" width="12" height="12" rx="2"/><text x="474" y="27">alvys-auth</text>
-<rect class="floor" x="548" y="16" width="12" height="12" rx="2"/><text x="566" y="27">by hand</text>
-<rect class="peer" x="628" y="16" width="12" height="12" rx="2"/><text x="646" y="27">public libraries</text>
 {body}</svg>
 "#
     ))
+}
+
+/// What the colours mean that are there, to the right of the title.
+fn legend(title: &str, groups: &[Group]) -> Result<String> {
+    let mut text = String::new();
+    let mut x = 16.0 + width(title, 16) + 24.0;
+    for kind in [Kind::Ours, Kind::Floor, Kind::Peer] {
+        if !groups.iter().flat_map(|group| &group.bars).any(|bar| bar.kind == kind) {
+            continue;
+        }
+        let (class, label) = style(kind);
+        writeln!(
+            text,
+            r#"<rect class="{class}" x="{x:.0}" y="17" width="12" height="12" rx="2"/><text x="{:.0}" y="28">{label}</text>"#,
+            x + 18.0
+        )?;
+        x += 18.0 + width(label, 12) + 16.0;
+    }
+    Ok(text)
+}
+
+/// How wide a text becomes at most, at a size in pixels; letters differ, and so do fonts.
+fn width(text: &str, size: u32) -> f64 {
+    text.chars().count() as f64 * f64::from(size) * 0.6
+}
+
+/// The class of a kind, and what the legend calls it.
+fn style(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::Ours => ("ours", "alvys-auth"),
+        Kind::Floor => ("floor", "by hand"),
+        Kind::Peer => ("peer", "public libraries"),
+    }
 }
 
 fn escaped(text: &str) -> String {

@@ -40,7 +40,7 @@ fn text(results: &Results) -> Result<String> {
         write!(text, "\n```sh\n{}\n```\n\n", section.command)?;
         text.push_str(&(section.table)(results)?);
         match results.circumstances(section.name) {
-            Some((date, machine)) => write!(text, "\nMeasured on {date}: {machine}.\n")?,
+            Some(circumstances) => write!(text, "\n{circumstances}\n")?,
             None => text.push_str("\nNot measured yet.\n"),
         }
     }
