@@ -88,6 +88,7 @@ conformance![
         a_required_scope_that_lacks_sends_nothing
         a_required_scope_that_is_there_lets_the_call_pass
         a_web_page_in_place_of_the_api_is_told_as_one
+        a_web_page_that_asks_for_a_token_is_about_the_token
         a_web_page_that_was_asked_for_is_delivered;
     destinations:
         a_foreign_host_is_refused_before_anything_is_sent

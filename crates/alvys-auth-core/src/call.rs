@@ -192,8 +192,8 @@ impl Call {
         match status {
             StatusCode::SERVICE_UNAVAILABLE => self.pause(&refused, asked, html),
             StatusCode::TOO_MANY_REQUESTS if asked.is_some() || !html => self.pause(&refused, asked, html),
-            _ if html => Verdict::Fail(refused.intercepted()),
-            StatusCode::UNAUTHORIZED => {
+            // A gateway in front of the API may say in a page of its own that the token has expired.
+            StatusCode::UNAUTHORIZED if !html || refused.is_about_token() => {
                 let another = reject(token);
                 if !another || self.renewed {
                     Verdict::Fail(refused.unauthorized())
@@ -204,6 +204,7 @@ impl Call {
                     Verdict::Repeat { after: Duration::ZERO }
                 }
             }
+            _ if html => Verdict::Fail(refused.intercepted()),
             _ => Verdict::Fail(refused.forbidden(&self.endpoint())),
         }
     }

@@ -99,6 +99,11 @@ impl Refused<'_> {
         self.error(Inner { retryable: true, retry_after: told, ..Inner::new(kind, what, hint) })
     }
 
+    /// Whether a 401 says itself that it is about the token: its challenge asks for one.
+    pub(crate) fn is_about_token(&self) -> bool {
+        self.bearer().next().is_some()
+    }
+
     fn missing(&self, scopes: Vec<Scope>, hint: String) -> Error {
         let what = format!("the access token lacks {}", listed(&scopes));
         self.error(Inner { missing_scopes: scopes, ..Inner::new(ErrorKind::MissingScope, what, hint) })
@@ -179,23 +184,26 @@ impl Refused<'_> {
 
     /// A parameter of `WWW-Authenticate: Bearer …` (RFC 6750, section 3), also where other schemes stand beside it.
     fn challenge(&self, parameter: &str) -> Option<String> {
-        self.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).find_map(|value| {
+        self.bearer().find_map(|(name, text)| {
+            let text = text.filter(|_| name.eq_ignore_ascii_case(parameter))?;
+            Some(unquoted(text.trim()))
+        })
+    }
+
+    /// The elements of the challenges whose scheme is `Bearer`: parameters with their texts, and what stands without one.
+    fn bearer(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| {
             let mut bearer = false;
-            elements(value).find_map(|element| {
-                let Some((name, text)) = element.split_once('=') else {
-                    bearer =
-                        if element.trim().is_empty() { bearer } else { element.trim().eq_ignore_ascii_case("bearer") };
-                    return None;
+            elements(value).filter(|element| !element.trim().is_empty()).filter_map(move |element| {
+                let (name, text) = element.split_once('=').map_or((element, None), |(name, text)| (name, Some(text)));
+                // A new scheme stands before its first parameter, separated by a space, or alone.
+                let (scheme, name) = match name.trim().split_once([' ', '\t']) {
+                    Some((scheme, name)) => (Some(scheme), name.trim_start()),
+                    None if text.is_none() => (Some(name.trim()), ""),
+                    None => (None, name.trim()),
                 };
-                // A new scheme stands before its first parameter, separated by a space.
-                let name = match name.trim().split_once([' ', '\t']) {
-                    Some((scheme, name)) => {
-                        bearer = scheme.eq_ignore_ascii_case("bearer");
-                        name.trim_start()
-                    }
-                    None => name.trim(),
-                };
-                (bearer && name.eq_ignore_ascii_case(parameter)).then(|| unquoted(text.trim()))
+                bearer = scheme.map_or(bearer, |scheme| scheme.eq_ignore_ascii_case("bearer"));
+                bearer.then_some((name, text))
             })
         })
     }

@@ -292,6 +292,30 @@ fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
 }
 
 #[test]
+fn a_page_that_asks_for_a_bearer_token_is_about_the_token() {
+    for challenge in ["Bearer error=\"invalid_token\"", "Bearer", "Basic realm=\"a, b\", bearer realm=x", ",Bearer abc"]
+    {
+        for page in [html(401), answer(401, "<html>Authorization Required")] {
+            let asking = with(page, "www-authenticate", challenge);
+            assert!(!delivers(&get(), &asking));
+            assert_eq!(repeated(get().judge(&asking, &reader(), |_| true)), Duration::ZERO, "{challenge}");
+            let error = failed(get().judge(&asking, &reader(), |_| false));
+            assert_eq!(error.kind(), ErrorKind::Unauthorized, "{challenge}");
+        }
+        for (status, kind) in [(403, ErrorKind::Intercepted), (429, ErrorKind::Intercepted)] {
+            let page = with(html(status), "www-authenticate", challenge);
+            assert_eq!(failed(judged(&mut get(), &page)).kind(), kind, "{status}");
+        }
+    }
+    for challenge in
+        ["", "Basic realm=\"Bearer\"", "Negotiate", "Basic realm=\"a\", x=Bearer", "BearerToken", "NTLM, Basic a"]
+    {
+        let page = with(html(401), "www-authenticate", challenge);
+        assert_eq!(failed(judged(&mut get(), &page)).kind(), ErrorKind::Intercepted, "{challenge}");
+    }
+}
+
+#[test]
 fn html_under_another_label_costs_no_token_either() {
     let pages = ["<!DOCTYPE html><p>no", " \r\n<html>", "\u{feff}<html>"];
     for page in pages {
