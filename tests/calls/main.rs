@@ -98,6 +98,8 @@ conformance![
         a_redirect_there_and_back_gets_no_token_at_the_end
         a_redirect_onwards_at_the_other_host_takes_no_token_along
         a_redirect_within_the_api_is_followed
+        a_post_that_may_have_been_carried_out_before_a_redirect_is_sent_once
+        a_redirect_back_to_where_it_began_sends_no_post_twice
         redirects_in_a_circle_end
         a_request_with_an_authorization_of_its_own_is_left_alone;
     failures:
@@ -117,6 +119,8 @@ conformance_at_once![
         a_post_is_not_repeated_after_an_outage
         an_idempotent_post_is_repeated_whole
         a_streamed_body_is_not_repeated_even_if_idempotent;
+    destinations:
+        a_call_that_may_happen_twice_is_sent_again_after_a_redirect;
     failures:
         a_refusal_without_end_is_told_by_its_head
         a_refusal_that_falls_silent_is_told_by_its_head;

@@ -247,7 +247,8 @@ impl fmt::Debug for RequestBuilder {
 ///
 /// Set this on the client to which the middleware `Authorise` is added. By itself reqwest takes the token off where a
 /// redirect leaves an origin, and puts it on again where the next one stays there. That one is not followed but delivered
-/// as an answer.
+/// as an answer, and so is one that leads back to the URL that was called: what came of it could not be told from the
+/// first answer, and a request that was carried out already would be sent again.
 #[must_use]
 pub fn redirects() -> Policy {
     Policy::custom(|attempt| {
@@ -256,12 +257,22 @@ pub fn redirects() -> Policy {
         let stays = |url: Option<&reqwest::Url>| url.is_some_and(|url| url.origin() == next);
         if attempt.previous().len() > MOST_REDIRECTS {
             attempt.error("too many redirects")
-        } else if stays(last) && !stays(first) {
+        } else if stays(last) && !stays(first) || first.is_some_and(|first| is_same(first, attempt.url())) {
             attempt.stop()
         } else {
             attempt.follow()
         }
     })
+}
+
+/// Whether both name the same resource; a fragment is not sent.
+fn is_same(one: &reqwest::Url, other: &reqwest::Url) -> bool {
+    let sent = |url: &reqwest::Url| {
+        let mut url = url.clone();
+        url.set_fragment(None);
+        url
+    };
+    sent(one) == sent(other)
 }
 
 fn is_plain_http(api: &Api) -> bool {
