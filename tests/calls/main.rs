@@ -126,6 +126,8 @@ conformance_at_once![
         a_refusal_that_falls_silent_is_told_by_its_head;
     shaping:
         a_shaped_crowd_meets_no_limit a_shaped_crowd_that_waits_for_a_token_meets_no_limit
+        those_who_queue_behind_a_401_go_out_with_another_token
+        those_who_queue_while_a_lost_token_is_replaced_meet_no_limit
         an_unshaped_crowd_is_blocked
         a_blocked_endpoint_is_left_alone_and_others_go_on
         a_blocked_endpoint_is_called_again_once_the_block_is_over
