@@ -2,21 +2,17 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use reqwest::redirect::Policy;
 use reqwest::{Request, Response};
 use serde::Serialize;
 
-use crate::builder::default_client;
 use crate::caller::{Caller, Exchange, Failure};
+use crate::connections::Connections;
 use crate::transport::built;
 use crate::{Api, CallOptions, Error, Pace, Scope, TokenSource};
 
-/// How long the client waits for a connection, and for each further piece of an answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST_REDIRECTS: usize = 10;
 
 /// Calls the Alvys API: authorised, renewed and repeated where that is safe.
@@ -38,7 +34,7 @@ const MOST_REDIRECTS: usize = 10;
 #[derive(Clone)]
 pub struct Client {
     caller: Caller,
-    http: reqwest::Client,
+    http: Connections,
     proxied: bool,
 }
 
@@ -46,7 +42,7 @@ pub struct Client {
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientBuilder {
     caller: Caller,
-    http: reqwest::ClientBuilder,
+    http: Option<reqwest::ClientBuilder>,
 }
 
 /// One call on its way; from [`Client::get`] and its like.
@@ -58,7 +54,11 @@ pub struct RequestBuilder {
 }
 
 impl Client {
-    /// A client with default settings.
+    /// A client with default settings: 10 seconds for a connection, 30 for the head of an answer, which includes the sending
+    /// of the request, and for each further piece.
+    ///
+    /// A request whose body is a stream or longer than 256 KiB may take 10 minutes each instead, because reqwest cannot tell
+    /// a long upload from a silent server.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when no HTTP client can be built.
@@ -68,8 +68,7 @@ impl Client {
 
     /// A client with settings of your own.
     pub fn builder(tokens: TokenSource, api: Api) -> ClientBuilder {
-        let http = default_client().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
-        ClientBuilder { caller: Caller { tokens, api, pace: None }, http }
+        ClientBuilder { caller: Caller { tokens, api, pace: None }, http: None }
     }
 
     /// A client on top of a finished `http`, whose connections it shares: for many tenants, each with its own tokens.
@@ -78,7 +77,7 @@ impl Client {
     #[must_use]
     pub fn sharing(http: reqwest::Client, tokens: TokenSource, api: Api) -> Self {
         let proxied = !is_plain_http(&api);
-        Self { caller: Caller { tokens, api, pace: None }, http, proxied }
+        Self { caller: Caller { tokens, api, pace: None }, http: Connections::of(http), proxied }
     }
 
     /// `GET` on a path below the API base, such as `loads/4711`, or on a full URL that a token may go to.
@@ -108,7 +107,7 @@ impl Client {
 
     /// Any method, likewise.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.caller.api.url(path).map(|url| self.http.request(method, url.to_string()));
+        let request = self.caller.api.url(path).map(|url| self.http.builder().request(method, url.to_string()));
         RequestBuilder { client: self.clone(), request, options: CallOptions::new() }
     }
 
@@ -123,7 +122,8 @@ impl Client {
                 "call it with a client of its own, whose API base is plain http too",
             ));
         }
-        self.caller.call(request, options, Plain(&self.http)).await.map_err(|failure| match failure {
+        let http = self.http.sending(&request);
+        self.caller.call(request, options, Plain(http)).await.map_err(|failure| match failure {
             Failure::Call(error) => error,
             Failure::Transport(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
             Failure::Transport(error) if error.is_connect() => {
@@ -149,11 +149,11 @@ impl ClientBuilder {
 
     /// Your own transport settings: certificates, proxies, time limits, user agent.
     ///
-    /// They replace the default ones: 10 seconds for a connection, 30 for each further piece of an answer. Redirects are
-    /// set over yours, to [`redirects`]. Plain http is sent to this machine only, and to no proxy: where the API base is
-    /// https, not at all.
+    /// They replace the default ones of [`Client::new`], time limits included, and hold for uploads too: a `read_timeout`
+    /// begins when the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only,
+    /// and to no proxy: where the API base is https, not at all.
     pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
-        self.http = client;
+        self.http = Some(client);
         self
     }
 
@@ -162,11 +162,17 @@ impl ClientBuilder {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when no HTTP client can be built.
     pub fn build(self) -> Result<Client, Error> {
-        // The URL of a call would go along to wherever a redirect leads.
-        let http = self.http.referer(false).redirect(redirects());
         let proxied = !is_plain_http(&self.caller.api);
-        let http = if proxied { http } else { http.no_proxy() };
-        Ok(Client { caller: self.caller, http: built(http)?, proxied })
+        let finish = |http: reqwest::ClientBuilder| {
+            // The URL of a call would go along to wherever a redirect leads.
+            let http = http.referer(false).redirect(redirects());
+            if proxied { http } else { http.no_proxy() }
+        };
+        let http = match self.http {
+            Some(theirs) => Connections::of(built(finish(theirs))?),
+            None => Connections::new(finish)?,
+        };
+        Ok(Client { caller: self.caller, http, proxied })
     }
 }
 
