@@ -1,5 +1,6 @@
 //! One list of scenarios, run against every stack that makes authorised calls.
 
+mod requests;
 mod scenarios;
 
 use std::thread;

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 use reqwest::redirect::Policy;
@@ -191,12 +192,16 @@ impl fmt::Debug for ClientBuilder {
 }
 
 impl RequestBuilder {
-    /// Adds a header.
-    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        self.with(|request| request.header(name, value))
+    /// Adds a header. One that cannot be sent fails in [`send`](Self::send).
+    pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
+        self.request = self.request.and_then(|request| {
+            let (name, value) = header_of(name, value)?;
+            Ok(request.header(name, value))
+        });
+        self
     }
 
-    /// Adds parameters to the query.
+    /// Adds parameters to the query: a map, a struct, or pairs such as `[("page", 1)]`.
     pub fn query<T: Serialize + ?Sized>(self, parameters: &T) -> Self {
         self.with(|request| request.query(parameters))
     }
@@ -209,6 +214,15 @@ impl RequestBuilder {
     /// Sends a body: bytes, text, or a stream, which is sent once and never again.
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
         self.with(|request| request.body(body))
+    }
+
+    /// How long the request may take, from its sending until its answer has been read to the end; sent again, it may take as
+    /// long again.
+    ///
+    /// This stands in place of the default time limits. A `read_timeout` of your own client holds beside it. Waiting for a
+    /// token, and [`Api::patience`], are not part of it.
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.with(|request| request.timeout(limit))
     }
 
     /// Whatever else a [`reqwest::RequestBuilder`] can be told.
@@ -269,6 +283,21 @@ pub fn redirects() -> Policy {
             attempt.follow()
         }
     })
+}
+
+/// A header of the caller's own. Its value may be a secret, and is in no error.
+fn header_of(
+    name: impl TryInto<HeaderName>,
+    value: impl TryInto<HeaderValue>,
+) -> Result<(HeaderName, HeaderValue), Error> {
+    let name = name.try_into().map_err(|_| {
+        Error::configuration("the name of a header cannot be sent", "give letters, digits and hyphens only")
+    })?;
+    let value = value.try_into().map_err(|_| {
+        let what = format!("the value of the header {name} cannot be sent");
+        Error::configuration(what, "remove line breaks and other control characters from it")
+    })?;
+    Ok((name, value))
 }
 
 /// Whether both name the same resource; a fragment is not sent.

@@ -156,24 +156,20 @@ impl Client {
 }
 
 impl RequestBuilder {
-    /// Adds a header.
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        if let Ok(request) = &mut self.request {
+    /// Adds a header. One that cannot be sent fails in [`send`](Self::send).
+    pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
+        self.request = self.request.and_then(|mut request| {
+            let (name, value) = header_of(name, value)?;
             request.headers_mut().append(name, value);
-        }
+            Ok(request)
+        });
         self
     }
 
-    /// Adds a parameter to the query.
-    pub fn query(mut self, name: &str, value: &str) -> Self {
+    /// Adds parameters to the query: a map, a struct, or pairs such as `[("page", 1)]`.
+    pub fn query<T: Serialize + ?Sized>(mut self, parameters: &T) -> Self {
         self.request = self.request.and_then(|mut request| {
-            let (path, query) = (request.uri().path(), request.uri().query());
-            let mut pairs = form_urlencoded::Serializer::new(query.unwrap_or_default().to_owned());
-            let path = format!("{path}?{}", pairs.append_pair(name, value).finish());
-            let mut parts = request.uri().clone().into_parts();
-            parts.path_and_query = path.parse().ok();
-            *request.uri_mut() = Uri::from_parts(parts)
-                .map_err(|_| Error::configuration("the query makes no URL", "give shorter parameters"))?;
+            *request.uri_mut() = with_query(request.uri(), parameters)?;
             Ok(request)
         });
         self
@@ -205,6 +201,20 @@ impl RequestBuilder {
         self
     }
 
+    /// How long the request may take, from its sending until its answer has been read to the end; sent again, it may take as
+    /// long again.
+    ///
+    /// This stands in place of the agent's time limits for sending and for the answer. Waiting for a token, and
+    /// [`Api::patience`], are not part of it.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        let limit = Some(limit);
+        self.request = self.request.map(|request| {
+            let config = self.client.agent.configure_request(request).timeout_global(limit);
+            config.timeout_recv_response(limit).timeout_per_read(limit).timeout_per_write(limit).build()
+        });
+        self
+    }
+
     /// Says that sending this twice does the same as sending it once; see [`CallOptions::idempotent`].
     pub fn idempotent(mut self) -> Self {
         self.options = self.options.idempotent();
@@ -225,6 +235,34 @@ impl RequestBuilder {
         let (parts, ()) = self.request?.into_parts();
         self.client.call(parts, self.body, self.options)
     }
+}
+
+/// A header of the caller's own. Its value may be a secret, and is in no error.
+fn header_of(
+    name: impl TryInto<HeaderName>,
+    value: impl TryInto<HeaderValue>,
+) -> Result<(HeaderName, HeaderValue), Error> {
+    let name = name.try_into().map_err(|_| {
+        Error::configuration("the name of a header cannot be sent", "give letters, digits and hyphens only")
+    })?;
+    let value = value.try_into().map_err(|_| {
+        let what = format!("the value of the header {name} cannot be sent");
+        Error::configuration(what, "remove line breaks and other control characters from it")
+    })?;
+    Ok((name, value))
+}
+
+/// Adds to the query that is there.
+fn with_query<T: Serialize + ?Sized>(uri: &Uri, parameters: &T) -> Result<Uri, Error> {
+    let mut pairs = form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
+    parameters.serialize(serde_urlencoded::Serializer::new(&mut pairs)).map_err(|_| {
+        Error::configuration("the parameters make no query", "give a map, a struct or pairs, whose values are plain")
+    })?;
+    let query = pairs.finish();
+    let mut parts = uri.clone().into_parts();
+    let mark = if query.is_empty() { "" } else { "?" };
+    parts.path_and_query = format!("{}{mark}{query}", uri.path()).parse().ok();
+    Uri::from_parts(parts).map_err(|_| Error::configuration("the query makes no URL", "give shorter parameters"))
 }
 
 impl fmt::Debug for Client {
