@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::ErrorKind;
+use alvys_auth_driver::{Limit, Pace, RateLimits};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::caller::calls_to;
 use http::HeaderValue;
@@ -132,4 +133,23 @@ fn a_time_limit_of_a_blocking_call_stands_in_place_of_those_of_the_agent() {
     sandbox.inject(Route::Api, Fault::late(SECOND));
     assert_eq!(client.get("loads").send().expect_err("a slow server").kind(), ErrorKind::TimedOut);
     assert_eq!(client.get("loads").timeout(20 * SECOND).send().expect("an answer").status(), 200);
+}
+
+#[test]
+fn a_client_on_top_of_another_is_paced_too() {
+    let sandbox = start();
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, 60 * SECOND)]));
+    let results = both!(&sandbox, |client| client.pace(pace.for_another_token()).get("loads"));
+    assert!(results.iter().all(|result| matches!(result, Ok(200))), "{results:?}");
+    let results = both!(&sandbox, |client| {
+        let pace = pace.for_another_token();
+        let _ = pace
+            .turn(&alvys_auth_core::Endpoint::of(&http::Method::GET, &"/api/p/v1/loads".parse().expect("a path")))
+            .wait();
+        client.pace(pace).get("loads")
+    });
+    for result in results {
+        assert_eq!(result.expect_err("held back").kind(), ErrorKind::RateLimited);
+    }
+    assert_eq!(sandbox.api_requests(), 2);
 }

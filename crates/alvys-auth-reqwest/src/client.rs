@@ -81,6 +81,15 @@ impl Client {
         Self { caller: Caller { tokens, api, pace: None }, http: Connections::of(http), proxied }
     }
 
+    /// Shapes the rate of the calls; without it they go out as they come.
+    ///
+    /// A [`Pace`] keeps the limits of one token: give each tenant its own.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.caller.pace = Some(pace);
+        self
+    }
+
     /// `GET` on a path below the API base, such as `loads/4711`, or on a full URL that a token may go to.
     pub fn get(&self, path: &str) -> RequestBuilder {
         self.request(Method::GET, path)
