@@ -387,6 +387,28 @@ fn a_refusal_that_falls_silent_is_told_by_agents_without_time_limits() {
 }
 
 #[test]
+fn a_server_that_stops_reading_a_body_ends_in_an_error() {
+    const LONG: usize = 64 * 1024 * 1024;
+    let (sandbox, listener) = (start(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let api = Api::at(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    // Accepts, and holds what it has accepted.
+    thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    let settings = || Agent::config_builder().timeout_per_write(Some(Duration::from_millis(300)));
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(settings().build().into());
+    let started = Instant::now();
+    for call in [client.post("documents").body(vec![0; LONG]), client.post("documents").stream(std::io::repeat(0))] {
+        let error = call.send().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(error.to_string().contains("did not take the request"), "{error}");
+    }
+    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api.clone(), settings().build().into());
+    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let error = agent.post(format!("{}/documents", api.base())).send(vec![0; LONG]).unwrap_err();
+    assert!(matches!(error, ureq::Error::Timeout(ureq::Timeout::PerWrite)), "{error:?}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_blocking_call_can_be_sent_from_another_thread() {
     let sandbox = start();
     let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap());

@@ -10,12 +10,13 @@ use serde::Serialize;
 use ureq::http::header::CONTENT_TYPE;
 use ureq::http::request::Parts;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::TokenSource;
 use crate::caller::{Caller, Failure, configured, expects_body};
 
-/// How long the client waits for a connection, and for the head and each further piece of an answer.
+/// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
+/// of an answer, and for each further piece.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -55,13 +56,16 @@ enum Payload {
 }
 
 impl Client {
-    /// A client with default settings: 10 seconds for a connection, 30 for the head of an answer and for each further piece.
+    /// A client with default settings: 10 seconds each for the host's address and for a connection, 30 each for a piece of the
+    /// request to be taken, for the head of an answer and for each further piece.
     #[must_use]
     pub fn new(tokens: TokenSource, api: Api) -> Self {
         let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
         let config = Agent::config_builder()
             .user_agent(agent)
+            .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_write(Some(ANSWER_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_per_read(Some(ANSWER_TIMEOUT));
         Self { caller: Caller { tokens, api, pace: None }, agent: config.build().into() }
@@ -69,7 +73,7 @@ impl Client {
 
     /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.
     ///
-    /// They replace the default ones. `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is
+    /// They replace the default ones: without time limits of yours, ureq waits for ever. `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is
     /// followed without the token, and what it leads to is delivered as it is. Plain http is sent to this machine only, and
     /// to no proxy.
     #[must_use]
@@ -139,7 +143,13 @@ impl Client {
     fn call(&self, parts: Parts, mut body: Payload, options: CallOptions) -> Result<Response<Body>, Error> {
         self.caller.call(parts, options, |request| self.run(request, &mut body)).map_err(|failure| match failure {
             Failure::Call(error) => error,
-            Failure::Transport(ureq::Error::Timeout(_)) => Error::timed_out("the API did not answer in time"),
+            Failure::Transport(ureq::Error::Timeout(limit)) => Error::timed_out(match limit {
+                Timeout::Resolve | Timeout::Connect => "no connection to the API in time",
+                Timeout::PerWrite | Timeout::SendRequest | Timeout::SendBody => {
+                    "the API did not take the request in time"
+                }
+                _ => "the API did not answer in time",
+            }),
             Failure::Transport(error) => Error::transport("the call failed on the way", error),
         })
     }
@@ -281,5 +291,24 @@ impl fmt::Debug for RequestBuilder {
             Err(error) => shown.field("error", error),
         };
         shown.field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alvys_auth_core::{Credentials, Flow};
+
+    use super::*;
+
+    #[test]
+    fn no_step_of_a_call_is_without_a_time_limit_by_default() {
+        let credentials = Credentials::new("my-client", "s3cret").expect("legal credentials");
+        let client = Client::new(TokenSource::new(Flow::current(), credentials).expect("a source"), Api::production());
+        let config = client.agent.config();
+        let limits = config.timeouts();
+        assert_eq!([limits.resolve, limits.connect], [Some(CONNECT_TIMEOUT); 2]);
+        let answer = [config.timeout_per_write(), limits.recv_response, config.timeout_per_read()];
+        assert_eq!(answer, [Some(ANSWER_TIMEOUT); 3]);
+        assert_eq!([limits.global, limits.send_body, limits.recv_body], [None; 3], "a long body may take its time");
     }
 }
