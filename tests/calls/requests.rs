@@ -19,7 +19,8 @@ fn async_client(sandbox: &Sandbox) -> alvys_auth_reqwest::Client {
 
     let tokens = alvys_auth_tests::Settings::current(sandbox);
     let tokens = TokenSource::new(tokens.flow, tokens.credentials).expect("a source");
-    let http = reqwest::Client::builder().no_proxy().redirect(redirects()).build().expect("a client");
+    let http = reqwest::Client::builder().no_proxy().redirect(redirects()).read_timeout(10 * SECOND);
+    let http = http.build().expect("a client");
     Client::sharing(http, tokens, Api::at(&sandbox.api_url()).expect("an API").patience(5 * SECOND))
 }
 

@@ -74,8 +74,8 @@ impl Client {
 
     /// A client on top of a finished `http`, whose connections it shares: for many tenants, each with its own tokens.
     ///
-    /// That is taken as it is. Build it with [`redirects`]; and for an API base that is plain http with
-    /// [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names gets the token unencrypted.
+    /// That is taken as it is. Build it with [`redirects`], with time limits, of which it has none by itself, and for an API
+    /// base that is plain http with [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names gets the token unencrypted.
     #[must_use]
     pub fn sharing(http: reqwest::Client, tokens: TokenSource, api: Api) -> Self {
         let proxied = !is_plain_http(&api);
