@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alvys_auth_reqwest::{Api, Client, Credentials, ErrorKind, Flow, TenantProvider, Tenants, redirects};
 use alvys_auth_sandbox::{Application, Sandbox};
@@ -60,7 +61,10 @@ fn customers(sandbox: &Sandbox) -> impl TenantProvider {
 async fn main() -> Result<(), Box<dyn Error>> {
     let sandbox = Arc::new(Sandbox::start()?);
     let tenants = Tenants::builder(customers(&sandbox)).capacity(1000).renew_in_background(4).build();
-    let http = reqwest::Client::builder().redirect(redirects()).build()?;
+    // The local Alvys speaks plain http: a proxy that the environment names would see the tokens. Leave `no_proxy` out for the
+    // real one.
+    let http = reqwest::Client::builder().redirect(redirects()).read_timeout(Duration::from_secs(30)).no_proxy();
+    let http = http.build()?;
     let state = Service { tenants, http, api: Api::at(&sandbox.api_url())? };
     let service = Router::new().route("/{tenant}/loads", get(loads)).with_state(state);
 

@@ -97,7 +97,7 @@ fn add_builders(transcript: &Transcript) {
 
     let source = alvys_auth_ureq::TokenSource::new(tokens.flow, tokens.credentials);
     let client = alvys_auth_ureq::Client::new(source.expect("a source"), api);
-    let call = client.post(&path).header(AUTHORIZATION, own).query("key", KEY).json(KEY);
+    let call = client.post(&path).header(AUTHORIZATION, own).query(&[("key", KEY)]).json(KEY);
     transcript.add((&call, client.get(&format!("../{KEY}"))));
     let shown = format!("{call:?}");
     assert!(shown.contains("POST") && shown.contains("loads/load-1"), "{shown}");

@@ -272,8 +272,8 @@ impl Caller for UreqClient {
         if call.idempotent {
             request = request.idempotent();
         }
-        for (name, value) in &call.query {
-            request = request.query(name, value);
+        if !call.query.is_empty() {
+            request = request.query(&call.query);
         }
         for (name, value) in &call.headers {
             request = request.header(name.clone(), value.clone());

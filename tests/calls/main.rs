@@ -1,5 +1,6 @@
 //! One list of scenarios, run against every stack that makes authorised calls.
 
+mod requests;
 mod scenarios;
 
 use std::thread;
@@ -88,6 +89,7 @@ conformance![
         a_required_scope_that_lacks_sends_nothing
         a_required_scope_that_is_there_lets_the_call_pass
         a_web_page_in_place_of_the_api_is_told_as_one
+        a_web_page_that_asks_for_a_token_is_about_the_token
         a_web_page_that_was_asked_for_is_delivered;
     destinations:
         a_foreign_host_is_refused_before_anything_is_sent
@@ -97,6 +99,8 @@ conformance![
         a_redirect_there_and_back_gets_no_token_at_the_end
         a_redirect_onwards_at_the_other_host_takes_no_token_along
         a_redirect_within_the_api_is_followed
+        a_post_that_may_have_been_carried_out_before_a_redirect_is_sent_once
+        a_redirect_back_to_where_it_began_sends_no_post_twice
         redirects_in_a_circle_end
         a_request_with_an_authorization_of_its_own_is_left_alone;
     failures:
@@ -116,11 +120,15 @@ conformance_at_once![
         a_post_is_not_repeated_after_an_outage
         an_idempotent_post_is_repeated_whole
         a_streamed_body_is_not_repeated_even_if_idempotent;
+    destinations:
+        a_call_that_may_happen_twice_is_sent_again_after_a_redirect;
     failures:
         a_refusal_without_end_is_told_by_its_head
         a_refusal_that_falls_silent_is_told_by_its_head;
     shaping:
         a_shaped_crowd_meets_no_limit a_shaped_crowd_that_waits_for_a_token_meets_no_limit
+        those_who_queue_behind_a_401_go_out_with_another_token
+        those_who_queue_while_a_lost_token_is_replaced_meet_no_limit
         an_unshaped_crowd_is_blocked
         a_blocked_endpoint_is_left_alone_and_others_go_on
         a_blocked_endpoint_is_called_again_once_the_block_is_over

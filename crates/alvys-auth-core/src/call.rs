@@ -104,6 +104,8 @@ pub struct Call {
     patience: Duration,
     pauses: u32,
     renewed: bool,
+    /// Whether the answer in question came from another URL than was called.
+    redirected: bool,
 }
 
 /// What to do about an answer that is not delivered.
@@ -131,7 +133,7 @@ impl Call {
     ) -> Self {
         let wants_html = headers.get_all(ACCEPT).iter().any(names_html);
         let (method, uri) = (method.clone(), uri.clone());
-        Self { method, uri, options, wants_html, patience, pauses: 0, renewed: false }
+        Self { method, uri, options, wants_html, patience, pauses: 0, renewed: false, redirected: false }
     }
 
     /// Puts the token on the request, as the ready and sensitive `Authorization` header.
@@ -157,8 +159,10 @@ impl Call {
     /// Whether an answer goes to the caller as it is.
     ///
     /// `answered_by` is where it came from. What another host answered, after a redirect that the HTTP client followed
-    /// without the token, says nothing about the token.
-    pub fn delivers(&self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool {
+    /// without the token, says nothing about the token. Another URL of the same host says that the request was answered
+    /// there and may have been carried out, so that [`judge`](Self::judge) repeats it only where that is safe.
+    pub fn delivers(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool {
+        self.redirected = *answered_by != self.uri;
         if Origin::of(answered_by) != Origin::of(&self.uri) {
             return true;
         }
@@ -192,10 +196,12 @@ impl Call {
         match status {
             StatusCode::SERVICE_UNAVAILABLE => self.pause(&refused, asked, html),
             StatusCode::TOO_MANY_REQUESTS if asked.is_some() || !html => self.pause(&refused, asked, html),
-            _ if html => Verdict::Fail(refused.intercepted()),
-            StatusCode::UNAUTHORIZED => {
+            // A gateway in front of the API may say in a page of its own that the token has expired.
+            StatusCode::UNAUTHORIZED if !html || refused.is_about_token() => {
                 let another = reject(token);
-                if !another || self.renewed {
+                if self.may_be_done() {
+                    Verdict::Fail(refused.unauthorized_later())
+                } else if !another || self.renewed {
                     Verdict::Fail(refused.unauthorized())
                 } else if self.options.single_use_body {
                     Verdict::Fail(refused.renewed_too_late())
@@ -204,6 +210,7 @@ impl Call {
                     Verdict::Repeat { after: Duration::ZERO }
                 }
             }
+            _ if html => Verdict::Fail(refused.intercepted()),
             _ => Verdict::Fail(refused.forbidden(&self.endpoint())),
         }
     }
@@ -238,8 +245,10 @@ impl Call {
         // Zero would be a loop without a pause.
         let told = asked.or_else(|| limited.then_some(RATE_LIMIT_PAUSE)).map(|told| told.max(FIRST_PAUSE));
         let pause = told.unwrap_or_else(|| FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.pauses)));
-        let repeatable = self.method.is_safe() || self.options.idempotent;
-        if self.options.single_use_body || !repeatable {
+        if self.may_be_done() {
+            return Verdict::Fail(refused.busy_later(told, html));
+        }
+        if self.options.single_use_body || !self.is_repeatable() {
             return Verdict::Fail(refused.busy(told, html, refusal::NOT_REPEATED));
         }
         if self.spend(pause, None).is_err() {
@@ -247,6 +256,16 @@ impl Call {
         }
         self.pauses += 1;
         Verdict::Repeat { after: pause }
+    }
+
+    /// Whether sending the request twice does the same as sending it once.
+    fn is_repeatable(&self) -> bool {
+        self.method.is_safe() || self.options.idempotent
+    }
+
+    /// Whether the request was answered with a redirect, after having been carried out perhaps, and must not be so twice.
+    fn may_be_done(&self) -> bool {
+        self.redirected && !self.is_repeatable()
     }
 }
 

@@ -12,6 +12,8 @@ use crate::{Endpoint, Error, ErrorKind, Scope, Token, UnverifiedClaims};
 
 pub(crate) const NOT_REPEATED: &str =
     "wait and call again; it was not repeated, because that is not known to be safe for this method or body";
+const MAY_BE_DONE: &str = "look whether it was carried out before you call again; it was not repeated, because the redirect \
+    that was its first answer may mean that";
 const READS_ONLY: &str = "tokens of the legacy flow may only read; move to an application of the current flow";
 pub(crate) const TOO_LONG: &str = "wait and call again; the wait is longer than this call's patience";
 
@@ -56,6 +58,12 @@ impl Refused<'_> {
         })
     }
 
+    /// A 401 from where a redirect led, to a request that must not be carried out twice.
+    pub(crate) fn unauthorized_later(&self) -> Error {
+        let what = "the API refuses the access token where a redirect led";
+        self.error(Inner::new(ErrorKind::Unauthorized, what, MAY_BE_DONE))
+    }
+
     /// A 403: about permission, not about the token's age.
     pub(crate) fn forbidden(&self, endpoint: &Endpoint) -> Error {
         let scopes = self.token.scopes();
@@ -91,12 +99,26 @@ impl Refused<'_> {
 
     /// A 429 or a 503.
     pub(crate) fn busy(&self, told: Option<Duration>, html: bool, hint: &'static str) -> Error {
+        self.error(Inner { retryable: true, ..self.waiting(told, html, hint) })
+    }
+
+    /// A 429 or a 503 from where a redirect led, to a request that must not be carried out twice.
+    pub(crate) fn busy_later(&self, told: Option<Duration>, html: bool) -> Error {
+        self.error(self.waiting(told, html, MAY_BE_DONE))
+    }
+
+    fn waiting(&self, told: Option<Duration>, html: bool, hint: &'static str) -> Inner {
         let (kind, what) = match self.status {
             StatusCode::TOO_MANY_REQUESTS => (ErrorKind::RateLimited, "the API asks for fewer requests"),
             _ if html => (ErrorKind::Unavailable, "the API is unavailable, an HTML page answers in its place"),
             _ => (ErrorKind::Unavailable, "the API, or this endpoint of it, is unavailable"),
         };
-        self.error(Inner { retryable: true, retry_after: told, ..Inner::new(kind, what, hint) })
+        Inner { retry_after: told, ..Inner::new(kind, what, hint) }
+    }
+
+    /// Whether a 401 says itself that it is about the token: its challenge asks for one.
+    pub(crate) fn is_about_token(&self) -> bool {
+        self.bearer().next().is_some()
     }
 
     fn missing(&self, scopes: Vec<Scope>, hint: String) -> Error {
@@ -179,23 +201,26 @@ impl Refused<'_> {
 
     /// A parameter of `WWW-Authenticate: Bearer …` (RFC 6750, section 3), also where other schemes stand beside it.
     fn challenge(&self, parameter: &str) -> Option<String> {
-        self.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).find_map(|value| {
+        self.bearer().find_map(|(name, text)| {
+            let text = text.filter(|_| name.eq_ignore_ascii_case(parameter))?;
+            Some(unquoted(text.trim()))
+        })
+    }
+
+    /// The elements of the challenges whose scheme is `Bearer`: parameters with their texts, and what stands without one.
+    fn bearer(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| {
             let mut bearer = false;
-            elements(value).find_map(|element| {
-                let Some((name, text)) = element.split_once('=') else {
-                    bearer =
-                        if element.trim().is_empty() { bearer } else { element.trim().eq_ignore_ascii_case("bearer") };
-                    return None;
+            elements(value).filter(|element| !element.trim().is_empty()).filter_map(move |element| {
+                let (name, text) = element.split_once('=').map_or((element, None), |(name, text)| (name, Some(text)));
+                // A new scheme stands before its first parameter, separated by a space, or alone.
+                let (scheme, name) = match name.trim().split_once([' ', '\t']) {
+                    Some((scheme, name)) => (Some(scheme), name.trim_start()),
+                    None if text.is_none() => (Some(name.trim()), ""),
+                    None => (None, name.trim()),
                 };
-                // A new scheme stands before its first parameter, separated by a space.
-                let name = match name.trim().split_once([' ', '\t']) {
-                    Some((scheme, name)) => {
-                        bearer = scheme.eq_ignore_ascii_case("bearer");
-                        name.trim_start()
-                    }
-                    None => name.trim(),
-                };
-                (bearer && name.eq_ignore_ascii_case(parameter)).then(|| unquoted(text.trim()))
+                bearer = scheme.map_or(bearer, |scheme| scheme.eq_ignore_ascii_case("bearer"));
+                bearer.then_some((name, text))
             })
         })
     }

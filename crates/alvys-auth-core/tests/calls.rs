@@ -27,7 +27,7 @@ fn html(status: u16) -> Response<Vec<u8>> {
     with(answer(status, "<html>Just a moment...</html>"), "content-type", "text/html; charset=utf-8")
 }
 
-fn delivers(call: &Call, answer: &Response<Vec<u8>>) -> bool {
+fn delivers(call: &mut Call, answer: &Response<Vec<u8>>) -> bool {
     call.delivers(answer.status(), answer.headers(), &Uri::from_static(HERE))
 }
 
@@ -84,14 +84,17 @@ fn a_required_scope_is_checked_before_anything_is_sent() {
 #[test]
 fn what_is_no_refusal_of_the_api_is_delivered() {
     for status in [101, 200, 204, 206, 301, 302, 304, 400, 402, 404, 407, 409, 415, 418, 422, 500, 501, 502, 504] {
-        assert!(delivers(&get(), &answer(status, "")), "{status}");
-        assert!(delivers(&get(), &with(answer(status, "{}"), "content-type", "application/problem+json")), "{status}");
+        assert!(delivers(&mut get(), &answer(status, "")), "{status}");
+        assert!(
+            delivers(&mut get(), &with(answer(status, "{}"), "content-type", "application/problem+json")),
+            "{status}"
+        );
     }
     for status in [401, 403, 429, 503] {
-        assert!(!delivers(&get(), &answer(status, "")), "{status}");
+        assert!(!delivers(&mut get(), &answer(status, "")), "{status}");
     }
     for status in [301, 302, 307, 308] {
-        assert!(delivers(&get(), &html(status)), "a redirect is the HTTP client's, {status}");
+        assert!(delivers(&mut get(), &html(status)), "a redirect is the HTTP client's, {status}");
     }
 }
 
@@ -118,7 +121,7 @@ fn what_another_origin_answers_is_delivered() {
 fn a_401_is_replayed_once_with_another_token() {
     for method in ["GET", "HEAD", "POST", "PATCH", "DELETE"] {
         let mut call = call(method, "loads", CallOptions::new());
-        assert!(!delivers(&call, &answer(401, "")));
+        assert!(!delivers(&mut call, &answer(401, "")));
         assert_eq!(repeated(call.judge(&answer(401, ""), &reader(), |_| true)), Duration::ZERO);
         let rejected = Cell::new(0);
         let second = call.judge(&answer(401, ""), &token("newer", ""), |token| {
@@ -130,6 +133,47 @@ fn a_401_is_replayed_once_with_another_token() {
         assert_eq!((error.kind(), error.status().unwrap().as_u16()), (ErrorKind::Unauthorized, 401));
         assert!(!error.is_retryable());
         assert_eq!(rejected.get(), 1, "the second token is refused too, and its owner told");
+    }
+}
+
+#[test]
+fn what_may_have_been_carried_out_before_a_redirect_is_not_sent_again() {
+    let later = "https://integrations.alvys.com/api/p/v1/loads/1".parse().unwrap();
+    let refusals = [401, 429, 503].map(|status| with(answer(status, ""), "retry-after", "5"));
+    for refused in &refusals {
+        let judge = |method, options: &CallOptions, token_is_old| {
+            let (mut call, rejected) = (call(method, "loads", options.clone()), Cell::new(false));
+            assert!(!call.delivers(refused.status(), refused.headers(), &later));
+            let verdict = call.judge(refused, &reader(), |_| {
+                rejected.set(true);
+                token_is_old
+            });
+            assert_eq!(rejected.get(), refused.status() == 401, "the next call gets another token");
+            verdict
+        };
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            for options in [CallOptions::new(), CallOptions::new().single_use_body()] {
+                for token_is_old in [true, false] {
+                    let error = failed(judge(method, &options, token_is_old));
+                    assert!(error.hint().contains("may mean that") && !error.is_retryable(), "{error}");
+                    assert_eq!(error.status(), Some(refused.status()));
+                    assert_eq!(
+                        error.retry_after().is_some(),
+                        refused.status() != 401,
+                        "others leave the endpoint alone"
+                    );
+                }
+            }
+            repeated(judge(method, &CallOptions::new().idempotent(), true));
+        }
+        repeated(judge("GET", &CallOptions::new(), true));
+
+        let mut direct = call("POST", "loads", CallOptions::new());
+        assert!(!direct.delivers(refused.status(), refused.headers(), &later));
+        assert!(!delivers(&mut direct, refused));
+        if refused.status() == 401 {
+            repeated(direct.judge(refused, &reader(), |_| true));
+        }
     }
 }
 
@@ -283,12 +327,36 @@ fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
         }
     }
     for content_type in ["text/html", "TEXT/HTML; charset=x", "application/xhtml+xml"] {
-        assert!(!delivers(&get(), &with(answer(200, ""), "content-type", content_type)), "{content_type}");
+        assert!(!delivers(&mut get(), &with(answer(200, ""), "content-type", content_type)), "{content_type}");
     }
     let unavailable = with(html(503), "retry-after", "3600");
     let error = failed(judged(&mut get(), &unavailable));
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(seconds(3600))));
     assert!(error.to_string().contains("HTML page"), "{error}");
+}
+
+#[test]
+fn a_page_that_asks_for_a_bearer_token_is_about_the_token() {
+    for challenge in ["Bearer error=\"invalid_token\"", "Bearer", "Basic realm=\"a, b\", bearer realm=x", ",Bearer abc"]
+    {
+        for page in [html(401), answer(401, "<html>Authorization Required")] {
+            let asking = with(page, "www-authenticate", challenge);
+            assert!(!delivers(&mut get(), &asking));
+            assert_eq!(repeated(get().judge(&asking, &reader(), |_| true)), Duration::ZERO, "{challenge}");
+            let error = failed(get().judge(&asking, &reader(), |_| false));
+            assert_eq!(error.kind(), ErrorKind::Unauthorized, "{challenge}");
+        }
+        for (status, kind) in [(403, ErrorKind::Intercepted), (429, ErrorKind::Intercepted)] {
+            let page = with(html(status), "www-authenticate", challenge);
+            assert_eq!(failed(judged(&mut get(), &page)).kind(), kind, "{status}");
+        }
+    }
+    for challenge in
+        ["", "Basic realm=\"Bearer\"", "Negotiate", "Basic realm=\"a\", x=Bearer", "BearerToken", "NTLM, Basic a"]
+    {
+        let page = with(html(401), "www-authenticate", challenge);
+        assert_eq!(failed(judged(&mut get(), &page)).kind(), ErrorKind::Intercepted, "{challenge}");
+    }
 }
 
 #[test]
@@ -312,10 +380,10 @@ fn a_caller_that_asks_for_html_gets_it() {
         headers.append("accept", accept.parse().unwrap());
         api.call(&Method::GET, &HERE.parse().unwrap(), &headers, CallOptions::new()).unwrap().unwrap()
     };
-    assert!(delivers(&accepting("application/json, Text/HTML;q=0.5"), &html(200)));
-    assert!(!delivers(&accepting("Text/HTML"), &html(401)), "a refusal is judged all the same");
+    assert!(delivers(&mut accepting("application/json, Text/HTML;q=0.5"), &html(200)));
+    assert!(!delivers(&mut accepting("Text/HTML"), &html(401)), "a refusal is judged all the same");
     for accept in ["*/*", "application/pdf"] {
-        assert!(!delivers(&accepting(accept), &html(200)), "{accept}");
+        assert!(!delivers(&mut accepting(accept), &html(200)), "{accept}");
     }
 }
 
@@ -323,7 +391,7 @@ fn a_caller_that_asks_for_html_gets_it() {
 fn a_parameter_of_the_media_type_makes_no_html() {
     let json =
         with(answer(200, "{}"), "content-type", "application/problem+json; profile=\"https://x.example/e.html\"");
-    assert!(delivers(&get(), &json));
+    assert!(delivers(&mut get(), &json));
 }
 
 #[test]

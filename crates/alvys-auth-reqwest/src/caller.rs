@@ -1,9 +1,9 @@
-//! The loop around one authorised call: token, turn, send, judge.
+//! The loop around one authorised call: token and turn, send, judge.
 
-use alvys_auth_core::{Api, Call, CallOptions, Error, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Pace, events, judge, now};
+use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
+use alvys_auth_driver::{LOOK_TIME, Pace, events, judge};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use reqwest::{Request, Response, Url};
 
 use crate::TokenSource;
@@ -53,19 +53,7 @@ impl Caller {
         };
         state_empty_body(&mut request);
         loop {
-            let mut token = self.tokens.token().await?;
-            call.authorise(&token, request.headers_mut())?;
-            if let Some(pace) = &self.pace {
-                let mut turn = pace.turn(&call.endpoint());
-                while let Some(wait) = turn.hold(&mut call)? {
-                    tokio::time::sleep(wait).await;
-                }
-                // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
-                if token.expires_in(now()).is_zero() {
-                    token = self.tokens.token().await?;
-                    call.authorise(&token, request.headers_mut())?;
-                }
-            }
+            let token = self.authorise(&mut call, request.headers_mut()).await?;
             let copy = request.try_clone();
             let mut answer = client.send(request).await.map_err(Failure::Transport)?;
             let answered_by = to_uri(answer.url())?;
@@ -81,6 +69,21 @@ impl Caller {
                 return Err(Error::configuration("a streamed body cannot be sent again", "call again").into());
             };
             request = copy;
+        }
+    }
+
+    /// Waits for a token and for the turn, and puts the token on the request.
+    ///
+    /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
+    /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
+    async fn authorise(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
+        let mut turn = self.pace.as_ref().map(|pace| pace.turn(&call.endpoint()));
+        loop {
+            let token = self.tokens.token().await?;
+            call.authorise(&token, headers)?;
+            let Some(turn) = &mut turn else { return Ok(token) };
+            let Some(wait) = turn.hold(call)? else { return Ok(token) };
+            tokio::time::sleep(wait).await;
         }
     }
 }

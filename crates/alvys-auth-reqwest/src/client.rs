@@ -9,14 +9,11 @@ use reqwest::redirect::Policy;
 use reqwest::{Request, Response};
 use serde::Serialize;
 
-use crate::builder::default_client;
 use crate::caller::{Caller, Exchange, Failure};
+use crate::connections::Connections;
 use crate::transport::built;
 use crate::{Api, CallOptions, Error, Pace, Scope, TokenSource};
 
-/// How long the client waits for a connection, and for each further piece of an answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MOST_REDIRECTS: usize = 10;
 
 /// Calls the Alvys API: authorised, renewed and repeated where that is safe.
@@ -38,7 +35,7 @@ const MOST_REDIRECTS: usize = 10;
 #[derive(Clone)]
 pub struct Client {
     caller: Caller,
-    http: reqwest::Client,
+    http: Connections,
     proxied: bool,
 }
 
@@ -46,7 +43,7 @@ pub struct Client {
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientBuilder {
     caller: Caller,
-    http: reqwest::ClientBuilder,
+    http: Option<reqwest::ClientBuilder>,
 }
 
 /// One call on its way; from [`Client::get`] and its like.
@@ -58,7 +55,11 @@ pub struct RequestBuilder {
 }
 
 impl Client {
-    /// A client with default settings.
+    /// A client with default settings: 10 seconds for a connection, 30 for the head of an answer, which includes the sending
+    /// of the request, and for each further piece.
+    ///
+    /// A request whose body is a stream or longer than 256 KiB may take 10 minutes each instead, because reqwest cannot tell
+    /// a long upload from a silent server.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when no HTTP client can be built.
@@ -68,17 +69,26 @@ impl Client {
 
     /// A client with settings of your own.
     pub fn builder(tokens: TokenSource, api: Api) -> ClientBuilder {
-        let http = default_client().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT);
-        ClientBuilder { caller: Caller { tokens, api, pace: None }, http }
+        ClientBuilder { caller: Caller { tokens, api, pace: None }, http: None }
     }
 
     /// A client on top of a finished `http`, whose connections it shares: for many tenants, each with its own tokens.
     ///
-    /// That is taken as it is: build it with [`redirects`], and without a proxy for an API base that is plain http.
+    /// That is taken as it is. Build it with [`redirects`], with time limits, of which it has none by itself, and for an API
+    /// base that is plain http with [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names gets the token unencrypted.
     #[must_use]
     pub fn sharing(http: reqwest::Client, tokens: TokenSource, api: Api) -> Self {
         let proxied = !is_plain_http(&api);
-        Self { caller: Caller { tokens, api, pace: None }, http, proxied }
+        Self { caller: Caller { tokens, api, pace: None }, http: Connections::of(http), proxied }
+    }
+
+    /// Shapes the rate of the calls; without it they go out as they come.
+    ///
+    /// A [`Pace`] keeps the limits of one token: give each tenant its own.
+    #[must_use]
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.caller.pace = Some(pace);
+        self
     }
 
     /// `GET` on a path below the API base, such as `loads/4711`, or on a full URL that a token may go to.
@@ -108,7 +118,7 @@ impl Client {
 
     /// Any method, likewise.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.caller.api.url(path).map(|url| self.http.request(method, url.to_string()));
+        let request = self.caller.api.url(path).map(|url| self.http.builder().request(method, url.to_string()));
         RequestBuilder { client: self.clone(), request, options: CallOptions::new() }
     }
 
@@ -123,7 +133,8 @@ impl Client {
                 "call it with a client of its own, whose API base is plain http too",
             ));
         }
-        self.caller.call(request, options, Plain(&self.http)).await.map_err(|failure| match failure {
+        let http = self.http.sending(&request);
+        self.caller.call(request, options, Plain(http)).await.map_err(|failure| match failure {
             Failure::Call(error) => error,
             Failure::Transport(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
             Failure::Transport(error) if error.is_connect() => {
@@ -149,11 +160,11 @@ impl ClientBuilder {
 
     /// Your own transport settings: certificates, proxies, time limits, user agent.
     ///
-    /// They replace the default ones: 10 seconds for a connection, 30 for each further piece of an answer. Redirects are
-    /// set over yours, to [`redirects`]. Plain http is sent to this machine only, and to no proxy: where the API base is
-    /// https, not at all.
+    /// They replace the default ones of [`Client::new`], time limits included, and hold for uploads too: a `read_timeout`
+    /// begins when the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only,
+    /// and to no proxy: where the API base is https, not at all.
     pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
-        self.http = client;
+        self.http = Some(client);
         self
     }
 
@@ -162,11 +173,17 @@ impl ClientBuilder {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when no HTTP client can be built.
     pub fn build(self) -> Result<Client, Error> {
-        // The URL of a call would go along to wherever a redirect leads.
-        let http = self.http.referer(false).redirect(redirects());
         let proxied = !is_plain_http(&self.caller.api);
-        let http = if proxied { http } else { http.no_proxy() };
-        Ok(Client { caller: self.caller, http: built(http)?, proxied })
+        let finish = |http: reqwest::ClientBuilder| {
+            // The URL of a call would go along to wherever a redirect leads.
+            let http = http.referer(false).redirect(redirects());
+            if proxied { http } else { http.no_proxy() }
+        };
+        let http = match self.http {
+            Some(theirs) => Connections::of(built(finish(theirs))?),
+            None => Connections::new(finish)?,
+        };
+        Ok(Client { caller: self.caller, http, proxied })
     }
 }
 
@@ -185,12 +202,16 @@ impl fmt::Debug for ClientBuilder {
 }
 
 impl RequestBuilder {
-    /// Adds a header.
-    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
-        self.with(|request| request.header(name, value))
+    /// Adds a header. One that cannot be sent fails in [`send`](Self::send).
+    pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
+        self.request = self.request.and_then(|request| {
+            let (name, value) = header_of(name, value)?;
+            Ok(request.header(name, value))
+        });
+        self
     }
 
-    /// Adds parameters to the query.
+    /// Adds parameters to the query: a map, a struct, or pairs such as `[("page", 1)]`.
     pub fn query<T: Serialize + ?Sized>(self, parameters: &T) -> Self {
         self.with(|request| request.query(parameters))
     }
@@ -203,6 +224,15 @@ impl RequestBuilder {
     /// Sends a body: bytes, text, or a stream, which is sent once and never again.
     pub fn body(self, body: impl Into<reqwest::Body>) -> Self {
         self.with(|request| request.body(body))
+    }
+
+    /// How long the request may take, from its sending until its answer has been read to the end; sent again, it may take as
+    /// long again.
+    ///
+    /// This stands in place of the default time limits. A `read_timeout` of your own client holds beside it. Waiting for a
+    /// token, and [`Api::patience`], are not part of it.
+    pub fn timeout(self, limit: Duration) -> Self {
+        self.with(|request| request.timeout(limit))
     }
 
     /// Whatever else a [`reqwest::RequestBuilder`] can be told.
@@ -245,9 +275,10 @@ impl fmt::Debug for RequestBuilder {
 
 /// The redirects of a client whose calls are authorised: up to 10 are followed, to other origins without the token.
 ///
-/// Set this on the client to which the middleware `Authorise` is added. By itself reqwest takes the token off where a
+/// Set this on the client to which the middleware `Authorise` is added, and on one for [`Client::sharing`]. By itself reqwest takes the token off where a
 /// redirect leaves an origin, and puts it on again where the next one stays there. That one is not followed but delivered
-/// as an answer.
+/// as an answer, and so is one that leads back to the URL that was called: what came of it could not be told from the
+/// first answer, and a request that was carried out already would be sent again.
 #[must_use]
 pub fn redirects() -> Policy {
     Policy::custom(|attempt| {
@@ -256,12 +287,37 @@ pub fn redirects() -> Policy {
         let stays = |url: Option<&reqwest::Url>| url.is_some_and(|url| url.origin() == next);
         if attempt.previous().len() > MOST_REDIRECTS {
             attempt.error("too many redirects")
-        } else if stays(last) && !stays(first) {
+        } else if stays(last) && !stays(first) || first.is_some_and(|first| is_same(first, attempt.url())) {
             attempt.stop()
         } else {
             attempt.follow()
         }
     })
+}
+
+/// A header of the caller's own. Its value may be a secret, and is in no error.
+fn header_of(
+    name: impl TryInto<HeaderName>,
+    value: impl TryInto<HeaderValue>,
+) -> Result<(HeaderName, HeaderValue), Error> {
+    let name = name.try_into().map_err(|_| {
+        Error::configuration("the name of a header cannot be sent", "give letters, digits and hyphens only")
+    })?;
+    let value = value.try_into().map_err(|_| {
+        let what = format!("the value of the header {name} cannot be sent");
+        Error::configuration(what, "remove line breaks and other control characters from it")
+    })?;
+    Ok((name, value))
+}
+
+/// Whether both name the same resource; a fragment is not sent.
+fn is_same(one: &reqwest::Url, other: &reqwest::Url) -> bool {
+    let sent = |url: &reqwest::Url| {
+        let mut url = url.clone();
+        url.set_fragment(None);
+        url
+    };
+    sent(one) == sent(other)
 }
 
 fn is_plain_http(api: &Api) -> bool {

@@ -3,6 +3,7 @@
 mod builder;
 mod caller;
 mod client;
+mod connections;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod provider;

@@ -10,16 +10,24 @@ use crate::{Api, CallOptions, Pace, TokenSource};
 /// Authorises every request of a `reqwest-middleware` client, as [`Client`](crate::Client) does its own.
 ///
 /// A request that carries an `Authorization` of its own is sent as it is; one to a host that no token may go to fails, so
-/// use another client for other hosts. Build the client with [`redirects`](crate::redirects), or the token may follow them
-/// off the API. [`CallOptions`] are taken from the request's extensions. Errors of this library
+/// use another client for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
 /// arrive as [`reqwest_middleware::Error::Middleware`], from which [`Error`](crate::Error) can be downcast.
+///
+/// The client below is taken as it is, and a middleware cannot see its settings. Build it with
+/// [`redirects`](crate::redirects), or the token may follow them off the API; with time limits; and for an API on this
+/// machine, over plain http, with [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names gets
+/// the token unencrypted.
 ///
 /// ```no_run
 /// use alvys_auth_reqwest::{Api, Authorise, CallOptions, Credentials, Flow, TokenSource};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
-/// let http = reqwest::Client::builder().redirect(alvys_auth_reqwest::redirects()).build()?;
+/// let http = reqwest::Client::builder()
+///     .redirect(alvys_auth_reqwest::redirects())
+///     .connect_timeout(std::time::Duration::from_secs(10))
+///     .read_timeout(std::time::Duration::from_secs(30))
+///     .build()?;
 /// let client = reqwest_middleware::ClientBuilder::new(http)
 ///     .with(Authorise::new(tokens, Api::production()))
 ///     .build();

@@ -4,14 +4,15 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use alvys_auth_core::{Call, CallOptions, Error, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Tokens, events, judge, now};
-use http::{Request, Response};
+use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
+use alvys_auth_driver::{LOOK_TIME, Tokens, events, judge};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tower_service::Service;
 
 use crate::AuthoriseLayer;
+use crate::layer::Caller;
 
 /// What a service of any kind may fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -75,19 +76,7 @@ where
         return inner.call(request).await.map_err(Into::into);
     };
     loop {
-        let mut token = caller.tokens.token().await?;
-        call.authorise(&token, request.headers_mut())?;
-        if let Some(pace) = &caller.pace {
-            let mut turn = pace.turn(&call.endpoint());
-            while let Some(wait) = turn.hold(&mut call)? {
-                tokio::time::sleep(wait).await;
-            }
-            // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
-            if token.expires_in(now()).is_zero() {
-                token = caller.tokens.token().await?;
-                call.authorise(&token, request.headers_mut())?;
-            }
-        }
+        let token = caller.authorise(&mut call, request.headers_mut()).await?;
         let (parts, body) = request.into_parts();
         let again = copy.map(|copy| Request::from_parts(parts.clone(), copy));
         let answer = inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)?;
@@ -105,6 +94,23 @@ where
         copy = (layer.copy)(again.body());
         request = again;
         std::future::poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;
+    }
+}
+
+impl<T: Tokens> Caller<T> {
+    /// Waits for a token and for the turn, and puts the token on the request.
+    ///
+    /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
+    /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
+    async fn authorise(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
+        let mut turn = self.pace.as_ref().map(|pace| pace.turn(&call.endpoint()));
+        loop {
+            let token = self.tokens.token().await?;
+            call.authorise(&token, headers)?;
+            let Some(turn) = &mut turn else { return Ok(token) };
+            let Some(wait) = turn.hold(call)? else { return Ok(token) };
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 

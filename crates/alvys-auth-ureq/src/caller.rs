@@ -1,4 +1,4 @@
-//! The loop around one authorised call: token, turn, send, judge.
+//! The loop around one authorised call: token and turn, send, judge.
 
 use std::io::Read;
 use std::sync::mpsc;
@@ -6,11 +6,11 @@ use std::thread::sleep;
 use std::time::Instant;
 use std::{mem, thread};
 
-use alvys_auth_core::{Api, Call, CallOptions, Error, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Pace, events, judge, now};
+use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
+use alvys_auth_driver::{LOOK_TIME, Pace, events, judge};
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::request::Parts;
-use ureq::http::{Method, Request, Response};
+use ureq::http::{HeaderMap, Method, Request, Response};
 use ureq::{Agent, AsSendBody, Body, ResponseExt};
 
 use crate::TokenSource;
@@ -56,19 +56,7 @@ impl Caller {
             return Ok(send(Request::from_parts(parts, ()))?);
         };
         loop {
-            let mut token = self.tokens.token()?;
-            call.authorise(&token, &mut parts.headers)?;
-            if let Some(pace) = &self.pace {
-                let mut turn = pace.turn(&call.endpoint());
-                while let Some(wait) = turn.hold(&mut call)? {
-                    sleep(wait);
-                }
-                // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
-                if token.expires_in(now()).is_zero() {
-                    token = self.tokens.token()?;
-                    call.authorise(&token, &mut parts.headers)?;
-                }
-            }
+            let token = self.authorise(&mut call, &mut parts.headers)?;
             let mut answer = send(Request::from_parts(parts.clone(), ()))?;
             if redirected(&answer) || call.delivers(answer.status(), answer.headers(), &parts.uri) {
                 return Ok(answer);
@@ -78,6 +66,21 @@ impl Caller {
                 Verdict::Fail(error) => return Err(error.into()),
                 Verdict::Repeat { after } => sleep(after),
             }
+        }
+    }
+
+    /// Waits for a token and for the turn, and puts the token on the request.
+    ///
+    /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
+    /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
+    fn authorise(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
+        let mut turn = self.pace.as_ref().map(|pace| pace.turn(&call.endpoint()));
+        loop {
+            let token = self.tokens.token()?;
+            call.authorise(&token, headers)?;
+            let Some(turn) = &mut turn else { return Ok(token) };
+            let Some(wait) = turn.hold(call)? else { return Ok(token) };
+            sleep(wait);
         }
     }
 }

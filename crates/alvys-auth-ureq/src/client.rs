@@ -10,12 +10,13 @@ use serde::Serialize;
 use ureq::http::header::CONTENT_TYPE;
 use ureq::http::request::Parts;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
-use ureq::{Agent, Body, SendBody};
+use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::TokenSource;
 use crate::caller::{Caller, Failure, configured, expects_body};
 
-/// How long the client waits for a connection, and for the head and each further piece of an answer.
+/// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
+/// of an answer, and for each further piece.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -55,13 +56,16 @@ enum Payload {
 }
 
 impl Client {
-    /// A client with default settings: 10 seconds for a connection, 30 for the head of an answer and for each further piece.
+    /// A client with default settings: 10 seconds each for the host's address and for a connection, 30 each for a piece of the
+    /// request to be taken, for the head of an answer and for each further piece.
     #[must_use]
     pub fn new(tokens: TokenSource, api: Api) -> Self {
         let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
         let config = Agent::config_builder()
             .user_agent(agent)
+            .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_per_write(Some(ANSWER_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_per_read(Some(ANSWER_TIMEOUT));
         Self { caller: Caller { tokens, api, pace: None }, agent: config.build().into() }
@@ -69,7 +73,7 @@ impl Client {
 
     /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.
     ///
-    /// They replace the default ones. `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is
+    /// They replace the default ones: without time limits of yours, ureq waits for ever. `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is
     /// followed without the token, and what it leads to is delivered as it is. Plain http is sent to this machine only, and
     /// to no proxy.
     #[must_use]
@@ -139,7 +143,13 @@ impl Client {
     fn call(&self, parts: Parts, mut body: Payload, options: CallOptions) -> Result<Response<Body>, Error> {
         self.caller.call(parts, options, |request| self.run(request, &mut body)).map_err(|failure| match failure {
             Failure::Call(error) => error,
-            Failure::Transport(ureq::Error::Timeout(_)) => Error::timed_out("the API did not answer in time"),
+            Failure::Transport(ureq::Error::Timeout(limit)) => Error::timed_out(match limit {
+                Timeout::Resolve | Timeout::Connect => "no connection to the API in time",
+                Timeout::PerWrite | Timeout::SendRequest | Timeout::SendBody => {
+                    "the API did not take the request in time"
+                }
+                _ => "the API did not answer in time",
+            }),
             Failure::Transport(error) => Error::transport("the call failed on the way", error),
         })
     }
@@ -156,24 +166,20 @@ impl Client {
 }
 
 impl RequestBuilder {
-    /// Adds a header.
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        if let Ok(request) = &mut self.request {
+    /// Adds a header. One that cannot be sent fails in [`send`](Self::send).
+    pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
+        self.request = self.request.and_then(|mut request| {
+            let (name, value) = header_of(name, value)?;
             request.headers_mut().append(name, value);
-        }
+            Ok(request)
+        });
         self
     }
 
-    /// Adds a parameter to the query.
-    pub fn query(mut self, name: &str, value: &str) -> Self {
+    /// Adds parameters to the query: a map, a struct, or pairs such as `[("page", 1)]`.
+    pub fn query<T: Serialize + ?Sized>(mut self, parameters: &T) -> Self {
         self.request = self.request.and_then(|mut request| {
-            let (path, query) = (request.uri().path(), request.uri().query());
-            let mut pairs = form_urlencoded::Serializer::new(query.unwrap_or_default().to_owned());
-            let path = format!("{path}?{}", pairs.append_pair(name, value).finish());
-            let mut parts = request.uri().clone().into_parts();
-            parts.path_and_query = path.parse().ok();
-            *request.uri_mut() = Uri::from_parts(parts)
-                .map_err(|_| Error::configuration("the query makes no URL", "give shorter parameters"))?;
+            *request.uri_mut() = with_query(request.uri(), parameters)?;
             Ok(request)
         });
         self
@@ -205,6 +211,20 @@ impl RequestBuilder {
         self
     }
 
+    /// How long the request may take, from its sending until its answer has been read to the end; sent again, it may take as
+    /// long again.
+    ///
+    /// This stands in place of the agent's time limits for sending and for the answer. Waiting for a token, and
+    /// [`Api::patience`], are not part of it.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        let limit = Some(limit);
+        self.request = self.request.map(|request| {
+            let config = self.client.agent.configure_request(request).timeout_global(limit);
+            config.timeout_recv_response(limit).timeout_per_read(limit).timeout_per_write(limit).build()
+        });
+        self
+    }
+
     /// Says that sending this twice does the same as sending it once; see [`CallOptions::idempotent`].
     pub fn idempotent(mut self) -> Self {
         self.options = self.options.idempotent();
@@ -227,6 +247,34 @@ impl RequestBuilder {
     }
 }
 
+/// A header of the caller's own. Its value may be a secret, and is in no error.
+fn header_of(
+    name: impl TryInto<HeaderName>,
+    value: impl TryInto<HeaderValue>,
+) -> Result<(HeaderName, HeaderValue), Error> {
+    let name = name.try_into().map_err(|_| {
+        Error::configuration("the name of a header cannot be sent", "give letters, digits and hyphens only")
+    })?;
+    let value = value.try_into().map_err(|_| {
+        let what = format!("the value of the header {name} cannot be sent");
+        Error::configuration(what, "remove line breaks and other control characters from it")
+    })?;
+    Ok((name, value))
+}
+
+/// Adds to the query that is there.
+fn with_query<T: Serialize + ?Sized>(uri: &Uri, parameters: &T) -> Result<Uri, Error> {
+    let mut pairs = form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
+    parameters.serialize(serde_urlencoded::Serializer::new(&mut pairs)).map_err(|_| {
+        Error::configuration("the parameters make no query", "give a map, a struct or pairs, whose values are plain")
+    })?;
+    let query = pairs.finish();
+    let mut parts = uri.clone().into_parts();
+    let mark = if query.is_empty() { "" } else { "?" };
+    parts.path_and_query = format!("{}{mark}{query}", uri.path()).parse().ok();
+    Uri::from_parts(parts).map_err(|_| Error::configuration("the query makes no URL", "give shorter parameters"))
+}
+
 impl fmt::Debug for Client {
     /// Leaves the agent out: its settings may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -243,5 +291,24 @@ impl fmt::Debug for RequestBuilder {
             Err(error) => shown.field("error", error),
         };
         shown.field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alvys_auth_core::{Credentials, Flow};
+
+    use super::*;
+
+    #[test]
+    fn no_step_of_a_call_is_without_a_time_limit_by_default() {
+        let credentials = Credentials::new("my-client", "s3cret").expect("legal credentials");
+        let client = Client::new(TokenSource::new(Flow::current(), credentials).expect("a source"), Api::production());
+        let config = client.agent.config();
+        let limits = config.timeouts();
+        assert_eq!([limits.resolve, limits.connect], [Some(CONNECT_TIMEOUT); 2]);
+        let answer = [config.timeout_per_write(), limits.recv_response, config.timeout_per_read()];
+        assert_eq!(answer, [Some(ANSWER_TIMEOUT); 3]);
+        assert_eq!([limits.global, limits.send_body, limits.recv_body], [None; 3], "a long body may take its time");
     }
 }

@@ -27,7 +27,8 @@ const KEPT: u64 = 1024 * 1024;
 /// [`new`](Self::new), whose settings hold for the first time too, except where the request has its own. Redirects are
 /// followed without the token, and whether a status becomes an error is up to that agent alone. Plain http is sent to this
 /// machine only, and to no proxy. Bodies of up to 1 MiB are kept to be sent again; a longer one is streamed in chunks and
-/// sent once. Give that agent time limits: without them ureq waits for a silent server for ever.
+/// sent once. Give that agent time limits, as below: without them ureq waits for ever for a server that answers nothing, or
+/// that stops reading a long body.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -37,8 +38,13 @@ const KEPT: u64 = 1024 * 1024;
 ///
 /// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
 /// let limit = Some(Duration::from_secs(30));
-/// let plain = Agent::config_builder().timeout_recv_response(limit).timeout_per_read(limit).build().into();
-/// let authorise = Authorise::new(tokens, Api::production(), plain);
+/// let plain = Agent::config_builder()
+///     .timeout_resolve(limit)
+///     .timeout_connect(limit)
+///     .timeout_per_write(limit)
+///     .timeout_recv_response(limit)
+///     .timeout_per_read(limit);
+/// let authorise = Authorise::new(tokens, Api::production(), plain.build().into());
 /// let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
 /// let loads = agent.get("https://integrations.alvys.com/api/p/v1/loads").call()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

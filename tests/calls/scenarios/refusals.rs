@@ -90,6 +90,16 @@ pub(crate) fn a_web_page_in_place_of_the_api_is_told_as_one<C: Caller>() {
     assert_eq!(sandbox.token_requests(), 1);
 }
 
+pub(crate) fn a_web_page_that_asks_for_a_token_is_about_the_token<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox).without_grace());
+    let page =
+        Fault::reply(401, "<html><h1>401 Authorization Required</h1></html>").header("content-type", "text/html");
+    sandbox.inject(Route::Api, page.header("www-authenticate", "Bearer error=\"invalid_token\"").once());
+    assert_eq!(caller.call(Call::get("loads")).expect("an answer").status, 200);
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (2, 2));
+}
+
 pub(crate) fn a_web_page_that_was_asked_for_is_delivered<C: Caller>() {
     let sandbox = start();
     let caller = C::build(Setup::of(&sandbox));

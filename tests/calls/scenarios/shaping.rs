@@ -45,6 +45,37 @@ pub(crate) fn a_shaped_crowd_that_waits_for_a_token_meets_no_limit<C: Caller>() 
     assert_eq!(statuses, [Some(200); 30], "no turn was taken before there was a token");
 }
 
+/// A caller of `sandbox` whose token has been lost since it was used.
+fn caller_with_a_lost_token<C: Caller>(sandbox: &Sandbox, pace: &Pace) -> C {
+    let caller = C::build(Setup::of(sandbox).without_grace().pace(pace));
+    caller.call(Call::get("trips")).expect("an answer");
+    sandbox.reject_tokens();
+    sandbox.clear_log();
+    caller
+}
+
+pub(crate) fn those_who_queue_behind_a_401_go_out_with_another_token<C: Caller>() {
+    let sandbox = start();
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, SECOND)]).endpoint("GET trips", []));
+    let caller: C = caller_with_a_lost_token(&sandbox, &pace);
+    for reply in caller.together(vec![Call::get("loads"); 4]) {
+        assert_eq!(reply.expect("an answer").status, 200);
+    }
+    let refused = calls_to(&sandbox).iter().filter(|call| call.status() == Some(401)).count();
+    assert_eq!((refused, sandbox.api_requests(), sandbox.token_requests()), (1, 5, 1));
+}
+
+pub(crate) fn those_who_queue_while_a_lost_token_is_replaced_meet_no_limit<C: Caller>() {
+    let sandbox = strict();
+    let caller: C = caller_with_a_lost_token(&sandbox, &pace());
+    sandbox.inject(Route::Token, Fault::late(2 * SECOND));
+    for reply in caller.together(vec![Call::get("loads"); 30]) {
+        assert_eq!(reply.expect("an answer").status, 200);
+    }
+    let limited = calls_to(&sandbox).iter().filter(|call| call.status() == Some(429)).count();
+    assert_eq!(limited, 0, "nobody had a turn and waited for a token with it");
+}
+
 pub(crate) fn an_unshaped_crowd_is_blocked<C: Caller>() {
     let sandbox = strict();
     let caller = C::build(Setup::of(&sandbox).patience(Duration::ZERO));
