@@ -2,6 +2,7 @@
 
 mod requests;
 mod scenarios;
+mod uploads;
 
 use std::thread;
 
