@@ -133,3 +133,49 @@ fn sighup_with_a_secret_that_cannot_be_read_goes_on_with_the_one_at_hand() {
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
     assert!(!proxy.said().contains(&world.secret()));
 }
+
+#[test]
+fn sighup_takes_no_credentials_that_belong_to_another_flow_or_api() {
+    let world = world();
+    let other = World::new();
+    let acme = world.profile("acme", &[]);
+    let elsewhere = ["--token-url", &other.sandbox.token_url()];
+    let same = ["--token-url", &world.sandbox.token_url()];
+    for (token_url, more, differs) in [
+        (elsewhere, vec![], "the flow"),
+        (same, vec!["--audience", "https://another.example/"], "the flow"),
+        (same, vec!["--scope", "load:read"], "the flow"),
+        (same, vec!["--encoding", "form"], "the flow"),
+        (same, vec!["--flow", "legacy", "--tenant", "acme"], "the flow"),
+        (same, vec!["--api-base-url", "http://127.0.0.1:9/api/p/v1"], "the API"),
+    ] {
+        use_profile(&world, "acme");
+        let command = &mut world.bare(&["proxy", "--unshaped", "--listen", "127.0.0.1:0"]);
+        let proxy = Running::start(&world, command, 1);
+        assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+
+        let secret = world.file("qa.secret", NEXT);
+        let api = world.sandbox.api_url();
+        let mut add = world.bare(&["profile", "add", "qa", "--replace", "--client-id", acme.client_id()]);
+        add.args(["--secret-file", &secret]).args(token_url).args(&more);
+        if !more.contains(&"--api-base-url") {
+            add.args(["--api-base-url", &api]);
+        }
+        let added = add.output().unwrap();
+        assert!(added.status.success(), "{added:?}");
+        use_profile(&world, "qa");
+        proxy.signal("HUP");
+        proxy.says("goes on with the settings at hand");
+        let said = proxy.said();
+        assert!(said.contains(differs) && said.contains("start the proxy anew"), "{said}");
+        outlive_the_token();
+        assert_eq!(proxy.get("/api/p/v1/loads").status, 200, "{more:?}");
+        assert!(world.asked().iter().all(|(body, _)| !body.contains(NEXT)), "{more:?}");
+    }
+    nothing_was_refused(&world);
+    assert_eq!(other.asked(), []);
+}
+
+fn use_profile(world: &World, name: &str) {
+    assert!(world.bare(&["profile", "use", name]).output().unwrap().status.success());
+}

@@ -274,6 +274,11 @@ fn host(text: &str) -> Result<String, &'static str> {
     Err("give a host name or an address, without http:// and without a port, such as proxy.internal")
 }
 
+/// The settings lead somewhere else than at the start: their credentials must not go where this proxy leads.
+fn elsewhere(what: String) -> Failure {
+    Failure::configuration(what, "start the proxy anew, or change it back")
+}
+
 /// Says on stderr that a SIGHUP changed nothing: whoever sent it does not see an exit code.
 fn not_reloaded(failure: &Failure) {
     output::complain(&format!("alvys-auth: goes on with the settings at hand: {}; {}", failure.what, failure.todo));
