@@ -24,8 +24,10 @@ use crate::door::Door;
 use crate::listen::{Listen, Listener, Stream};
 use crate::proxy::{Inner, Proxy};
 
-/// With this many connections, others wait to be accepted.
+/// With this many connections for calls, others wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
+/// Likewise for health checks, which come through however many callers there are, and never take a caller's place.
+const MOST_CHECKS: usize = 64;
 /// The rest when the system has no socket to give.
 const REST: Duration = Duration::from_millis(100);
 
@@ -99,7 +101,8 @@ impl Server {
         let builder = builder(&inner);
         let graceful = GracefulShutdown::new();
         let mut tasks = JoinSet::new();
-        let mut connections = JoinSet::new();
+        let mut calls = JoinSet::new();
+        let mut checks = JoinSet::new();
         let first = Arc::clone(&inner);
         tasks.spawn(async move {
             if let Some(account) = first.accounts.sole()
@@ -110,12 +113,15 @@ impl Server {
         });
         let mut shutdown = pin!(shutdown);
         loop {
+            let room = Room { calls: calls.len() < MOST_CONNECTIONS, checks: checks.len() < MOST_CHECKS };
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
-                (stream, door) = accept(&doors), if connections.len() < MOST_CONNECTIONS => match stream {
+                Some(_) = calls.join_next() => {}
+                Some(_) = checks.join_next() => {}
+                (stream, door) = accept(&doors, room) => match stream {
                     Ok(stream) => {
                         let connection = Connection { inner: Arc::clone(&inner), door, builder: builder.clone() };
+                        let connections = if door == Door::Health { &mut checks } else { &mut calls };
                         connections.spawn(connection.accepted(stream, graceful.watcher()));
                     }
                     Err(error) => {
@@ -128,11 +134,12 @@ impl Server {
         drop(doors);
         let drained = async {
             graceful.shutdown().await;
-            while connections.join_next().await.is_some() {}
+            while calls.join_next().await.is_some() {}
+            while checks.join_next().await.is_some() {}
         };
         match tokio::time::timeout(inner.settings.drain_for, drained).await {
             Ok(()) => 0,
-            Err(_) => connections.len(),
+            Err(_) => calls.len() + checks.len(),
         }
     }
 }
@@ -143,10 +150,19 @@ impl fmt::Debug for Server {
     }
 }
 
-async fn accept(doors: &[(Listener, Door)]) -> (io::Result<Stream>, Door) {
+/// Where more connections are taken.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    calls: bool,
+    checks: bool,
+}
+
+/// The next connection at one of the doors that have room.
+async fn accept(doors: &[(Listener, Door)], room: Room) -> (io::Result<Stream>, Door) {
     poll_fn(|context| {
+        let has_room = |door| if door == Door::Health { room.checks } else { room.calls };
         // The one for health checks, which comes last, is not to wait for the others.
-        for (listener, door) in doors.iter().rev() {
+        for (listener, door) in doors.iter().rev().filter(|(_, door)| has_room(*door)) {
             if let Poll::Ready(stream) = listener.poll_accept(context) {
                 return Poll::Ready((stream, *door));
             }
