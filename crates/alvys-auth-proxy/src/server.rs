@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alvys_auth_core::Error;
 use hyper::rt::{Read, Write};
@@ -23,6 +23,7 @@ use tracing::{debug, warn};
 use crate::door::Door;
 use crate::listen::{Listen, Listener, Stream};
 use crate::proxy::{Inner, Proxy};
+use crate::watch::NOTICES;
 
 /// With this many connections for calls, others wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
@@ -30,6 +31,8 @@ const MOST_CONNECTIONS: usize = 1024;
 const MOST_CHECKS: usize = 64;
 /// The rest when the system has no socket to give.
 const REST: Duration = Duration::from_millis(100);
+/// How long all must be well again before another failure to accept is worth a word.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// A proxy that listens.
 ///
@@ -111,6 +114,7 @@ impl Server {
                 first.note_a_token();
             }
         });
+        let mut failed_at: Option<Instant> = None;
         let mut shutdown = pin!(shutdown);
         loop {
             let room = Room { calls: calls.len() < MOST_CONNECTIONS, checks: checks.len() < MOST_CHECKS };
@@ -125,7 +129,9 @@ impl Server {
                         connections.spawn(connection.accepted(stream, graceful.watcher()));
                     }
                     Err(error) => {
-                        warn!(target: "alvys_auth", %error, "a connection could not be accepted");
+                        if failed_at.replace(Instant::now()).is_none_or(|last| last.elapsed() > QUIET) {
+                            warn!(target: NOTICES, "a connection could not be accepted: {error}; more may follow");
+                        }
                         tokio::time::sleep(REST).await;
                     }
                 },

@@ -13,6 +13,8 @@ use lru::LruCache;
 use crate::metrics::{Metrics, count};
 use crate::problem::{Problem, reason};
 
+/// The `tracing` target of what an operator should hear of without asking for a log: rare, and said once.
+pub(crate) const NOTICES: &str = "alvys_auth::notice";
 /// How many decisions are remembered.
 const REMEMBERED: usize = 100;
 /// How many endpoints, tenants and calls of one endpoint are remembered.

@@ -21,7 +21,9 @@ use crate::settings::{SettingsArgs, variable};
 use crate::signals;
 use crate::time;
 
+mod notices;
 mod one;
+mod process;
 mod several;
 
 /// The flags that say something about one application, by their names in clap.
@@ -114,6 +116,8 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
             "leave --cache-dir and --no-cache away",
         ));
     }
+    notices::start();
+    process::take_descriptors();
     // Before signals are listened for: they are to end a run that waits for stdin, a command or a keychain.
     let settings = arguments.proxy_settings()?;
     let (proxy, reload) = if arguments.serve.is_empty() {
