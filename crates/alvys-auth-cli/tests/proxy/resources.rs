@@ -45,3 +45,13 @@ fn connections_that_cannot_be_accepted_are_told_of_once() {
     drop(idle);
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn it_keeps_to_few_threads_whatever_the_machine_has() {
+    let world = World::new();
+    let proxy = Running::start(&world, world.complete(&[]).env("TOKIO_WORKER_THREADS", "40"), 1);
+    assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+    let threads = proxy.threads();
+    assert!(threads <= 21, "{threads} threads");
+}

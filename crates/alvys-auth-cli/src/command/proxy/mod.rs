@@ -11,7 +11,6 @@ use std::time::Duration;
 use alvys_auth_core::Api;
 use alvys_auth_proxy::{Accounts, Listen, Proxy, Server, Settings, SharedKey};
 use reqwest::{Certificate, ClientBuilder};
-use tokio::runtime;
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
@@ -125,7 +124,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     } else {
         several::applications(arguments, settings)?
     };
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let runtime = process::runtime().map_err(failed)?;
     let ran = runtime.block_on(async {
         // Listened for before anything is printed, so that no signal is missed by who waits for the lines.
         let ended = signals::ended().map_err(failed)?;
