@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, judge, now};
+use alvys_auth_driver::{LOOK_TIME, judge};
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -21,6 +21,9 @@ use crate::route::Route;
 use crate::upload::{Failure, Progress, Upload};
 use crate::upstream::Destination;
 use crate::watch::Subject;
+
+/// How many turns a call takes for one request when the token is lost again and again meanwhile.
+const MOST_TURNS: u32 = 3;
 
 impl Inner {
     /// Forwards a request that was let in.
@@ -112,14 +115,8 @@ impl Passage<'_> {
         (slot, route): (OwnedSemaphorePermit, &Route),
     ) -> Result<Response<Answer>, Problem> {
         loop {
-            let mut token = self.token().await?;
+            let token = self.token_in_turn().await?;
             self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
-            self.wait_for_turn().await.map_err(|error| self.failed(&error))?;
-            // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
-            if token.expires_in(now()).is_zero() {
-                token = self.token().await?;
-                self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
-            }
             self.inner.note_a_token();
             self.inner.watch.sends(&self.subject, &token);
 
@@ -139,6 +136,27 @@ impl Passage<'_> {
             upload = again.ok_or_else(|| {
                 self.failed(&Error::configuration("a streamed body cannot be sent again", "call again"))
             })?;
+        }
+    }
+
+    /// Waits for the call's turn; gives the token that is the one to send with then.
+    async fn token_in_turn(&mut self) -> Result<Token, Problem> {
+        // First, because a turn that comes while there is none would be lost.
+        self.token().await?;
+        let mut turns = 0;
+        loop {
+            self.wait_for_turn().await.map_err(|error| self.failed(&error))?;
+            turns += 1;
+            // Asked for anew: the one from before the turn may have been refused or run out meanwhile.
+            let token = tokio::select! {
+                biased;
+                token = self.token() => return token,
+                () = std::future::ready(()) => self.token().await?,
+            };
+            // Whoever waited for a token queues again: sent all at once when it comes, they would break the limits.
+            if self.account.pace.is_none() || turns == MOST_TURNS {
+                return Ok(token);
+            }
         }
     }
 
