@@ -78,6 +78,12 @@ impl Inner {
     /// The account of the tenant that the request names, and no other one.
     pub(crate) async fn account(&self, route: &Route) -> Result<Account, Problem> {
         let found = self.accounts.find(route.tenant.as_deref()).await;
+        let tenant = || route.tenant.as_deref().map(Into::into);
+        match &found {
+            Err(NotServed::Unknown) => self.watch.is_unknown(&tenant()),
+            Err(NotServed::Failed(error)) => self.watch.no_token(&Subject::check(tenant(), ""), None, error),
+            _ => {}
+        }
         found.map_err(|reason| match reason {
             NotServed::Unnamed => Problem::new(
                 StatusCode::BAD_REQUEST,
@@ -117,8 +123,7 @@ impl Passage<'_> {
         loop {
             let token = self.token_in_turn().await?;
             self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
-            self.inner.note_a_token();
-            self.inner.watch.sends(&self.subject, &token);
+            self.inner.watch.sends(&self.subject);
 
             let mut request = reqwest::Request::new(method.clone(), self.destination.url.clone());
             *request.headers_mut() = headers.clone();
@@ -161,10 +166,8 @@ impl Passage<'_> {
     }
 
     async fn token(&self) -> Result<Token, Problem> {
-        self.account.tokens.token().await.map_err(|error| {
-            self.inner.watch.no_token(&self.subject, &error);
-            Problem::no_token(&error)
-        })
+        let token = self.inner.token_of(&self.account, &self.subject).await;
+        token.map_err(|error| Problem::no_token(&error))
     }
 
     async fn wait_for_turn(&mut self) -> Result<(), Error> {

@@ -14,6 +14,7 @@ mod route;
 mod server;
 mod settings;
 mod status;
+mod tokens;
 mod upload;
 mod upstream;
 mod watch;

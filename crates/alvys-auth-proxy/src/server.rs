@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use crate::door::Door;
 use crate::listen::{Listen, Listener, Stream};
 use crate::proxy::{Inner, Proxy};
-use crate::watch::NOTICES;
+use crate::watch::{NOTICES, Subject};
 
 /// With this many connections for calls, others wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
@@ -33,6 +33,8 @@ const MOST_CHECKS: usize = 64;
 const REST: Duration = Duration::from_millis(100);
 /// How long all must be well again before another failure to accept is worth a word.
 const QUIET: Duration = Duration::from_secs(60);
+/// How often it is looked what the tokens do by themselves.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A proxy that listens.
 ///
@@ -108,10 +110,13 @@ impl Server {
         let mut checks = JoinSet::new();
         let first = Arc::clone(&inner);
         tasks.spawn(async move {
-            if let Some(account) = first.accounts.sole()
-                && account.tokens.token().await.is_ok()
-            {
-                first.note_a_token();
+            if let Some(account) = first.accounts.sole() {
+                // What comes of it is counted, and told to whoever calls next.
+                let _ = first.token_of(account, &Subject::check(None, "start")).await;
+            }
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                first.watch.look();
             }
         });
         let mut failed_at: Option<Instant> = None;

@@ -5,13 +5,14 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use alvys_auth_core::{Endpoint, Error, Timestamp, Token, Verdict};
+use alvys_auth_core::{Endpoint, Error, Timestamp, Verdict};
 use alvys_auth_driver::now;
 use http::StatusCode;
 use lru::LruCache;
 
 use crate::metrics::{Metrics, count};
 use crate::problem::{Problem, reason};
+use crate::tokens::Known;
 
 /// The `tracing` target of what an operator should hear of without asking for a log: rare, and said once.
 pub(crate) const NOTICES: &str = "alvys_auth::notice";
@@ -28,6 +29,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) struct Subject {
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) endpoint: String,
+    check: bool,
 }
 
 /// One decision.
@@ -46,19 +48,11 @@ struct Use {
     waiting: usize,
 }
 
-/// The token that was last seen in use, by tenant.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    obtained_at: Timestamp,
-    expires_at: Timestamp,
-    rejected: bool,
-}
-
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) metrics: Metrics,
     pub(crate) started: SystemTime,
-    seen: Mutex<LruCache<Option<Arc<str>>, Seen>>,
+    pub(crate) known: Mutex<LruCache<Option<Arc<str>>, Known>>,
     uses: Mutex<LruCache<String, Use>>,
     recent: Mutex<VecDeque<Decision>>,
 }
@@ -75,7 +69,7 @@ impl Watch {
         Self {
             metrics: Metrics::new(),
             started: SystemTime::now(),
-            seen: Mutex::new(LruCache::new(MANY)),
+            known: Mutex::new(LruCache::new(MANY)),
             uses: Mutex::new(LruCache::new(MANY)),
             recent: Mutex::default(),
         }
@@ -91,41 +85,13 @@ impl Watch {
         self.metrics.latency.observe(took.as_secs_f64());
     }
 
-    /// A call is about to be sent with `token`.
-    pub(crate) fn sends(&self, subject: &Subject, token: &Token) {
-        let obtained_at = token.obtained_at().unwrap_or_else(|| token.expires_at());
-        let fresh = Seen { obtained_at, expires_at: token.expires_at(), rejected: false };
-        let mut seen = lock(&self.seen);
-        let why = match seen.get_mut(&subject.tenant) {
-            // Calls that took their token a moment earlier come along later.
-            Some(last) if obtained_at <= last.obtained_at => None,
-            Some(last) => Some(if std::mem::replace(last, fresh).rejected { "rejected" } else { "renewed" }),
-            None => {
-                seen.put(subject.tenant.clone(), fresh);
-                Some("first")
-            }
-        };
-        drop(seen);
-        if let Some(why) = why {
-            count(&self.metrics.tokens, "reason", why);
-            let left = token.expires_in(now()).as_secs();
-            self.remember(Some(subject), format!("uses another access token ({why}), good for {left} s"));
-        }
+    /// A call is about to be sent.
+    pub(crate) fn sends(&self, subject: &Subject) {
         let mut uses = lock(&self.uses);
         let sent = &mut uses.get_or_insert_mut(subject.endpoint.clone(), Use::default).sent;
         sent.push_back(now());
         if sent.len() > MANY.get() {
             sent.pop_front();
-        }
-    }
-
-    /// The API refused the token of a tenant, and another one is worth trying. Calls that hear of it late say nothing about
-    /// the one that came into use meanwhile.
-    pub(crate) fn rejected(&self, subject: &Subject, token: &Token) {
-        if let Some(seen) = lock(&self.seen).get_mut(&subject.tenant)
-            && token.obtained_at().is_none_or(|obtained_at| obtained_at >= seen.obtained_at)
-        {
-            seen.rejected = true;
         }
     }
 
@@ -155,11 +121,6 @@ impl Watch {
         self.remember(Some(subject), format!("failed: {error}"));
     }
 
-    pub(crate) fn no_token(&self, subject: &Subject, error: &Error) {
-        count(&self.metrics.token_failures, "kind", reason(error.kind()));
-        self.remember(Some(subject), format!("no access token: {error}"));
-    }
-
     pub(crate) fn waiting<'a>(&'a self, endpoint: &'a str) -> Waiting<'a> {
         lock(&self.uses).get_or_insert_mut(endpoint.to_owned(), Use::default).waiting += 1;
         Waiting { watch: self, endpoint }
@@ -181,15 +142,7 @@ impl Watch {
         counted.filter(|(_, (sent, waiting))| sent + waiting > 0).collect()
     }
 
-    /// How long the tokens seen in use are good for, by tenant; expired ones are left out.
-    pub(crate) fn expiries(&self) -> Vec<(Option<Arc<str>>, Duration)> {
-        let now = now();
-        let seen = lock(&self.seen);
-        let left = seen.iter().map(|(tenant, seen)| (tenant.clone(), seen.expires_at.saturating_duration_since(now)));
-        left.filter(|(_, left)| !left.is_zero()).collect()
-    }
-
-    fn remember(&self, subject: Option<&Subject>, what: String) {
+    pub(crate) fn remember(&self, subject: Option<&Subject>, what: String) {
         let decision = Decision {
             at: SystemTime::now(),
             tenant: subject.and_then(|subject| subject.tenant.clone()),
@@ -206,7 +159,16 @@ impl Watch {
 
 impl Subject {
     pub(crate) fn new(tenant: Option<Arc<str>>, endpoint: &Endpoint) -> Self {
-        Self { tenant, endpoint: endpoint.name().chars().take(LONGEST_NAME).collect() }
+        Self { tenant, endpoint: endpoint.name().chars().take(LONGEST_NAME).collect(), check: false }
+    }
+
+    /// Not a call, but something of the proxy's own that asks for a token.
+    pub(crate) fn check(tenant: Option<Arc<str>>, what: &str) -> Self {
+        Self { tenant, endpoint: what.to_owned(), check: true }
+    }
+
+    pub(crate) fn is_check(&self) -> bool {
+        self.check
     }
 }
 
@@ -218,6 +180,6 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
