@@ -12,6 +12,7 @@ use alvys_auth_core::Api;
 use alvys_auth_proxy::{Accounts, Listen, Proxy, Server, Settings, SharedKey};
 use reqwest::{Certificate, ClientBuilder};
 use tokio::sync::Notify;
+use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -47,7 +48,7 @@ type Reload = Box<dyn Fn() + Send + Sync>;
 
 /// Run a reverse proxy that adds the token, until Ctrl-C: any language calls it and is authorised.
 ///
-/// SIGHUP reads the credentials anew, and so does a changed file that they come from. The proxy answers /healthz, /readyz,
+/// SIGHUP reads the credentials and the key file anew; a changed secret file is noticed without it. The proxy answers /healthz, /readyz,
 /// /metrics and /status itself.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -118,7 +119,8 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     notices::start();
     process::take_descriptors();
     // Before signals are listened for: they are to end a run that waits for stdin, a command or a keychain.
-    let settings = arguments.proxy_settings()?;
+    let key = arguments.key()?.map(|key| SharedKey::new(key.as_str())).transpose()?;
+    let settings = arguments.proxy_settings(key.clone())?;
     let (proxy, reload) = if arguments.serve.is_empty() {
         one::application(arguments, settings)?
     } else {
@@ -128,7 +130,14 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let ran = runtime.block_on(async {
         // Listened for before anything is printed, so that no signal is missed by who waits for the lines.
         let ended = signals::ended().map_err(failed)?;
-        tokio::spawn(signals::on_hangup(reload).map_err(failed)?);
+        let (path, key) = (arguments.key_file.clone(), key);
+        let hangup = move || {
+            reload();
+            if let Some((path, key)) = path.as_deref().zip(key.as_ref()) {
+                reread_key(path, key);
+            }
+        };
+        tokio::spawn(signals::on_hangup(hangup).map_err(failed)?);
         arguments.serve_until(Server::new(proxy), ended).await
     });
     // A command or a keychain that is being read is not waited for.
@@ -137,9 +146,8 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn proxy_settings(&self) -> Result<Settings, Failure> {
+    fn proxy_settings(&self, key: Option<SharedKey>) -> Result<Settings, Failure> {
         let mut settings = self.name.iter().fold(Settings::new(), Settings::name);
-        let key = self.key()?;
         let reachable = |place: &&Listen| matches!(place, Listen::Tcp(address) if !address.ip().is_loopback());
         if self.expose && key.is_none() {
             return Err(Failure::configuration(
@@ -154,7 +162,7 @@ impl Args {
             ));
         }
         if let Some(key) = key {
-            settings = settings.key(SharedKey::new(key.as_str())?);
+            settings = settings.key(key);
         }
         if self.expose {
             settings = settings.expose();
@@ -172,16 +180,12 @@ impl Args {
     }
 
     fn key(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        let key = match &self.key_file {
-            Some(path) => Some(Zeroizing::new(fs::read_to_string(path).map_err(|error| {
-                Failure::configuration(
-                    format!("the key file {} cannot be read: {error}", path.display()),
-                    "check --key-file",
-                )
-            })?)),
-            None => variable("ALVYS_PROXY_KEY").map(|key| Zeroizing::new(key.to_string_lossy().into_owned())),
-        };
-        Ok(key.map(|key| Zeroizing::new(key.trim_end_matches(['\r', '\n']).to_owned())))
+        match &self.key_file {
+            Some(path) => read_key(path).map(Some),
+            None => {
+                Ok(variable("ALVYS_PROXY_KEY").map(|key| without_line_break(&Zeroizing::new(key.to_string_lossy().into_owned()))))
+            }
+        }
     }
 
     /// The proxy in front of `api`, and of the MCP server that belongs to it.
@@ -227,6 +231,25 @@ impl Args {
             () = again(&draining) => output::warn("a second signal: what was under way was cut"),
         }
         Ok(())
+    }
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let read = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+        Failure::configuration(format!("the key file {} cannot be read: {error}", path.display()), "check --key-file")
+    });
+    Ok(without_line_break(&read?))
+}
+
+fn without_line_break(key: &Zeroizing<String>) -> Zeroizing<String> {
+    Zeroizing::new(key.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Asks for the key that is in the file now, if it is one.
+fn reread_key(path: &Path, key: &SharedKey) {
+    match read_key(path).and_then(|read| Ok(key.set(read.as_str())?)) {
+        Ok(()) => info!(target: "alvys_auth", "read the key anew"),
+        Err(failure) => not_reloaded(&failure),
     }
 }
 
