@@ -225,10 +225,10 @@ impl Args {
         tokio::select! {
             cut = server.run(shutdown) => {
                 if cut > 0 {
-                    output::warn(&format!("{cut} connections did not end in time and were cut"));
+                    output::complain(&format!("alvys-auth: {cut} connections did not end in time and were cut"));
                 }
             }
-            () = again(&draining) => output::warn("a second signal: what was under way was cut"),
+            () = again(&draining) => output::complain("alvys-auth: a second signal: what was under way was cut"),
         }
         Ok(())
     }
