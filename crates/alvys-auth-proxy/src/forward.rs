@@ -1,5 +1,6 @@
 //! One call through the proxy: turn, token, send, judge; the answer passes as it comes.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -130,6 +131,11 @@ impl Passage<'_> {
             let (body, again) = upload.split();
             *request.body_mut() = body;
             let answer = self.send(request).await?;
+            // Nobody asked for another protocol: what follows such a head is no answer.
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let cause = io::Error::new(io::ErrorKind::InvalidData, "status 101 without an Upgrade");
+                return Err(self.failed(&Error::transport("the API changed the protocol instead of answering", cause)));
+            }
             if self.call.delivers(answer.status(), answer.headers(), &self.destination.uri) {
                 return Ok(self.deliver(answer, slot, route));
             }
