@@ -2,6 +2,7 @@
 
 mod accounts;
 mod answer;
+mod connection;
 mod door;
 mod forward;
 mod headers;

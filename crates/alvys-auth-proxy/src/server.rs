@@ -1,25 +1,23 @@
 //! Listening, one task per connection, and the end: no new ones, the ones under way may finish.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::Error;
-use hyper::rt::{Read, Write};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use crate::connection::Connection;
 use crate::door::Door;
 use crate::listen::{Listen, Listener, Stream};
 use crate::proxy::{Inner, Proxy};
@@ -105,6 +103,7 @@ impl Server {
         let inner = proxy.0;
         let builder = builder(&inner);
         let graceful = GracefulShutdown::new();
+        let (end, ending) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut calls = JoinSet::new();
         let mut checks = JoinSet::new();
@@ -129,7 +128,8 @@ impl Server {
                 Some(_) = checks.join_next() => {}
                 (stream, door) = accept(&doors, room) => match stream {
                     Ok(stream) => {
-                        let connection = Connection { inner: Arc::clone(&inner), door, builder: builder.clone() };
+                        let (inner, builder, ending) = (Arc::clone(&inner), builder.clone(), ending.clone());
+                        let connection = Connection { inner, door, builder, ending };
                         let connections = if door == Door::Health { &mut checks } else { &mut calls };
                         connections.spawn(connection.accepted(stream, graceful.watcher()));
                     }
@@ -143,6 +143,7 @@ impl Server {
             }
         }
         drop(doors);
+        end.send_replace(true);
         let drained = async {
             graceful.shutdown().await;
             while calls.join_next().await.is_some() {}
@@ -194,55 +195,4 @@ fn builder(inner: &Inner) -> Builder<TokioExecutor> {
         .keep_alive_interval(settings.idle)
         .keep_alive_timeout(settings.idle);
     builder
-}
-
-struct Connection {
-    inner: Arc<Inner>,
-    door: Door,
-    builder: Builder<TokioExecutor>,
-}
-
-impl Connection {
-    async fn accepted(self, stream: Stream, watcher: Watcher) {
-        match stream {
-            Stream::Tcp(stream) => {
-                // Events are small and must not wait for each other.
-                if let Err(error) = stream.set_nodelay(true) {
-                    debug!(target: "alvys_auth", %error, "a connection is gone already");
-                    return;
-                }
-                self.serve(TokioIo::new(stream), watcher).await;
-            }
-            #[cfg(unix)]
-            Stream::Unix(stream) => self.serve(TokioIo::new(stream), watcher).await,
-        }
-    }
-
-    async fn serve(self, io: impl Read + Write + Unpin + Send + 'static, watcher: Watcher) {
-        let Self { inner, door, builder } = self;
-        let idle = inner.settings.idle;
-        let asked = Arc::new(AtomicBool::new(false));
-        let service = service_fn({
-            let asked = Arc::clone(&asked);
-            move |request| {
-                asked.store(true, Ordering::Relaxed);
-                let inner = Arc::clone(&inner);
-                async move { Ok::<_, Infallible>(inner.answer(door, request).await) }
-            }
-        });
-        let mut connection = pin!(watcher.watch(builder.serve_connection(io, service).into_owned()));
-        // The time limits of the protocols begin once it is known which one is spoken.
-        let result = tokio::select! {
-            result = &mut connection => result,
-            () = tokio::time::sleep(idle) => {
-                if !asked.load(Ordering::Relaxed) {
-                    return;
-                }
-                connection.await
-            }
-        };
-        if let Err(error) = result {
-            debug!(target: "alvys_auth", %error, "a connection ended early");
-        }
-    }
 }

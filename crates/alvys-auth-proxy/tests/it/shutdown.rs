@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use alvys_auth_proxy::Settings;
 use alvys_auth_sandbox::{Fault, Route};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::stage::Stage;
@@ -42,5 +43,60 @@ async fn what_does_not_end_in_time_is_cut() {
     assert_eq!(running.stop().await, 1);
     assert!((250..2000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     while let Ok(Some(_)) = events.chunk().await {}
+    drop(sandbox);
+}
+
+#[tokio::test]
+async fn connections_without_a_call_are_not_waited_for() {
+    let stage = Stage::start().await;
+    stage.tokens.token().await.unwrap();
+    let mut open = Vec::new();
+    for begun in [
+        "GET /api/p/v1/loads HTTP/1.1\r\nHost: local",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /api/p",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0",
+        "PRI * HT",
+        "",
+    ] {
+        let mut stream = TcpStream::connect(stage.address()).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        open.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    let Stage { running, sandbox, .. } = stage;
+    assert_eq!(running.stop().await, 0);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    drop((open, sandbox));
+}
+
+#[tokio::test]
+async fn an_answer_that_the_client_takes_slowly_is_sent_to_its_end() {
+    let stage = Stage::start().await;
+    let length = 24 * 1024 * 1024;
+    let mut stream = TcpStream::connect(stage.address()).await.unwrap();
+    let path = format!("/api/p/v1/documents/document-1?bytes={length}");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 1024];
+    stream.read_exact(&mut answer).await.unwrap();
+    let Stage { running, sandbox, .. } = stage;
+    let stopped = tokio::spawn(running.stop());
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert!(!stopped.is_finished(), "it waits for the client");
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    // The last piece once more with a pause, when the API has nothing to do with it any more.
+    let mut left = length + head - answer.len();
+    let mut buffer = vec![0; 64 * 1024];
+    while left > 0 {
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "{left} bytes are missing");
+        let paused = left > length / 10 && left - read <= length / 10;
+        left -= read;
+        if paused {
+            tokio::time::sleep(Duration::from_millis(2500)).await;
+        }
+    }
+    assert_eq!(stopped.await.unwrap(), 0);
     drop(sandbox);
 }
