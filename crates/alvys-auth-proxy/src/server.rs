@@ -27,6 +27,8 @@ use crate::watch::{NOTICES, Subject};
 const MOST_CONNECTIONS: usize = 1024;
 /// Likewise for health checks, which come through however many callers there are, and never take a caller's place.
 const MOST_CHECKS: usize = 64;
+/// With more headers than this, a request on HTTP/1.1 is refused, however short they are.
+const MOST_HEADERS: usize = 100;
 /// The rest when the system has no socket to give.
 const REST: Duration = Duration::from_millis(100);
 /// How long all must be well again before another failure to accept is worth a word.
@@ -187,7 +189,12 @@ async fn accept(doors: &[(Listener, Door)], room: Room) -> (io::Result<Stream>, 
 fn builder(inner: &Inner) -> Builder<TokioExecutor> {
     let settings = &inner.settings;
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.idle).max_buf_size(settings.longest_head);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.idle)
+        .max_buf_size(settings.longest_head)
+        .max_headers(MOST_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -96,6 +96,20 @@ async fn a_head_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
+async fn a_hundred_headers_pass_and_one_more_does_not() {
+    let stage = Stage::start().await;
+    for (headers, expected) in [(100, 200), (101, 431)] {
+        let more = "X: y\r\n".repeat(headers - 2);
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
+        let answer = raw(stage.address(), head).await;
+        assert_eq!(status(&answer), expected, "{answer}");
+        assert!(!answer.contains("problem+json"), "{answer}");
+    }
+    let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(!metrics.contains("431"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_long_is_refused_on_http2() {
     let stage = Stage::start().await;
     let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();

@@ -15,7 +15,7 @@ const LOADS: &str = "/api/p/v1/loads";
 async fn calls_under_way_are_finished_and_no_others_begun() {
     let stage = Stage::start().await;
     stage.tokens.token().await.unwrap();
-    stage.sandbox.inject(Route::Api, Fault::delay(Duration::from_millis(500)).once());
+    stage.sandbox.inject(Route::Api, Fault::delay(Duration::from_millis(2500)).once());
     let idle = TcpStream::connect(stage.address()).await.unwrap();
     let slow = tokio::spawn(stage.get(LOADS).send());
     let events = stage.post("/mcp").body(r#"{"events":5,"interval_ms":150}"#).send().await.unwrap();
