@@ -95,7 +95,7 @@ pub(crate) struct Args {
     patience: Option<Duration>,
 
     /// How many calls may be under way at once.
-    #[arg(long, value_name = "CALLS")]
+    #[arg(long, value_name = "CALLS", value_parser = at_least_one)]
     most_at_once: Option<NonZeroUsize>,
 
     /// The longest request body, in bytes.
@@ -182,9 +182,8 @@ impl Args {
     fn key(&self) -> Result<Option<Zeroizing<String>>, Failure> {
         match &self.key_file {
             Some(path) => read_key(path).map(Some),
-            None => {
-                Ok(variable("ALVYS_PROXY_KEY").map(|key| without_line_break(&Zeroizing::new(key.to_string_lossy().into_owned()))))
-            }
+            None => Ok(variable("ALVYS_PROXY_KEY")
+                .map(|key| without_line_break(&Zeroizing::new(key.to_string_lossy().into_owned())))),
         }
     }
 
@@ -298,6 +297,10 @@ fn host(text: &str) -> Result<String, &'static str> {
         return Ok(text.to_owned());
     }
     Err("give a host name or an address, without http:// and without a port, such as proxy.internal")
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "give a whole number of calls, 1 at least")
 }
 
 /// The settings lead somewhere else than at the start: their credentials must not go where this proxy leads.
