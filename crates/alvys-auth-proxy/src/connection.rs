@@ -24,6 +24,7 @@ use tracing::debug;
 use crate::answer::Answer;
 use crate::door::Door;
 use crate::listen::Stream;
+use crate::metrics::count;
 use crate::proxy::Inner;
 
 /// How long a connection without a call may go on without a byte once the shutdown has begun.
@@ -85,6 +86,7 @@ impl Connection {
         let Self { inner, door, builder, ending } = self;
         let idle = inner.settings.idle;
         let activity = Activity::new();
+        let turning_away = Arc::clone(&inner);
         let service = service_fn({
             let activity = Arc::clone(&activity);
             move |request| {
@@ -103,6 +105,10 @@ impl Connection {
             biased;
             result = &mut connection => {
                 if let Err(error) = result {
+                    // Answered by a bare status: there is no request that could be told of.
+                    if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                        count(&turning_away.watch.metrics.turned_away, "reason", "malformed");
+                    }
                     debug!(target: "alvys_auth", %error, "a connection ended early");
                 }
             }

@@ -106,7 +106,7 @@ async fn a_hundred_headers_pass_and_one_more_does_not() {
         assert!(!answer.contains("problem+json"), "{answer}");
     }
     let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(!metrics.contains("431"), "{metrics}");
+    assert!(metrics.contains("alvys_proxy_turned_away_total{reason=\"malformed\"} 1"), "{metrics}");
 }
 
 #[tokio::test]
