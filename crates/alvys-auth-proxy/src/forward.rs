@@ -71,7 +71,8 @@ impl Inner {
                 "report this",
             ))
         })?;
-        let subject = Subject::new(route.tenant.as_deref().map(Into::into), &call.endpoint());
+        let endpoint = call.endpoint();
+        let subject = Subject::new(route.tenant.as_deref().map(Into::into), &endpoint, account.limit(&endpoint));
         let passage = Passage { inner: self, account, destination, progress, subject, call };
         passage.run(parts.method, headers, upload, (slot, route)).await
     }
@@ -181,7 +182,7 @@ impl Passage<'_> {
         let mut turn = pace.turn(&self.call.endpoint());
         while let Some(wait) = turn.hold(&mut self.call)? {
             self.inner.watch.shaped(&self.subject, wait);
-            let _waiting = self.inner.watch.waiting(&self.subject.endpoint);
+            let _waiting = self.inner.watch.waiting(&self.subject);
             tokio::time::sleep(wait).await;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! What the proxy does, for those who operate it: numbers, and the last decisions in words.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -29,6 +29,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) struct Subject {
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) endpoint: String,
+    limit: &'static str,
     check: bool,
 }
 
@@ -41,11 +42,25 @@ pub(crate) struct Decision {
     pub(crate) what: String,
 }
 
+/// One endpoint of one tenant: each has a limit of its own.
+type Lane = (Option<Arc<str>>, String);
+
 /// What is known of the calls to one endpoint.
 #[derive(Debug, Default)]
 struct Use {
     sent: VecDeque<Timestamp>,
+    limit: &'static str,
     waiting: usize,
+}
+
+/// One row of what the calls within the rate limits are.
+#[derive(Debug)]
+pub(crate) struct Used {
+    pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) endpoint: String,
+    pub(crate) sent: usize,
+    pub(crate) limit: &'static str,
+    pub(crate) waiting: usize,
 }
 
 #[derive(Debug)]
@@ -53,7 +68,7 @@ pub(crate) struct Watch {
     pub(crate) metrics: Metrics,
     pub(crate) started: SystemTime,
     pub(crate) known: Mutex<LruCache<Option<Arc<str>>, Known>>,
-    uses: Mutex<LruCache<String, Use>>,
+    uses: Mutex<LruCache<Lane, Use>>,
     recent: Mutex<VecDeque<Decision>>,
 }
 
@@ -61,7 +76,7 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
     watch: &'a Watch,
-    endpoint: &'a str,
+    lane: Lane,
 }
 
 impl Watch {
@@ -88,7 +103,9 @@ impl Watch {
     /// A call is about to be sent.
     pub(crate) fn sends(&self, subject: &Subject) {
         let mut uses = lock(&self.uses);
-        let sent = &mut uses.get_or_insert_mut(subject.endpoint.clone(), Use::default).sent;
+        let used = uses.get_or_insert_mut(subject.lane(), Use::default);
+        used.limit = subject.limit;
+        let sent = &mut used.sent;
         sent.push_back(now());
         if sent.len() > MANY.get() {
             sent.pop_front();
@@ -121,9 +138,14 @@ impl Watch {
         self.remember(Some(subject), format!("failed: {error}"));
     }
 
-    pub(crate) fn waiting<'a>(&'a self, endpoint: &'a str) -> Waiting<'a> {
-        lock(&self.uses).get_or_insert_mut(endpoint.to_owned(), Use::default).waiting += 1;
-        Waiting { watch: self, endpoint }
+    pub(crate) fn waiting(&self, subject: &Subject) -> Waiting<'_> {
+        let lane = subject.lane();
+        let mut uses = lock(&self.uses);
+        let used = uses.get_or_insert_mut(lane.clone(), Use::default);
+        used.limit = subject.limit;
+        used.waiting += 1;
+        drop(uses);
+        Waiting { watch: self, lane }
     }
 
     /// The last decisions, the latest first.
@@ -131,15 +153,21 @@ impl Watch {
         lock(&self.recent).iter().rev().cloned().collect()
     }
 
-    /// Of each endpoint, the calls sent in the last minute and the ones that wait for their turn.
-    pub(crate) fn uses(&self) -> BTreeMap<String, (usize, usize)> {
+    /// Of each endpoint of each tenant, the calls sent in the last minute and the ones that wait for their turn.
+    pub(crate) fn uses(&self) -> Vec<Used> {
         let now = now();
         let within = |sent: &&Timestamp| now.saturating_duration_since(**sent) < MINUTE;
         let uses = lock(&self.uses);
-        let counted = uses
-            .iter()
-            .map(|(name, used)| (name.clone(), (used.sent.iter().rev().take_while(within).count(), used.waiting)));
-        counted.filter(|(_, (sent, waiting))| sent + waiting > 0).collect()
+        let counted = uses.iter().map(|((tenant, endpoint), used)| Used {
+            tenant: tenant.clone(),
+            endpoint: endpoint.clone(),
+            sent: used.sent.iter().rev().take_while(within).count(),
+            limit: used.limit,
+            waiting: used.waiting,
+        });
+        let mut counted: Vec<_> = counted.filter(|used| used.sent + used.waiting > 0).collect();
+        counted.sort_by(|one, other| (&one.tenant, &one.endpoint).cmp(&(&other.tenant, &other.endpoint)));
+        counted
     }
 
     pub(crate) fn remember(&self, subject: Option<&Subject>, what: String) {
@@ -158,13 +186,17 @@ impl Watch {
 }
 
 impl Subject {
-    pub(crate) fn new(tenant: Option<Arc<str>>, endpoint: &Endpoint) -> Self {
-        Self { tenant, endpoint: endpoint.name().chars().take(LONGEST_NAME).collect(), check: false }
+    pub(crate) fn new(tenant: Option<Arc<str>>, endpoint: &Endpoint, limit: &'static str) -> Self {
+        Self { tenant, endpoint: endpoint.name().chars().take(LONGEST_NAME).collect(), limit, check: false }
     }
 
     /// Not a call, but something of the proxy's own that asks for a token.
     pub(crate) fn check(tenant: Option<Arc<str>>, what: &str) -> Self {
-        Self { tenant, endpoint: what.to_owned(), check: true }
+        Self { tenant, endpoint: what.to_owned(), limit: "", check: true }
+    }
+
+    fn lane(&self) -> Lane {
+        (self.tenant.clone(), self.endpoint.clone())
     }
 
     pub(crate) fn is_check(&self) -> bool {
@@ -174,7 +206,7 @@ impl Subject {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(used) = lock(&self.watch.uses).peek_mut(self.endpoint) {
+        if let Some(used) = lock(&self.watch.uses).peek_mut(&self.lane) {
             used.waiting = used.waiting.saturating_sub(1);
         }
     }
