@@ -5,16 +5,29 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alvys_auth_core::{Error, ErrorKind};
+use alvys_auth_core::{Endpoint, Error, ErrorKind};
 use alvys_auth_driver::{Pace, RateLimits};
 use alvys_auth_reqwest::TokenSource;
 use lru::LruCache;
+
+/// The MCP server, by the names of its endpoints.
+const MCP: [&str; 3] = ["POST mcp", "GET mcp", "DELETE mcp"];
 
 /// The tokens of one application, and the rate limits that its calls keep to.
 #[derive(Debug, Clone)]
 pub struct Account {
     pub(crate) tokens: TokenSource,
     pub(crate) pace: Option<Pace>,
+    limits: Limits,
+}
+
+/// Which rate limits an account keeps to, as far as the status page can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limits {
+    Published,
+    /// Those of whoever made the account.
+    Own,
+    None,
 }
 
 impl Account {
@@ -23,13 +36,14 @@ impl Account {
     /// The MCP server is no endpoint of the API: its calls count for the token and the organization only.
     #[must_use]
     pub fn new(tokens: TokenSource) -> Self {
-        Self { tokens, pace: Some(Pace::new(published())) }
+        Self { tokens, pace: Some(Pace::new(published())), limits: Limits::Published }
     }
 
     /// Calls at another pace.
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = Some(pace);
+        self.limits = Limits::Own;
         self
     }
 
@@ -37,7 +51,19 @@ impl Account {
     #[must_use]
     pub fn unpaced(mut self) -> Self {
         self.pace = None;
+        self.limits = Limits::None;
         self
+    }
+
+    /// What the calls to `endpoint` count against within a minute, for people.
+    pub(crate) fn limit(&self, endpoint: &Endpoint) -> &'static str {
+        match self.limits {
+            Limits::None => "none",
+            Limits::Own => "as set",
+            Limits::Published if MCP.contains(&endpoint.name()) => "none of its own",
+            Limits::Published if endpoint.is_list() => "5",
+            Limits::Published => "10",
+        }
     }
 }
 
@@ -157,7 +183,12 @@ impl Accounts for PerTenant {
         Box::pin(async move {
             let tenant = tenant.ok_or(NotServed::Unnamed)?;
             let tokens = (self.find)(tenant.to_owned()).await?;
-            Ok(Account { tokens, pace: self.pace(tenant) })
+            let limits = match &self.limits {
+                None => Limits::None,
+                Some(limits) if *limits == published() => Limits::Published,
+                Some(_) => Limits::Own,
+            };
+            Ok(Account { tokens, pace: self.pace(tenant), limits })
         })
     }
 }
@@ -169,7 +200,5 @@ impl fmt::Debug for PerTenant {
 }
 
 fn published() -> RateLimits {
-    ["POST mcp", "GET mcp", "DELETE mcp"]
-        .into_iter()
-        .fold(RateLimits::published(), |limits, name| limits.endpoint(name, []))
+    MCP.into_iter().fold(RateLimits::published(), |limits, name| limits.endpoint(name, []))
 }

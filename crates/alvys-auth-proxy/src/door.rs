@@ -6,7 +6,7 @@ use http::header::{HOST, ORIGIN};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 
-use crate::headers::{KEY, came_round};
+use crate::headers::{KEY, came_round, is_coded};
 use crate::problem::Problem;
 use crate::settings::Settings;
 
@@ -31,6 +31,14 @@ pub(crate) fn check<B>(settings: &Settings, door: Door, request: &Request<B>) ->
             "it is no forward proxy: call its own address, such as http://127.0.0.1:8350/api/p/v1/loads",
         )
         .allow("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"));
+    }
+    if is_coded(request.headers()) {
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "transfer_encoding",
+            "the request body is in a transfer coding other than chunked",
+            "send it with Transfer-Encoding: chunked alone, or with a Content-Length",
+        ));
     }
     let host = host(request)?;
     if door == Door::Tcp && !is_known(settings, &host) {

@@ -1,11 +1,12 @@
 //! One call through the proxy: turn, token, send, judge; the answer passes as it comes.
 
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, judge, now};
+use alvys_auth_driver::{LOOK_TIME, judge};
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -21,6 +22,9 @@ use crate::route::Route;
 use crate::upload::{Failure, Progress, Upload};
 use crate::upstream::Destination;
 use crate::watch::Subject;
+
+/// How many turns a call takes for one request when the token is lost again and again meanwhile.
+const MOST_TURNS: u32 = 3;
 
 impl Inner {
     /// Forwards a request that was let in.
@@ -67,7 +71,8 @@ impl Inner {
                 "report this",
             ))
         })?;
-        let subject = Subject::new(route.tenant.as_deref().map(Into::into), &call.endpoint());
+        let endpoint = call.endpoint();
+        let subject = Subject::new(route.tenant.as_deref().map(Into::into), &endpoint, account.limit(&endpoint));
         let passage = Passage { inner: self, account, destination, progress, subject, call };
         passage.run(parts.method, headers, upload, (slot, route)).await
     }
@@ -75,6 +80,12 @@ impl Inner {
     /// The account of the tenant that the request names, and no other one.
     pub(crate) async fn account(&self, route: &Route) -> Result<Account, Problem> {
         let found = self.accounts.find(route.tenant.as_deref()).await;
+        let tenant = || route.tenant.as_deref().map(Into::into);
+        match &found {
+            Err(NotServed::Unknown) => self.watch.is_unknown(&tenant()),
+            Err(NotServed::Failed(error)) => self.watch.no_token(&Subject::check(tenant(), ""), None, error),
+            _ => {}
+        }
         found.map_err(|reason| match reason {
             NotServed::Unnamed => Problem::new(
                 StatusCode::BAD_REQUEST,
@@ -112,22 +123,20 @@ impl Passage<'_> {
         (slot, route): (OwnedSemaphorePermit, &Route),
     ) -> Result<Response<Answer>, Problem> {
         loop {
-            let mut token = self.token().await?;
+            let token = self.token_in_turn().await?;
             self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
-            self.wait_for_turn().await.map_err(|error| self.failed(&error))?;
-            // Nothing is waited for between the turn and the request, but for a token in place of one that has lapsed.
-            if token.expires_in(now()).is_zero() {
-                token = self.token().await?;
-                self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
-            }
-            self.inner.note_a_token();
-            self.inner.watch.sends(&self.subject, &token);
+            self.inner.watch.sends(&self.subject);
 
             let mut request = reqwest::Request::new(method.clone(), self.destination.url.clone());
             *request.headers_mut() = headers.clone();
             let (body, again) = upload.split();
             *request.body_mut() = body;
             let answer = self.send(request).await?;
+            // Nobody asked for another protocol: what follows such a head is no answer.
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                let cause = io::Error::new(io::ErrorKind::InvalidData, "status 101 without an Upgrade");
+                return Err(self.failed(&Error::transport("the API changed the protocol instead of answering", cause)));
+            }
             if self.call.delivers(answer.status(), answer.headers(), &self.destination.uri) {
                 return Ok(self.deliver(answer, slot, route));
             }
@@ -142,11 +151,30 @@ impl Passage<'_> {
         }
     }
 
+    /// Waits for the call's turn; gives the token that is the one to send with then.
+    async fn token_in_turn(&mut self) -> Result<Token, Problem> {
+        // First, because a turn that comes while there is none would be lost.
+        self.token().await?;
+        let mut turns = 0;
+        loop {
+            self.wait_for_turn().await.map_err(|error| self.failed(&error))?;
+            turns += 1;
+            // Asked for anew: the one from before the turn may have been refused or run out meanwhile.
+            let token = tokio::select! {
+                biased;
+                token = self.token() => return token,
+                () = std::future::ready(()) => self.token().await?,
+            };
+            // Whoever waited for a token queues again: sent all at once when it comes, they would break the limits.
+            if self.account.pace.is_none() || turns == MOST_TURNS {
+                return Ok(token);
+            }
+        }
+    }
+
     async fn token(&self) -> Result<Token, Problem> {
-        self.account.tokens.token().await.map_err(|error| {
-            self.inner.watch.no_token(&self.subject, &error);
-            Problem::no_token(&error)
-        })
+        let token = self.inner.token_of(&self.account, &self.subject).await;
+        token.map_err(|error| Problem::no_token(&error))
     }
 
     async fn wait_for_turn(&mut self) -> Result<(), Error> {
@@ -154,7 +182,7 @@ impl Passage<'_> {
         let mut turn = pace.turn(&self.call.endpoint());
         while let Some(wait) = turn.hold(&mut self.call)? {
             self.inner.watch.shaped(&self.subject, wait);
-            let _waiting = self.inner.watch.waiting(&self.subject.endpoint);
+            let _waiting = self.inner.watch.waiting(&self.subject);
             tokio::time::sleep(wait).await;
         }
         Ok(())

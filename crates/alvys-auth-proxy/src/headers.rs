@@ -52,6 +52,10 @@ pub(crate) fn towards_api(headers: &mut HeaderMap, version: Version) {
 
 /// What of an answer goes on to the client.
 pub(crate) fn towards_client(headers: &mut HeaderMap) {
+    // A length beside chunks is not that of the body (RFC 9112, section 6.3).
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     strip_hop_by_hop(headers);
 }
 
@@ -59,6 +63,16 @@ pub(crate) fn towards_client(headers: &mut HeaderMap) {
 pub(crate) fn came_round(headers: &HeaderMap) -> bool {
     let words = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
     words.flat_map(|value| value.split([',', ' '])).any(|word| word == PSEUDONYM)
+}
+
+/// Whether the body comes in another coding than chunks alone, which nobody here would undo.
+pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(coding), None) => !coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => true,
+    }
 }
 
 /// Whether a header says `true`, and nothing else.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod answer;
+mod connection;
 mod door;
 mod forward;
 mod headers;
@@ -14,6 +15,7 @@ mod route;
 mod server;
 mod settings;
 mod status;
+mod tokens;
 mod upload;
 mod upstream;
 mod watch;

@@ -28,7 +28,8 @@ use crate::settings::Settings;
 pub enum Listen {
     /// A port; port 0 takes a free one.
     Tcp(SocketAddr),
-    /// A Unix socket that only this user can connect to (mode 0600). What is left of a proxy that has ended is replaced.
+    /// A Unix socket that only this user can connect to (mode 0600). What is left of a proxy that has ended is replaced. Most
+    /// systems take paths of up to 107 bytes, macOS 103.
     Unix(PathBuf),
 }
 
@@ -142,6 +143,9 @@ mod socket {
 
     use tokio::net::UnixListener;
 
+    /// How many names are tried for the directory in which a socket is made.
+    const ATTEMPTS: u32 = 16;
+
     /// A socket's file; removed when the listener ends, unless another one has taken its place.
     #[derive(Debug)]
     pub(crate) struct File {
@@ -154,9 +158,7 @@ mod socket {
         let directory =
             path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         // The socket gets its mode where nobody else can reach it, and takes its place in one step.
-        // A name that is new each time, so that what a crash leaves behind is in nobody's way.
-        let private = directory.join(format!(".{:016x}", RandomState::new().hash_one(path)));
-        DirBuilder::new().mode(0o700).create(&private)?;
+        let private = private_directory(directory)?;
         let made = private.join("s");
         let bound = net::UnixListener::bind(&made).and_then(|listener| {
             fs::set_permissions(&made, Permissions::from_mode(0o600))?;
@@ -170,6 +172,22 @@ mod socket {
         let _ = fs::remove_dir(&private);
         let (listener, file) = bound?;
         Ok((UnixListener::from_std(listener)?, file))
+    }
+
+    /// A directory of a name that is new each time, so that what a crash leaves behind is in nobody's way. A short one: with the
+    /// socket in it, it must fit where a path of 108 bytes at most does, as any with a file name of seven characters then does.
+    fn private_directory(place: &Path) -> io::Result<PathBuf> {
+        let random = RandomState::new();
+        let mut last = None;
+        for attempt in 0..ATTEMPTS {
+            let private = place.join(format!(".{:04x}", random.hash_one(attempt) & 0xffff));
+            match DirBuilder::new().mode(0o700).create(&private) {
+                Ok(()) => return Ok(private),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| ErrorKind::AlreadyExists.into()))
     }
 
     /// A socket that nobody listens at is in nobody's way; everything else stays.

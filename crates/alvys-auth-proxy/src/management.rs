@@ -12,6 +12,7 @@ use crate::headers::{TOKEN_REQUEST, says_true};
 use crate::problem::Problem;
 use crate::proxy::Inner;
 use crate::route::{Page, Route};
+use crate::watch::Subject;
 use crate::{metrics, status};
 
 /// How long a readiness check may wait for a token.
@@ -32,7 +33,7 @@ impl Inner {
         }
         match page {
             Page::Health => text("ok\n"),
-            Page::Ready => self.ready().await,
+            Page::Ready => self.ready(route).await,
             Page::Metrics => typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry())),
             Page::Status => status_page(self),
             Page::Icon => none(),
@@ -47,19 +48,14 @@ impl Inner {
     ///
     /// While there is none, each check asks for one: the token source sees to it that this hammers nobody, and a proxy
     /// that gets no calls because it is not ready becomes ready again.
-    async fn ready(&self) -> Response<Answer> {
-        let Some(account) = self.accounts.sole() else { return text("ready\n") };
-        let status = account.tokens.status();
-        let renewable = self.had_a_token() && status.last_error.is_none() && !status.in_flight;
-        if status.is_ready() || renewable {
-            return text("ready\n");
-        }
-        match tokio::time::timeout(READY_WITHIN, account.tokens.token()).await {
-            Ok(Ok(_)) => {
-                self.note_a_token();
-                text("ready\n")
-            }
-            Ok(Err(error)) => not_ready(Problem::no_token(&error)),
+    /// Of several tenants, one that is in trouble is no reason to send the calls of all others elsewhere: without a tenant
+    /// in the request, the proxy is ready once it answers.
+    async fn ready(&self, route: Option<&Route>) -> Response<Answer> {
+        let checked = tokio::time::timeout(READY_WITHIN, self.check_ready(route)).await;
+        match checked {
+            Ok(Ok(())) => text("ready\n"),
+            Ok(Err(problem)) if problem.status == StatusCode::NOT_FOUND => problem.into_response(),
+            Ok(Err(problem)) => not_ready(problem),
             Err(_) => not_ready(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "timed_out",
@@ -67,6 +63,22 @@ impl Inner {
                 "ask again",
             )),
         }
+    }
+
+    async fn check_ready(&self, route: Option<&Route>) -> Result<(), Problem> {
+        let account = match (route.filter(|route| route.tenant.is_some()), self.accounts.sole()) {
+            (Some(route), _) => self.account(route).await?,
+            (None, Some(account)) => account.clone(),
+            (None, None) => return Ok(()),
+        };
+        let tenant = route.and_then(|route| route.tenant.as_deref()).map(Into::into);
+        let status = account.tokens.status();
+        let renewable = self.watch.had_token(&tenant) && status.last_error.is_none() && !status.in_flight;
+        if status.is_ready() || renewable {
+            return Ok(());
+        }
+        let token = self.token_of(&account, &Subject::check(tenant, "/readyz")).await;
+        token.map(drop).map_err(|error| Problem::no_token(&error))
     }
 
     /// The token itself, for programs that call the API past this proxy.
@@ -81,7 +93,8 @@ impl Inner {
             ));
         }
         let account = self.account(route).await?;
-        let token = account.tokens.token().await.map_err(|error| Problem::no_token(&error))?;
+        let subject = Subject::check(route.tenant.as_deref().map(Into::into), "/token");
+        let token = self.token_of(&account, &subject).await.map_err(|error| Problem::no_token(&error))?;
         let document = json!({
             "access_token": token.access_token(),
             "token_type": "Bearer",

@@ -74,10 +74,10 @@ impl Metrics {
             self.waits.clone(),
         );
         registry.register("wait_seconds", "Time spent in these waits", self.waited.clone());
-        registry.register("tokens", "Access tokens that came into use, by why they were fetched", self.tokens.clone());
+        registry.register("tokens", "Access tokens that were had, by why they were fetched", self.tokens.clone());
         registry.register(
             "token_failures",
-            "Calls that failed because no access token was to be had, by kind",
+            "Calls and checks without an access token, and renewals that failed, by kind",
             self.token_failures.clone(),
         );
         registry.register(

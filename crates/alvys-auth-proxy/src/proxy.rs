@@ -2,22 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Error};
+use alvys_auth_core::{Api, Error, Token};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Account, Accounts};
 use crate::answer::Answer;
 use crate::door::{self, Door};
 use crate::management;
 use crate::route::{Page, Route, Target};
 use crate::settings::Settings;
 use crate::upstream::Upstream;
-use crate::watch::Watch;
+use crate::watch::{Subject, Watch};
 
 /// A reverse proxy that adds access tokens; [`Server`](crate::Server) lets it listen. Cheap to clone.
 ///
@@ -32,7 +31,6 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) slots: Arc<Semaphore>,
     pub(crate) watch: Watch,
-    had_token: AtomicBool,
 }
 
 impl Proxy {
@@ -65,7 +63,6 @@ impl Proxy {
             upstream,
             slots: Arc::new(Semaphore::new(settings.most_at_once)),
             watch: Watch::new(),
-            had_token: AtomicBool::new(false),
             settings,
         })))
     }
@@ -94,13 +91,14 @@ impl Inner {
         }
     }
 
-    /// A token was had, so that another one is likely to be.
-    pub(crate) fn note_a_token(&self) {
-        self.had_token.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn had_a_token(&self) -> bool {
-        self.had_token.load(Ordering::Relaxed)
+    /// A token of `account`; what comes of it is counted.
+    pub(crate) async fn token_of(&self, account: &Account, subject: &Subject) -> Result<Token, Error> {
+        let token = account.tokens.token().await;
+        match &token {
+            Ok(token) => self.watch.has_token(subject, &account.tokens, token),
+            Err(error) => self.watch.no_token(subject, Some(&account.tokens), error),
+        }
+        token
     }
 
     /// How many calls are under way.
@@ -112,7 +110,7 @@ impl Inner {
     pub(crate) fn expiry(&self) -> Duration {
         match self.accounts.sole() {
             Some(account) => account.tokens.status().expires_in.unwrap_or_default(),
-            None => self.watch.expiries().into_iter().map(|(_, left)| left).min().unwrap_or_default(),
+            None => self.watch.expiry(),
         }
     }
 }

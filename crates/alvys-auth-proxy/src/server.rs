@@ -1,33 +1,40 @@
 //! Listening, one task per connection, and the end: no new ones, the ones under way may finish.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alvys_auth_core::Error;
-use hyper::rt::{Read, Write};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::warn;
 
+use crate::connection::Connection;
 use crate::door::Door;
 use crate::listen::{Listen, Listener, Stream};
 use crate::proxy::{Inner, Proxy};
+use crate::watch::{NOTICES, Subject};
 
-/// With this many connections, others wait to be accepted.
+/// With this many connections for calls, others wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
+/// Likewise for health checks, which come through however many callers there are, and never take a caller's place.
+const MOST_CHECKS: usize = 64;
+/// With more headers than this, a request on HTTP/1.1 is refused, however short they are.
+const MOST_HEADERS: usize = 100;
 /// The rest when the system has no socket to give.
 const REST: Duration = Duration::from_millis(100);
+/// How long all must be well again before another failure to accept is worth a word.
+const QUIET: Duration = Duration::from_secs(60);
+/// How often it is looked what the tokens do by themselves.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A proxy that listens.
 ///
@@ -98,41 +105,55 @@ impl Server {
         let inner = proxy.0;
         let builder = builder(&inner);
         let graceful = GracefulShutdown::new();
+        let (end, ending) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let mut connections = JoinSet::new();
+        let mut calls = JoinSet::new();
+        let mut checks = JoinSet::new();
         let first = Arc::clone(&inner);
         tasks.spawn(async move {
-            if let Some(account) = first.accounts.sole()
-                && account.tokens.token().await.is_ok()
-            {
-                first.note_a_token();
+            if let Some(account) = first.accounts.sole() {
+                // What comes of it is counted, and told to whoever calls next.
+                let _ = first.token_of(account, &Subject::check(None, "start")).await;
+            }
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                first.watch.look();
             }
         });
+        let mut failed_at: Option<Instant> = None;
         let mut shutdown = pin!(shutdown);
         loop {
+            let room = Room { calls: calls.len() < MOST_CONNECTIONS, checks: checks.len() < MOST_CHECKS };
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(_) = connections.join_next() => {}
-                (stream, door) = accept(&doors), if connections.len() < MOST_CONNECTIONS => match stream {
+                Some(_) = calls.join_next() => {}
+                Some(_) = checks.join_next() => {}
+                (stream, door) = accept(&doors, room) => match stream {
                     Ok(stream) => {
-                        let connection = Connection { inner: Arc::clone(&inner), door, builder: builder.clone() };
+                        let (inner, builder, ending) = (Arc::clone(&inner), builder.clone(), ending.clone());
+                        let connection = Connection { inner, door, builder, ending };
+                        let connections = if door == Door::Health { &mut checks } else { &mut calls };
                         connections.spawn(connection.accepted(stream, graceful.watcher()));
                     }
                     Err(error) => {
-                        warn!(target: "alvys_auth", %error, "a connection could not be accepted");
+                        if failed_at.replace(Instant::now()).is_none_or(|last| last.elapsed() > QUIET) {
+                            warn!(target: NOTICES, "a connection could not be accepted: {error}; more may follow");
+                        }
                         tokio::time::sleep(REST).await;
                     }
                 },
             }
         }
         drop(doors);
+        end.send_replace(true);
         let drained = async {
             graceful.shutdown().await;
-            while connections.join_next().await.is_some() {}
+            while calls.join_next().await.is_some() {}
+            while checks.join_next().await.is_some() {}
         };
         match tokio::time::timeout(inner.settings.drain_for, drained).await {
             Ok(()) => 0,
-            Err(_) => connections.len(),
+            Err(_) => calls.len() + checks.len(),
         }
     }
 }
@@ -143,10 +164,19 @@ impl fmt::Debug for Server {
     }
 }
 
-async fn accept(doors: &[(Listener, Door)]) -> (io::Result<Stream>, Door) {
+/// Where more connections are taken.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    calls: bool,
+    checks: bool,
+}
+
+/// The next connection at one of the doors that have room.
+async fn accept(doors: &[(Listener, Door)], room: Room) -> (io::Result<Stream>, Door) {
     poll_fn(|context| {
+        let has_room = |door| if door == Door::Health { room.checks } else { room.calls };
         // The one for health checks, which comes last, is not to wait for the others.
-        for (listener, door) in doors.iter().rev() {
+        for (listener, door) in doors.iter().rev().filter(|(_, door)| has_room(*door)) {
             if let Poll::Ready(stream) = listener.poll_accept(context) {
                 return Poll::Ready((stream, *door));
             }
@@ -159,7 +189,12 @@ async fn accept(doors: &[(Listener, Door)]) -> (io::Result<Stream>, Door) {
 fn builder(inner: &Inner) -> Builder<TokioExecutor> {
     let settings = &inner.settings;
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(settings.idle).max_buf_size(settings.longest_head);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.idle)
+        .max_buf_size(settings.longest_head)
+        .max_headers(MOST_HEADERS);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -167,55 +202,4 @@ fn builder(inner: &Inner) -> Builder<TokioExecutor> {
         .keep_alive_interval(settings.idle)
         .keep_alive_timeout(settings.idle);
     builder
-}
-
-struct Connection {
-    inner: Arc<Inner>,
-    door: Door,
-    builder: Builder<TokioExecutor>,
-}
-
-impl Connection {
-    async fn accepted(self, stream: Stream, watcher: Watcher) {
-        match stream {
-            Stream::Tcp(stream) => {
-                // Events are small and must not wait for each other.
-                if let Err(error) = stream.set_nodelay(true) {
-                    debug!(target: "alvys_auth", %error, "a connection is gone already");
-                    return;
-                }
-                self.serve(TokioIo::new(stream), watcher).await;
-            }
-            #[cfg(unix)]
-            Stream::Unix(stream) => self.serve(TokioIo::new(stream), watcher).await,
-        }
-    }
-
-    async fn serve(self, io: impl Read + Write + Unpin + Send + 'static, watcher: Watcher) {
-        let Self { inner, door, builder } = self;
-        let idle = inner.settings.idle;
-        let asked = Arc::new(AtomicBool::new(false));
-        let service = service_fn({
-            let asked = Arc::clone(&asked);
-            move |request| {
-                asked.store(true, Ordering::Relaxed);
-                let inner = Arc::clone(&inner);
-                async move { Ok::<_, Infallible>(inner.answer(door, request).await) }
-            }
-        });
-        let mut connection = pin!(watcher.watch(builder.serve_connection(io, service).into_owned()));
-        // The time limits of the protocols begin once it is known which one is spoken.
-        let result = tokio::select! {
-            result = &mut connection => result,
-            () = tokio::time::sleep(idle) => {
-                if !asked.load(Ordering::Relaxed) {
-                    return;
-                }
-                connection.await
-            }
-        };
-        if let Err(error) = result {
-            debug!(target: "alvys_auth", %error, "a connection ended early");
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! What a proxy can be told: who may call it, and how much of everything it takes.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use alvys_auth_core::Error;
@@ -43,8 +44,21 @@ pub struct Settings {
 }
 
 /// A key that every request must carry in `X-Alvys-Proxy-Key`. Never shown, compared in constant time.
+///
+/// Clones are one key: what is set with one of them holds for all.
+///
+/// ```
+/// use alvys_auth_proxy::{Settings, SharedKey};
+///
+/// let key = SharedKey::new("0f3b7c1e9a5d4826")?;
+/// let settings = Settings::new().key(key.clone());
+/// // Later, while the proxy runs:
+/// key.set("5a1d07c4be93f268")?;
+/// # let _ = settings;
+/// # Ok::<(), alvys_auth_proxy::Error>(())
+/// ```
 #[derive(Clone)]
-pub struct SharedKey(Zeroizing<String>);
+pub struct SharedKey(Arc<RwLock<Zeroizing<String>>>);
 
 impl Settings {
     /// The defaults, which each setter names.
@@ -157,19 +171,33 @@ impl SharedKey {
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) otherwise.
     pub fn new(key: impl Into<String>) -> Result<Self, Error> {
-        let key = Zeroizing::new(key.into());
-        if key.len() < SHORTEST_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::configuration(
-                "the shared key of the proxy is too short, or holds characters that a header cannot carry",
-                "give at least 16 printable ASCII characters without spaces, such as the output of openssl rand -hex 32",
-            ));
-        }
-        Ok(Self(key))
+        Ok(Self(Arc::new(RwLock::new(checked(key.into())?))))
+    }
+
+    /// Asks for another key from now on, and no longer for this one.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); the key stays as it is then.
+    pub fn set(&self, key: impl Into<String>) -> Result<(), Error> {
+        let key = checked(key.into())?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+        Ok(())
     }
 
     pub(crate) fn is(&self, presented: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(presented).into()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).as_bytes().ct_eq(presented).into()
     }
+}
+
+fn checked(key: String) -> Result<Zeroizing<String>, Error> {
+    let key = Zeroizing::new(key);
+    if key.len() < SHORTEST_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Error::configuration(
+            "the shared key of the proxy is too short, or holds characters that a header cannot carry",
+            "give at least 16 printable ASCII characters without spaces, such as the output of openssl rand -hex 32",
+        ));
+    }
+    Ok(key)
 }
 
 impl fmt::Debug for SharedKey {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use alvys_auth_core::Status;
 
 use crate::proxy::Inner;
+use crate::tokens::State;
 
 /// What a browser may do with the page: show it, with its own style, in no frame.
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'sha256-8ym/LI+n7mV1Fp6WIDdDDyIFyo4FRe+OuWmS+Jkqukc='; base-uri 'none'; \
@@ -56,8 +57,12 @@ fn tokens(page: &mut String, inner: &Inner) -> fmt::Result {
     match inner.accounts.sole() {
         Some(account) => table(page, "Access token", heads, [["-".to_owned(), state(&account.tokens.status())]]),
         None => {
-            let rows = inner.watch.expiries().into_iter().map(|(tenant, left)| {
-                [tenant.as_deref().unwrap_or("-").to_owned(), format!("usable for {}", Span(left))]
+            let rows = inner.watch.tenants().into_iter().map(|(tenant, known)| {
+                let state = match known {
+                    State::Source(status) => state(&status),
+                    State::Broken(why) => format!("cannot be served: {why}"),
+                };
+                [tenant.as_deref().unwrap_or("-").to_owned(), state]
             });
             table(page, "Access tokens", heads, rows)
         }
@@ -82,9 +87,20 @@ fn state(status: &Status) -> String {
 }
 
 fn endpoints(page: &mut String, inner: &Inner) -> fmt::Result {
-    let rows =
-        inner.watch.uses().into_iter().map(|(name, (sent, waiting))| [name, sent.to_string(), waiting.to_string()]);
-    table(page, "Calls within the rate limits", ["Endpoint", "Sent in the last minute", "Waiting now"], rows)
+    const TITLE: &str = "Calls within the rate limits";
+    let uses = inner.watch.uses().into_iter();
+    if inner.accounts.sole().is_some() {
+        let heads = ["Endpoint", "Sent in the last minute", "Limit a minute", "Waiting now"];
+        let rows =
+            uses.map(|used| [used.endpoint, used.sent.to_string(), used.limit.to_owned(), used.waiting.to_string()]);
+        return table(page, TITLE, heads, rows);
+    }
+    let heads = ["Tenant", "Endpoint", "Sent in the last minute", "Limit a minute", "Waiting now"];
+    let rows = uses.map(|used| {
+        let tenant = used.tenant.as_deref().unwrap_or("-").to_owned();
+        [tenant, used.endpoint, used.sent.to_string(), used.limit.to_owned(), used.waiting.to_string()]
+    });
+    table(page, TITLE, heads, rows)
 }
 
 fn decisions(page: &mut String, inner: &Inner) -> fmt::Result {

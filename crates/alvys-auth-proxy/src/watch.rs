@@ -1,18 +1,21 @@
 //! What the proxy does, for those who operate it: numbers, and the last decisions in words.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use alvys_auth_core::{Endpoint, Error, Timestamp, Token, Verdict};
+use alvys_auth_core::{Endpoint, Error, Timestamp, Verdict};
 use alvys_auth_driver::now;
 use http::StatusCode;
 use lru::LruCache;
 
 use crate::metrics::{Metrics, count};
 use crate::problem::{Problem, reason};
+use crate::tokens::Known;
 
+/// The `tracing` target of what an operator should hear of without asking for a log: rare, and said once.
+pub(crate) const NOTICES: &str = "alvys_auth::notice";
 /// How many decisions are remembered.
 const REMEMBERED: usize = 100;
 /// How many endpoints, tenants and calls of one endpoint are remembered.
@@ -26,6 +29,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) struct Subject {
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) endpoint: String,
+    limit: &'static str,
+    check: bool,
 }
 
 /// One decision.
@@ -37,27 +42,33 @@ pub(crate) struct Decision {
     pub(crate) what: String,
 }
 
+/// One endpoint of one tenant: each has a limit of its own.
+type Lane = (Option<Arc<str>>, String);
+
 /// What is known of the calls to one endpoint.
 #[derive(Debug, Default)]
 struct Use {
     sent: VecDeque<Timestamp>,
+    limit: &'static str,
     waiting: usize,
 }
 
-/// The token that was last seen in use, by tenant.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    obtained_at: Timestamp,
-    expires_at: Timestamp,
-    rejected: bool,
+/// One row of what the calls within the rate limits are.
+#[derive(Debug)]
+pub(crate) struct Used {
+    pub(crate) tenant: Option<Arc<str>>,
+    pub(crate) endpoint: String,
+    pub(crate) sent: usize,
+    pub(crate) limit: &'static str,
+    pub(crate) waiting: usize,
 }
 
 #[derive(Debug)]
 pub(crate) struct Watch {
     pub(crate) metrics: Metrics,
     pub(crate) started: SystemTime,
-    seen: Mutex<LruCache<Option<Arc<str>>, Seen>>,
-    uses: Mutex<LruCache<String, Use>>,
+    pub(crate) known: Mutex<LruCache<Option<Arc<str>>, Known>>,
+    uses: Mutex<LruCache<Lane, Use>>,
     recent: Mutex<VecDeque<Decision>>,
 }
 
@@ -65,7 +76,7 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
     watch: &'a Watch,
-    endpoint: &'a str,
+    lane: Lane,
 }
 
 impl Watch {
@@ -73,7 +84,7 @@ impl Watch {
         Self {
             metrics: Metrics::new(),
             started: SystemTime::now(),
-            seen: Mutex::new(LruCache::new(MANY)),
+            known: Mutex::new(LruCache::new(MANY)),
             uses: Mutex::new(LruCache::new(MANY)),
             recent: Mutex::default(),
         }
@@ -89,41 +100,15 @@ impl Watch {
         self.metrics.latency.observe(took.as_secs_f64());
     }
 
-    /// A call is about to be sent with `token`.
-    pub(crate) fn sends(&self, subject: &Subject, token: &Token) {
-        let obtained_at = token.obtained_at().unwrap_or_else(|| token.expires_at());
-        let fresh = Seen { obtained_at, expires_at: token.expires_at(), rejected: false };
-        let mut seen = lock(&self.seen);
-        let why = match seen.get_mut(&subject.tenant) {
-            // Calls that took their token a moment earlier come along later.
-            Some(last) if obtained_at <= last.obtained_at => None,
-            Some(last) => Some(if std::mem::replace(last, fresh).rejected { "rejected" } else { "renewed" }),
-            None => {
-                seen.put(subject.tenant.clone(), fresh);
-                Some("first")
-            }
-        };
-        drop(seen);
-        if let Some(why) = why {
-            count(&self.metrics.tokens, "reason", why);
-            let left = token.expires_in(now()).as_secs();
-            self.remember(Some(subject), format!("uses another access token ({why}), good for {left} s"));
-        }
+    /// A call is about to be sent.
+    pub(crate) fn sends(&self, subject: &Subject) {
         let mut uses = lock(&self.uses);
-        let sent = &mut uses.get_or_insert_mut(subject.endpoint.clone(), Use::default).sent;
+        let used = uses.get_or_insert_mut(subject.lane(), Use::default);
+        used.limit = subject.limit;
+        let sent = &mut used.sent;
         sent.push_back(now());
         if sent.len() > MANY.get() {
             sent.pop_front();
-        }
-    }
-
-    /// The API refused the token of a tenant, and another one is worth trying. Calls that hear of it late say nothing about
-    /// the one that came into use meanwhile.
-    pub(crate) fn rejected(&self, subject: &Subject, token: &Token) {
-        if let Some(seen) = lock(&self.seen).get_mut(&subject.tenant)
-            && token.obtained_at().is_none_or(|obtained_at| obtained_at >= seen.obtained_at)
-        {
-            seen.rejected = true;
         }
     }
 
@@ -153,14 +138,14 @@ impl Watch {
         self.remember(Some(subject), format!("failed: {error}"));
     }
 
-    pub(crate) fn no_token(&self, subject: &Subject, error: &Error) {
-        count(&self.metrics.token_failures, "kind", reason(error.kind()));
-        self.remember(Some(subject), format!("no access token: {error}"));
-    }
-
-    pub(crate) fn waiting<'a>(&'a self, endpoint: &'a str) -> Waiting<'a> {
-        lock(&self.uses).get_or_insert_mut(endpoint.to_owned(), Use::default).waiting += 1;
-        Waiting { watch: self, endpoint }
+    pub(crate) fn waiting(&self, subject: &Subject) -> Waiting<'_> {
+        let lane = subject.lane();
+        let mut uses = lock(&self.uses);
+        let used = uses.get_or_insert_mut(lane.clone(), Use::default);
+        used.limit = subject.limit;
+        used.waiting += 1;
+        drop(uses);
+        Waiting { watch: self, lane }
     }
 
     /// The last decisions, the latest first.
@@ -168,26 +153,24 @@ impl Watch {
         lock(&self.recent).iter().rev().cloned().collect()
     }
 
-    /// Of each endpoint, the calls sent in the last minute and the ones that wait for their turn.
-    pub(crate) fn uses(&self) -> BTreeMap<String, (usize, usize)> {
+    /// Of each endpoint of each tenant, the calls sent in the last minute and the ones that wait for their turn.
+    pub(crate) fn uses(&self) -> Vec<Used> {
         let now = now();
         let within = |sent: &&Timestamp| now.saturating_duration_since(**sent) < MINUTE;
         let uses = lock(&self.uses);
-        let counted = uses
-            .iter()
-            .map(|(name, used)| (name.clone(), (used.sent.iter().rev().take_while(within).count(), used.waiting)));
-        counted.filter(|(_, (sent, waiting))| sent + waiting > 0).collect()
+        let counted = uses.iter().map(|((tenant, endpoint), used)| Used {
+            tenant: tenant.clone(),
+            endpoint: endpoint.clone(),
+            sent: used.sent.iter().rev().take_while(within).count(),
+            limit: used.limit,
+            waiting: used.waiting,
+        });
+        let mut counted: Vec<_> = counted.filter(|used| used.sent + used.waiting > 0).collect();
+        counted.sort_by(|one, other| (&one.tenant, &one.endpoint).cmp(&(&other.tenant, &other.endpoint)));
+        counted
     }
 
-    /// How long the tokens seen in use are good for, by tenant; expired ones are left out.
-    pub(crate) fn expiries(&self) -> Vec<(Option<Arc<str>>, Duration)> {
-        let now = now();
-        let seen = lock(&self.seen);
-        let left = seen.iter().map(|(tenant, seen)| (tenant.clone(), seen.expires_at.saturating_duration_since(now)));
-        left.filter(|(_, left)| !left.is_zero()).collect()
-    }
-
-    fn remember(&self, subject: Option<&Subject>, what: String) {
+    pub(crate) fn remember(&self, subject: Option<&Subject>, what: String) {
         let decision = Decision {
             at: SystemTime::now(),
             tenant: subject.and_then(|subject| subject.tenant.clone()),
@@ -203,19 +186,32 @@ impl Watch {
 }
 
 impl Subject {
-    pub(crate) fn new(tenant: Option<Arc<str>>, endpoint: &Endpoint) -> Self {
-        Self { tenant, endpoint: endpoint.name().chars().take(LONGEST_NAME).collect() }
+    pub(crate) fn new(tenant: Option<Arc<str>>, endpoint: &Endpoint, limit: &'static str) -> Self {
+        Self { tenant, endpoint: endpoint.name().chars().take(LONGEST_NAME).collect(), limit, check: false }
+    }
+
+    /// Not a call, but something of the proxy's own that asks for a token.
+    pub(crate) fn check(tenant: Option<Arc<str>>, what: &str) -> Self {
+        Self { tenant, endpoint: what.to_owned(), limit: "", check: true }
+    }
+
+    fn lane(&self) -> Lane {
+        (self.tenant.clone(), self.endpoint.clone())
+    }
+
+    pub(crate) fn is_check(&self) -> bool {
+        self.check
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(used) = lock(&self.watch.uses).peek_mut(self.endpoint) {
+        if let Some(used) = lock(&self.watch.uses).peek_mut(&self.lane) {
             used.waiting = used.waiting.saturating_sub(1);
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -88,4 +88,12 @@ fn it_is_up_but_not_ready_while_the_credentials_are_refused() {
     assert_eq!(health("/readyz").status, 503);
     let call = proxy.get("/api/p/v1/loads");
     assert_eq!((call.status, &call.json()["reason"]), (502, &"credentials".into()));
+    for _ in 0..10 {
+        assert_eq!(health("/readyz").status, 503);
+    }
+    let said = proxy.said();
+    assert!(said.contains("no access token: the token endpoint refused"), "{said}");
+    assert_eq!(said.lines().count(), 1, "told once: {said}");
+    assert!(!said.contains("wrong"), "{said}");
+    assert!(health("/metrics").body.contains("alvys_proxy_token_failures_total{kind=\"credentials\"}"));
 }

@@ -28,7 +28,7 @@ fn sigterm_lets_a_call_under_way_finish_and_takes_no_new_one() {
 #[test]
 fn a_second_signal_cuts_what_is_under_way() {
     let world = World::new();
-    let mut proxy = Running::start(&world, &mut world.complete(&["-v"]), 1);
+    let mut proxy = Running::start(&world, &mut world.complete(&[]), 1);
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
     world.sandbox.inject(Route::Api, Fault::hang().once());
     let address = proxy.url().strip_prefix("http://").unwrap().to_owned();

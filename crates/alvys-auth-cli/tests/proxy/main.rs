@@ -11,5 +11,6 @@ mod end;
 mod load;
 mod refusals;
 mod reload;
+mod resources;
 mod support;
 mod tenants;

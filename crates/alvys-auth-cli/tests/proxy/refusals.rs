@@ -25,6 +25,8 @@ fn a_value_that_is_none_is_a_usage_error() {
         let said = failed(&mut world.complete(&[flag, value]), 2);
         assert!(said.contains(flag), "{said}");
     }
+    let said = failed(&mut world.complete(&["--most-at-once", "0"]), 2);
+    assert!(said.contains("1 at least"), "{said}");
     let said = failed(&mut world.complete(&["--secret", "s3cret"]), 2);
     assert!(said.contains("No flag takes a secret"), "{said}");
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alvys_auth_sandbox::{Fault, Route};
 
-use crate::support::{Running, World};
+use crate::support::{Running, World, get, within};
 
 const NEXT: &str = "the-next-secret-0123456789";
 
@@ -85,7 +85,7 @@ fn sighup_reads_a_profile_anew_and_its_old_secret_never_comes_back() {
     outlive_the_token();
     world.sandbox.inject(Route::Token, Fault::status(401).once());
     let first = proxy.get("/api/p/v1/loads");
-    crate::support::within(|| proxy.get("/api/p/v1/loads").status == 200, || format!("after {first:?}"));
+    within(|| proxy.get("/api/p/v1/loads").status == 200, || format!("after {first:?}"));
     let old = application.client_secret();
     let since = world.asked().into_iter().skip(2);
     assert!(since.clone().all(|(body, _)| !body.contains(old)), "{:?}", since.collect::<Vec<_>>());
@@ -132,4 +132,76 @@ fn sighup_with_a_secret_that_cannot_be_read_goes_on_with_the_one_at_hand() {
     outlive_the_token();
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
     assert!(!proxy.said().contains(&world.secret()));
+}
+
+#[test]
+fn sighup_takes_no_credentials_that_belong_to_another_flow_or_api() {
+    let world = world();
+    let other = World::new();
+    let acme = world.profile("acme", &[]);
+    let elsewhere = ["--token-url", &other.sandbox.token_url()];
+    let same = ["--token-url", &world.sandbox.token_url()];
+    for (token_url, more, differs) in [
+        (elsewhere, vec![], "the flow"),
+        (same, vec!["--audience", "https://another.example/"], "the flow"),
+        (same, vec!["--scope", "load:read"], "the flow"),
+        (same, vec!["--encoding", "form"], "the flow"),
+        (same, vec!["--flow", "legacy", "--tenant", "acme"], "the flow"),
+        (same, vec!["--api-base-url", "http://127.0.0.1:9/api/p/v1"], "the API"),
+    ] {
+        use_profile(&world, "acme");
+        let command = &mut world.bare(&["proxy", "--unshaped", "--listen", "127.0.0.1:0"]);
+        let proxy = Running::start(&world, command, 1);
+        assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
+
+        let secret = world.file("qa.secret", NEXT);
+        let api = world.sandbox.api_url();
+        let mut add = world.bare(&["profile", "add", "qa", "--replace", "--client-id", acme.client_id()]);
+        add.args(["--secret-file", &secret]).args(token_url).args(&more);
+        if !more.contains(&"--api-base-url") {
+            add.args(["--api-base-url", &api]);
+        }
+        let added = add.output().unwrap();
+        assert!(added.status.success(), "{added:?}");
+        use_profile(&world, "qa");
+        proxy.signal("HUP");
+        proxy.says("goes on with the settings at hand");
+        let said = proxy.said();
+        assert!(said.contains(differs) && said.contains("start the proxy anew"), "{said}");
+        outlive_the_token();
+        assert_eq!(proxy.get("/api/p/v1/loads").status, 200, "{more:?}");
+        assert!(world.asked().iter().all(|(body, _)| !body.contains(NEXT)), "{more:?}");
+    }
+    nothing_was_refused(&world);
+    assert_eq!(other.asked(), []);
+}
+
+#[test]
+fn sighup_reads_the_key_file_anew_and_keeps_the_key_when_there_is_no_other() {
+    let (first, second) = ("a-key-of-24-characters-x", "b-key-of-24-characters-y");
+    let world = World::new();
+    let file = world.file("key", first);
+    let proxy = Running::start(&world, &mut world.complete(&["--key-file", &file]), 1);
+    let url = format!("{}/healthz", proxy.url());
+    let status = |key: &str| get(&url, &[("x-alvys-proxy-key", key)]).status;
+    assert_eq!((status(first), status(second)), (200, 403));
+
+    world.file("key", "too-short");
+    proxy.signal("HUP");
+    proxy.says("the shared key of the proxy is too short");
+    assert_eq!((status(first), status("too-short")), (200, 403));
+    std::fs::remove_file(&file).unwrap();
+    proxy.signal("HUP");
+    proxy.says("cannot be read");
+    assert_eq!(status(first), 200);
+    assert!(!proxy.said().contains("too-short"), "{}", proxy.said());
+
+    world.file("key", &format!("{second}\n"));
+    proxy.signal("HUP");
+    within(|| status(second) == 200, || "the new key opens".to_owned());
+    assert_eq!(status(first), 403, "and the old one no longer does");
+}
+
+fn use_profile(world: &World, name: &str) {
+    assert!(world.bare(&["profile", "use", name]).output().unwrap().status.success());
 }

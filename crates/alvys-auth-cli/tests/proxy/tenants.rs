@@ -133,3 +133,29 @@ fn a_rotated_secret_of_a_tenant_is_found_without_a_signal() {
     std::thread::sleep(std::time::Duration::from_millis(2100));
     assert_eq!(proxy.get("/t/acme/api/p/v1/loads").status, 200);
 }
+
+#[test]
+fn a_tenant_whose_profile_asks_elsewhere_now_goes_on_with_the_credentials_at_hand() {
+    let world = World::new();
+    world.sandbox.set_lifetime(std::time::Duration::from_secs(2));
+    let elsewhere = World::new();
+    let acme = world.profile("acme", &[]);
+    let proxy = Running::start(&world, &mut serving(&world, &["acme"]), 1);
+    assert_eq!(proxy.get("/t/acme/api/p/v1/loads").status, 200);
+    let next = "the-next-secret-0123456789";
+    let file = world.file("next.secret", next);
+    let added = world
+        .bare(&["profile", "add", "acme", "--replace", "--client-id", acme.client_id(), "--secret-file", &file])
+        .args(["--token-url", &elsewhere.sandbox.token_url(), "--api-base-url", &world.sandbox.api_url()])
+        .output();
+    assert!(added.unwrap().status.success());
+    proxy.signal("HUP");
+    proxy.says("start the proxy anew");
+    // A refusal makes the source read the profile, too.
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    world.sandbox.inject(alvys_auth_sandbox::Route::Token, alvys_auth_sandbox::Fault::status(401).once());
+    let first = proxy.get("/t/acme/api/p/v1/loads");
+    crate::support::within(|| proxy.get("/t/acme/api/p/v1/loads").status == 200, || format!("after {first:?}"));
+    assert!(world.asked().iter().all(|(body, _)| !body.contains(next)), "{:?}", world.asked());
+    assert_eq!(elsewhere.asked(), []);
+}

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use alvys_auth_proxy::Settings;
-use alvys_auth_sandbox::{Fault, Route};
+use alvys_auth_proxy::{Account, Api, Listen, Proxy, Server, Settings};
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use futures_util::stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::stage::{SOON, Stage, problem, raw, status};
+use crate::stage::{Running, SOON, Stage, client, problem, raw, status, tokens};
 
 const DOCUMENTS: &str = "/api/p/v1/documents";
 const LOADS: &str = "/api/p/v1/loads";
@@ -178,4 +178,31 @@ async fn a_body_that_breaks_off_does_not_look_whole() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(stage.received().iter().all(|received| received.status() != Some(201)));
     assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn neither_callers_nor_health_checks_take_the_connections_of_the_others() {
+    let sandbox = Sandbox::start().unwrap();
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let proxy = Proxy::new(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).unwrap();
+    let server = Server::new(proxy).listen(&Listen::loopback(0)).await.unwrap();
+    let server = server.health("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let running = Running::serve(server);
+    let Listen::Tcp(health) = running.places[1] else { panic!("no port") };
+
+    let quick = |url: String| client().get(url).timeout(Duration::from_secs(3)).send();
+    for (crowded, many, other, path) in
+        [(running.address(), 1030, health, "/healthz"), (health, 80, running.address(), LOADS)]
+    {
+        let mut idle = Vec::new();
+        for _ in 0..many {
+            idle.push(TcpStream::connect(crowded).await.unwrap());
+        }
+        // Until no more of them are accepted.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(quick(format!("http://{crowded}/healthz")).await.is_err(), "it is crowded");
+        assert_eq!(quick(format!("http://{other}{path}")).await.unwrap().status(), 200, "{path}");
+        drop(idle);
+        assert_eq!(quick(format!("http://{crowded}/healthz")).await.unwrap().status(), 200, "there is room again");
+    }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use alvys_auth_proxy::{Account, Api, Limit, Listen, Pace, Proxy, RateLimits, Server, Settings};
-use alvys_auth_sandbox::{Fault, Route, Sandbox};
+use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 
@@ -88,6 +88,48 @@ async fn the_numbers_are_there() {
 }
 
 #[tokio::test]
+async fn tokens_and_failures_to_get_one_count_without_a_call() {
+    let stage = Stage::start().await;
+    let text = async |path: &str| stage.get(path).send().await.unwrap().text().await.unwrap();
+    assert_eq!(text("/readyz").await, "ready\n");
+    assert!(text("/metrics").await.contains("alvys_proxy_tokens_total{reason=\"first\"} 1"));
+    assert!(text("/status").await.contains("has another access token (first)"));
+
+    let refused = Application::new(stage.sandbox.application().client_id(), "another", "va336");
+    let account = Account::new(tokens(&stage.sandbox, &refused));
+    let running = Running::start(account, Api::at(&stage.sandbox.api_url()).unwrap(), Settings::new()).await;
+    let get = async |path: &str| client().get(format!("http://{}{path}", running.address())).send().await.unwrap();
+    for _ in 0..20 {
+        assert_eq!(problem(get("/readyz").await).await.0, 503);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let metrics = get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("alvys_proxy_token_failures_total{kind=\"credentials\"}"), "{metrics}");
+    let page = get("/status").await.text().await.unwrap();
+    assert!(page.contains("</td><td>no access token: "), "{page}");
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_behind_the_calls_is_counted() {
+    let stage = Stage::start().await;
+    stage.sandbox.set_lifetime(Duration::from_secs(8));
+    stage.tokens.invalidate();
+    assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);
+    stage.sandbox.inject(Route::Token, Fault::status(503));
+    let failures = "alvys_proxy_token_failures_total{kind=\"unavailable\"}";
+    loop {
+        assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200, "the token at hand still does");
+        let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
+        if metrics.contains(failures) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let page = stage.get("/status").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("renewal</td><td>no access token: "), "{page}");
+}
+
+#[tokio::test]
 async fn the_icon_that_browsers_ask_for_is_none_of_the_api() {
     let stage = Stage::start().await;
     let answer = stage.get("/favicon.ico").send().await.unwrap();
@@ -111,8 +153,8 @@ async fn the_status_page_is_self_contained_and_keeps_secrets() {
     assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
     let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let page = answer.text().await.unwrap();
-    assert!(page.contains("GET loads</td>") && page.contains("usable for 59 min"), "{page}");
-    assert!(page.contains("uses another access token (first)"), "{page}");
+    assert!(page.contains("GET loads</th>") && page.contains("usable for 59 min"), "{page}");
+    assert!(page.contains("has another access token (first)"), "{page}");
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp;"), "{page}");
     assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
     let links = ["src=", "href=", "url(", "@import", "<link", "<iframe", "<img", "style="];
@@ -150,14 +192,14 @@ async fn the_status_page_tells_who_waits_and_forgets_the_oldest_decisions() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let page = || async { get("/status").await.unwrap().text().await.unwrap() };
     let shown = page().await;
-    assert!(shown.contains("GET loads</th><td>1</td><td>1</td>"), "{shown}");
-    assert!(shown.contains("GET trips</th><td>1</td><td>0</td>"), "{shown}");
+    assert!(shown.contains("GET loads</th><td>1</td><td>as set</td><td>1</td>"), "{shown}");
+    assert!(shown.contains("GET trips</th><td>1</td><td>as set</td><td>0</td>"), "{shown}");
     assert!(shown.contains("held back for"), "{shown}");
     for call in waiting {
         assert_eq!(call.await.unwrap().unwrap().status(), 200);
     }
     let shown = page().await;
-    assert!(shown.contains("GET loads</th><td>2</td><td>0</td>"), "{shown}");
+    assert!(shown.contains("GET loads</th><td>2</td><td>as set</td><td>0</td>"), "{shown}");
 
     for _ in 0..101 {
         client().get(format!("{url}/status")).header("origin", "null").send().await.unwrap();
@@ -165,6 +207,34 @@ async fn the_status_page_tells_who_waits_and_forgets_the_oldest_decisions() {
     let shown = page().await;
     assert_eq!(shown.matches("turned a request away").count(), 100);
     assert!(!shown.contains("held back for"), "{shown}");
+}
+
+#[tokio::test]
+async fn the_status_page_shows_the_published_limits_beside_the_calls() {
+    let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+    let known = RateLimits::none()
+        .token([Limit::new(10, second).burst(5)])
+        .organization([Limit::new(50, second).burst(25)])
+        .endpoints([Limit::new(10, minute), Limit::new(1, second)])
+        .lists([Limit::new(5, minute), Limit::new(1, second)]);
+    assert_eq!(known, RateLimits::published(), "the page is to show others then");
+
+    let sandbox = Sandbox::start().unwrap();
+    let account = Account::new(tokens(&sandbox, &sandbox.application()));
+    let settings = Settings::new().mcp(sandbox.mcp_url());
+    let running = Running::start(account, Api::at(&sandbox.api_url()).unwrap(), settings).await;
+    let url = format!("http://{}", running.address());
+    for path in [LOADS, "/api/p/v1/loads/load-1", "/mcp"] {
+        client().get(format!("{url}{path}")).send().await.unwrap();
+    }
+    let page = client().get(format!("{url}/status")).send().await.unwrap().text().await.unwrap();
+    for row in [
+        "GET loads</th><td>1</td><td>5</td><td>0</td>",
+        "GET loads/{id}</th><td>1</td><td>10</td><td>0</td>",
+        "GET mcp</th><td>1</td><td>none of its own</td><td>0</td>",
+    ] {
+        assert!(page.contains(row), "{row} is not in {page}");
+    }
 }
 
 #[tokio::test]

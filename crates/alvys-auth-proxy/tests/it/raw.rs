@@ -1,6 +1,11 @@
 //! Bytes that no client library sends.
 
-use crate::stage::{Stage, raw, status};
+use alvys_auth_proxy::{Account, Api, Settings};
+use alvys_auth_sandbox::Sandbox;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::stage::{Running, Stage, raw, status, tokens};
 
 #[tokio::test]
 async fn a_request_with_two_lengths_is_one_request_or_none() {
@@ -91,6 +96,20 @@ async fn a_head_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
+async fn a_hundred_headers_pass_and_one_more_does_not() {
+    let stage = Stage::start().await;
+    for (headers, expected) in [(100, 200), (101, 431)] {
+        let more = "X: y\r\n".repeat(headers - 2);
+        let head = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n");
+        let answer = raw(stage.address(), head).await;
+        assert_eq!(status(&answer), expected, "{answer}");
+        assert!(!answer.contains("problem+json"), "{answer}");
+    }
+    let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("alvys_proxy_turned_away_total{reason=\"malformed\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_long_is_refused_on_http2() {
     let stage = Stage::start().await;
     let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
@@ -98,4 +117,60 @@ async fn a_head_that_is_too_long_is_refused_on_http2() {
     assert!(call(70_000).await.map_or(true, |answer| answer.status() == 431));
     assert_eq!(call(30_000).await.unwrap().status(), 200);
     assert_eq!(stage.received().len(), 1);
+}
+
+/// What a client gets when the API answers with these bytes.
+async fn answered(bytes: &'static str) -> String {
+    let sandbox = Sandbox::start().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/api/p/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(bytes.as_bytes()).await;
+        }
+    });
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let running = Running::start(account, Api::at(&base).unwrap(), Settings::new()).await;
+    let request = "GET /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    raw(running.address(), request).await
+}
+
+#[tokio::test]
+async fn an_answer_with_chunks_and_a_length_keeps_the_chunks() {
+    for framing in
+        ["Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "Transfer-Encoding: chunked\r\nContent-Length: 30\r\n"]
+    {
+        let answer = format!("HTTP/1.1 200 OK\r\n{framing}\r\n5\r\nhello\r\n0\r\n\r\n");
+        let answer = answered(answer.leak()).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!(status(head), 200, "{framing}");
+        assert!(!head.contains("content-length") && head.contains("transfer-encoding: chunked"), "{head}");
+        assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n", "{framing}");
+    }
+}
+
+#[tokio::test]
+async fn another_protocol_that_nobody_asked_for_is_no_answer() {
+    let switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nhello";
+    let answer = answered(switched).await;
+    assert_eq!(status(&answer), 502, "{answer}");
+    assert!(!answer.to_lowercase().contains("upgrade:") && answer.contains("changed the protocol"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_body_in_another_coding_is_not_implemented() {
+    let stage = Stage::start().await;
+    for coding in ["gzip, chunked", "gzip\r\nTransfer-Encoding: chunked", "chunked, chunked"] {
+        let head = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+        let request = format!("{head}Transfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
+        let answer = raw(stage.address(), request).await;
+        assert_eq!(status(&answer), 501, "{coding}: {answer}");
+        assert!(answer.contains("application/problem+json"), "{answer}");
+    }
+    assert!(stage.received().is_empty());
+    let request = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+                   Transfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    assert_eq!(status(&raw(stage.address(), request).await), 201);
 }

@@ -288,3 +288,41 @@ async fn a_turn_that_is_too_far_off_is_not_waited_for() {
     assert!(began.elapsed() < Duration::from_secs(4));
     assert_eq!(sandbox.api_requests(), 1);
 }
+
+/// A proxy that lets one call to a list go in 200 ms, with a token that the API refuses from now on.
+async fn even_with_a_refused_token() -> (Sandbox, Running) {
+    let sandbox = Sandbox::start().unwrap();
+    let tokens = tokens(&sandbox, &sandbox.application());
+    tokens.token().await.unwrap();
+    sandbox.reject_tokens();
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(11, Duration::from_secs(2))]));
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let running = Running::start(Account::new(tokens).pace(pace), api, Settings::new()).await;
+    (sandbox, running)
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_their_turn_do_not_go_out_with_a_token_refused_meanwhile() {
+    let (sandbox, running) = even_with_a_refused_token().await;
+    let url = format!("http://{}{LOADS}", running.address());
+    for answer in join_all((0..5).map(|_| client().get(&url).send())).await {
+        assert_eq!(answer.unwrap().status(), 200);
+    }
+    assert_eq!(sandbox.api_requests(), 6, "one was refused, and no other one");
+}
+
+#[tokio::test]
+async fn calls_that_waited_for_a_token_do_not_go_out_all_at_once() {
+    let (sandbox, running) = even_with_a_refused_token().await;
+    sandbox.inject(Route::Token, Fault::delay(Duration::from_millis(800)).once());
+    let url = format!("http://{}{LOADS}", running.address());
+    let calls = (0..6).map(|_| async {
+        let answer = client().get(&url).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        Instant::now()
+    });
+    let mut ended = join_all(calls).await;
+    ended.sort();
+    assert!(ended.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_millis(120)), "{ended:?}");
+    assert_eq!(sandbox.api_requests(), 7);
+}

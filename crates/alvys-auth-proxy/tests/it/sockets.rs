@@ -77,6 +77,20 @@ mod unix {
     }
 
     #[tokio::test]
+    async fn a_path_may_be_as_long_as_the_system_takes() {
+        let (sandbox, place) = (Sandbox::start().unwrap(), Place::new("long"));
+        let longest = if cfg!(target_os = "linux") { 107 } else { 103 };
+        let directory = place.directory.join("d".repeat(longest - 11 - place.directory.as_os_str().len() - 1));
+        std::fs::create_dir(&directory).unwrap();
+        let path = directory.join("proxy.sock");
+        assert_eq!(path.as_os_str().len(), longest);
+        let running = Running::serve(server(&sandbox).listen(&Listen::Unix(path.clone())).await.unwrap());
+        UnixStream::connect(&path).await.unwrap();
+        running.stop().await;
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
     async fn what_a_dead_proxy_left_is_replaced_and_a_live_one_stays() {
         let (sandbox, place) = (Sandbox::start().unwrap(), Place::new("stale"));
         drop(std::os::unix::net::UnixListener::bind(place.socket()).unwrap());

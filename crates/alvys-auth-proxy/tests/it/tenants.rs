@@ -28,6 +28,7 @@ async fn within(limits: Option<RateLimits>) -> Two {
             sandbox.add(application.clone());
             (application.tenant().to_owned(), tokens(&sandbox, &application))
         })
+        .chain([("refused".to_owned(), tokens(&sandbox, &Application::new("app-AB123", "another", "AB123")))])
         .collect();
     let accounts = PerTenant::new(move |tenant| {
         let found = match tenant.as_str() {
@@ -144,11 +145,50 @@ async fn the_pages_tell_of_every_tenant_in_use() {
 }
 
 #[tokio::test]
+async fn each_tenant_is_ready_or_not_and_the_page_says_why() {
+    let two = two().await;
+    for (tenant, expected) in [("AB123", 200), ("refused", 503), ("broken", 503), ("gone", 404), ("nobody", 404)] {
+        let answer = client().get(format!("{}/t/{tenant}/readyz", two.url)).send().await.unwrap();
+        assert_eq!(answer.status(), expected, "{tenant}");
+        let named = client().get(format!("{}/readyz", two.url)).header("x-alvys-tenant", tenant).send().await.unwrap();
+        assert_eq!(named.status(), expected, "{tenant}");
+    }
+    let all = client().get(format!("{}/readyz", two.url)).send().await.unwrap();
+    assert_eq!(all.status(), 200, "those that are in trouble do not stand for all");
+    let page = client().get(format!("{}/status", two.url)).send().await.unwrap().text().await.unwrap();
+    for row in [
+        "AB123</th><td>usable for",
+        "refused</th><td>none is held; ",
+        "broken</th><td>cannot be served: the credentials did not arrive in time",
+    ] {
+        assert!(page.contains(row), "{row} is not in {page}");
+    }
+    assert!(page.contains("last failure: the token endpoint refused"), "{page}");
+    assert!(!page.contains("nobody") && !page.contains("gone") && !page.contains("va336"), "{page}");
+}
+
+#[tokio::test]
 async fn each_tenant_has_its_own_rate_limits() {
     let limit = Limit::new(1, std::time::Duration::from_secs(60));
     let two = within(Some(RateLimits::none().lists([limit]))).await;
     for (tenant, expected) in [("AB123", 200), ("AB123", 429), ("va336", 200), ("va336", 429), ("AB123", 429)] {
         let answer = client().get(format!("{}/t/{tenant}{LOADS}", two.url)).send().await.unwrap();
         assert_eq!(answer.status(), expected, "{tenant}");
+    }
+}
+
+#[tokio::test]
+async fn the_status_page_counts_the_calls_of_each_tenant() {
+    // The default of the proxy, to which the MCP server is no endpoint of the API.
+    let mcp = ["POST mcp", "GET mcp", "DELETE mcp"];
+    let limits = mcp.into_iter().fold(RateLimits::published(), |limits, name| limits.endpoint(name, []));
+    let two = within(Some(limits)).await;
+    for tenant in ["AB123", "va336"] {
+        client().get(format!("{}/t/{tenant}{LOADS}", two.url)).send().await.unwrap();
+    }
+    let page = client().get(format!("{}/status", two.url)).send().await.unwrap().text().await.unwrap();
+    for tenant in ["AB123", "va336"] {
+        let row = format!("{tenant}</th><td>GET loads</td><td>1</td><td>5</td><td>0</td>");
+        assert!(page.contains(&row), "{row} is not in {page}");
     }
 }

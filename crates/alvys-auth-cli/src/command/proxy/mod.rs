@@ -11,8 +11,8 @@ use std::time::Duration;
 use alvys_auth_core::Api;
 use alvys_auth_proxy::{Accounts, Listen, Proxy, Server, Settings, SharedKey};
 use reqwest::{Certificate, ClientBuilder};
-use tokio::runtime;
 use tokio::sync::Notify;
+use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -21,7 +21,9 @@ use crate::settings::{SettingsArgs, variable};
 use crate::signals;
 use crate::time;
 
+mod notices;
 mod one;
+mod process;
 mod several;
 
 /// The flags that say something about one application, by their names in clap.
@@ -46,7 +48,7 @@ type Reload = Box<dyn Fn() + Send + Sync>;
 
 /// Run a reverse proxy that adds the token, until Ctrl-C: any language calls it and is authorised.
 ///
-/// SIGHUP reads the credentials anew, and so does a changed file that they come from. The proxy answers /healthz, /readyz,
+/// SIGHUP reads the credentials and the key file anew; a changed secret file is noticed without it. The proxy answers /healthz, /readyz,
 /// /metrics and /status itself.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -93,7 +95,7 @@ pub(crate) struct Args {
     patience: Option<Duration>,
 
     /// How many calls may be under way at once.
-    #[arg(long, value_name = "CALLS")]
+    #[arg(long, value_name = "CALLS", value_parser = at_least_one)]
     most_at_once: Option<NonZeroUsize>,
 
     /// The longest request body, in bytes.
@@ -114,18 +116,28 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
             "leave --cache-dir and --no-cache away",
         ));
     }
+    notices::start();
+    process::take_descriptors();
     // Before signals are listened for: they are to end a run that waits for stdin, a command or a keychain.
-    let settings = arguments.proxy_settings()?;
+    let key = arguments.key()?.map(|key| SharedKey::new(key.as_str())).transpose()?;
+    let settings = arguments.proxy_settings(key.clone())?;
     let (proxy, reload) = if arguments.serve.is_empty() {
         one::application(arguments, settings)?
     } else {
         several::applications(arguments, settings)?
     };
-    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(failed)?;
+    let runtime = process::runtime().map_err(failed)?;
     let ran = runtime.block_on(async {
         // Listened for before anything is printed, so that no signal is missed by who waits for the lines.
         let ended = signals::ended().map_err(failed)?;
-        tokio::spawn(signals::on_hangup(reload).map_err(failed)?);
+        let (path, key) = (arguments.key_file.clone(), key);
+        let hangup = move || {
+            reload();
+            if let Some((path, key)) = path.as_deref().zip(key.as_ref()) {
+                reread_key(path, key);
+            }
+        };
+        tokio::spawn(signals::on_hangup(hangup).map_err(failed)?);
         arguments.serve_until(Server::new(proxy), ended).await
     });
     // A command or a keychain that is being read is not waited for.
@@ -134,9 +146,8 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn proxy_settings(&self) -> Result<Settings, Failure> {
+    fn proxy_settings(&self, key: Option<SharedKey>) -> Result<Settings, Failure> {
         let mut settings = self.name.iter().fold(Settings::new(), Settings::name);
-        let key = self.key()?;
         let reachable = |place: &&Listen| matches!(place, Listen::Tcp(address) if !address.ip().is_loopback());
         if self.expose && key.is_none() {
             return Err(Failure::configuration(
@@ -151,7 +162,7 @@ impl Args {
             ));
         }
         if let Some(key) = key {
-            settings = settings.key(SharedKey::new(key.as_str())?);
+            settings = settings.key(key);
         }
         if self.expose {
             settings = settings.expose();
@@ -169,16 +180,11 @@ impl Args {
     }
 
     fn key(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        let key = match &self.key_file {
-            Some(path) => Some(Zeroizing::new(fs::read_to_string(path).map_err(|error| {
-                Failure::configuration(
-                    format!("the key file {} cannot be read: {error}", path.display()),
-                    "check --key-file",
-                )
-            })?)),
-            None => variable("ALVYS_PROXY_KEY").map(|key| Zeroizing::new(key.to_string_lossy().into_owned())),
-        };
-        Ok(key.map(|key| Zeroizing::new(key.trim_end_matches(['\r', '\n']).to_owned())))
+        match &self.key_file {
+            Some(path) => read_key(path).map(Some),
+            None => Ok(variable("ALVYS_PROXY_KEY")
+                .map(|key| without_line_break(&Zeroizing::new(key.to_string_lossy().into_owned())))),
+        }
     }
 
     /// The proxy in front of `api`, and of the MCP server that belongs to it.
@@ -218,12 +224,31 @@ impl Args {
         tokio::select! {
             cut = server.run(shutdown) => {
                 if cut > 0 {
-                    output::warn(&format!("{cut} connections did not end in time and were cut"));
+                    output::complain(&format!("alvys-auth: {cut} connections did not end in time and were cut"));
                 }
             }
-            () = again(&draining) => output::warn("a second signal: what was under way was cut"),
+            () = again(&draining) => output::complain("alvys-auth: a second signal: what was under way was cut"),
         }
         Ok(())
+    }
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let read = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+        Failure::configuration(format!("the key file {} cannot be read: {error}", path.display()), "check --key-file")
+    });
+    Ok(without_line_break(&read?))
+}
+
+fn without_line_break(key: &Zeroizing<String>) -> Zeroizing<String> {
+    Zeroizing::new(key.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Asks for the key that is in the file now, if it is one.
+fn reread_key(path: &Path, key: &SharedKey) {
+    match read_key(path).and_then(|read| Ok(key.set(read.as_str())?)) {
+        Ok(()) => info!(target: "alvys_auth", "read the key anew"),
+        Err(failure) => not_reloaded(&failure),
     }
 }
 
@@ -272,6 +297,15 @@ fn host(text: &str) -> Result<String, &'static str> {
         return Ok(text.to_owned());
     }
     Err("give a host name or an address, without http:// and without a port, such as proxy.internal")
+}
+
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "give a whole number of calls, 1 at least")
+}
+
+/// The settings lead somewhere else than at the start: their credentials must not go where this proxy leads.
+fn elsewhere(what: String) -> Failure {
+    Failure::configuration(what, "start the proxy anew, or change it back")
 }
 
 /// Says on stderr that a SIGHUP changed nothing: whoever sent it does not see an exit code.

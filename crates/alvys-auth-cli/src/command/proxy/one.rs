@@ -1,17 +1,19 @@
 //! A proxy for one application, as all commands know it: flags over the environment over a profile.
 
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use alvys_auth_core::{Credentials, Error};
-use alvys_auth_driver::CredentialsProvider;
+use alvys_auth_core::{Api, Credentials, Error, Flow};
+use alvys_auth_driver::{CredentialsProvider, Setup};
 use alvys_auth_proxy::{Account, Proxy, Settings};
 use alvys_auth_reqwest::TokenSource;
 use tracing::info;
 
-use super::{Args, Certificates, Reload, not_reloaded};
+use super::{Args, Certificates, Reload, elsewhere, not_reloaded};
 use crate::failure::Failure;
 use crate::output;
 use crate::secret::Provider;
+use crate::settings::Layers;
 
 /// Reads the settings of the application and makes a proxy of it.
 ///
@@ -23,7 +25,8 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
     for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
         output::warn(warning);
     }
-    let certificates = Certificates::read(layers.ca_bundle().as_deref())?;
+    let start = Start { flow: setup.flow.clone(), api: setup.api.clone(), ca_bundle: layers.ca_bundle() };
+    let certificates = Certificates::read(start.ca_bundle.as_deref())?;
     let current = Arc::new(Current(RwLock::new(layers.provider()?)));
     let tokens = TokenSource::builder(setup.flow, current.credentials()?)
         .provider(Arc::clone(&current))
@@ -32,11 +35,11 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
     let account = Account::new(tokens.clone());
     let account = if arguments.unshaped { account.unpaced() } else { account };
     let proxy = arguments.proxy(account, setup.api, settings, &certificates)?;
-    Ok((proxy, rereading(arguments, tokens, current)))
+    Ok((proxy, rereading(arguments, start, tokens, current)))
 }
 
 /// Its settings are read anew, and its credentials are those from then on.
-fn rereading(arguments: &Args, tokens: TokenSource, current: Arc<Current>) -> Reload {
+fn rereading(arguments: &Args, start: Start, tokens: TokenSource, current: Arc<Current>) -> Reload {
     let settings = arguments.settings.clone();
     let read = move || {
         if settings.secret.secret_stdin {
@@ -45,7 +48,9 @@ fn rereading(arguments: &Args, tokens: TokenSource, current: Arc<Current>) -> Re
                 "end the proxy and start it anew",
             ));
         }
-        let provider = settings.layers()?.provider()?;
+        let layers = settings.layers()?;
+        start.check(&layers)?;
+        let provider = layers.provider()?;
         tokens.set_credentials(provider.credentials()?)?;
         current.replace(provider);
         Ok(())
@@ -54,6 +59,32 @@ fn rereading(arguments: &Args, tokens: TokenSource, current: Arc<Current>) -> Re
         Ok(()) => info!(target: "alvys_auth", "read the credentials anew"),
         Err(failure) => not_reloaded(&failure),
     })
+}
+
+/// What the proxy was started with beside the credentials, and goes on with until it ends.
+#[derive(Debug)]
+struct Start {
+    flow: Flow,
+    api: Api,
+    ca_bundle: Option<PathBuf>,
+}
+
+impl Start {
+    /// Credentials that are read beside other settings are for another place, which this proxy does not lead to.
+    fn check(&self, layers: &Layers<'_>) -> Result<(), Failure> {
+        let Setup { flow, api, .. } = layers.setup()?;
+        let ca_bundle = layers.ca_bundle();
+        let differs = [
+            (flow != self.flow, "the flow"),
+            (api != self.api, "the API"),
+            (ca_bundle != self.ca_bundle, "the CA bundle"),
+        ];
+        let differs: Vec<_> = differs.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect();
+        if differs.is_empty() {
+            return Ok(());
+        }
+        Err(elsewhere(format!("not as at the start: {}", differs.join(", "))))
+    }
 }
 
 /// Where the credentials come from: what was found last. A source that went on asking the first one would be given a secret

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use alvys_auth_core::{Api, Error, Flow, TokenRequest};
 use alvys_auth_driver::{CredentialsProvider as _, Setup, Variables};
@@ -9,7 +10,7 @@ use alvys_auth_proxy::{NotServed, PerTenant, Proxy, Settings};
 use alvys_auth_reqwest::{Credentials, Tenants};
 use tracing::{debug, info};
 
-use super::{Args, Certificates, Reload, not_reloaded};
+use super::{Args, Certificates, Reload, elsewhere, not_reloaded};
 use crate::failure::Failure;
 use crate::profiles::{self, Named};
 use crate::secret;
@@ -20,40 +21,43 @@ use crate::settings::variable;
 /// # Errors
 /// The first setting that is missing or wrong, or profiles that belong to different APIs.
 pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Proxy, Reload), Failure> {
-    let mut places: Vec<(&str, Place)> = Vec::new();
+    let mut served = Vec::new();
     for name in &arguments.serve {
         check_name(name)?;
-        places.push((name, read(name)?.place));
+        let Application { flow, place, .. } = read(name)?;
+        served.push(Served { name: name.clone(), flow, place });
     }
-    let mut others = places.iter();
-    let Some((first, place)) = others.next() else { return Err(Failure::usage("no profile is served", "name one")) };
-    if let Some((other, _)) = others.find(|(_, other)| other != place) {
+    let Some(first) = served.first() else { return Err(Failure::usage("no profile is served", "name one")) };
+    if let Some(other) = served.iter().find(|other| other.place != first.place) {
         return Err(Failure::configuration(
-            format!("profiles {first} and {other} differ in their API or their CA bundle"),
+            format!("profiles {} and {} differ in their API or their CA bundle", first.name, other.name),
             "run a proxy for each",
         ));
     }
-    debug!(target: "alvys_auth", tenants = places.len(), "serves profiles");
+    debug!(target: "alvys_auth", tenants = served.len(), "serves profiles");
+    let place = first.place.clone();
+    let served: Arc<[Served]> = served.into();
     let environment = |name| variable(name).map(PathBuf::from);
     let bundle = arguments.settings.ca_bundle.clone().or_else(|| environment("ALVYS_CA_BUNDLE"));
     let bundle = bundle.or_else(|| place.ca_bundle.clone()).or_else(|| environment("SSL_CERT_FILE"));
     let certificates = Certificates::read(bundle.as_deref())?;
-    let tenants = tenants(arguments.serve.clone(), place.clone(), certificates.clone());
+    let tenants = tenants(Arc::clone(&served), certificates.clone());
     let found = tenants.clone();
     let accounts = PerTenant::new(move |tenant| {
         let tenants = found.clone();
         async move { Ok::<_, NotServed>(tenants.source(&tenant).await?) }
     });
     let accounts = if arguments.unshaped { accounts.limits(None) } else { accounts };
-    let proxy = arguments.proxy(accounts, place.api.clone(), settings, &certificates)?;
-    Ok((proxy, rereading(arguments.serve.clone(), place.clone(), tenants)))
+    let proxy = arguments.proxy(accounts, place.api, settings, &certificates)?;
+    Ok((proxy, rereading(served, tenants)))
 }
 
 /// Each tenant is forgotten, so that its profile is read anew when it is next used. One whose profile does not do goes on.
-fn rereading(served: Vec<String>, place: Place, tenants: Tenants) -> Reload {
+fn rereading(served: Arc<[Served]>, tenants: Tenants) -> Reload {
     Box::new(move || {
-        for name in &served {
-            match read_at(name, &place) {
+        for one in &*served {
+            let name = one.name.as_str();
+            match one.credentials() {
                 Ok(_) => {
                     info!(target: "alvys_auth", profile = name, "reads a profile anew");
                     let _ = tenants.forget(name);
@@ -64,18 +68,24 @@ fn rereading(served: Vec<String>, place: Place, tenants: Tenants) -> Reload {
     })
 }
 
-fn tenants(served: Vec<String>, place: Place, certificates: Certificates) -> Tenants {
+fn tenants(served: Arc<[Served]>, certificates: Certificates) -> Tenants {
     let known = move |tenant: &str| {
-        if !served.iter().any(|name| name == tenant) {
-            return Ok(None);
-        }
-        let found = read_at(tenant, &place).map_err(|failure| {
+        let Some(one) = served.iter().find(|one| one.name == tenant) else { return Ok(None) };
+        let credentials = one.credentials().map_err(|failure| {
             // Any other kind than configuration, which would say that there is no such tenant.
             Error::transport(format!("profile {tenant} cannot be used"), io::Error::other(failure.what))
         })?;
-        Ok(Some((found.flow, found.credentials)))
+        Ok(Some((one.flow.clone(), credentials)))
     };
     Tenants::builder(known).without_organization_guard().client(move || certificates.client()).build()
+}
+
+/// A profile as it was when the proxy started.
+#[derive(Debug)]
+struct Served {
+    name: String,
+    flow: Flow,
+    place: Place,
 }
 
 /// Where the calls of an application go.
@@ -108,16 +118,19 @@ fn read(name: &str) -> Result<Application, Failure> {
     Ok(Application { flow, credentials, place: Place { api, ca_bundle: profile.ca_bundle } })
 }
 
-/// Likewise, where the proxy leads there: a token must not go to another API than its own.
-fn read_at(name: &str, place: &Place) -> Result<Application, Failure> {
-    let application = read(name)?;
-    if application.place == *place {
-        return Ok(application);
+impl Served {
+    /// The credentials that the profile has now, if all else about it is as it was: neither may they go to another token
+    /// endpoint than their own, nor their token to another API.
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        let Application { flow, credentials, place } = read(&self.name)?;
+        if place != self.place {
+            return Err(elsewhere(format!("profile {} has another API or CA bundle now", self.name)));
+        }
+        if flow != self.flow {
+            return Err(elsewhere(format!("profile {} asks for tokens elsewhere or in another way now", self.name)));
+        }
+        Ok(credentials)
     }
-    Err(Failure::configuration(
-        format!("profile {name} has another API or CA bundle now"),
-        "start the proxy anew, or change it back",
-    ))
 }
 
 /// A name that can stand in a path and in a header, as the proxy takes them.

@@ -1,0 +1,40 @@
+//! What the proxy says on stderr without being asked to: little, and each thing once.
+
+use std::fmt::{Debug, Write};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::{Layer, registry};
+
+use crate::output;
+
+/// Prints the notices of the proxy, unless `-v` shows them, and everything else, already.
+pub(super) fn start() {
+    let noticed = registry().with(Notices).with(Targets::new().with_target("alvys_auth::notice", Level::WARN));
+    // Fails when there is a log.
+    let _ = tracing::subscriber::set_global_default(noticed);
+}
+
+struct Notices;
+
+impl<S: Subscriber> Layer<S> for Notices {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut sentence = Sentence(String::new());
+        event.record(&mut sentence);
+        output::complain(&format!("alvys-auth: {}", output::one_line(&sentence.0)));
+    }
+}
+
+/// The message of an event.
+struct Sentence(String);
+
+impl Visit for Sentence {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            // Writing to a string does not fail.
+            let _ = write!(self.0, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! What is known of the tokens of each tenant: counted, remembered, and told where somebody must act.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alvys_auth_core::{Error, Status, Timestamp, Token};
+use alvys_auth_driver::now;
+use alvys_auth_reqwest::TokenSource;
+use tracing::warn;
+
+use crate::metrics::count;
+use crate::problem::reason;
+use crate::watch::{NOTICES, Subject, Watch, lock};
+
+/// A pause that ends so much later than the last one seen is another one.
+const ANOTHER: Duration = Duration::from_millis(100);
+
+/// What is known of one tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    /// None where it could not be made.
+    source: Option<TokenSource>,
+    seen: Option<Seen>,
+    failure: Option<Failure>,
+    /// The failure that was counted last, and until when the source pauses because of it.
+    counted: Option<(String, Timestamp)>,
+}
+
+/// The token that was seen last.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    obtained_at: Timestamp,
+    expires_at: Timestamp,
+    rejected: bool,
+}
+
+/// Why there was no token when one was asked for last.
+#[derive(Debug)]
+struct Failure {
+    reason: &'static str,
+    what: String,
+}
+
+/// A tenant and the state of its tokens.
+#[derive(Debug)]
+pub(crate) enum State {
+    Source(Status),
+    /// There is no source, for this reason.
+    Broken(String),
+}
+
+impl Watch {
+    /// A token was had from `source`.
+    pub(crate) fn has_token(&self, subject: &Subject, source: &TokenSource, token: &Token) {
+        let obtained_at = token.obtained_at().unwrap_or_else(|| token.expires_at());
+        let fresh = Seen { obtained_at, expires_at: token.expires_at(), rejected: false };
+        let mut all = lock(&self.known);
+        let known = all.get_or_insert_mut(subject.tenant.clone(), Known::default);
+        known.failure = None;
+        let why = match &mut known.seen {
+            // Calls that took their token a moment earlier come along later.
+            Some(last) if obtained_at <= last.obtained_at => return,
+            Some(last) if last.rejected => "rejected",
+            Some(_) => "renewed",
+            None => "first",
+        };
+        known.seen = Some(fresh);
+        known.counted = None;
+        known.source = Some(source.clone());
+        drop(all);
+        count(&self.metrics.tokens, "reason", why);
+        let left = token.expires_in(now()).as_secs();
+        self.remember(Some(subject), format!("has another access token ({why}), good for {left} s"));
+    }
+
+    /// The API refused the token of a tenant, and another one is worth trying. Calls that hear of it late say nothing about
+    /// the one that came into use meanwhile.
+    pub(crate) fn rejected(&self, subject: &Subject, token: &Token) {
+        if let Some(Known { seen: Some(seen), .. }) = lock(&self.known).get_mut(&subject.tenant)
+            && token.obtained_at().is_none_or(|obtained_at| obtained_at >= seen.obtained_at)
+        {
+            seen.rejected = true;
+        }
+    }
+
+    /// A token was asked for, and none was to be had; without a source when there is not even that.
+    pub(crate) fn no_token(&self, subject: &Subject, source: Option<&TokenSource>, error: &Error) {
+        let (reason, what) = (reason(error.kind()), error.to_string());
+        let paused_for = source.and_then(|source| source.status().paused_for).unwrap_or_default();
+        let mut all = lock(&self.known);
+        let known = all.get_or_insert_mut(subject.tenant.clone(), Known::default);
+        known.source = source.cloned();
+        known.counted = Some((what.clone(), now().saturating_add(paused_for)));
+        let last = known.failure.replace(Failure { reason, what: what.clone() });
+        drop(all);
+        count(&self.metrics.token_failures, "kind", reason);
+        // Checks that hear the same again and again are not to drive everything else out.
+        if !subject.is_check() || last.as_ref().is_none_or(|last| last.what != what) {
+            self.remember(Some(subject), format!("no access token: {what}"));
+        }
+        if !error.is_retryable() && last.is_none_or(|last| last.reason != reason) {
+            let tenant = subject.tenant.as_deref().map(|tenant| format!(" for {tenant}")).unwrap_or_default();
+            warn!(target: NOTICES, "no access token{tenant}: {what}; {}", error.hint());
+        }
+    }
+
+    /// Looks for what happened while nobody waited for it: tokens that were renewed in the background, and renewals that
+    /// failed.
+    pub(crate) fn look(&self) {
+        let sources: Vec<_> = {
+            let all = lock(&self.known);
+            all.iter().filter_map(|(tenant, known)| Some((tenant.clone(), known.source.clone()?))).collect()
+        };
+        for (tenant, source) in sources {
+            let subject = Subject::check(tenant, "renewal");
+            if let Some(token) = source.with_token(Token::clone) {
+                self.has_token(&subject, &source, &token);
+            }
+            let status = source.status();
+            // While there is no token, whoever asks for one hears of the failure.
+            let Some(error) = status.last_error.filter(|_| status.expires_in.is_some()) else { continue };
+            let until = now().saturating_add(status.paused_for.unwrap_or_default());
+            let is_counted = lock(&self.known).peek(&subject.tenant).and_then(|known| {
+                let (what, paused_until) = known.counted.as_ref()?;
+                Some(
+                    *what == error.to_string()
+                        && (status.paused_for.is_none() || until <= paused_until.saturating_add(ANOTHER)),
+                )
+            });
+            if !is_counted.unwrap_or(false) {
+                self.no_token(&subject, Some(&source), &error);
+            }
+        }
+    }
+
+    /// Whether a token was had, so that another one is likely to be.
+    pub(crate) fn had_token(&self, tenant: &Option<Arc<str>>) -> bool {
+        lock(&self.known).peek(tenant).is_some_and(|known| known.seen.is_some())
+    }
+
+    /// There is no such tenant, or no longer.
+    pub(crate) fn is_unknown(&self, tenant: &Option<Arc<str>>) {
+        lock(&self.known).pop(tenant);
+    }
+
+    /// The tenants that were asked for, in the order of their names.
+    pub(crate) fn tenants(&self) -> Vec<(Option<Arc<str>>, State)> {
+        let all = lock(&self.known);
+        let told = all.iter().map(|(tenant, known)| {
+            let state = match (&known.source, &known.failure) {
+                (Some(source), _) => State::Source(source.status()),
+                (None, failure) => State::Broken(failure.as_ref().map(|last| last.what.clone()).unwrap_or_default()),
+            };
+            (tenant.clone(), state)
+        });
+        let mut told: Vec<_> = told.collect();
+        told.sort_by(|(one, _), (other, _)| one.cmp(other));
+        told
+    }
+
+    /// How long it takes until the first of the tokens seen in use expires; expired ones are left out.
+    pub(crate) fn expiry(&self) -> Duration {
+        let now = now();
+        let all = lock(&self.known);
+        let left = all.iter().filter_map(|(_, known)| Some(known.seen?.expires_at.saturating_duration_since(now)));
+        left.filter(|left| !left.is_zero()).min().unwrap_or_default()
+    }
+}
