@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token};
 use alvys_auth_driver::{CredentialsProvider, FileProvider};
-use alvys_auth_sandbox::{Fault, Route, Sandbox};
+use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
 use alvys_auth_tests::{both_drivers, credentials};
 use tokio::runtime::{Builder, Runtime};
 
@@ -77,7 +77,8 @@ both_drivers![
     a_provider_that_fails_leaves_the_credentials_as_they_are,
     a_rotation_takes_no_usable_token_away,
     a_mounted_secret_is_read_again_when_it_changes,
-    other_refusals_do_not_ask_the_provider,
+    an_application_that_was_replaced_is_looked_for,
+    what_credentials_cannot_mend_does_not_ask_the_provider,
     a_mended_secret_ends_a_remembered_refusal,
     another_client_takes_no_usable_token_away_before_it_has_proved_good,
     a_slow_provider_is_waited_for_once_and_for_no_longer_than_a_request,
@@ -235,11 +236,22 @@ fn a_mounted_secret_is_read_again_when_it_changes<P: Provided>() {
     std::fs::remove_dir_all(&folder).expect("an empty place");
 }
 
-fn other_refusals_do_not_ask_the_provider<P: Provided>() {
+fn an_application_that_was_replaced_is_looked_for<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    sandbox.add(Application::new("replaced", "new", "va336").without_grant());
+    let replaced =
+        Switch { revision: Arc::default(), asked: Arc::default(), clients: ["replaced".into(), client_id.into()] };
+    let source = P::from_provider(flow, Policy::new(), replaced.clone());
+    source.token().expect("a token of the application in its place");
+    assert_eq!((sandbox.token_requests(), replaced.asked.load(Ordering::SeqCst)), (2, 2));
+}
+
+fn what_credentials_cannot_mend_does_not_ask_the_provider<P: Provided>() {
     let (sandbox, client_id, flow) = rotated();
     let store = Store::new(&client_id, secrets(["new"]));
-    let source = P::from_provider(flow.audience("https://elsewhere.example/"), Policy::new(), store.clone());
-    assert_eq!(source.token().expect_err("an unknown audience").kind(), ErrorKind::Refused);
+    sandbox.inject(Route::Token, Fault::reply(200, "<html>a captive portal</html>").once());
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    assert_eq!(source.token().expect_err("somebody else's page").kind(), ErrorKind::Intercepted);
     assert_eq!((sandbox.token_requests(), store.asked()), (1, 1));
 }
 
@@ -259,10 +271,11 @@ fn a_mended_secret_ends_a_remembered_refusal<P: Provided>() {
 fn another_client_takes_no_usable_token_away_before_it_has_proved_good<P: Provided>() {
     let (sandbox, client_id, flow) = rotated();
     sandbox.set_lifetime(Duration::from_secs(5));
-    let switch = Switch(Arc::new(AtomicU64::new(0)), client_id.into());
+    let clients = [client_id.into(), "not-active-yet".into()];
+    let switch = Switch { revision: Arc::new(AtomicU64::new(0)), asked: Arc::default(), clients };
     let source = P::from_provider(flow, Policy::new(), switch.clone());
     let held = source.token().expect("a token");
-    switch.0.store(1, Ordering::SeqCst);
+    switch.revision.store(1, Ordering::SeqCst);
     thread::sleep(Duration::from_millis(4600));
     for _ in 0..3 {
         assert_eq!(source.token().expect("the held token").header(), held.header(), "its renewal is refused");
@@ -271,20 +284,23 @@ fn another_client_takes_no_usable_token_away_before_it_has_proved_good<P: Provid
     assert_eq!(sandbox.token_requests(), 2, "the other client was tried once");
 }
 
-/// Credentials of one client, then of another one that does not exist yet.
+/// Credentials of one client the first time, then of another one.
 #[derive(Clone)]
-struct Switch(Arc<AtomicU64>, Arc<str>);
+struct Switch {
+    revision: Arc<AtomicU64>,
+    asked: Arc<AtomicUsize>,
+    clients: [Arc<str>; 2],
+}
 
 impl CredentialsProvider for Switch {
     fn credentials(&self) -> Result<Credentials, Error> {
-        match self.revision() {
-            0 => Credentials::new(&*self.1, "new"),
-            _ => Credentials::new("not-active-yet", "new"),
-        }
+        let [first, then] = &self.clients;
+        let client_id = if self.asked.fetch_add(1, Ordering::SeqCst) == 0 { first } else { then };
+        Credentials::new(&**client_id, "new")
     }
 
     fn revision(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.revision.load(Ordering::SeqCst)
     }
 }
 

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Error, ErrorKind, Flow, Policy, Token};
-use alvys_auth_sandbox::{Fault, Route, Sandbox};
-use alvys_auth_tests::many::{Async, Blocking, CHANGES, Many, Wanted, client_id, current, knowing, secret};
+use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
+use alvys_auth_tests::many::{Async, Blocking, CHANGES, Directory, Many, Wanted, client_id, current, knowing, secret};
 use alvys_auth_tests::{both_drivers, credentials, eventually};
 
 both_drivers![
@@ -26,6 +26,9 @@ both_drivers![
     an_unknown_tenant_pushes_nobody_out,
     an_unknown_tenant_gets_nothing_from_the_environment,
     another_tenants_credentials_are_caught,
+    a_mix_up_that_is_mended_heals_by_itself,
+    a_mix_up_buys_no_token_at_each_cool_down,
+    a_mix_up_that_is_mended_at_the_server_heals_too,
     without_the_guard_a_tenant_may_have_any_name,
     an_organization_that_the_flow_expects_takes_the_place_of_the_tenants_name,
     the_least_recently_used_tenant_goes_first,
@@ -261,6 +264,49 @@ fn another_tenants_credentials_are_caught<M: Many>() {
     assert_eq!(error.kind(), ErrorKind::WrongOrganization);
     assert!(!tenants.holds("bb222"));
     tenants.token("aa111").expect("its own token");
+}
+
+/// Tenants of whom aa111 has the credentials of bb222.
+fn mixed_up<M: Many>(cool_down: [Duration; 2]) -> (Sandbox, Directory, M) {
+    let (sandbox, directory) = knowing(&["aa111", "bb222"]);
+    let given = (current(&sandbox), credentials(&client_id("bb222"), &secret("bb222")));
+    directory.set("aa111", move || Ok(Some(given.clone())));
+    let policy = Policy::new().cool_down(cool_down[0], cool_down[1]);
+    let tenants = M::build(Wanted { policy, ..Wanted::default() }, &directory);
+    assert_eq!(tenants.token("aa111").expect_err("a token of bb222").kind(), ErrorKind::WrongOrganization);
+    assert_eq!((directory.asked("aa111"), sandbox.tokens_issued()), (2, 1), "asked before it is reported");
+    (sandbox, directory, tenants)
+}
+
+fn a_mix_up_that_is_mended_heals_by_itself<M: Many>() {
+    let (sandbox, directory, tenants) = mixed_up::<M>([Duration::from_millis(200), Duration::from_secs(300)]);
+    directory.give("aa111", current(&sandbox), &secret("aa111"));
+    thread::sleep(Duration::from_millis(250));
+    let owner = owner(&sandbox, &tenants.token("aa111").expect("its own token"));
+    assert!(owner.contains("aa111"), "{owner}");
+    assert_eq!(
+        (directory.asked("aa111"), sandbox.tokens_issued()),
+        (3, 2),
+        "the wrong credentials were not used again"
+    );
+}
+
+fn a_mix_up_buys_no_token_at_each_cool_down<M: Many>() {
+    let (sandbox, directory, tenants) = mixed_up::<M>([Duration::from_millis(20), Duration::from_secs(300)]);
+    eventually("the provider is asked again and again", || {
+        let error = tenants.token("aa111").expect_err("still a token of bb222");
+        assert_eq!(error.kind(), ErrorKind::WrongOrganization);
+        directory.asked("aa111") == 6
+    });
+    assert_eq!(sandbox.tokens_issued(), 1);
+}
+
+fn a_mix_up_that_is_mended_at_the_server_heals_too<M: Many>() {
+    let (sandbox, _, tenants) = mixed_up::<M>([Duration::from_millis(200), Duration::from_millis(200)]);
+    sandbox.remove(&client_id("bb222"));
+    sandbox.add(Application::new(client_id("bb222"), secret("bb222"), "aa111"));
+    thread::sleep(Duration::from_millis(250));
+    tenants.token("aa111").expect("a token, now that the server says whose it is");
 }
 
 fn without_the_guard_a_tenant_may_have_any_name<M: Many>() {

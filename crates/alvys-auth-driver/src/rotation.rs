@@ -10,9 +10,9 @@ use crate::{Engine, events};
 
 /// When a driver asks the provider `P` of its source again.
 ///
-/// Before a request, and while a refusal is remembered, when the provider's revision has changed; and once when the server
-/// refuses the credentials, before anybody hears of that. Should the next ones be refused as well, the refusal is reported, and
-/// the provider is asked again for the attempt after that.
+/// Before a request, and while a refusal is remembered, when the provider's revision has changed; once when the server refuses
+/// the credentials, or what it gives is of another organization, before anybody hears of that; and before the attempt after that,
+/// whatever the revision, so that a store that was mended meanwhile costs no other refusal.
 pub struct Rotation<P: ?Sized> {
     provider: Arc<P>,
     /// The revision in use; none when that is not known.
@@ -65,17 +65,15 @@ impl<P: ?Sized> Rotation<P> {
 
     /// Goes on with what the provider gave at `revision`. A held token stays: nobody is without one before the new credentials
     /// have proved good.
-    pub fn rotate(&self, engine: &Arc<Engine>, revision: u64, given: Result<Credentials, Error>) -> Rotated {
+    pub fn rotate(&self, engine: &Engine, revision: u64, given: Result<Credentials, Error>) -> Rotated {
         let changed = given.and_then(|credentials| {
             *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
             engine.rotate_credentials(credentials)
         });
         match changed {
-            Ok(false) => Rotated::Unchanged,
-            Ok(true) => match engine.poll() {
-                Step::Fetch(attempt) => Rotated::Here(attempt),
-                _ => Rotated::Elsewhere,
-            },
+            Ok(None) => Rotated::Unchanged,
+            Ok(Some(Step::Fetch(attempt))) => Rotated::Here(attempt),
+            Ok(Some(_)) => Rotated::Elsewhere,
             Err(error) => {
                 events::unreadable_credentials(&error);
                 Rotated::Unchanged

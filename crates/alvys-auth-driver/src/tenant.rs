@@ -27,8 +27,8 @@ use alvys_auth_core::{Credentials, Error, Flow};
 pub trait TenantProvider: Send + Sync {
     /// The flow and the credentials of `tenant`; none when there is no such tenant.
     ///
-    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once when the server refuses the
-    /// tenant's credentials. A changed flow counts once the tenant was forgotten or pushed out.
+    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the server
+    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the tenant was forgotten or pushed out.
     ///
     /// # Errors
     /// Why that cannot be told now; not used for a tenant that does not exist.

@@ -34,8 +34,8 @@ pub type ProviderFuture = Pin<Box<dyn Future<Output = Result<Credentials, Error>
 pub trait CredentialsProvider: Send + Sync + 'static {
     /// The credentials as they are now.
     ///
-    /// Asked when a source is made, when [`revision`](Self::revision) has changed, and once when the server refuses the
-    /// credentials in use. During a token request it is given as long as the request itself.
+    /// Asked when a source is made, when [`revision`](Self::revision) has changed, and once for each time that the server refuses
+    /// the credentials in use, their application, or gives a token of another organization than the one expected. During a token request it is given as long as the request itself.
     fn credentials(self: Arc<Self>) -> ProviderFuture;
 
     /// A mark of what [`credentials`](Self::credentials) would give: as long as it stays the same, asking again is not

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Status, Step, Timestamp, Token};
+use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
 use alvys_auth_driver::{Engine, Flight, Rotated, Rotation, Tokens, now};
 use http::Request;
 use tokio::runtime::Handle;
@@ -115,7 +115,7 @@ impl TokenSource {
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => {
-                    if !self.0.finds_other_credentials(&error).await {
+                    if !self.0.finds_other_credentials().await {
                         return Err(error);
                     }
                 }
@@ -214,22 +214,24 @@ impl TokenSource {
 impl Inner {
     /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
     async fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
+        let remembered = self.rotation.is_some() && self.engine.calls_for_credentials();
         if let Some(rotation) = &self.rotation
-            && rotation.is_new(rotation.provider().revision())
+            && (remembered || rotation.is_new(rotation.provider().revision()))
         {
             match self.rotate(rotation).await {
+                Rotated::Unchanged if remembered && flight.is_futile() => return flight.spare(),
                 Rotated::Unchanged => {}
                 Rotated::Elsewhere => return,
                 Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
             }
         }
-        // On a runtime that only runs now and then, others may have taken over meanwhile.
+        // The provider took its time, or the runtime runs only now and then: others may have taken over meanwhile.
         if !flight.extend() {
             return;
         }
         let mut answer = self.transport.send(request).await;
-        if let Some(rotation) = &self.rotation
-            && answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer))
+        if let Some(rotation) = self.rotation.as_ref().filter(|_| !remembered)
+            && answer.as_ref().is_ok_and(|answer| flight.calls_for_credentials(answer))
             && let Some(_asking) = rotation.ask()
             && flight.extend()
         {
@@ -246,9 +248,9 @@ impl Inner {
     }
 
     /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now.
-    async fn finds_other_credentials(&self, refusal: &Error) -> bool {
+    async fn finds_other_credentials(&self) -> bool {
         let Some(rotation) = &self.rotation else { return false };
-        if refusal.kind() != ErrorKind::Credentials || !rotation.is_new(rotation.provider().revision()) {
+        if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
             return false;
         }
         let Some(_asking) = rotation.ask() else { return false };

@@ -25,8 +25,8 @@ pub type TenantFuture = Pin<Box<dyn Future<Output = Result<Option<(Flow, Credent
 pub trait TenantProvider: Send + Sync + 'static {
     /// The flow and the credentials of `tenant`; none when there is no such tenant.
     ///
-    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once when the server refuses the
-    /// tenant's credentials. A changed flow counts once the tenant was forgotten or pushed out.
+    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the server
+    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the tenant was forgotten or pushed out.
     fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture;
 
     /// A mark of the tenant's credentials: as long as it stays the same, asking again is not worth it. Called before every

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Status, Step, Timestamp, Token};
+use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
 use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now};
 use tracing::Span;
 use ureq::http::Request;
@@ -92,7 +92,7 @@ impl TokenSource {
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => {
-                    if !self.0.finds_other_credentials(&error) {
+                    if !self.0.finds_other_credentials() {
                         return Err(error);
                     }
                 }
@@ -192,21 +192,24 @@ impl TokenSource {
 impl Inner {
     /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
     fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
+        let remembered = self.rotation.is_some() && self.engine.calls_for_credentials();
         if let Some(rotation) = &self.rotation
-            && rotation.is_new(rotation.provider().revision())
+            && (remembered || rotation.is_new(rotation.provider().revision()))
         {
             match self.rotate(rotation) {
+                Rotated::Unchanged if remembered && flight.is_futile() => return flight.spare(),
                 Rotated::Unchanged => {}
                 Rotated::Elsewhere => return,
                 Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
             }
-            if !flight.extend() {
-                return;
-            }
+        }
+        // The provider took its time, and others may have taken over meanwhile.
+        if !flight.extend() {
+            return;
         }
         let mut answer = self.transport.send(request);
-        if let Some(rotation) = &self.rotation
-            && answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer))
+        if let Some(rotation) = self.rotation.as_ref().filter(|_| !remembered)
+            && answer.as_ref().is_ok_and(|answer| flight.calls_for_credentials(answer))
             && let Some(_asking) = rotation.ask()
             && flight.extend()
         {
@@ -223,9 +226,9 @@ impl Inner {
     }
 
     /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now.
-    fn finds_other_credentials(&self, refusal: &Error) -> bool {
+    fn finds_other_credentials(&self) -> bool {
         let Some(rotation) = &self.rotation else { return false };
-        if refusal.kind() != ErrorKind::Credentials || !rotation.is_new(rotation.provider().revision()) {
+        if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
             return false;
         }
         let Some(_asking) = rotation.ask() else { return false };

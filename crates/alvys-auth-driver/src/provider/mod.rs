@@ -53,8 +53,8 @@ pub use variables::Variables;
 pub trait CredentialsProvider: Send + Sync {
     /// The credentials as they are now.
     ///
-    /// Called when a source is made, when [`revision`](Self::revision) has changed, and once when the server refuses the
-    /// credentials in use.
+    /// Called when a source is made, when [`revision`](Self::revision) has changed, and once for each time that the server refuses
+    /// the credentials in use, their application, or gives a token of another organization than the one expected.
     ///
     /// # Errors
     /// What kept the credentials from being read, without showing any of it.
