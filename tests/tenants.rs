@@ -24,6 +24,9 @@ both_drivers![
     a_provider_that_hangs_is_not_waited_for_for_ever,
     an_unknown_tenant_is_an_error_and_asked_about_again,
     an_unknown_tenant_pushes_nobody_out,
+    a_removed_tenant_gets_no_other_token,
+    a_removed_tenants_token_ends_when_its_renewal_is_due,
+    a_removed_tenant_is_told_from_one_whose_secret_is_refused,
     an_unknown_tenant_gets_nothing_from_the_environment,
     another_tenants_credentials_are_caught,
     a_mix_up_that_is_mended_heals_by_itself,
@@ -216,6 +219,54 @@ fn an_unknown_tenant_is_an_error_and_asked_about_again<M: Many>() {
     assert!(!tenants.holds("zz999"));
     directory.add(&sandbox, "zz999");
     tenants.token("zz999").expect("a token, once it is known");
+}
+
+fn a_removed_tenant_gets_no_other_token<M: Many>() {
+    let (sandbox, directory) = knowing(&[CHANGES]);
+    sandbox.set_lifetime(Duration::from_secs(1));
+    let tenants = M::new(&directory);
+    tenants.token(CHANGES).expect("a token");
+    directory.set(CHANGES, || Ok(None));
+    directory.changed();
+    thread::sleep(Duration::from_millis(1_050));
+    for asked in 2..=3 {
+        assert_eq!(tenants.token(CHANGES).expect_err("it is gone").kind(), ErrorKind::UnknownTenant);
+        assert_eq!((directory.asked(CHANGES), sandbox.token_requests(), tenants.count()), (asked, 1, 0));
+    }
+    directory.add(&sandbox, CHANGES);
+    tenants.token(CHANGES).expect("a token, now that it is back");
+}
+
+fn a_removed_tenants_token_ends_when_its_renewal_is_due<M: Many>() {
+    let (sandbox, directory) = knowing(&[CHANGES]);
+    // Renewal is due after 6.4 to 7.2 seconds.
+    let lifetime = Duration::from_secs(8);
+    sandbox.set_lifetime(lifetime);
+    let tenants = M::new(&directory);
+    let began = Instant::now();
+    tenants.token(CHANGES).expect("a token");
+    directory.set(CHANGES, || Ok(None));
+    directory.changed();
+    thread::sleep(Duration::from_secs(6));
+    tenants.token(CHANGES).expect("the held token");
+    assert_eq!(directory.asked(CHANGES), 1, "nobody looks before there is something to ask for");
+    eventually("the tenant is unknown", || {
+        thread::sleep(Duration::from_millis(40));
+        tenants.token(CHANGES).is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
+    });
+    assert!(began.elapsed() < lifetime, "the token has run out by itself: {:?}", began.elapsed());
+    assert_eq!((sandbox.token_requests(), tenants.count()), (1, 0));
+}
+
+fn a_removed_tenant_is_told_from_one_whose_secret_is_refused<M: Many>() {
+    let (sandbox, directory) = knowing(&[CHANGES]);
+    directory.give(CHANGES, current(&sandbox), "wrong");
+    let tenants = M::new(&directory);
+    assert_eq!(tenants.token(CHANGES).expect_err("a wrong secret").kind(), ErrorKind::Credentials);
+    directory.set(CHANGES, || Ok(None));
+    directory.changed();
+    assert_eq!(tenants.token(CHANGES).expect_err("it is gone").kind(), ErrorKind::UnknownTenant);
+    assert_eq!((sandbox.token_requests(), tenants.count()), (1, 0));
 }
 
 fn an_unknown_tenant_pushes_nobody_out<M: Many>() {

@@ -172,11 +172,12 @@ impl Engine {
     }
 }
 
-/// The credentials are wrong, of another organization's application, or of one that is not allowed this, as after it was replaced.
+/// The credentials are wrong, of another organization's application, of one that is not allowed this, as after it was replaced, or
+/// were taken away with their tenant.
 fn mendable(error: &Error) -> bool {
-    use ErrorKind::{Credentials, Refused, WrongOrganization};
+    use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
 
-    !error.is_retryable() && matches!(error.kind(), Credentials | Refused | WrongOrganization)
+    !error.is_retryable() && matches!(error.kind(), Credentials | Refused | UnknownTenant | WrongOrganization)
 }
 
 fn client_id(lifecycle: &Lifecycle) -> String {
@@ -227,6 +228,14 @@ impl Flight {
         if let Some(attempt) = self.attempt.take() {
             self.engine.complete(attempt.spared());
         }
+    }
+
+    /// There is no such tenant any more: gives the held token up and reports that in place of sending the request.
+    pub fn give_up(self, unknown: Error) {
+        if self.engine.status().is_ready() {
+            self.engine.invalidate();
+        }
+        self.land(Err::<http::Response<[u8; 0]>, _>(unknown));
     }
 
     /// Hands in what became of the request and wakes everybody who waits for it.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alvys_auth_core::{Attempt, Credentials, Error, Step};
+use alvys_auth_core::{Attempt, Credentials, Error, ErrorKind, Step};
 
 use crate::{Engine, events};
 
@@ -39,6 +39,8 @@ pub enum Rotated {
     Elsewhere,
     /// They are in use: launch this attempt.
     Here(Attempt),
+    /// There are none any more, because there is no such tenant: nothing is asked for.
+    Unknown(Error),
 }
 
 impl<P: ?Sized> Rotation<P> {
@@ -66,14 +68,15 @@ impl<P: ?Sized> Rotation<P> {
     /// Goes on with what the provider gave at `revision`. A held token stays: nobody is without one before the new credentials
     /// have proved good.
     pub fn rotate(&self, engine: &Engine, revision: u64, given: Result<Credentials, Error>) -> Rotated {
-        let changed = given.and_then(|credentials| {
+        let unknown = given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant);
+        if given.is_ok() || unknown {
             *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
-            engine.rotate_credentials(credentials)
-        });
-        match changed {
+        }
+        match given.and_then(|credentials| engine.rotate_credentials(credentials)) {
             Ok(None) => Rotated::Unchanged,
             Ok(Some(Step::Fetch(attempt))) => Rotated::Here(attempt),
             Ok(Some(_)) => Rotated::Elsewhere,
+            Err(error) if unknown => Rotated::Unknown(error),
             Err(error) => {
                 events::unreadable_credentials(&error);
                 Rotated::Unchanged

@@ -1,7 +1,5 @@
 //! Which flow and whose credentials a tenant has.
 
-use std::sync::Arc;
-
 use alvys_auth_core::{Credentials, Error, Flow};
 
 /// Knows the tenants: each with its own flow and its own credentials.
@@ -28,7 +26,8 @@ pub trait TenantProvider: Send + Sync {
     /// The flow and the credentials of `tenant`; none when there is no such tenant.
     ///
     /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the server
-    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the tenant was forgotten or pushed out.
+    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the
+    /// tenant was forgotten or pushed out; that a tenant was removed, when it is asked, so let its revision change then.
     ///
     /// # Errors
     /// Why that cannot be told now; not used for a tenant that does not exist.
@@ -62,23 +61,4 @@ pub fn known_tenant(
     let Some((flow, credentials)) = given else { return Err(Error::unknown_tenant(tenant)) };
     let guarded = guard && flow.expected_organization().is_none();
     Ok((if guarded { flow.expect_organization(tenant) } else { flow }, credentials))
-}
-
-/// The credentials of one tenant, as a provider of credentials.
-#[derive(Debug)]
-pub struct OfTenant<P: ?Sized> {
-    /// Who knows the tenants.
-    pub provider: Arc<P>,
-    /// Which of them.
-    pub tenant: Arc<str>,
-}
-
-impl<P: TenantProvider + ?Sized> crate::CredentialsProvider for OfTenant<P> {
-    fn credentials(&self) -> Result<Credentials, Error> {
-        known_tenant(&self.tenant, self.provider.tenant(&self.tenant)?, false).map(|(_, credentials)| credentials)
-    }
-
-    fn revision(&self) -> u64 {
-        self.provider.revision(&self.tenant)
-    }
 }

@@ -115,7 +115,7 @@ impl TokenSource {
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => {
-                    if !self.0.finds_other_credentials().await {
+                    if !self.0.finds_other_credentials().await? {
                         return Err(error);
                     }
                 }
@@ -222,6 +222,7 @@ impl Inner {
                 Rotated::Unchanged if remembered && flight.is_futile() => return flight.spare(),
                 Rotated::Unchanged => {}
                 Rotated::Elsewhere => return,
+                Rotated::Unknown(error) => return flight.give_up(error),
                 Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
             }
         }
@@ -238,6 +239,7 @@ impl Inner {
             match self.rotate(rotation).await {
                 Rotated::Unchanged => {}
                 Rotated::Elsewhere => return,
+                Rotated::Unknown(error) => return flight.give_up(error),
                 Rotated::Here(attempt) => {
                     (request, flight) = self.engine.launch(attempt);
                     answer = self.transport.send(request).await;
@@ -247,20 +249,22 @@ impl Inner {
         flight.land(answer);
     }
 
-    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now.
-    async fn finds_other_credentials(&self) -> bool {
-        let Some(rotation) = &self.rotation else { return false };
+    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now; an error when it
+    /// has none any more.
+    async fn finds_other_credentials(&self) -> Result<bool, Error> {
+        let Some(rotation) = &self.rotation else { return Ok(false) };
         if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
-            return false;
+            return Ok(false);
         }
-        let Some(_asking) = rotation.ask() else { return false };
+        let Some(_asking) = rotation.ask() else { return Ok(false) };
         match self.rotate(rotation).await {
-            Rotated::Unchanged => false,
-            Rotated::Elsewhere => true,
+            Rotated::Unchanged => Ok(false),
+            Rotated::Elsewhere => Ok(true),
+            Rotated::Unknown(error) => Err(error),
             Rotated::Here(attempt) => {
                 // The attempt is dropped, and taken up by the next poll.
                 drop(self.engine.launch(attempt));
-                true
+                Ok(true)
             }
         }
     }

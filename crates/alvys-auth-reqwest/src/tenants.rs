@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy, Token, TokenRequest};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token, TokenRequest};
 use alvys_auth_driver::{Entry, Member, Next, Registry, RenewalPlan, known_tenant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
@@ -26,7 +26,8 @@ pub trait TenantProvider: Send + Sync + 'static {
     /// The flow and the credentials of `tenant`; none when there is no such tenant.
     ///
     /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the server
-    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the tenant was forgotten or pushed out.
+    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the
+    /// tenant was forgotten or pushed out; that a tenant was removed, when it is asked, so let its revision change then.
     fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture;
 
     /// A mark of the tenant's credentials: as long as it stays the same, asking again is not worth it. Called before every
@@ -55,8 +56,9 @@ impl<P: alvys_auth_driver::TenantProvider + 'static> TenantProvider for P {
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
 /// Tenants share nothing but their HTTP client: the failure, the lock or the back-off of one never touches another. A tenant
-/// that the provider does not know is an error, and gets nobody else's token. Each token must name its tenant as the
-/// organization it is for, unless the flow expects another one. Cheap to clone; clones share the sources.
+/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its token until
+/// that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is for, unless the flow
+/// expects another one. Cheap to clone; clones share the sources.
 ///
 /// ```no_run
 /// use alvys_auth_reqwest::{Credentials, Error, Flow, Tenants};
@@ -198,7 +200,7 @@ impl Tenants {
         let (flow, credentials) = known_tenant(&tenant, given.unwrap_or_else(late)?, settings.guard)?;
         let plain_http = TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http();
         let transport = self.0.transport(plain_http).await?;
-        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant });
+        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone()).transport(transport);
         let builder = match settings.patience {
             Some(patience) => builder.patience(patience),
@@ -323,17 +325,24 @@ impl TenantsBuilder {
     }
 }
 
-/// One tenant of a provider, as a provider of credentials.
+/// One tenant of a provider, as a provider of credentials; forgotten when there is no such tenant any more.
 struct OfTenant {
     provider: Arc<dyn TenantProvider>,
     tenant: Arc<str>,
+    tenants: Weak<Inner>,
 }
 
 impl CredentialsProvider for OfTenant {
     fn credentials(self: Arc<Self>) -> ProviderFuture {
         Box::pin(async move {
-            let given = Arc::clone(&self.provider).tenant(Arc::clone(&self.tenant)).await?;
-            known_tenant(&self.tenant, given, false).map(|(_, credentials)| credentials)
+            let given = Arc::clone(&self.provider).tenant(Arc::clone(&self.tenant)).await;
+            let given = given.and_then(|given| known_tenant(&self.tenant, given, false));
+            if given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
+                && let Some(tenants) = self.tenants.upgrade()
+            {
+                tenants.registry.forget(&self.tenant);
+            }
+            given.map(|(_, credentials)| credentials)
         })
     }
 

@@ -7,8 +7,10 @@ use std::sync::{Arc, Once, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Error, Policy, Token};
-use alvys_auth_driver::{Entry, Member, Next, OfTenant, Registry, RenewalPlan, TenantProvider, known_tenant};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Policy, Token};
+use alvys_auth_driver::{
+    CredentialsProvider, Entry, Member, Next, Registry, RenewalPlan, TenantProvider, known_tenant,
+};
 use ureq::Agent;
 
 use crate::TokenSource;
@@ -19,8 +21,9 @@ use crate::source::asked;
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
 /// Tenants share nothing but their HTTP agent: the failure, the lock or the back-off of one never touches another. A tenant
-/// that the provider does not know is an error, and gets nobody else's token. Each token must name its tenant as the
-/// organization it is for, unless the flow expects another one. Cheap to clone; clones share the sources.
+/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its token until
+/// that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is for, unless the flow
+/// expects another one. Cheap to clone; clones share the sources.
 ///
 /// ```no_run
 /// use alvys_auth_ureq::{Credentials, Error, Flow, Tenants};
@@ -148,7 +151,7 @@ impl Tenants {
         let (asking, wanted) = (Arc::clone(provider), Arc::clone(&tenant));
         let given = asked("tenant", settings.policy.timeout(), move || asking.tenant(&wanted))?;
         let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
-        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant });
+        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone());
         let builder = match settings.patience {
             Some(patience) => builder.patience(patience),
@@ -258,6 +261,29 @@ impl TenantsBuilder {
             added: Arc::default(),
             working: Once::new(),
         }))
+    }
+}
+
+/// One tenant of a provider, as a provider of credentials; forgotten when there is no such tenant any more.
+struct OfTenant {
+    provider: Arc<dyn TenantProvider>,
+    tenant: Arc<str>,
+    tenants: Weak<Inner>,
+}
+
+impl CredentialsProvider for OfTenant {
+    fn credentials(&self) -> Result<Credentials, Error> {
+        let given = self.provider.tenant(&self.tenant).and_then(|given| known_tenant(&self.tenant, given, false));
+        if given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
+            && let Some(tenants) = self.tenants.upgrade()
+        {
+            tenants.registry.forget(&self.tenant);
+        }
+        given.map(|(_, credentials)| credentials)
+    }
+
+    fn revision(&self) -> u64 {
+        self.provider.revision(&self.tenant)
     }
 }
 
