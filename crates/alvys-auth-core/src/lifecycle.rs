@@ -232,11 +232,11 @@ impl Lifecycle {
         Ok(true)
     }
 
-    /// Gives `attempt` its time anew, when it is still the one everybody waits for; else it need not be sent any more.
+    /// Gives `attempt` its time anew and `more`, when it is still the one everybody waits for; else it need not be sent any more.
     ///
-    /// For attempts of several parts, such as one that asks for other credentials first.
-    pub fn extend(&mut self, attempt: &Attempt, now: Timestamp) -> bool {
-        let lease_ends = now.saturating_add(self.policy.lease());
+    /// For attempts of several parts, such as one that asks for other credentials first, which may take `more`.
+    pub fn extend(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
+        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
         let current = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id);
         current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use alvys_auth_core::{
     Attempt, Credentials, Error, ErrorKind, Flow, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp,
@@ -199,13 +200,13 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// Gives the request its time anew, when anybody still waits for it; see [`Lifecycle::extend`]. One that was launched
-    /// long before it is sent may have been replaced.
+    /// Gives the request its time anew and `more`, when anybody still waits for it; see [`Lifecycle::extend`]. One that was
+    /// launched long before it is sent may have been replaced.
     #[must_use = "a request that nobody waits for need not be sent"]
-    pub fn extend(&self) -> bool {
+    pub fn extend(&self, more: Duration) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| {
             let mut lifecycle = self.engine.lock();
-            let awaited = lifecycle.extend(attempt, now());
+            let awaited = lifecycle.extend(attempt, more, now());
             self.engine.publish(&lifecycle);
             awaited
         })

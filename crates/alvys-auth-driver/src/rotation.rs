@@ -62,7 +62,8 @@ impl<P: ?Sized> Rotation<P> {
 
     /// The server refused the credentials: whether to ask the provider before that is reported. None while somebody does.
     pub fn ask(&self) -> Option<Asking<'_>> {
-        (!self.asking.swap(true, Ordering::AcqRel)).then_some(Asking(&self.asking))
+        // Made only when it is wanted: one that is dropped lets the next one ask.
+        (!self.asking.swap(true, Ordering::AcqRel)).then(|| Asking(&self.asking))
     }
 
     /// Goes on with what the provider gave at `revision`. A held token stays: nobody is without one before the new credentials

@@ -1,5 +1,7 @@
 //! Which flow and whose credentials a tenant has.
 
+use std::time::Duration;
+
 use alvys_auth_core::{Credentials, Error, Flow};
 
 /// Knows the tenants: each with its own flow and its own credentials.
@@ -38,6 +40,12 @@ pub trait TenantProvider: Send + Sync {
     fn revision(&self, tenant: &str) -> u64 {
         let _ = tenant;
         0
+    }
+
+    /// How long an answer may take before it is given up; none for as long as a token request. The first callers of a tenant wait
+    /// for it beside their patience.
+    fn time_limit(&self) -> Option<Duration> {
+        None
     }
 }
 

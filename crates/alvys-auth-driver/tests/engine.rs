@@ -80,9 +80,9 @@ fn a_flight_that_was_replaced_is_awaited_no_more() {
     let (engine, _) = engine(Flow::current());
     let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
     let (_, flight) = engine.launch(attempt);
-    assert!(flight.extend());
+    assert!(flight.extend(Duration::ZERO));
     engine.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
-    assert!(!flight.extend());
+    assert!(!flight.extend(Duration::ZERO));
 }
 
 #[test]

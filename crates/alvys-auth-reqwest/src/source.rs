@@ -115,7 +115,7 @@ impl TokenSource {
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => {
-                    if !self.0.finds_other_credentials().await? {
+                    if !self.0.finds_other_credentials(deadline).await? {
                         return Err(error);
                     }
                 }
@@ -218,6 +218,9 @@ impl Inner {
         if let Some(rotation) = &self.rotation
             && (remembered || rotation.is_new(rotation.provider().revision()))
         {
+            if !flight.extend(self.time_limit(rotation)) {
+                return;
+            }
             match self.rotate(rotation).await {
                 Rotated::Unchanged if remembered && flight.is_futile() => return flight.spare(),
                 Rotated::Unchanged => {}
@@ -227,14 +230,14 @@ impl Inner {
             }
         }
         // The provider took its time, or the runtime runs only now and then: others may have taken over meanwhile.
-        if !flight.extend() {
+        if !flight.extend(Duration::ZERO) {
             return;
         }
         let mut answer = self.transport.send(request).await;
         if let Some(rotation) = self.rotation.as_ref().filter(|_| !remembered)
             && answer.as_ref().is_ok_and(|answer| flight.calls_for_credentials(answer))
             && let Some(_asking) = rotation.ask()
-            && flight.extend()
+            && flight.extend(self.time_limit(rotation))
         {
             match self.rotate(rotation).await {
                 Rotated::Unchanged => {}
@@ -250,13 +253,26 @@ impl Inner {
     }
 
     /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now; an error when it
-    /// has none any more.
-    async fn finds_other_credentials(&self) -> Result<bool, Error> {
+    /// has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
+    async fn finds_other_credentials(self: &Arc<Self>, deadline: Timestamp) -> Result<bool, Error> {
         let Some(rotation) = &self.rotation else { return Ok(false) };
         if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
             return Ok(false);
         }
+        let inner = Arc::clone(self);
+        let asking = tokio::spawn(async move { inner.ask_again().await }.in_current_span());
+        let left = deadline.saturating_duration_since(now());
+        // A panic of the provider was printed, and a runtime in shutdown asks nobody.
+        tokio::time::timeout(left, asking).await.map_or(Ok(false), |asked| asked.unwrap_or(Ok(false)))
+    }
+
+    async fn ask_again(&self) -> Result<bool, Error> {
+        let Some(rotation) = &self.rotation else { return Ok(false) };
         let Some(_asking) = rotation.ask() else { return Ok(false) };
+        if !rotation.is_new(rotation.provider().revision()) {
+            // Somebody else has asked meanwhile.
+            return Ok(!self.engine.calls_for_credentials());
+        }
         match self.rotate(rotation).await {
             Rotated::Unchanged => Ok(false),
             Rotated::Elsewhere => Ok(true),
@@ -269,13 +285,18 @@ impl Inner {
         }
     }
 
-    /// Asks the provider, which gets no more time than a request.
+    /// Asks the provider.
     async fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
         let provider = rotation.provider();
         let revision = provider.revision();
-        let given = tokio::time::timeout(self.transport.timeout(), provider.credentials()).await;
+        let given = tokio::time::timeout(self.time_limit(rotation), provider.credentials()).await;
         let late = |_| Err(Error::timed_out("the credentials provider did not answer in time"));
         rotation.rotate(&self.engine, revision, given.unwrap_or_else(late))
+    }
+
+    /// How long the provider may take.
+    fn time_limit(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Duration {
+        rotation.provider().time_limit().unwrap_or(self.transport.timeout())
     }
 }
 

@@ -36,6 +36,12 @@ pub trait TenantProvider: Send + Sync + 'static {
         let _ = tenant;
         0
     }
+
+    /// How long an answer may take before it is given up; none for as long as a token request. The first callers of a tenant wait
+    /// for it beside their patience.
+    fn time_limit(&self) -> Option<Duration> {
+        None
+    }
 }
 
 impl<P: alvys_auth_driver::TenantProvider + 'static> TenantProvider for P {
@@ -50,6 +56,10 @@ impl<P: alvys_auth_driver::TenantProvider + 'static> TenantProvider for P {
 
     fn revision(&self, tenant: &str) -> u64 {
         alvys_auth_driver::TenantProvider::revision(self, tenant)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        alvys_auth_driver::TenantProvider::time_limit(self)
     }
 }
 
@@ -145,7 +155,7 @@ impl Tenants {
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
     ///
     /// Asking for it is a use of the tenant; what is done with it afterwards is not seen here. A provider that has not
-    /// answered within the time of a token request is not waited for any longer.
+    /// answered within its time limit is not waited for any longer.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -195,7 +205,7 @@ impl Tenants {
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
         let given = Arc::clone(provider).tenant(Arc::clone(&tenant));
-        let given = tokio::time::timeout(settings.policy.timeout(), given).await;
+        let given = tokio::time::timeout(provider.time_limit().unwrap_or(settings.policy.timeout()), given).await;
         let late = |_| Err(Error::timed_out("the tenant provider did not answer in time"));
         let (flow, credentials) = known_tenant(&tenant, given.unwrap_or_else(late)?, settings.guard)?;
         let plain_http = TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http();
@@ -348,6 +358,10 @@ impl CredentialsProvider for OfTenant {
 
     fn revision(&self) -> u64 {
         self.provider.revision(&self.tenant)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        self.provider.time_limit()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Status, Step, Timestamp, Token};
 use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now};
 use tracing::Span;
 use ureq::http::Request;
@@ -92,7 +92,7 @@ impl TokenSource {
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => {
-                    if !self.0.finds_other_credentials()? {
+                    if !self.0.finds_other_credentials(deadline)? {
                         return Err(error);
                     }
                 }
@@ -196,6 +196,9 @@ impl Inner {
         if let Some(rotation) = &self.rotation
             && (remembered || rotation.is_new(rotation.provider().revision()))
         {
+            if !flight.extend(self.time_limit(rotation)) {
+                return;
+            }
             match self.rotate(rotation) {
                 Rotated::Unchanged if remembered && flight.is_futile() => return flight.spare(),
                 Rotated::Unchanged => {}
@@ -205,14 +208,14 @@ impl Inner {
             }
         }
         // The provider took its time, and others may have taken over meanwhile.
-        if !flight.extend() {
+        if !flight.extend(Duration::ZERO) {
             return;
         }
         let mut answer = self.transport.send(request);
         if let Some(rotation) = self.rotation.as_ref().filter(|_| !remembered)
             && answer.as_ref().is_ok_and(|answer| flight.calls_for_credentials(answer))
             && let Some(_asking) = rotation.ask()
-            && flight.extend()
+            && flight.extend(self.time_limit(rotation))
         {
             match self.rotate(rotation) {
                 Rotated::Unchanged => {}
@@ -228,13 +231,27 @@ impl Inner {
     }
 
     /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now; an error when it
-    /// has none any more.
-    fn finds_other_credentials(&self) -> Result<bool, Error> {
+    /// has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
+    fn finds_other_credentials(self: &Arc<Self>, deadline: Timestamp) -> Result<bool, Error> {
         let Some(rotation) = &self.rotation else { return Ok(false) };
         if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
             return Ok(false);
         }
+        let (inner, span) = (Arc::clone(self), Span::current());
+        let asking = move || span.in_scope(|| inner.ask_again());
+        match asked("credentials", deadline.saturating_duration_since(now()), asking) {
+            Err(error) if error.kind() != ErrorKind::UnknownTenant => Ok(false),
+            found => found,
+        }
+    }
+
+    fn ask_again(&self) -> Result<bool, Error> {
+        let Some(rotation) = &self.rotation else { return Ok(false) };
         let Some(_asking) = rotation.ask() else { return Ok(false) };
+        if !rotation.is_new(rotation.provider().revision()) {
+            // Somebody else has asked meanwhile.
+            return Ok(!self.engine.calls_for_credentials());
+        }
         match self.rotate(rotation) {
             Rotated::Unchanged => Ok(false),
             Rotated::Elsewhere => Ok(true),
@@ -247,12 +264,17 @@ impl Inner {
         }
     }
 
-    /// Asks the provider, which gets no more time than a request.
+    /// Asks the provider.
     fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
         let provider = rotation.provider();
         let revision = provider.revision();
-        let given = asked("credentials", self.transport.timeout(), move || provider.credentials());
+        let given = asked("credentials", self.time_limit(rotation), move || provider.credentials());
         rotation.rotate(&self.engine, revision, given)
+    }
+
+    /// How long the provider may take.
+    fn time_limit(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Duration {
+        rotation.provider().time_limit().unwrap_or(self.transport.timeout())
     }
 }
 

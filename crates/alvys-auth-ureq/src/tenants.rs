@@ -105,7 +105,8 @@ impl Tenants {
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
     ///
-    /// Asking for it is a use of the tenant; what is done with it afterwards is not seen here.
+    /// Asking for it is a use of the tenant; what is done with it afterwards is not seen here. A provider that has not
+    /// answered within its time limit is not waited for any longer.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -148,8 +149,9 @@ impl Tenants {
     fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
+        let limit = provider.time_limit().unwrap_or(settings.policy.timeout());
         let (asking, wanted) = (Arc::clone(provider), Arc::clone(&tenant));
-        let given = asked("tenant", settings.policy.timeout(), move || asking.tenant(&wanted))?;
+        let given = asked("tenant", limit, move || asking.tenant(&wanted))?;
         let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
         let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone());
@@ -284,6 +286,10 @@ impl CredentialsProvider for OfTenant {
 
     fn revision(&self) -> u64 {
         self.provider.revision(&self.tenant)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        self.provider.time_limit()
     }
 }
 

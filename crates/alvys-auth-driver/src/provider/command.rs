@@ -161,6 +161,11 @@ impl CredentialsProvider for CommandProvider {
             u64::try_from(periods).unwrap_or(u64::MAX)
         })
     }
+
+    /// The program's [`timeout`](Self::timeout), and a moment to say so.
+    fn time_limit(&self) -> Option<Duration> {
+        Some(self.timeout.saturating_add(GRACE))
+    }
 }
 
 impl fmt::Debug for CommandProvider {

@@ -1,6 +1,7 @@
 //! Where credentials come from, and come from again when they change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error};
 
@@ -67,6 +68,12 @@ pub trait CredentialsProvider: Send + Sync {
     fn revision(&self) -> u64 {
         0
     }
+
+    /// How long an answer may take before it is given up; none for as long as a token request. Callers wait no longer than their
+    /// patience meanwhile.
+    fn time_limit(&self) -> Option<Duration> {
+        None
+    }
 }
 
 impl CredentialsProvider for Credentials {
@@ -83,6 +90,10 @@ impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Arc<P> {
     fn revision(&self) -> u64 {
         (**self).revision()
     }
+
+    fn time_limit(&self) -> Option<Duration> {
+        (**self).time_limit()
+    }
 }
 
 impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Box<P> {
@@ -92,5 +103,9 @@ impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Box<P> {
 
     fn revision(&self) -> u64 {
         (**self).revision()
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        (**self).time_limit()
     }
 }
