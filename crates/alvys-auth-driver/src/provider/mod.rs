@@ -8,6 +8,7 @@ use alvys_auth_core::{Credentials, Error};
 mod command;
 mod environment;
 mod file;
+mod running;
 mod text;
 mod variables;
 
