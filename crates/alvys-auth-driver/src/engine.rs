@@ -42,6 +42,13 @@ impl Engine {
         self.published.load().usable(now()).map(read)
     }
 
+    /// Lends the token that has not expired, and says whether [`poll`](Self::poll) is due; for those who leave that to others.
+    pub fn with_unexpired<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<(R, bool)> {
+        let (published, now) = (self.published.load(), now());
+        let token = published.unexpired(now)?;
+        Some((read(token), published.usable(now).is_none()))
+    }
+
     /// What to do next for one caller; see [`Lifecycle::poll`].
     pub fn poll(&self) -> Step {
         let mut lifecycle = self.lock();

@@ -163,6 +163,11 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
+    /// Lends the token that has not expired, and says whether its renewal is due.
+    pub(crate) fn with_unexpired<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<(R, bool)> {
+        self.0.engine.with_unexpired(read)
+    }
+
     /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed.
     pub(crate) fn renew(&self) -> bool {
         let Step::Fetch(attempt) = self.0.engine.poll() else { return false };

@@ -100,7 +100,14 @@ impl Tenants {
     pub fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R> {
         let member = self.0.registry.ready(tenant)?;
         member.touch();
-        member.source.with_token(read)
+        if self.0.settings.workers == 0 {
+            return member.source.with_token(read);
+        }
+        let (read, due) = member.source.with_unexpired(read)?;
+        if due {
+            self.0.plan.hurry(&member);
+        }
+        Some(read)
     }
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
@@ -167,13 +174,11 @@ impl Tenants {
         if self.0.settings.workers == 0 {
             return;
         }
-        if self.0.plan.add(member) {
-            self.0.added.notify();
-        }
+        self.0.plan.add(member);
         self.0.working.call_once(|| {
             for _ in 0..self.0.settings.workers {
                 let (tenants, added) = (Arc::downgrade(&self.0), Arc::clone(&self.0.added));
-                // Without a thread to spare, tokens are renewed when somebody asks for them.
+                // Without a thread to spare, tokens are replaced once they have expired.
                 let _ =
                     thread::Builder::new().name("alvys-auth-renewal".to_owned()).spawn(move || work(&tenants, &added));
             }
@@ -241,7 +246,9 @@ impl TenantsBuilder {
     /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
     ///
     /// Without it a token is renewed when somebody asks for it near its end, which makes nobody wait either as long as
-    /// somebody does. The workers are threads that begin with the first tenant and end with the tenants.
+    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a token that
+    /// is missing or has expired, as when they failed, is fetched by who asks for it. A [`source`](Tenants::source) renews what is
+    /// due when it is asked itself, beside the workers. These are threads that begin with the first tenant and end with the tenants.
     pub fn renew_in_background(mut self, concurrency: usize) -> Self {
         self.settings.workers = concurrency;
         self
@@ -255,12 +262,14 @@ impl TenantsBuilder {
 
     /// Makes the tenants. Nobody is asked for anything yet.
     pub fn build(self) -> Tenants {
+        let added: Arc<Signal> = Arc::default();
+        let sleepers = Arc::clone(&added);
         Tenants(Arc::new(Inner {
             provider: self.provider,
             registry: Registry::new(self.capacity),
             settings: self.settings,
-            plan: RenewalPlan::new(),
-            added: Arc::default(),
+            plan: RenewalPlan::new(move || sleepers.notify()),
+            added,
             working: Once::new(),
         }))
     }
