@@ -168,9 +168,14 @@ impl TokenSource {
         self.0.engine.with_unexpired(read)
     }
 
-    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed.
+    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed. A
+    /// renewal that somebody else sees to counts as one.
     pub(crate) fn renew(&self) -> bool {
-        let Step::Fetch(attempt) = self.0.engine.poll() else { return false };
+        let attempt = match self.0.engine.poll() {
+            Step::Fetch(attempt) => attempt,
+            Step::Use(_) => return true,
+            Step::Wait(_) | Step::Fail(_) => return false,
+        };
         let (request, flight) = self.0.engine.launch(attempt);
         self.0.fetch(request, flight);
         self.status().last_error.is_none()
