@@ -306,7 +306,7 @@ impl Inner {
 
     /// How long the provider may take.
     fn time_limit(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Duration {
-        rotation.provider().time_limit().unwrap_or(self.transport.timeout())
+        rotation.provider().time_limit().unwrap_or_else(|| self.transport.timeout())
     }
 }
 

@@ -212,7 +212,8 @@ impl Tenants {
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
         let given = Arc::clone(provider).tenant(Arc::clone(&tenant));
-        let given = tokio::time::timeout(provider.time_limit().unwrap_or(settings.policy.timeout()), given).await;
+        let given =
+            tokio::time::timeout(provider.time_limit().unwrap_or_else(|| settings.policy.timeout()), given).await;
         let late = |_| Err(Error::timed_out("the tenant provider did not answer in time"));
         let (flow, credentials) = known_tenant(&tenant, given.unwrap_or_else(late)?, settings.guard)?;
         let plain_http = TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http();

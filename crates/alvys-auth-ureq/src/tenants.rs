@@ -156,7 +156,7 @@ impl Tenants {
     fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
-        let limit = provider.time_limit().unwrap_or(settings.policy.timeout());
+        let limit = provider.time_limit().unwrap_or_else(|| settings.policy.timeout());
         let (asking, wanted) = (Arc::clone(provider), Arc::clone(&tenant));
         let given = asked("tenant", limit, move || asking.tenant(&wanted))?;
         let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
