@@ -14,6 +14,7 @@ both_drivers![
     callers_that_keep_asking_leave_renewal_to_the_workers,
     a_tenant_first_used_again_near_its_end_is_renewed_at_once,
     what_the_workers_cannot_renew_is_fetched_once_it_has_expired,
+    a_removed_tenant_is_forgotten_when_its_renewal_is_due,
     a_tenant_that_hangs_does_not_stall_the_renewal_of_others,
     a_provider_that_panics_does_not_end_background_renewal,
 ];
@@ -151,6 +152,19 @@ fn what_the_workers_cannot_renew_is_fetched_once_it_has_expired<M: Many>() {
     let old = tenants.token("aa111").expect("a token, which nobody has to wait for").header().clone();
     thread::sleep(Duration::from_millis(2_050));
     assert_ne!(tenants.token("aa111").expect("another token").header(), old);
+}
+
+fn a_removed_tenant_is_forgotten_when_its_renewal_is_due<M: Many>() {
+    let (sandbox, directory) = knowing(&[CHANGES]);
+    sandbox.set_lifetime(SHORT);
+    let tenants = M::build(Wanted { workers: 1, ..Wanted::default() }, &directory);
+    let began = Instant::now();
+    tenants.token(CHANGES).expect("a token");
+    directory.set(CHANGES, || Ok(None));
+    directory.changed();
+    eventually("it is forgotten", || tenants.count() == 0);
+    assert!(began.elapsed() < SHORT && !tenants.holds(CHANGES), "its token has run out: {:?}", began.elapsed());
+    assert_eq!(sandbox.token_requests(), 1);
 }
 
 fn a_tenant_that_hangs_does_not_stall_the_renewal_of_others<M: Many>() {

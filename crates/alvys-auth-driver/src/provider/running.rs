@@ -54,7 +54,7 @@ impl Drop for Running {
         if self.done {
             return;
         }
-        // Before it is reaped, so that its number cannot be another group's.
+        // Its number stays the group's for as long as anything is left in that, and is not given away at once otherwise.
         #[cfg(unix)]
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
