@@ -113,6 +113,7 @@ fn callers_that_keep_asking_leave_renewal_to_the_workers<M: Many>() {
                     for name in &names {
                         assert!(tenants.holds(name), "somebody would have to wait for {name}");
                         tenants.token(name).expect("a token");
+                        tenants.token_of_source(name).expect("a token");
                     }
                     thread::sleep(Duration::from_millis(5));
                 }

@@ -39,14 +39,15 @@ impl Engine {
     ///
     /// Allocates nothing and touches no counter that threads share.
     pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        self.published.load().usable(now()).map(read)
+        self.with_token_or(|| false, read)
     }
 
-    /// Lends the token that has not expired, and says whether [`poll`](Self::poll) is due; for those who leave that to others.
-    pub fn with_unexpired<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<(R, bool)> {
+    /// The same for those who may leave renewals to others: lends one that is due to be renewed too, until it expires, when
+    /// `renewed` says that somebody sees to that.
+    pub fn with_token_or<R>(&self, renewed: impl FnOnce() -> bool, read: impl FnOnce(&Token) -> R) -> Option<R> {
         let (published, now) = (self.published.load(), now());
-        let token = published.unexpired(now)?;
-        Some((read(token), published.usable(now).is_none()))
+        let token = published.usable(now).or_else(|| published.unexpired(now).filter(|_| renewed()))?;
+        Some(read(token))
     }
 
     /// What to do next for one caller; see [`Lifecycle::poll`].

@@ -81,8 +81,9 @@ impl<S> RenewalPlan<S> {
         self.look_at(now().saturating_add(SOON), member);
     }
 
-    /// Somebody has met a member that is due: it is the workers' next, and stays so however many more meet it.
+    /// Somebody asks for a member that is due: it is the workers' next, and stays so however many more ask.
     pub fn hurry(&self, member: &Arc<Member<S>>) {
+        member.touch();
         if !member.hurried.swap(true, Ordering::Relaxed) {
             self.look_at(now(), member);
         }

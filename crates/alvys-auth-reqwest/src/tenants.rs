@@ -149,19 +149,12 @@ impl Tenants {
     pub fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R> {
         let member = self.0.registry.ready(tenant)?;
         member.touch();
-        if self.0.settings.workers == 0 {
-            return member.source.with_token(read);
-        }
-        let (read, due) = member.source.with_unexpired(read)?;
-        if due {
-            self.0.plan.hurry(&member);
-        }
-        Some(read)
+        member.source.with_token(read)
     }
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
     ///
-    /// Asking for it is a use of the tenant; what is done with it afterwards is not seen here. A provider that has not
+    /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A provider that has not
     /// answered within its time limit is not waited for any longer.
     ///
     /// # Errors
@@ -232,6 +225,16 @@ impl Tenants {
         if self.0.settings.workers == 0 {
             return;
         }
+        let (tenants, planned) = (Arc::downgrade(&self.0), Arc::downgrade(member));
+        // Once it was forgotten or pushed out, the source is on its own.
+        let renewed = move || match (tenants.upgrade(), planned.upgrade()) {
+            (Some(inner), Some(member)) => {
+                inner.plan.hurry(&member);
+                true
+            }
+            _ => false,
+        };
+        let _ = member.source.0.workers.set(Box::new(renewed));
         self.0.plan.add(member);
         self.0.working.get_or_init(|| {
             for _ in 0..self.0.settings.workers {
@@ -315,8 +318,8 @@ impl TenantsBuilder {
     ///
     /// Without it a token is renewed when somebody asks for it near its end, which makes nobody wait either as long as
     /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a token that
-    /// is missing or has expired, as when they failed, is fetched by who asks for it. A [`source`](Tenants::source) renews what is
-    /// due when it is asked itself, beside the workers. These run on the tokio runtime of the first call and end with the tenants.
+    /// is missing or has expired, as when they failed, is fetched by who asks for it. The same goes for a
+    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers run on the tokio runtime of the first call and end with the tenants.
     pub fn renew_in_background(mut self, concurrency: usize) -> Self {
         self.settings.workers = concurrency;
         self

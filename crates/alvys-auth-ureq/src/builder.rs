@@ -1,7 +1,7 @@
 //! How a token source is put together.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, TokenRequest};
@@ -99,6 +99,7 @@ impl Builder {
             transport: Arc::new(transport),
             rotation: self.rotation,
             patience: self.patience,
+            workers: OnceLock::new(),
         })))
     }
 }

@@ -1,7 +1,7 @@
 //! The blocking token source: a loop over the steps of the core.
 
 use std::fmt;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) transport: Arc<Transport>,
     pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
     pub(crate) patience: Duration,
+    /// Whether somebody sees to a renewal that is due, and has heard of it now.
+    pub(crate) workers: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl TokenSource {
@@ -135,7 +137,7 @@ impl TokenSource {
     /// # Ok::<(), alvys_auth_ureq::Error>(())
     /// ```
     pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        self.0.engine.with_token(read)
+        self.0.engine.with_token_or(|| self.0.workers.get().is_some_and(|renewed| renewed()), read)
     }
 
     /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
@@ -161,11 +163,6 @@ impl TokenSource {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when they cannot be sent; nothing has changed then.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
         self.0.engine.set_credentials(credentials).map(|_| ())
-    }
-
-    /// Lends the token that has not expired, and says whether its renewal is due.
-    pub(crate) fn with_unexpired<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<(R, bool)> {
-        self.0.engine.with_unexpired(read)
     }
 
     /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed. A
