@@ -103,6 +103,7 @@ both_drivers![
     a_provider_that_says_how_long_it_takes_is_heard,
     nobody_waits_longer_than_his_patience_for_a_provider,
     an_answer_that_comes_after_the_patience_counts_for_the_next_caller,
+    credentials_that_were_taken_away_end_the_token_when_its_renewal_is_due,
     credentials_given_beside_a_provider_are_compared_with_its_own_first,
 ];
 
@@ -413,6 +414,25 @@ fn an_answer_that_comes_after_the_patience_counts_for_the_next_caller<P: Provide
     assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
     eventually("a token with the new secret", || source.token().is_ok());
     assert_eq!((sandbox.token_requests(), store.asked()), (2, 3));
+}
+
+fn credentials_that_were_taken_away_end_the_token_when_its_renewal_is_due<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    // Renewal is due after 6.4 to 7.2 seconds.
+    let lifetime = Duration::from_secs(8);
+    sandbox.set_lifetime(lifetime);
+    let store = Store::new(&client_id, [Ok("new".to_owned()), Err(Error::unknown_tenant("va336"))]);
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    let began = Instant::now();
+    source.token().expect("a token");
+    store.0.revision.store(1, Ordering::SeqCst);
+    thread::sleep(Duration::from_secs(6));
+    source.token().expect("the held token");
+    eventually("there is no such tenant", || {
+        source.token().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
+    });
+    assert!(began.elapsed() < lifetime, "the token has run out by itself: {:?}", began.elapsed());
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 2));
 }
 
 fn credentials_given_beside_a_provider_are_compared_with_its_own_first<P: Provided>() {
