@@ -36,6 +36,8 @@ pub trait Many: Clone + Send + Sync + 'static {
     fn token(&self, tenant: &str) -> Result<Token, Error>;
     /// See the drivers.
     fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R>;
+    /// One caller asks the tenant's own source for a token.
+    fn token_of_source(&self, tenant: &str) -> Result<Token, Error>;
     /// See the drivers.
     fn forget(&self, tenant: &str) -> bool;
     /// How many tenants there are; see the drivers.
@@ -53,7 +55,7 @@ pub trait Many: Clone + Send + Sync + 'static {
 }
 
 macro_rules! many {
-    ($tenants:ty, $build:path, $call:expr) => {
+    ($tenants:ty, $build:path, $call:expr, $source:expr) => {
         fn build(wanted: Wanted, provider: &Directory) -> Self {
             let builder = $build(provider.clone()).policy(wanted.policy).renew_in_background(wanted.workers);
             let builder = match wanted.patience {
@@ -73,6 +75,10 @@ macro_rules! many {
 
         fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R> {
             self.0.with_token(tenant, read)
+        }
+
+        fn token_of_source(&self, tenant: &str) -> Result<Token, Error> {
+            $source(self, tenant)
         }
 
         fn forget(&self, tenant: &str) -> bool {
@@ -97,9 +103,12 @@ impl From<alvys_auth_reqwest::Tenants> for Async {
 }
 
 impl Many for Async {
-    many!(alvys_auth_reqwest::Tenants, alvys_auth_reqwest::Tenants::builder, |tenants: &Self, tenant| {
-        tenants.1.block_on(tenants.0.token(tenant))
-    });
+    many!(
+        alvys_auth_reqwest::Tenants,
+        alvys_auth_reqwest::Tenants::builder,
+        |tenants: &Self, tenant| tenants.1.block_on(tenants.0.token(tenant)),
+        |tenants: &Self, tenant| tenants.1.block_on(async { tenants.0.source(tenant).await?.token().await })
+    );
 }
 
 /// The blocking driver.
@@ -113,9 +122,12 @@ impl From<alvys_auth_ureq::Tenants> for Blocking {
 }
 
 impl Many for Blocking {
-    many!(alvys_auth_ureq::Tenants, alvys_auth_ureq::Tenants::builder, |tenants: &Self, tenant| tenants
-        .0
-        .token(tenant));
+    many!(
+        alvys_auth_ureq::Tenants,
+        alvys_auth_ureq::Tenants::builder,
+        |tenants: &Self, tenant| tenants.0.token(tenant),
+        |tenants: &Self, tenant| tenants.0.source(tenant)?.token()
+    );
 }
 
 /// What a directory answers.

@@ -7,13 +7,21 @@ use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token};
 use alvys_auth_driver::{CredentialsProvider, FileProvider};
-use alvys_auth_sandbox::{Fault, Route, Sandbox};
-use alvys_auth_tests::{both_drivers, credentials};
+use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
+use alvys_auth_tests::{both_drivers, credentials, eventually};
 use tokio::runtime::{Builder, Runtime};
 
 /// A source of either driver whose credentials come from a provider.
 trait Provided: Clone + Send + Sync + 'static {
-    fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self;
+    fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self {
+        Self::patient(flow, Duration::from_secs(15), policy, provider)
+    }
+    fn patient(
+        flow: Flow,
+        patience: Duration,
+        policy: Policy,
+        provider: impl CredentialsProvider + Clone + 'static,
+    ) -> Self;
     fn beside(flow: Flow, first: Credentials, provider: impl CredentialsProvider + Clone + 'static) -> Self;
     fn token(&self) -> Result<Token, Error>;
     fn invalidate(&self);
@@ -23,10 +31,15 @@ trait Provided: Clone + Send + Sync + 'static {
 struct Async(alvys_auth_reqwest::TokenSource, Arc<Runtime>);
 
 impl Provided for Async {
-    fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self {
+    fn patient(
+        flow: Flow,
+        patience: Duration,
+        policy: Policy,
+        provider: impl CredentialsProvider + Clone + 'static,
+    ) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let builder = alvys_auth_reqwest::TokenSource::builder_from_provider(flow, provider);
-        let builder = runtime.block_on(builder).expect("credentials").policy(policy);
+        let builder = runtime.block_on(builder).expect("credentials").policy(policy).patience(patience);
         Self(builder.build().expect("acceptable settings"), Arc::new(runtime))
     }
 
@@ -49,9 +62,14 @@ impl Provided for Async {
 struct Blocking(alvys_auth_ureq::TokenSource);
 
 impl Provided for Blocking {
-    fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self {
+    fn patient(
+        flow: Flow,
+        patience: Duration,
+        policy: Policy,
+        provider: impl CredentialsProvider + Clone + 'static,
+    ) -> Self {
         let builder = alvys_auth_ureq::TokenSource::builder_from_provider(flow, provider).expect("credentials");
-        Self(builder.policy(policy).build().expect("acceptable settings"))
+        Self(builder.policy(policy).patience(patience).build().expect("acceptable settings"))
     }
 
     fn beside(flow: Flow, first: Credentials, provider: impl CredentialsProvider + Clone + 'static) -> Self {
@@ -77,10 +95,15 @@ both_drivers![
     a_provider_that_fails_leaves_the_credentials_as_they_are,
     a_rotation_takes_no_usable_token_away,
     a_mounted_secret_is_read_again_when_it_changes,
-    other_refusals_do_not_ask_the_provider,
+    an_application_that_was_replaced_is_looked_for,
+    what_credentials_cannot_mend_does_not_ask_the_provider,
     a_mended_secret_ends_a_remembered_refusal,
     another_client_takes_no_usable_token_away_before_it_has_proved_good,
     a_slow_provider_is_waited_for_once_and_for_no_longer_than_a_request,
+    a_provider_that_says_how_long_it_takes_is_heard,
+    nobody_waits_longer_than_his_patience_for_a_provider,
+    an_answer_that_comes_after_the_patience_counts_for_the_next_caller,
+    credentials_that_were_taken_away_end_the_token_when_its_renewal_is_due,
     credentials_given_beside_a_provider_are_compared_with_its_own_first,
 ];
 
@@ -235,11 +258,22 @@ fn a_mounted_secret_is_read_again_when_it_changes<P: Provided>() {
     std::fs::remove_dir_all(&folder).expect("an empty place");
 }
 
-fn other_refusals_do_not_ask_the_provider<P: Provided>() {
+fn an_application_that_was_replaced_is_looked_for<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    sandbox.add(Application::new("replaced", "new", "va336").without_grant());
+    let replaced =
+        Switch { revision: Arc::default(), asked: Arc::default(), clients: ["replaced".into(), client_id.into()] };
+    let source = P::from_provider(flow, Policy::new(), replaced.clone());
+    source.token().expect("a token of the application in its place");
+    assert_eq!((sandbox.token_requests(), replaced.asked.load(Ordering::SeqCst)), (2, 2));
+}
+
+fn what_credentials_cannot_mend_does_not_ask_the_provider<P: Provided>() {
     let (sandbox, client_id, flow) = rotated();
     let store = Store::new(&client_id, secrets(["new"]));
-    let source = P::from_provider(flow.audience("https://elsewhere.example/"), Policy::new(), store.clone());
-    assert_eq!(source.token().expect_err("an unknown audience").kind(), ErrorKind::Refused);
+    sandbox.inject(Route::Token, Fault::reply(200, "<html>a captive portal</html>").once());
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    assert_eq!(source.token().expect_err("somebody else's page").kind(), ErrorKind::Intercepted);
     assert_eq!((sandbox.token_requests(), store.asked()), (1, 1));
 }
 
@@ -259,10 +293,11 @@ fn a_mended_secret_ends_a_remembered_refusal<P: Provided>() {
 fn another_client_takes_no_usable_token_away_before_it_has_proved_good<P: Provided>() {
     let (sandbox, client_id, flow) = rotated();
     sandbox.set_lifetime(Duration::from_secs(5));
-    let switch = Switch(Arc::new(AtomicU64::new(0)), client_id.into());
+    let clients = [client_id.into(), "not-active-yet".into()];
+    let switch = Switch { revision: Arc::new(AtomicU64::new(0)), asked: Arc::default(), clients };
     let source = P::from_provider(flow, Policy::new(), switch.clone());
     let held = source.token().expect("a token");
-    switch.0.store(1, Ordering::SeqCst);
+    switch.revision.store(1, Ordering::SeqCst);
     thread::sleep(Duration::from_millis(4600));
     for _ in 0..3 {
         assert_eq!(source.token().expect("the held token").header(), held.header(), "its renewal is refused");
@@ -271,45 +306,56 @@ fn another_client_takes_no_usable_token_away_before_it_has_proved_good<P: Provid
     assert_eq!(sandbox.token_requests(), 2, "the other client was tried once");
 }
 
-/// Credentials of one client, then of another one that does not exist yet.
+/// Credentials of one client the first time, then of another one.
 #[derive(Clone)]
-struct Switch(Arc<AtomicU64>, Arc<str>);
+struct Switch {
+    revision: Arc<AtomicU64>,
+    asked: Arc<AtomicUsize>,
+    clients: [Arc<str>; 2],
+}
 
 impl CredentialsProvider for Switch {
     fn credentials(&self) -> Result<Credentials, Error> {
-        match self.revision() {
-            0 => Credentials::new(&*self.1, "new"),
-            _ => Credentials::new("not-active-yet", "new"),
-        }
+        let [first, then] = &self.clients;
+        let client_id = if self.asked.fetch_add(1, Ordering::SeqCst) == 0 { first } else { then };
+        Credentials::new(&**client_id, "new")
     }
 
     fn revision(&self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+        self.revision.load(Ordering::SeqCst)
     }
 }
 
 /// Takes its time with every answer but the first.
 #[derive(Clone)]
-struct Slow(Store, Duration);
+struct Slow {
+    store: Store,
+    takes: Duration,
+    says: Option<Duration>,
+}
 
 impl CredentialsProvider for Slow {
     fn credentials(&self) -> Result<Credentials, Error> {
-        let credentials = self.0.credentials();
-        if self.0.asked() > 1 {
-            thread::sleep(self.1);
+        let credentials = self.store.credentials();
+        if self.store.asked() > 1 {
+            thread::sleep(self.takes);
         }
         credentials
     }
 
     fn revision(&self) -> u64 {
-        self.0.revision()
+        self.store.revision()
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        self.says
     }
 }
 
 fn a_slow_provider_is_waited_for_once_and_for_no_longer_than_a_request<P: Provided>() {
     let (sandbox, client_id, flow) = rotated();
     let store = Store::new(&client_id, secrets(["new", "never given in time"]));
-    let slow = Slow(store.clone(), Duration::from_secs(8));
+    let slow = Slow { store: store.clone(), takes: Duration::from_secs(8), says: None };
     let source = P::from_provider(flow, Policy::new().request_timeout(Duration::from_secs(1)), slow);
     store.0.revision.store(1, Ordering::SeqCst);
     let started = Instant::now();
@@ -320,6 +366,73 @@ fn a_slow_provider_is_waited_for_once_and_for_no_longer_than_a_request<P: Provid
     });
     assert!(started.elapsed() < Duration::from_secs(7), "nobody waits until the provider is done");
     assert_eq!((sandbox.tokens_issued(), store.asked()), (1, 2));
+}
+
+fn a_provider_that_says_how_long_it_takes_is_heard<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["old", "new"]));
+    let slow = Slow { store: store.clone(), takes: Duration::from_secs(3), says: Some(Duration::from_secs(60)) };
+    // An attempt counts as lost after half as long again as a request may take.
+    let policy = Policy::new().request_timeout(Duration::from_secs(1));
+    let source = P::from_provider(flow.clone(), policy.clone(), slow.clone());
+    thread::scope(|scope| {
+        for _ in 0..5 {
+            scope.spawn(|| source.token().expect("a token with the new secret, which replaces the refused one"));
+        }
+    });
+    assert_eq!((sandbox.token_requests(), store.asked()), (2, 2));
+    sandbox.rotate_secret(&client_id, "newest");
+    *store.0.secrets.lock().expect("a whole list") = vec![Ok("newest".to_owned())];
+    store.0.revision.store(1, Ordering::SeqCst);
+    source.invalidate();
+    source.token().expect("a token with the newest secret, which is looked for first");
+    assert_eq!((sandbox.token_requests(), store.asked()), (3, 3));
+}
+
+fn nobody_waits_longer_than_his_patience_for_a_provider<P: Provided>() {
+    let (_sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["new"]));
+    let slow = Slow { store: store.clone(), takes: Duration::from_secs(7), says: Some(Duration::from_secs(60)) };
+    let source = P::patient(flow, Duration::from_secs(1), Policy::new(), slow);
+    store.0.revision.store(1, Ordering::SeqCst);
+    let began = Instant::now();
+    assert_eq!(source.token().expect_err("no answer of the provider").kind(), ErrorKind::TimedOut);
+    assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+}
+
+fn an_answer_that_comes_after_the_patience_counts_for_the_next_caller<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let store = Store::new(&client_id, secrets(["old", "old", "new"]));
+    let slow = Slow { store: store.clone(), takes: Duration::from_secs(2), says: Some(Duration::from_secs(60)) };
+    let minutes = Duration::from_secs(300);
+    let source = P::patient(flow, Duration::from_secs(1), Policy::new().cool_down(minutes, minutes), slow);
+    source.token().expect_err("the provider is asked because of the refusal");
+    eventually("the refusal", || source.token().is_err_and(|error| error.kind() == ErrorKind::Credentials));
+    store.0.revision.store(1, Ordering::SeqCst);
+    let began = Instant::now();
+    assert_eq!(source.token().expect_err("from memory").kind(), ErrorKind::Credentials);
+    assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
+    eventually("a token with the new secret", || source.token().is_ok());
+    assert_eq!((sandbox.token_requests(), store.asked()), (2, 3));
+}
+
+fn credentials_that_were_taken_away_end_the_token_when_its_renewal_is_due<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    // Renewal is due after 6.4 to 7.2 seconds.
+    let lifetime = Duration::from_secs(8);
+    sandbox.set_lifetime(lifetime);
+    let store = Store::new(&client_id, [Ok("new".to_owned()), Err(Error::unknown_tenant("va336"))]);
+    let source = P::from_provider(flow, Policy::new(), store.clone());
+    let began = Instant::now();
+    source.token().expect("a token");
+    store.0.revision.store(1, Ordering::SeqCst);
+    thread::sleep(Duration::from_secs(6));
+    source.token().expect("the held token");
+    eventually("there is no such tenant", || {
+        source.token().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
+    });
+    assert!(began.elapsed() < lifetime, "the token has run out by itself: {:?}", began.elapsed());
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 2));
 }
 
 fn credentials_given_beside_a_provider_are_compared_with_its_own_first<P: Provided>() {

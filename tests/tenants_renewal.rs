@@ -11,6 +11,10 @@ both_drivers![
     used_tenants_are_renewed_in_the_background_and_others_left_alone,
     without_background_renewal_nothing_is_asked_for,
     background_renewal_stays_within_its_concurrency,
+    callers_that_keep_asking_leave_renewal_to_the_workers,
+    a_tenant_first_used_again_near_its_end_is_renewed_at_once,
+    what_the_workers_cannot_renew_is_fetched_once_it_has_expired,
+    a_removed_tenant_is_forgotten_when_its_renewal_is_due,
     a_tenant_that_hangs_does_not_stall_the_renewal_of_others,
     a_provider_that_panics_does_not_end_background_renewal,
 ];
@@ -77,6 +81,91 @@ fn background_renewal_stays_within_its_concurrency<M: Many>() {
     assert_eq!(at_once, 0, "{times:?}");
     let together = times.windows(LIMIT).filter(|window| window[LIMIT - 1] - window[0] < LATENCY).count();
     assert!(together > 0, "as many at once as may be: {times:?}");
+}
+
+/// How many of these intervals of `length` overlap at most.
+fn most_at_once(begins: &[Duration], length: Duration) -> usize {
+    let during =
+        |moment: Duration| begins.iter().filter(|begin| **begin <= moment && moment < **begin + length).count();
+    begins.iter().map(|begin| during(*begin)).max().unwrap_or_default()
+}
+
+fn callers_that_keep_asking_leave_renewal_to_the_workers<M: Many>() {
+    const LATENCY: Duration = Duration::from_millis(50);
+    let names: Vec<String> = (0..20).map(|number| format!("aa{number}")).collect();
+    let (sandbox, directory) = knowing(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    // Renewal is due after 6.4 to 7.2 seconds, and takes the two workers half a second.
+    let lifetime = Duration::from_secs(8);
+    sandbox.set_lifetime(lifetime);
+    let tenants = M::build(Wanted { workers: 2, ..Wanted::default() }, &directory);
+    let first = Instant::now();
+    for name in &names {
+        tenants.token(name).expect("a token");
+    }
+    let last = Instant::now();
+    sandbox.clear_log();
+    sandbox.inject(Route::Token, Fault::late(LATENCY));
+    sleep_until(first + Duration::from_secs(6));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while last.elapsed() < lifetime + Duration::from_secs(1) {
+                    for name in &names {
+                        assert!(tenants.holds(name), "somebody would have to wait for {name}");
+                        tenants.token(name).expect("a token");
+                        tenants.token_of_source(name).expect("a token");
+                    }
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+    });
+    let times: Vec<Duration> = sandbox.requests().iter().map(|request| request.at()).collect();
+    assert_eq!(times.len(), names.len(), "each was renewed once");
+    assert!(most_at_once(&times, LATENCY) <= 2, "{times:?}");
+}
+
+fn a_tenant_first_used_again_near_its_end_is_renewed_at_once<M: Many>() {
+    let (sandbox, directory) = knowing(&["aa111", "bb222"]);
+    sandbox.set_lifetime(Duration::from_secs(5));
+    let tenants = M::build(Wanted { workers: 1, ..Wanted::default() }, &directory);
+    tenants.token("aa111").expect("a token");
+    eventually("it is renewed, because it was used", || sandbox.tokens_issued() == 2);
+    let began = Instant::now();
+    // After 4 to 4.5 seconds the worker finds that nobody has used it since, and looks again only after half a minute.
+    sleep_until(began + Duration::from_millis(4_550));
+    assert_eq!(sandbox.tokens_issued(), 2);
+    tenants.token("aa111").expect("the token that is there");
+    eventually("it is renewed", || sandbox.tokens_issued() == 3);
+    assert!(began.elapsed() < Duration::from_secs(5), "renewed only after {:?}", began.elapsed());
+}
+
+fn what_the_workers_cannot_renew_is_fetched_once_it_has_expired<M: Many>() {
+    let (sandbox, directory) = knowing(&["aa111"]);
+    let hanging = Sandbox::start().expect("another sandbox");
+    directory.add(&hanging, "dd444");
+    hanging.set_lifetime(SHORT);
+    let tenants = M::build(Wanted { workers: 1, ..Wanted::default() }, &directory);
+    tenants.token("dd444").expect("a token");
+    hanging.inject(Route::Token, Fault::hang());
+    eventually("the one worker hangs", || hanging.token_requests() == 2);
+    sandbox.set_lifetime(Duration::from_secs(2));
+    let old = tenants.token("aa111").expect("a token, which nobody has to wait for").header().clone();
+    thread::sleep(Duration::from_millis(2_050));
+    assert_ne!(tenants.token("aa111").expect("another token").header(), old);
+}
+
+fn a_removed_tenant_is_forgotten_when_its_renewal_is_due<M: Many>() {
+    let (sandbox, directory) = knowing(&[CHANGES]);
+    sandbox.set_lifetime(SHORT);
+    let tenants = M::build(Wanted { workers: 1, ..Wanted::default() }, &directory);
+    let began = Instant::now();
+    tenants.token(CHANGES).expect("a token");
+    directory.set(CHANGES, || Ok(None));
+    directory.changed();
+    eventually("it is forgotten", || tenants.count() == 0);
+    assert!(began.elapsed() < SHORT && !tenants.holds(CHANGES), "its token has run out: {:?}", began.elapsed());
+    assert_eq!(sandbox.token_requests(), 1);
 }
 
 fn a_tenant_that_hangs_does_not_stall_the_renewal_of_others<M: Many>() {

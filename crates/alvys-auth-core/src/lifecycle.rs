@@ -21,8 +21,8 @@
 
 use std::time::Duration;
 
-use crate::step::{Attempt, Completion, Outcome, Step, Wait};
-use crate::{Credentials, Error, Grant, Policy, Snapshot, Timestamp, Token, TokenRequest};
+use crate::step::{Attempt, Completion, End, Outcome, Step, Wait};
+use crate::{Credentials, Error, ErrorKind, Grant, Policy, Snapshot, Timestamp, Token, TokenRequest};
 
 /// How often the rejection grace is doubled at the most.
 const MOST_DOUBLINGS: u32 = 6;
@@ -79,6 +79,8 @@ struct InFlight {
 #[derive(Debug)]
 struct Failure {
     error: Error,
+    /// When the server was last asked.
+    asked: Timestamp,
     /// When asking is allowed again.
     until: Timestamp,
     /// How many there were in a row; decides the length of the next pause.
@@ -140,14 +142,17 @@ impl Lifecycle {
         if current {
             self.in_flight = None;
         }
-        match outcome.result {
-            None if current => Completion::Abandoned,
-            None => Completion::Superseded,
-            Some(Ok(grant)) => match self.token(grant, Some(outcome.started), now) {
+        match (outcome.end, &self.failure) {
+            (End::Spared, Some(Failure { error, asked, .. })) if current => {
+                self.failed(error.clone(), *asked, true, now)
+            }
+            (End::Abandoned | End::Spared, _) if current => Completion::Abandoned,
+            (End::Abandoned | End::Spared, _) => Completion::Superseded,
+            (End::Answered(Ok(grant)), _) => match self.token(grant, Some(outcome.started), now) {
                 Ok(token) => self.arrived(token, current, now),
-                Err(error) => self.failed(error, current, now),
+                Err(error) => self.failed(error, outcome.started, current, now),
             },
-            Some(Err(error)) => self.failed(error, current, now),
+            (End::Answered(Err(error)), _) => self.failed(error, outcome.started, current, now),
         }
     }
 
@@ -227,13 +232,25 @@ impl Lifecycle {
         Ok(true)
     }
 
-    /// Gives `attempt` its time anew, when it is still the one everybody waits for; else it need not be sent any more.
+    /// Gives `attempt` its time anew and `more`, when it is still the one everybody waits for; else it need not be sent any more.
     ///
-    /// For attempts of several parts, such as one that asks for other credentials first.
-    pub fn extend(&mut self, attempt: &Attempt, now: Timestamp) -> bool {
-        let lease_ends = now.saturating_add(self.policy.lease());
+    /// For attempts of several parts, such as one that asks for other credentials first, which may take `more`.
+    pub fn extend(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
+        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
         let current = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id);
         current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
+    }
+
+    /// Whether sending the same credentials again would only buy another token that is not used: one of another organization
+    /// than the one expected. True for as long as the longest cool-down after the last of them was asked for.
+    ///
+    /// For drivers that can ask for other credentials first; see [`Attempt::spared`].
+    #[must_use]
+    pub fn is_futile(&self, now: Timestamp) -> bool {
+        let (_, longest) = self.policy.cool_down;
+        self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
+            error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
+        })
     }
 
     /// The token that is held, whether or not it is still usable.
@@ -327,7 +344,7 @@ impl Lifecycle {
     }
 
     /// A late failure counts only while nothing newer has been tried or has arrived.
-    fn failed(&mut self, error: Error, current: bool, now: Timestamp) -> Completion {
+    fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Completion {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.refresh_at());
         if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
             return Completion::Superseded;
@@ -342,7 +359,7 @@ impl Lifecycle {
         };
         let pause = pause.max(error.retry_after().unwrap_or_default()).max(Duration::from_millis(1));
         let until = now.saturating_add(pause);
-        self.failure = Some(Failure { error: error.clone(), until, in_a_row: before.saturating_add(1) });
+        self.failure = Some(Failure { error: error.clone(), asked, until, in_a_row: before.saturating_add(1) });
         Completion::Paused { until, error }
     }
 }

@@ -37,6 +37,12 @@ impl Snapshot {
         self.token.as_ref().filter(|_| now < self.usable_until)
     }
 
+    /// The token that has not expired at `now`, whether or not its renewal is due; for readers who leave that to others.
+    #[must_use]
+    pub fn unexpired(&self, now: Timestamp) -> Option<&Token> {
+        self.token.as_ref().filter(|token| now < token.expires_at())
+    }
+
     /// The state at `now` in plain values.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> Status {

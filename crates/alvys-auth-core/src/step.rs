@@ -2,7 +2,7 @@
 
 use http::{Request, Response};
 
-use crate::{Error, ErrorKind, Grant, Timestamp, Token, TokenRequest};
+use crate::{Error, Grant, Timestamp, Token, TokenRequest};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
 #[derive(Debug)]
@@ -81,27 +81,33 @@ impl Attempt {
     /// An answer arrived, whatever its status. Reads it, which is the one costly step: do it outside the lock.
     pub fn answered<B: AsRef<[u8]>>(self, response: &Response<B>) -> Outcome {
         let result = Grant::from_http(&self.request, response);
-        self.ended(Some(result))
+        self.ended(End::Answered(result))
     }
 
     /// No answer arrived; see [`Error::transport`] and [`Error::timed_out`].
     pub fn failed(self, error: Error) -> Outcome {
-        self.ended(Some(Err(error)))
+        self.ended(End::Answered(Err(error)))
     }
 
     /// Nobody will ever know: the caller was cancelled, or panicked. The next caller takes over at once.
     pub fn abandoned(self) -> Outcome {
-        self.ended(None)
+        self.ended(End::Abandoned)
     }
 
-    /// Whether `response` says that the client id or the secret is wrong, so that it is worth looking for other ones.
+    /// Nothing was sent, because the answer is known: the last failure is reported again, after a longer pause; see
+    /// [`Lifecycle::is_futile`](crate::Lifecycle::is_futile).
+    pub fn spared(self) -> Outcome {
+        self.ended(End::Spared)
+    }
+
+    /// What is wrong with `response`, if anything: to see whether it is worth looking for other credentials first.
     #[must_use]
-    pub fn refuses_credentials<B: AsRef<[u8]>>(&self, response: &Response<B>) -> bool {
-        Grant::from_http(&self.request, response).is_err_and(|error| error.kind() == ErrorKind::Credentials)
+    pub fn refusal<B: AsRef<[u8]>>(&self, response: &Response<B>) -> Option<Error> {
+        Grant::from_http(&self.request, response).err()
     }
 
-    fn ended(self, result: Option<Result<Grant, Error>>) -> Outcome {
-        Outcome { id: self.id, started: self.started, result }
+    fn ended(self, end: End) -> Outcome {
+        Outcome { id: self.id, started: self.started, end }
     }
 }
 
@@ -111,7 +117,14 @@ impl Attempt {
 pub struct Outcome {
     pub(crate) id: u64,
     pub(crate) started: Timestamp,
-    pub(crate) result: Option<Result<Grant, Error>>,
+    pub(crate) end: End,
+}
+
+#[derive(Debug)]
+pub(crate) enum End {
+    Answered(Result<Grant, Error>),
+    Spared,
+    Abandoned,
 }
 
 /// What a completed outcome changed, for logs and metrics.

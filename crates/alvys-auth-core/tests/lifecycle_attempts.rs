@@ -23,7 +23,9 @@ fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
         assert!(waited(&mut lifecycle, just_before(LEASE)).is_in_flight());
         let successor = fetched(&mut lifecycle, LEASE);
         assert_eq!(waited(&mut lifecycle, LEASE).until(), Timestamp::from_millis(30_002));
-        assert!(!lifecycle.extend(&silent, LEASE) && lifecycle.extend(&successor, LEASE));
+        assert!(
+            !lifecycle.extend(&silent, Duration::ZERO, LEASE) && lifecycle.extend(&successor, Duration::ZERO, LEASE)
+        );
 
         // Whatever the silent one says now changes nothing.
         assert!(matches!(lifecycle.complete(late(silent), at(16)), Completion::Superseded));

@@ -336,3 +336,28 @@ fn a_late_failure_counts_while_nothing_newer_was_tried() {
     assert!(matches!(done, Completion::Paused { .. }), "{done:?}");
     refused(&mut lifecycle, at(22));
 }
+
+#[test]
+fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_down_is_over() {
+    let policy = Policy::new().cool_down(Duration::from_secs(5), Duration::from_secs(60));
+    let flow = Flow::current().expect_organization("va336");
+    let mut lifecycle = Lifecycle::new(request(flow), policy, 0);
+    let until = fail(&mut lifecycle, &granted("opaque", 3600), at(0));
+    assert!(lifecycle.is_futile(until));
+    let spared = fetched(&mut lifecycle, until).spared();
+    let Completion::Paused { until: later, error } = lifecycle.complete(spared, until) else { panic!("a pause") };
+    assert_eq!(error.kind(), ErrorKind::WrongOrganization);
+    assert_eq!(later.saturating_duration_since(until), Duration::from_secs(10), "and is longer each time");
+    assert!(lifecycle.is_futile(just_before(at(60))), "nothing was sent since");
+    assert!(!lifecycle.is_futile(at(60)));
+}
+
+#[test]
+fn a_spared_attempt_without_a_failure_is_an_abandoned_one() {
+    let mut lifecycle = lifecycle();
+    let spared = fetched(&mut lifecycle, at(0)).spared();
+    assert!(matches!(lifecycle.complete(spared, at(0)), Completion::Abandoned));
+    let late = fetched(&mut lifecycle, at(0)).spared();
+    let _ = fetched(&mut lifecycle, at(600));
+    assert!(matches!(lifecycle.complete(late, at(600)), Completion::Superseded));
+}

@@ -231,11 +231,11 @@ fn another_client_of_the_same_account_keeps_the_token() {
 fn an_attempt_of_several_parts_gets_its_time_anew_while_it_is_awaited() {
     let mut lifecycle = lifecycle();
     let first = fetched(&mut lifecycle, at(0));
-    assert!(lifecycle.extend(&first, at(10)));
+    assert!(lifecycle.extend(&first, Duration::ZERO, at(10)));
     assert!(waited(&mut lifecycle, at(20)).is_in_flight(), "the lease of 15 seconds began anew");
     let second = fetched(&mut lifecycle, at(26));
-    assert!(!lifecycle.extend(&first, at(26)), "somebody has taken over");
-    assert!(lifecycle.extend(&second, at(26)));
+    assert!(!lifecycle.extend(&first, Duration::ZERO, at(26)), "somebody has taken over");
+    assert!(lifecycle.extend(&second, Duration::ZERO, at(26)));
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Credentials, Error, Flow, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp, Token,
-    TokenRequest,
+    Attempt, Credentials, Error, ErrorKind, Flow, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp,
+    Token, TokenRequest,
 };
 use arc_swap::ArcSwap;
 
@@ -38,7 +39,15 @@ impl Engine {
     ///
     /// Allocates nothing and touches no counter that threads share.
     pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        self.published.load().usable(now()).map(read)
+        self.with_token_or(|| false, read)
+    }
+
+    /// The same for those who may leave renewals to others: lends one that is due to be renewed too, until it expires, when
+    /// `renewed` says that somebody sees to that.
+    pub fn with_token_or<R>(&self, renewed: impl FnOnce() -> bool, read: impl FnOnce(&Token) -> R) -> Option<R> {
+        let (published, now) = (self.published.load(), now());
+        let token = published.usable(now).or_else(|| published.unexpired(now).filter(|_| renewed()))?;
+        Some(read(token))
     }
 
     /// What to do next for one caller; see [`Lifecycle::poll`].
@@ -92,20 +101,24 @@ impl Engine {
     /// # Errors
     /// As [`Lifecycle::set_credentials`].
     pub fn set_credentials(&self, credentials: Credentials) -> Result<bool, Error> {
-        self.change_credentials(|lifecycle| lifecycle.set_credentials(credentials))
+        let (client_id, result) = self.change(|lifecycle| lifecycle.set_credentials(credentials));
+        if matches!(result, Ok(true)) {
+            events::credentials_changed(&client_id);
+        }
+        result
     }
 
-    /// The same for the account that the held token is of; see [`Lifecycle::rotate_credentials`].
+    /// The same for the account that the held token is of; see [`Lifecycle::rotate_credentials`]. With other credentials, gives
+    /// what to do next, which is decided before any of those who wait can.
     ///
     /// # Errors
     /// As [`Lifecycle::rotate_credentials`].
-    pub fn rotate_credentials(&self, credentials: Credentials) -> Result<bool, Error> {
-        self.change_credentials(|lifecycle| lifecycle.rotate_credentials(credentials))
-    }
-
-    fn change_credentials(&self, change: impl FnOnce(&mut Lifecycle) -> Result<bool, Error>) -> Result<bool, Error> {
-        let (client_id, result) = self.change(change);
-        if matches!(result, Ok(true)) {
+    pub fn rotate_credentials(&self, credentials: Credentials) -> Result<Option<Step>, Error> {
+        let (client_id, result) = self.change(|lifecycle| {
+            let rotated = lifecycle.rotate_credentials(credentials)?;
+            Ok(rotated.then(|| lifecycle.poll(now())))
+        });
+        if matches!(result, Ok(Some(_))) {
             events::credentials_changed(&client_id);
         }
         result
@@ -115,6 +128,12 @@ impl Engine {
     /// [`Lifecycle::wake_at`].
     pub fn wake_at(&self) -> Option<Timestamp> {
         self.lock().wake_at()
+    }
+
+    /// Whether the last failure is one that other credentials may mend: that is remembered until a token arrives.
+    #[must_use]
+    pub fn calls_for_credentials(&self) -> bool {
+        self.status().last_error.as_ref().is_some_and(mendable)
     }
 
     /// The flow that token requests speak.
@@ -162,6 +181,14 @@ impl Engine {
     }
 }
 
+/// The credentials are wrong, of another organization's application, of one that is not allowed this, as after it was replaced, or
+/// were taken away with their tenant.
+fn mendable(error: &Error) -> bool {
+    use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
+
+    !error.is_retryable() && matches!(error.kind(), Credentials | Refused | UnknownTenant | WrongOrganization)
+}
+
 fn client_id(lifecycle: &Lifecycle) -> String {
     lifecycle.request().credentials().client_id().to_owned()
 }
@@ -181,22 +208,43 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// Gives the request its time anew, when anybody still waits for it; see [`Lifecycle::extend`]. One that was launched
-    /// long before it is sent may have been replaced.
+    /// Gives the request its time anew and `more`, when anybody still waits for it; see [`Lifecycle::extend`]. One that was
+    /// launched long before it is sent may have been replaced.
     #[must_use = "a request that nobody waits for need not be sent"]
-    pub fn extend(&self) -> bool {
+    pub fn extend(&self, more: Duration) -> bool {
         self.attempt.as_ref().is_some_and(|attempt| {
             let mut lifecycle = self.engine.lock();
-            let awaited = lifecycle.extend(attempt, now());
+            let awaited = lifecycle.extend(attempt, more, now());
             self.engine.publish(&lifecycle);
             awaited
         })
     }
 
-    /// Whether `response` refuses the client id or the secret; see [`Attempt::refuses_credentials`].
+    /// Whether other credentials may mend what is wrong with `response`; see [`Attempt::refusal`].
     #[must_use]
-    pub fn refuses_credentials<B: AsRef<[u8]>>(&self, response: &http::Response<B>) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| attempt.refuses_credentials(response))
+    pub fn calls_for_credentials<B: AsRef<[u8]>>(&self, response: &http::Response<B>) -> bool {
+        self.attempt.as_ref().and_then(|attempt| attempt.refusal(response)).as_ref().is_some_and(mendable)
+    }
+
+    /// Whether the same credentials would only buy another token that is not used; see [`Lifecycle::is_futile`].
+    #[must_use]
+    pub fn is_futile(&self) -> bool {
+        self.engine.lock().is_futile(now())
+    }
+
+    /// Reports the last failure again in place of sending the request; see [`Attempt::spared`].
+    pub fn spare(mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.engine.complete(attempt.spared());
+        }
+    }
+
+    /// There is no such tenant any more: gives the held token up and reports that in place of sending the request.
+    pub fn give_up(self, unknown: Error) {
+        if self.engine.status().is_ready() {
+            self.engine.invalidate();
+        }
+        self.land(Err::<http::Response<[u8; 0]>, _>(unknown));
     }
 
     /// Hands in what became of the request and wakes everybody who waits for it.

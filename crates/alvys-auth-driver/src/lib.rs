@@ -26,7 +26,7 @@ pub use registry::{Entry, Registry};
 pub use renewal::{Member, RenewalPlan};
 pub use rotation::{Asking, Rotated, Rotation};
 pub use setup::Setup;
-pub use tenant::{OfTenant, TenantProvider, known_tenant};
+pub use tenant::{TenantProvider, known_tenant};
 pub use tokens::Tokens;
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.

@@ -1,6 +1,7 @@
 //! Renewal in the background: which member of many is next, and whether it is worth it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,12 +22,16 @@ pub struct Member<S> {
     /// The source.
     pub source: S,
     used: AtomicBool,
+    /// Which of its entries in the plan counts.
+    entry: AtomicU64,
+    /// Whether that one is due because somebody has met it.
+    hurried: AtomicBool,
 }
 
 impl<S> Member<S> {
     /// A source that is used now.
     pub fn new(source: S) -> Self {
-        Self { source, used: AtomicBool::new(true) }
+        Self { source, used: AtomicBool::new(true), entry: AtomicU64::new(0), hurried: AtomicBool::new(false) }
     }
 
     /// Somebody asks for the source.
@@ -42,44 +47,71 @@ impl<S> Member<S> {
 ///
 /// Members that nobody has used since their last renewal are left alone: tokens are billed. Members that are gone drop out
 /// when they are due, or before when they are as many as those that are left.
-#[derive(Debug)]
 pub struct RenewalPlan<S> {
-    agenda: Agenda<Weak<Member<S>>>,
+    agenda: Agenda<Entry<S>>,
     /// With this many members those that are gone are swept out.
     sweep_at: AtomicUsize,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+struct Entry<S> {
+    member: Weak<Member<S>>,
+    number: u64,
+}
+
+impl<S> Entry<S> {
+    /// The member, unless it is gone or has another entry by now.
+    fn member(&self) -> Option<Arc<Member<S>>> {
+        self.member.upgrade().filter(|member| member.entry.load(Ordering::Relaxed) == self.number)
+    }
 }
 
 impl<S> RenewalPlan<S> {
-    /// An empty plan.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { agenda: Agenda::new(), sweep_at: AtomicUsize::new(FEW) }
+    /// An empty plan. `wake` wakes the sleeping workers, because something is due earlier than they know.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { agenda: Agenda::new(), sweep_at: AtomicUsize::new(FEW), wake: Box::new(wake) }
     }
 
-    /// Adds a member; true when the sleeping workers should be woken.
-    pub fn add(&self, member: &Arc<Member<S>>) -> bool {
+    /// Adds a member.
+    pub fn add(&self, member: &Arc<Member<S>>) {
         if self.agenda.len() >= self.sweep_at.load(Ordering::Relaxed) {
-            self.agenda.retain(|member| member.strong_count() > 0);
+            self.agenda.retain(|entry| entry.member().is_some());
             self.sweep_at.store(FEW.max(2 * self.agenda.len()), Ordering::Relaxed);
         }
-        self.agenda.add(now().saturating_add(SOON), Arc::downgrade(member))
+        self.look_at(now().saturating_add(SOON), member);
+    }
+
+    /// Somebody asks for a member that is due: it is the workers' next, and stays so however many more ask.
+    pub fn hurry(&self, member: &Arc<Member<S>>) {
+        member.touch();
+        if !member.hurried.swap(true, Ordering::Relaxed) {
+            self.look_at(now(), member);
+        }
     }
 
     /// The next member that is worth renewing now, else how long to sleep. `wake_at` tells when a source is due; see
     /// [`Engine::wake_at`](crate::Engine::wake_at). A member that was taken has to be [`put_back`](Self::put_back).
     pub fn next(&self, wake_at: impl Fn(&S) -> Option<Timestamp>) -> Next<Arc<Member<S>>> {
         loop {
-            let weak = match self.agenda.next() {
-                Next::Due(weak) => weak,
+            let entry = match self.agenda.next() {
+                Next::Due(entry) => entry,
                 Next::Idle(wait) => return Next::Idle(wait),
             };
-            let Some(member) = weak.upgrade() else { continue };
+            let Some(member) = entry.member() else { continue };
             let now = now();
-            match wake_at(&member.source) {
-                Some(at) if at > now => self.agenda.add(at, weak),
-                Some(_) if member.used.swap(false, Ordering::Relaxed) => return Next::Due(member),
-                _ => self.agenda.add(now.saturating_add(LATER), weak),
+            let due = match wake_at(&member.source) {
+                Some(at) if at > now => Err(at),
+                Some(_) if member.used.swap(false, Ordering::Relaxed) => Ok(()),
+                _ => Err(now.saturating_add(LATER)),
             };
+            if let Err(at) = due {
+                self.look_at(at, &member);
+            }
+            // Last, so that whoever has hurried in vain meanwhile can do so again.
+            member.hurried.store(false, Ordering::Relaxed);
+            if due.is_ok() {
+                return Next::Due(member);
+            }
         }
     }
 
@@ -89,7 +121,7 @@ impl<S> RenewalPlan<S> {
         if !renewed {
             member.touch();
         }
-        self.agenda.add(now().saturating_add(SOON), Arc::downgrade(member));
+        self.look_at(now().saturating_add(SOON), member);
     }
 
     /// How many members there are, those included that have gone since they were last looked at.
@@ -103,10 +135,18 @@ impl<S> RenewalPlan<S> {
     pub fn is_empty(&self) -> bool {
         self.agenda.is_empty()
     }
+
+    /// In place of any other time at which it was to be looked at.
+    fn look_at(&self, at: Timestamp, member: &Arc<Member<S>>) {
+        let number = member.entry.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.agenda.add(at, Entry { member: Arc::downgrade(member), number }) {
+            (self.wake)();
+        }
+    }
 }
 
-impl<S> Default for RenewalPlan<S> {
-    fn default() -> Self {
-        Self::new()
+impl<S> fmt::Debug for RenewalPlan<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RenewalPlan").field("len", &self.len()).finish()
     }
 }

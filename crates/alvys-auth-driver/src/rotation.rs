@@ -4,15 +4,15 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alvys_auth_core::{Attempt, Credentials, Error, Step};
+use alvys_auth_core::{Attempt, Credentials, Error, ErrorKind, Step};
 
 use crate::{Engine, events};
 
 /// When a driver asks the provider `P` of its source again.
 ///
-/// Before a request, and while a refusal is remembered, when the provider's revision has changed; and once when the server
-/// refuses the credentials, before anybody hears of that. Should the next ones be refused as well, the refusal is reported, and
-/// the provider is asked again for the attempt after that.
+/// Before a request, and while a refusal is remembered, when the provider's revision has changed; once when the server refuses
+/// the credentials, or what it gives is of another organization, before anybody hears of that; and before the attempt after that,
+/// whatever the revision, so that a store that was mended meanwhile costs no other refusal.
 pub struct Rotation<P: ?Sized> {
     provider: Arc<P>,
     /// The revision in use; none when that is not known.
@@ -39,6 +39,8 @@ pub enum Rotated {
     Elsewhere,
     /// They are in use: launch this attempt.
     Here(Attempt),
+    /// There are none any more, because there is no such tenant: nothing is asked for.
+    Unknown(Error),
 }
 
 impl<P: ?Sized> Rotation<P> {
@@ -60,22 +62,22 @@ impl<P: ?Sized> Rotation<P> {
 
     /// The server refused the credentials: whether to ask the provider before that is reported. None while somebody does.
     pub fn ask(&self) -> Option<Asking<'_>> {
-        (!self.asking.swap(true, Ordering::AcqRel)).then_some(Asking(&self.asking))
+        // Made only when it is wanted: one that is dropped lets the next one ask.
+        (!self.asking.swap(true, Ordering::AcqRel)).then(|| Asking(&self.asking))
     }
 
     /// Goes on with what the provider gave at `revision`. A held token stays: nobody is without one before the new credentials
     /// have proved good.
-    pub fn rotate(&self, engine: &Arc<Engine>, revision: u64, given: Result<Credentials, Error>) -> Rotated {
-        let changed = given.and_then(|credentials| {
+    pub fn rotate(&self, engine: &Engine, revision: u64, given: Result<Credentials, Error>) -> Rotated {
+        let unknown = given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant);
+        if given.is_ok() || unknown {
             *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
-            engine.rotate_credentials(credentials)
-        });
-        match changed {
-            Ok(false) => Rotated::Unchanged,
-            Ok(true) => match engine.poll() {
-                Step::Fetch(attempt) => Rotated::Here(attempt),
-                _ => Rotated::Elsewhere,
-            },
+        }
+        match given.and_then(|credentials| engine.rotate_credentials(credentials)) {
+            Ok(None) => Rotated::Unchanged,
+            Ok(Some(Step::Fetch(attempt))) => Rotated::Here(attempt),
+            Ok(Some(_)) => Rotated::Elsewhere,
+            Err(error) if unknown => Rotated::Unknown(error),
             Err(error) => {
                 events::unreadable_credentials(&error);
                 Rotated::Unchanged

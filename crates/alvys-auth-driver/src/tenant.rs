@@ -1,6 +1,6 @@
 //! Which flow and whose credentials a tenant has.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow};
 
@@ -27,8 +27,9 @@ use alvys_auth_core::{Credentials, Error, Flow};
 pub trait TenantProvider: Send + Sync {
     /// The flow and the credentials of `tenant`; none when there is no such tenant.
     ///
-    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once when the server refuses the
-    /// tenant's credentials. A changed flow counts once the tenant was forgotten or pushed out.
+    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the server
+    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the
+    /// tenant was forgotten or pushed out; that a tenant was removed, when it is asked, so let its revision change then.
     ///
     /// # Errors
     /// Why that cannot be told now; not used for a tenant that does not exist.
@@ -39,6 +40,12 @@ pub trait TenantProvider: Send + Sync {
     fn revision(&self, tenant: &str) -> u64 {
         let _ = tenant;
         0
+    }
+
+    /// How long an answer may take before it is given up; none for as long as a token request. The first callers of a tenant wait
+    /// for it beside their patience.
+    fn time_limit(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -62,23 +69,4 @@ pub fn known_tenant(
     let Some((flow, credentials)) = given else { return Err(Error::unknown_tenant(tenant)) };
     let guarded = guard && flow.expected_organization().is_none();
     Ok((if guarded { flow.expect_organization(tenant) } else { flow }, credentials))
-}
-
-/// The credentials of one tenant, as a provider of credentials.
-#[derive(Debug)]
-pub struct OfTenant<P: ?Sized> {
-    /// Who knows the tenants.
-    pub provider: Arc<P>,
-    /// Which of them.
-    pub tenant: Arc<str>,
-}
-
-impl<P: TenantProvider + ?Sized> crate::CredentialsProvider for OfTenant<P> {
-    fn credentials(&self) -> Result<Credentials, Error> {
-        known_tenant(&self.tenant, self.provider.tenant(&self.tenant)?, false).map(|(_, credentials)| credentials)
-    }
-
-    fn revision(&self) -> u64 {
-        self.provider.revision(&self.tenant)
-    }
 }

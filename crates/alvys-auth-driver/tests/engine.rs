@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Grant, Policy, Step, Token, TokenRequest};
@@ -80,9 +80,9 @@ fn a_flight_that_was_replaced_is_awaited_no_more() {
     let (engine, _) = engine(Flow::current());
     let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
     let (_, flight) = engine.launch(attempt);
-    assert!(flight.extend());
+    assert!(flight.extend(Duration::ZERO));
     engine.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
-    assert!(!flight.extend());
+    assert!(!flight.extend(Duration::ZERO));
 }
 
 #[test]
@@ -185,4 +185,23 @@ fn every_decision_is_one_event() {
     }
     assert!(log.lines().all(|line| line.contains("alvys_auth")), "{log}");
     assert!(!log.contains("s3cret") && !log.contains("abc") && !log.contains("from-a-store"), "{log}");
+}
+
+#[test]
+fn whoever_rotates_the_credentials_goes_on_before_those_who_wait() {
+    let (shared, woken) = (Arc::new(OnceLock::<Arc<Engine>>::new()), Arc::new(AtomicUsize::new(0)));
+    let (waiting, begun) = (Arc::clone(&shared), Arc::clone(&woken));
+    let wake = move || {
+        let step = waiting.get().unwrap().poll();
+        assert!(matches!(step, Step::Wait(_)), "a waiter is to do it: {step:?}");
+        begun.fetch_add(1, Ordering::SeqCst);
+    };
+    let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "old").unwrap()).unwrap();
+    let engine = shared.get_or_init(|| Arc::new(Engine::new(request, Policy::new(), wake)));
+    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
+    let (_, flight) = engine.launch(attempt);
+    let step = engine.rotate_credentials(Credentials::new("my-client", "new").unwrap()).unwrap();
+    assert!(matches!(step, Some(Step::Fetch(_))), "{step:?}");
+    drop(flight);
+    assert_eq!(woken.load(Ordering::SeqCst), 2);
 }

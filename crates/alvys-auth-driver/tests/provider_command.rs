@@ -133,6 +133,58 @@ fn a_grandchild_that_holds_the_pipe_keeps_nobody_waiting() {
 }
 
 #[test]
+fn a_command_that_is_given_up_takes_what_it_started_along() {
+    let directory = Directory::new();
+    let pid = directory.path("pid");
+    let start = format!("sleep 4321 & echo $! > '{}'", pid.display());
+    for (script, kind) in [
+        (format!("{start}; wait"), ErrorKind::TimedOut),
+        (format!("{{ {start}; wait; }} | cat"), ErrorKind::TimedOut),
+        (format!("{start}; exit 3"), ErrorKind::Configuration),
+    ] {
+        let given_up = shell(&script).client_id("id").timeout(Duration::from_secs(2));
+        assert_error(given_up.credentials(), kind, &["\"sh\""]);
+        assert_ends(&pid);
+    }
+}
+
+/// Whoever inherits a killed process may leave it a zombie.
+#[track_caller]
+fn assert_ends(pid_file: &Path) {
+    let pid = fs::read_to_string(pid_file).unwrap();
+    let give_up = Instant::now() + Duration::from_secs(10);
+    loop {
+        let listed = Command::new("ps").args(["-o", "stat=", "-p", pid.trim()]).output().unwrap();
+        let state = String::from_utf8_lossy(&listed.stdout).trim().to_owned();
+        if state.is_empty() || state.starts_with('Z') {
+            return;
+        }
+        assert!(Instant::now() < give_up, "process {pid} is still there: {state}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_command_that_leaves_its_output_open_leaves_no_thread_behind() {
+    let threads = || {
+        let names = fs::read_dir("/proc/self/task")
+            .unwrap()
+            .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("alvys-auth-comm")).count()
+    };
+    if cfg!(target_os = "linux") {
+        assert_gives(&shell("sleep 5 & echo C4n4ry-s3cret").client_id("id"), "id", SECRET);
+        assert_eq!(threads(), 0);
+    }
+}
+
+#[test]
+fn it_says_how_long_it_may_take() {
+    let limit = shell("true").timeout(Duration::from_secs(90)).time_limit().unwrap();
+    assert!((90..95).contains(&limit.as_secs()), "{limit:?}");
+}
+
+#[test]
 fn a_grandchild_that_goes_on_writing_runs_into_the_time_limit() {
     let script = "(while sleep 0.2; do echo C4n4ry || exit; done) & exit 0";
     let provider = shell(script).client_id("id").timeout(Duration::from_secs(3));

@@ -1,6 +1,7 @@
 //! The agenda, and the plan for renewing many members by a few workers.
 #![expect(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -34,6 +35,20 @@ fn taken<T>(next: Next<T>) -> T {
         Next::Due(item) => item,
         Next::Idle(wait) => panic!("nothing is due for {wait:?}"),
     }
+}
+
+fn plan() -> Plan {
+    Plan::new(|| {})
+}
+
+/// A plan that counts how often it wakes the workers.
+fn counting() -> (Plan, Arc<AtomicUsize>) {
+    let woken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&woken);
+    let wake = move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    };
+    (Plan::new(wake), woken)
 }
 
 /// Until new members, and those put back, are looked at.
@@ -90,8 +105,9 @@ fn what_is_not_worth_keeping_is_dropped() {
 
 #[test]
 fn a_member_that_nobody_has_used_since_its_renewal_is_left_alone() {
-    let (plan, member) = (Plan::new(), due(Some(now())));
-    assert!(plan.add(&member), "a sleeping worker is to look at it");
+    let ((plan, woken), member) = (counting(), due(Some(now())));
+    plan.add(&member);
+    assert_eq!(woken.load(Ordering::SeqCst), 1, "a sleeping worker is to look at it");
     let wait = idle(next(&plan));
     assert!(wait <= SECOND, "a new member is looked at soon: {wait:?}");
     soon();
@@ -105,7 +121,7 @@ fn a_member_that_nobody_has_used_since_its_renewal_is_left_alone() {
 
 #[test]
 fn a_member_that_was_used_since_its_renewal_is_renewed_again() {
-    let (plan, member) = (Plan::new(), due(Some(now())));
+    let (plan, member) = (plan(), due(Some(now())));
     plan.add(&member);
     soon();
     let renewing = taken(next(&plan));
@@ -117,7 +133,7 @@ fn a_member_that_was_used_since_its_renewal_is_renewed_again() {
 
 #[test]
 fn a_failure_does_not_end_the_renewals_of_a_member() {
-    let (plan, member) = (Plan::default(), due(Some(now())));
+    let (plan, member) = (plan(), due(Some(now())));
     plan.add(&member);
     for _ in 0..2 {
         soon();
@@ -128,7 +144,7 @@ fn a_failure_does_not_end_the_renewals_of_a_member() {
 
 #[test]
 fn a_member_is_looked_at_when_it_is_due_and_used_until_then() {
-    let (plan, member) = (Plan::new(), due(Some(now().saturating_add(2 * SECOND))));
+    let (plan, member) = (plan(), due(Some(now().saturating_add(2 * SECOND))));
     plan.add(&member);
     soon();
     let wait = idle(next(&plan));
@@ -140,7 +156,7 @@ fn a_member_is_looked_at_when_it_is_due_and_used_until_then() {
 
 #[test]
 fn a_member_without_a_token_waits_and_counts_as_used_still() {
-    let (plan, member, other) = (Plan::new(), due(None), due(Some(now())));
+    let (plan, member, other) = (plan(), due(None), due(Some(now())));
     plan.add(&member);
     plan.add(&other);
     soon();
@@ -156,7 +172,7 @@ fn a_member_without_a_token_waits_and_counts_as_used_still() {
 
 #[test]
 fn members_that_are_gone_drop_out_when_they_are_due() {
-    let plan = Plan::new();
+    let plan = plan();
     plan.add(&due(Some(now())));
     assert_eq!(plan.len(), 1);
     soon();
@@ -166,7 +182,7 @@ fn members_that_are_gone_drop_out_when_they_are_due() {
 
 #[test]
 fn members_that_come_and_go_do_not_pile_up() {
-    let plan = Plan::new();
+    let plan = plan();
     let staying: Vec<_> = (0..100).map(|_| due(Some(now()))).collect();
     for member in &staying {
         plan.add(member);
@@ -179,4 +195,43 @@ fn members_that_come_and_go_do_not_pile_up() {
     soon();
     let renewed = staying.iter().filter(|_| matches!(next(&plan), Next::Due(_))).count();
     assert_eq!(renewed, 100, "and those that stay are all there");
+}
+
+#[test]
+fn sleeping_workers_hear_of_a_member_that_comes_before_the_others_again() {
+    let (plan, woken) = counting();
+    let woken = move || woken.swap(0, Ordering::SeqCst);
+    let (early, late) = (due(Some(now())), due(Some(now().saturating_add(60 * SECOND))));
+    plan.add(&early);
+    plan.add(&late);
+    soon();
+    woken();
+    let early = taken(next(&plan));
+    assert_eq!(woken(), 0, "taken, and nothing put down yet");
+    assert!(idle(next(&plan)) > 50 * SECOND);
+    assert_eq!(woken(), 1, "the late one has its time, which is the first now");
+    plan.put_back(&early, true);
+    assert_eq!(woken(), 1, "the one put back comes before it");
+}
+
+#[test]
+fn a_member_that_somebody_has_met_is_looked_at_at_once() {
+    let ((plan, woken), member) = (counting(), due(None));
+    plan.add(&member);
+    soon();
+    assert!(idle(next(&plan)) > 25 * SECOND, "it has no token yet");
+    *member.source.lock().unwrap() = Some(now());
+    let before = woken.load(Ordering::SeqCst);
+    for _ in 0..1_000 {
+        plan.hurry(&member);
+    }
+    assert_eq!((woken.load(Ordering::SeqCst) - before, plan.len()), (1, 2), "however many have met it");
+    let renewing = taken(next(&plan));
+    assert!(Arc::ptr_eq(&renewing, &member));
+    plan.put_back(&renewing, true);
+    soon();
+    plan.hurry(&member);
+    member.touch();
+    taken(next(&plan));
+    assert!(idle(next(&plan)) > SECOND, "and once for all that have met it");
 }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error};
 
@@ -34,14 +35,20 @@ pub type ProviderFuture = Pin<Box<dyn Future<Output = Result<Credentials, Error>
 pub trait CredentialsProvider: Send + Sync + 'static {
     /// The credentials as they are now.
     ///
-    /// Asked when a source is made, when [`revision`](Self::revision) has changed, and once when the server refuses the
-    /// credentials in use. During a token request it is given as long as the request itself.
+    /// Asked when a source is made, when [`revision`](Self::revision) has changed, and once for each time that the server refuses
+    /// the credentials in use, their application, or gives a token of another organization than the one expected.
     fn credentials(self: Arc<Self>) -> ProviderFuture;
 
     /// A mark of what [`credentials`](Self::credentials) would give: as long as it stays the same, asking again is not
     /// worth it. Called before every token request, so it must be quick; the default never changes.
     fn revision(&self) -> u64 {
         0
+    }
+
+    /// How long an answer may take before it is given up; none for as long as a token request. Callers wait no longer than their
+    /// patience meanwhile.
+    fn time_limit(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -57,5 +64,9 @@ impl<P: alvys_auth_driver::CredentialsProvider + 'static> CredentialsProvider fo
 
     fn revision(&self) -> u64 {
         alvys_auth_driver::CredentialsProvider::revision(self)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        alvys_auth_driver::CredentialsProvider::time_limit(self)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Status, Step, Timestamp, Token};
+use alvys_auth_core::{Credentials, Error, Flow, Status, Step, Timestamp, Token};
 use alvys_auth_driver::{Engine, Flight, Rotated, Rotation, Tokens, now};
 use http::Request;
 use tokio::runtime::Handle;
@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) transport: Arc<Transport>,
     pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
     pub(crate) patience: Duration,
+    /// Whether somebody sees to a renewal that is due, and has heard of it now.
+    pub(crate) workers: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl TokenSource {
@@ -115,7 +117,7 @@ impl TokenSource {
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => {
-                    if !self.0.finds_other_credentials(&error).await {
+                    if !self.0.finds_other_credentials(deadline).await? {
                         return Err(error);
                     }
                 }
@@ -157,7 +159,7 @@ impl TokenSource {
     /// # Ok::<(), alvys_auth_reqwest::Error>(())
     /// ```
     pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        self.0.engine.with_token(read)
+        self.0.engine.with_token_or(|| self.0.workers.get().is_some_and(|renewed| renewed()), read)
     }
 
     /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
@@ -185,9 +187,14 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
-    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed.
+    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed. A
+    /// renewal that somebody else sees to counts as one.
     pub(crate) async fn renew(&self) -> bool {
-        let Step::Fetch(attempt) = self.0.engine.poll() else { return false };
+        let attempt = match self.0.engine.poll() {
+            Step::Fetch(attempt) => attempt,
+            Step::Use(_) => return true,
+            Step::Wait(_) | Step::Fail(_) => return false,
+        };
         let (request, flight) = self.0.engine.launch(attempt);
         self.0.fetch(request, flight).await;
         self.status().last_error.is_none()
@@ -214,28 +221,35 @@ impl TokenSource {
 impl Inner {
     /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
     async fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
+        let remembered = self.rotation.is_some() && self.engine.calls_for_credentials();
         if let Some(rotation) = &self.rotation
-            && rotation.is_new(rotation.provider().revision())
+            && (remembered || rotation.is_new(rotation.provider().revision()))
         {
+            if !flight.extend(self.time_limit(rotation)) {
+                return;
+            }
             match self.rotate(rotation).await {
+                Rotated::Unchanged if remembered && flight.is_futile() => return flight.spare(),
                 Rotated::Unchanged => {}
                 Rotated::Elsewhere => return,
+                Rotated::Unknown(error) => return flight.give_up(error),
                 Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
             }
         }
-        // On a runtime that only runs now and then, others may have taken over meanwhile.
-        if !flight.extend() {
+        // The provider took its time, or the runtime runs only now and then: others may have taken over meanwhile.
+        if !flight.extend(Duration::ZERO) {
             return;
         }
         let mut answer = self.transport.send(request).await;
-        if let Some(rotation) = &self.rotation
-            && answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer))
+        if let Some(rotation) = self.rotation.as_ref().filter(|_| !remembered)
+            && answer.as_ref().is_ok_and(|answer| flight.calls_for_credentials(answer))
             && let Some(_asking) = rotation.ask()
-            && flight.extend()
+            && flight.extend(self.time_limit(rotation))
         {
             match self.rotate(rotation).await {
                 Rotated::Unchanged => {}
                 Rotated::Elsewhere => return,
+                Rotated::Unknown(error) => return flight.give_up(error),
                 Rotated::Here(attempt) => {
                     (request, flight) = self.engine.launch(attempt);
                     answer = self.transport.send(request).await;
@@ -245,31 +259,51 @@ impl Inner {
         flight.land(answer);
     }
 
-    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now.
-    async fn finds_other_credentials(&self, refusal: &Error) -> bool {
-        let Some(rotation) = &self.rotation else { return false };
-        if refusal.kind() != ErrorKind::Credentials || !rotation.is_new(rotation.provider().revision()) {
-            return false;
+    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now; an error when it
+    /// has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
+    async fn finds_other_credentials(self: &Arc<Self>, deadline: Timestamp) -> Result<bool, Error> {
+        let Some(rotation) = &self.rotation else { return Ok(false) };
+        if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
+            return Ok(false);
         }
-        let Some(_asking) = rotation.ask() else { return false };
+        let inner = Arc::clone(self);
+        let asking = tokio::spawn(async move { inner.ask_again().await }.in_current_span());
+        let left = deadline.saturating_duration_since(now());
+        // A panic of the provider was printed, and a runtime in shutdown asks nobody.
+        tokio::time::timeout(left, asking).await.map_or(Ok(false), |asked| asked.unwrap_or(Ok(false)))
+    }
+
+    async fn ask_again(&self) -> Result<bool, Error> {
+        let Some(rotation) = &self.rotation else { return Ok(false) };
+        let Some(_asking) = rotation.ask() else { return Ok(false) };
+        if !rotation.is_new(rotation.provider().revision()) {
+            // Somebody else has asked meanwhile.
+            return Ok(!self.engine.calls_for_credentials());
+        }
         match self.rotate(rotation).await {
-            Rotated::Unchanged => false,
-            Rotated::Elsewhere => true,
+            Rotated::Unchanged => Ok(false),
+            Rotated::Elsewhere => Ok(true),
+            Rotated::Unknown(error) => Err(error),
             Rotated::Here(attempt) => {
                 // The attempt is dropped, and taken up by the next poll.
                 drop(self.engine.launch(attempt));
-                true
+                Ok(true)
             }
         }
     }
 
-    /// Asks the provider, which gets no more time than a request.
+    /// Asks the provider.
     async fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
         let provider = rotation.provider();
         let revision = provider.revision();
-        let given = tokio::time::timeout(self.transport.timeout(), provider.credentials()).await;
+        let given = tokio::time::timeout(self.time_limit(rotation), provider.credentials()).await;
         let late = |_| Err(Error::timed_out("the credentials provider did not answer in time"));
         rotation.rotate(&self.engine, revision, given.unwrap_or_else(late))
+    }
+
+    /// How long the provider may take.
+    fn time_limit(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Duration {
+        rotation.provider().time_limit().unwrap_or_else(|| self.transport.timeout())
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy, Token, TokenRequest};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token, TokenRequest};
 use alvys_auth_driver::{Entry, Member, Next, Registry, RenewalPlan, known_tenant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
@@ -25,8 +25,9 @@ pub type TenantFuture = Pin<Box<dyn Future<Output = Result<Option<(Flow, Credent
 pub trait TenantProvider: Send + Sync + 'static {
     /// The flow and the credentials of `tenant`; none when there is no such tenant.
     ///
-    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once when the server refuses the
-    /// tenant's credentials. A changed flow counts once the tenant was forgotten or pushed out.
+    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the server
+    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the
+    /// tenant was forgotten or pushed out; that a tenant was removed, when it is asked, so let its revision change then.
     fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture;
 
     /// A mark of the tenant's credentials: as long as it stays the same, asking again is not worth it. Called before every
@@ -34,6 +35,12 @@ pub trait TenantProvider: Send + Sync + 'static {
     fn revision(&self, tenant: &str) -> u64 {
         let _ = tenant;
         0
+    }
+
+    /// How long an answer may take before it is given up; none for as long as a token request. The first callers of a tenant wait
+    /// for it beside their patience.
+    fn time_limit(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -50,13 +57,18 @@ impl<P: alvys_auth_driver::TenantProvider + 'static> TenantProvider for P {
     fn revision(&self, tenant: &str) -> u64 {
         alvys_auth_driver::TenantProvider::revision(self, tenant)
     }
+
+    fn time_limit(&self) -> Option<Duration> {
+        alvys_auth_driver::TenantProvider::time_limit(self)
+    }
 }
 
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
 /// Tenants share nothing but their HTTP client: the failure, the lock or the back-off of one never touches another. A tenant
-/// that the provider does not know is an error, and gets nobody else's token. Each token must name its tenant as the
-/// organization it is for, unless the flow expects another one. Cheap to clone; clones share the sources.
+/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its token until
+/// that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is for, unless the flow
+/// expects another one. Cheap to clone; clones share the sources.
 ///
 /// ```no_run
 /// use alvys_auth_reqwest::{Credentials, Error, Flow, Tenants};
@@ -142,8 +154,8 @@ impl Tenants {
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
     ///
-    /// Asking for it is a use of the tenant; what is done with it afterwards is not seen here. A provider that has not
-    /// answered within the time of a token request is not waited for any longer.
+    /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A provider that has not
+    /// answered within its time limit is not waited for any longer.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -193,12 +205,13 @@ impl Tenants {
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
         let given = Arc::clone(provider).tenant(Arc::clone(&tenant));
-        let given = tokio::time::timeout(settings.policy.timeout(), given).await;
+        let given =
+            tokio::time::timeout(provider.time_limit().unwrap_or_else(|| settings.policy.timeout()), given).await;
         let late = |_| Err(Error::timed_out("the tenant provider did not answer in time"));
         let (flow, credentials) = known_tenant(&tenant, given.unwrap_or_else(late)?, settings.guard)?;
         let plain_http = TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http();
         let transport = self.0.transport(plain_http).await?;
-        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant });
+        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone()).transport(transport);
         let builder = match settings.patience {
             Some(patience) => builder.patience(patience),
@@ -212,9 +225,17 @@ impl Tenants {
         if self.0.settings.workers == 0 {
             return;
         }
-        if self.0.plan.add(member) {
-            self.0.changed.notify_waiters();
-        }
+        let (tenants, planned) = (Arc::downgrade(&self.0), Arc::downgrade(member));
+        // Once it was forgotten or pushed out, the source is on its own.
+        let renewed = move || match (tenants.upgrade(), planned.upgrade()) {
+            (Some(inner), Some(member)) => {
+                inner.plan.hurry(&member);
+                true
+            }
+            _ => false,
+        };
+        let _ = member.source.0.workers.set(Box::new(renewed));
+        self.0.plan.add(member);
         self.0.working.get_or_init(|| {
             for _ in 0..self.0.settings.workers {
                 tokio::spawn(work(Arc::downgrade(&self.0), Arc::clone(&self.0.changed)));
@@ -296,7 +317,9 @@ impl TenantsBuilder {
     /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
     ///
     /// Without it a token is renewed when somebody asks for it near its end, which makes nobody wait either as long as
-    /// somebody does. The workers run on the tokio runtime of the first call and end with the tenants.
+    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a token that
+    /// is missing or has expired, as when they failed, is fetched by who asks for it. The same goes for a
+    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers run on the tokio runtime of the first call and end with the tenants.
     pub fn renew_in_background(mut self, concurrency: usize) -> Self {
         self.settings.workers = concurrency;
         self
@@ -311,34 +334,47 @@ impl TenantsBuilder {
 
     /// Makes the tenants. Nobody is asked for anything yet.
     pub fn build(self) -> Tenants {
+        let changed: Arc<Notify> = Arc::default();
+        let sleepers = Arc::clone(&changed);
         Tenants(Arc::new(Inner {
             provider: self.provider,
             registry: Registry::new(self.capacity),
             settings: self.settings,
             transports: Default::default(),
-            plan: RenewalPlan::new(),
-            changed: Arc::default(),
+            plan: RenewalPlan::new(move || sleepers.notify_waiters()),
+            changed,
             working: OnceLock::new(),
         }))
     }
 }
 
-/// One tenant of a provider, as a provider of credentials.
+/// One tenant of a provider, as a provider of credentials; forgotten when there is no such tenant any more.
 struct OfTenant {
     provider: Arc<dyn TenantProvider>,
     tenant: Arc<str>,
+    tenants: Weak<Inner>,
 }
 
 impl CredentialsProvider for OfTenant {
     fn credentials(self: Arc<Self>) -> ProviderFuture {
         Box::pin(async move {
-            let given = Arc::clone(&self.provider).tenant(Arc::clone(&self.tenant)).await?;
-            known_tenant(&self.tenant, given, false).map(|(_, credentials)| credentials)
+            let given = Arc::clone(&self.provider).tenant(Arc::clone(&self.tenant)).await;
+            let given = given.and_then(|given| known_tenant(&self.tenant, given, false));
+            if given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
+                && let Some(tenants) = self.tenants.upgrade()
+            {
+                tenants.registry.forget(&self.tenant);
+            }
+            given.map(|(_, credentials)| credentials)
         })
     }
 
     fn revision(&self) -> u64 {
         self.provider.revision(&self.tenant)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        self.provider.time_limit()
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a token source is put together.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, TokenRequest};
@@ -62,8 +62,8 @@ impl Builder {
         self
     }
 
-    /// Where to look for other credentials: before a token request when the provider's revision has changed, and once when
-    /// the server refuses the ones in use, before that is reported.
+    /// Where to look for other credentials: before a token request when the provider's revision has changed, and once when the
+    /// server refuses the ones in use or gives a token of another organization, before that is reported.
     pub fn provider(self, provider: impl CredentialsProvider + 'static) -> Self {
         // Nobody knows what is in use already: the provider is asked before the first request.
         self.rotation(Arc::new(provider), None)
@@ -99,6 +99,7 @@ impl Builder {
             transport: Arc::new(transport),
             rotation: self.rotation,
             patience: self.patience,
+            workers: OnceLock::new(),
         })))
     }
 }

@@ -1,7 +1,7 @@
 //! The blocking token source: a loop over the steps of the core.
 
 use std::fmt;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -36,6 +36,8 @@ pub(crate) struct Inner {
     pub(crate) transport: Arc<Transport>,
     pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
     pub(crate) patience: Duration,
+    /// Whether somebody sees to a renewal that is due, and has heard of it now.
+    pub(crate) workers: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl TokenSource {
@@ -92,7 +94,7 @@ impl TokenSource {
             match engine.poll() {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => {
-                    if !self.0.finds_other_credentials(&error) {
+                    if !self.0.finds_other_credentials(deadline)? {
                         return Err(error);
                     }
                 }
@@ -135,7 +137,7 @@ impl TokenSource {
     /// # Ok::<(), alvys_auth_ureq::Error>(())
     /// ```
     pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        self.0.engine.with_token(read)
+        self.0.engine.with_token_or(|| self.0.workers.get().is_some_and(|renewed| renewed()), read)
     }
 
     /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
@@ -163,9 +165,14 @@ impl TokenSource {
         self.0.engine.set_credentials(credentials).map(|_| ())
     }
 
-    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed.
+    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed. A
+    /// renewal that somebody else sees to counts as one.
     pub(crate) fn renew(&self) -> bool {
-        let Step::Fetch(attempt) = self.0.engine.poll() else { return false };
+        let attempt = match self.0.engine.poll() {
+            Step::Fetch(attempt) => attempt,
+            Step::Use(_) => return true,
+            Step::Wait(_) | Step::Fail(_) => return false,
+        };
         let (request, flight) = self.0.engine.launch(attempt);
         self.0.fetch(request, flight);
         self.status().last_error.is_none()
@@ -192,27 +199,35 @@ impl TokenSource {
 impl Inner {
     /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
     fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
+        let remembered = self.rotation.is_some() && self.engine.calls_for_credentials();
         if let Some(rotation) = &self.rotation
-            && rotation.is_new(rotation.provider().revision())
+            && (remembered || rotation.is_new(rotation.provider().revision()))
         {
-            match self.rotate(rotation) {
-                Rotated::Unchanged => {}
-                Rotated::Elsewhere => return,
-                Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
-            }
-            if !flight.extend() {
+            if !flight.extend(self.time_limit(rotation)) {
                 return;
             }
+            match self.rotate(rotation) {
+                Rotated::Unchanged if remembered && flight.is_futile() => return flight.spare(),
+                Rotated::Unchanged => {}
+                Rotated::Elsewhere => return,
+                Rotated::Unknown(error) => return flight.give_up(error),
+                Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
+            }
+        }
+        // The provider took its time, and others may have taken over meanwhile.
+        if !flight.extend(Duration::ZERO) {
+            return;
         }
         let mut answer = self.transport.send(request);
-        if let Some(rotation) = &self.rotation
-            && answer.as_ref().is_ok_and(|answer| flight.refuses_credentials(answer))
+        if let Some(rotation) = self.rotation.as_ref().filter(|_| !remembered)
+            && answer.as_ref().is_ok_and(|answer| flight.calls_for_credentials(answer))
             && let Some(_asking) = rotation.ask()
-            && flight.extend()
+            && flight.extend(self.time_limit(rotation))
         {
             match self.rotate(rotation) {
                 Rotated::Unchanged => {}
                 Rotated::Elsewhere => return,
+                Rotated::Unknown(error) => return flight.give_up(error),
                 Rotated::Here(attempt) => {
                     (request, flight) = self.engine.launch(attempt);
                     answer = self.transport.send(request);
@@ -222,30 +237,51 @@ impl Inner {
         flight.land(answer);
     }
 
-    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now.
-    fn finds_other_credentials(&self, refusal: &Error) -> bool {
-        let Some(rotation) = &self.rotation else { return false };
-        if refusal.kind() != ErrorKind::Credentials || !rotation.is_new(rotation.provider().revision()) {
-            return false;
+    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now; an error when it
+    /// has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
+    fn finds_other_credentials(self: &Arc<Self>, deadline: Timestamp) -> Result<bool, Error> {
+        let Some(rotation) = &self.rotation else { return Ok(false) };
+        if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
+            return Ok(false);
         }
-        let Some(_asking) = rotation.ask() else { return false };
+        let (inner, span) = (Arc::clone(self), Span::current());
+        let asking = move || span.in_scope(|| inner.ask_again());
+        match asked("credentials", deadline.saturating_duration_since(now()), asking) {
+            Err(error) if error.kind() != ErrorKind::UnknownTenant => Ok(false),
+            found => found,
+        }
+    }
+
+    fn ask_again(&self) -> Result<bool, Error> {
+        let Some(rotation) = &self.rotation else { return Ok(false) };
+        let Some(_asking) = rotation.ask() else { return Ok(false) };
+        if !rotation.is_new(rotation.provider().revision()) {
+            // Somebody else has asked meanwhile.
+            return Ok(!self.engine.calls_for_credentials());
+        }
         match self.rotate(rotation) {
-            Rotated::Unchanged => false,
-            Rotated::Elsewhere => true,
+            Rotated::Unchanged => Ok(false),
+            Rotated::Elsewhere => Ok(true),
+            Rotated::Unknown(error) => Err(error),
             Rotated::Here(attempt) => {
                 // The attempt is dropped, and taken up by the next poll.
                 drop(self.engine.launch(attempt));
-                true
+                Ok(true)
             }
         }
     }
 
-    /// Asks the provider, which gets no more time than a request.
+    /// Asks the provider.
     fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
         let provider = rotation.provider();
         let revision = provider.revision();
-        let given = asked("credentials", self.transport.timeout(), move || provider.credentials());
+        let given = asked("credentials", self.time_limit(rotation), move || provider.credentials());
         rotation.rotate(&self.engine, revision, given)
+    }
+
+    /// How long the provider may take.
+    fn time_limit(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Duration {
+        rotation.provider().time_limit().unwrap_or_else(|| self.transport.timeout())
     }
 }
 

@@ -7,8 +7,10 @@ use std::sync::{Arc, Once, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Error, Policy, Token};
-use alvys_auth_driver::{Entry, Member, Next, OfTenant, Registry, RenewalPlan, TenantProvider, known_tenant};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Policy, Token};
+use alvys_auth_driver::{
+    CredentialsProvider, Entry, Member, Next, Registry, RenewalPlan, TenantProvider, known_tenant,
+};
 use ureq::Agent;
 
 use crate::TokenSource;
@@ -19,8 +21,9 @@ use crate::source::asked;
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
 /// Tenants share nothing but their HTTP agent: the failure, the lock or the back-off of one never touches another. A tenant
-/// that the provider does not know is an error, and gets nobody else's token. Each token must name its tenant as the
-/// organization it is for, unless the flow expects another one. Cheap to clone; clones share the sources.
+/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its token until
+/// that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is for, unless the flow
+/// expects another one. Cheap to clone; clones share the sources.
 ///
 /// ```no_run
 /// use alvys_auth_ureq::{Credentials, Error, Flow, Tenants};
@@ -102,7 +105,8 @@ impl Tenants {
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
     ///
-    /// Asking for it is a use of the tenant; what is done with it afterwards is not seen here.
+    /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A provider that has not
+    /// answered within its time limit is not waited for any longer.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -145,10 +149,11 @@ impl Tenants {
     fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
+        let limit = provider.time_limit().unwrap_or_else(|| settings.policy.timeout());
         let (asking, wanted) = (Arc::clone(provider), Arc::clone(&tenant));
-        let given = asked("tenant", settings.policy.timeout(), move || asking.tenant(&wanted))?;
+        let given = asked("tenant", limit, move || asking.tenant(&wanted))?;
         let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
-        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant });
+        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone());
         let builder = match settings.patience {
             Some(patience) => builder.patience(patience),
@@ -162,13 +167,21 @@ impl Tenants {
         if self.0.settings.workers == 0 {
             return;
         }
-        if self.0.plan.add(member) {
-            self.0.added.notify();
-        }
+        let (tenants, planned) = (Arc::downgrade(&self.0), Arc::downgrade(member));
+        // Once it was forgotten or pushed out, the source is on its own.
+        let renewed = move || match (tenants.upgrade(), planned.upgrade()) {
+            (Some(inner), Some(member)) => {
+                inner.plan.hurry(&member);
+                true
+            }
+            _ => false,
+        };
+        let _ = member.source.0.workers.set(Box::new(renewed));
+        self.0.plan.add(member);
         self.0.working.call_once(|| {
             for _ in 0..self.0.settings.workers {
                 let (tenants, added) = (Arc::downgrade(&self.0), Arc::clone(&self.0.added));
-                // Without a thread to spare, tokens are renewed when somebody asks for them.
+                // Without a thread to spare, tokens are replaced once they have expired.
                 let _ =
                     thread::Builder::new().name("alvys-auth-renewal".to_owned()).spawn(move || work(&tenants, &added));
             }
@@ -236,7 +249,9 @@ impl TenantsBuilder {
     /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
     ///
     /// Without it a token is renewed when somebody asks for it near its end, which makes nobody wait either as long as
-    /// somebody does. The workers are threads that begin with the first tenant and end with the tenants.
+    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a token that
+    /// is missing or has expired, as when they failed, is fetched by who asks for it. The same goes for a
+    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers are threads that begin with the first tenant and end with the tenants.
     pub fn renew_in_background(mut self, concurrency: usize) -> Self {
         self.settings.workers = concurrency;
         self
@@ -250,14 +265,43 @@ impl TenantsBuilder {
 
     /// Makes the tenants. Nobody is asked for anything yet.
     pub fn build(self) -> Tenants {
+        let added: Arc<Signal> = Arc::default();
+        let sleepers = Arc::clone(&added);
         Tenants(Arc::new(Inner {
             provider: self.provider,
             registry: Registry::new(self.capacity),
             settings: self.settings,
-            plan: RenewalPlan::new(),
-            added: Arc::default(),
+            plan: RenewalPlan::new(move || sleepers.notify()),
+            added,
             working: Once::new(),
         }))
+    }
+}
+
+/// One tenant of a provider, as a provider of credentials; forgotten when there is no such tenant any more.
+struct OfTenant {
+    provider: Arc<dyn TenantProvider>,
+    tenant: Arc<str>,
+    tenants: Weak<Inner>,
+}
+
+impl CredentialsProvider for OfTenant {
+    fn credentials(&self) -> Result<Credentials, Error> {
+        let given = self.provider.tenant(&self.tenant).and_then(|given| known_tenant(&self.tenant, given, false));
+        if given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
+            && let Some(tenants) = self.tenants.upgrade()
+        {
+            tenants.registry.forget(&self.tenant);
+        }
+        given.map(|(_, credentials)| credentials)
+    }
+
+    fn revision(&self) -> u64 {
+        self.provider.revision(&self.tenant)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        self.provider.time_limit()
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, Read};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::io;
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Credentials, Error, Timestamp};
 use zeroize::Zeroizing;
 
+use super::running::{Heard, Running};
 use super::{CredentialsProvider, text};
 use crate::now;
 
@@ -25,6 +25,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The program gets no input, and its error output is dropped, because it may hold secrets. Its output is a JSON object
 /// with `client_id` and `client_secret`, or lines as in a `.env` file; with a [`client_id`](Self::client_id) given, the
 /// secret alone.
+///
+/// A program that fails, writes too much or takes too long is killed; on Unix together with what it started, for which it runs in a
+/// process group of its own. Such a program can ask nothing on the terminal, and a Ctrl-C there does not reach it: where that
+/// ends this process, the program goes on until it ends by itself. What a program that has done its work leaves behind may stay.
 ///
 /// ```
 /// # #[cfg(unix)] {
@@ -93,38 +97,38 @@ impl CommandProvider {
         };
         let started = Instant::now();
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = Running(command.spawn().map_err(failed)?);
-        let chunks = child.0.stdout.take().map(read_along).transpose().map_err(failed)?;
+        command.args(&self.arguments);
+        let mut running = Running::start(command).map_err(failed)?;
 
         let mut output = Zeroizing::new(Vec::with_capacity(text::LIMIT));
         let mut last_heard = started;
-        let mut open = true;
         let mut ended = false;
         while started.elapsed() < self.timeout {
-            match chunks.as_ref().map_or(Err(RecvTimeoutError::Disconnected), |chunks| chunks.recv_timeout(TICK)) {
-                Ok(chunk) if output.len() + chunk.len() > text::LIMIT => {
+            let heard = running.hear().map_err(failed)?;
+            if !ended && let Some(status) = running.ended().map_err(failed)? {
+                self.check(status)?;
+                (ended, last_heard) = (true, Instant::now());
+            }
+            match heard {
+                Heard::Chunk(chunk) if output.len() + chunk.len() > text::LIMIT => {
                     return Err(Error::configuration(
                         format!("{:?} wrote more than 64 KiB", self.program),
                         "let it write the credentials and nothing else",
                     ));
                 }
-                Ok(chunk) => {
+                Heard::Chunk(chunk) => {
                     output.extend_from_slice(&chunk);
                     last_heard = Instant::now();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => open = false,
-            }
-            if !ended && let Some(status) = child.0.try_wait().map_err(failed)? {
-                self.check(status)?;
-                (ended, last_heard) = (true, Instant::now());
-            }
-            match (ended, open) {
-                (true, false) => return Ok(output),
-                (true, true) if last_heard.elapsed() >= GRACE => return Ok(output),
-                (false, false) => thread::sleep(TICK),
-                (_, true) => {}
+                Heard::End if ended => {
+                    running.done();
+                    return Ok(output);
+                }
+                Heard::Silence if ended && last_heard.elapsed() >= GRACE => {
+                    running.done();
+                    return Ok(output);
+                }
+                Heard::Silence | Heard::End => thread::sleep(TICK),
             }
         }
         Err(Error::timed_out(format!("{:?} did not end and close its output within {:?}", self.program, self.timeout)))
@@ -161,6 +165,11 @@ impl CredentialsProvider for CommandProvider {
             u64::try_from(periods).unwrap_or(u64::MAX)
         })
     }
+
+    /// The program's [`timeout`](Self::timeout), and a moment to say so.
+    fn time_limit(&self) -> Option<Duration> {
+        Some(self.timeout.saturating_add(GRACE))
+    }
 }
 
 impl fmt::Debug for CommandProvider {
@@ -172,38 +181,4 @@ impl fmt::Debug for CommandProvider {
             .field("refresh_every", &self.refresh.map(|(_, period)| period))
             .finish_non_exhaustive()
     }
-}
-
-/// A child that is killed and reaped when it is given up.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both do nothing to a child that was reaped before.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Reads on a thread of its own, because a pipe that a grandchild keeps open blocks whoever reads it. The thread ends with
-/// the pipe, or with the first byte after nobody listens any more.
-fn read_along(mut stdout: ChildStdout) -> io::Result<Receiver<Zeroizing<Vec<u8>>>> {
-    let (sender, receiver): (SyncSender<Zeroizing<Vec<u8>>>, _) = mpsc::sync_channel(1);
-    thread::Builder::new().name("alvys-auth-command".to_owned()).spawn(move || {
-        loop {
-            let mut chunk = Zeroizing::new(vec![0; 4096]);
-            match stdout.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(length) => {
-                    chunk.truncate(length);
-                    if sender.send(chunk).is_err() {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
-        }
-    })?;
-    Ok(receiver)
 }

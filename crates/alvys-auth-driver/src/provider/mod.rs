@@ -1,12 +1,14 @@
 //! Where credentials come from, and come from again when they change.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error};
 
 mod command;
 mod environment;
 mod file;
+mod running;
 mod text;
 mod variables;
 
@@ -53,8 +55,8 @@ pub use variables::Variables;
 pub trait CredentialsProvider: Send + Sync {
     /// The credentials as they are now.
     ///
-    /// Called when a source is made, when [`revision`](Self::revision) has changed, and once when the server refuses the
-    /// credentials in use.
+    /// Called when a source is made, when [`revision`](Self::revision) has changed, and once for each time that the server refuses
+    /// the credentials in use, their application, or gives a token of another organization than the one expected.
     ///
     /// # Errors
     /// What kept the credentials from being read, without showing any of it.
@@ -66,6 +68,12 @@ pub trait CredentialsProvider: Send + Sync {
     /// Take it *before* asking for the credentials: then a change in between is noticed the next time.
     fn revision(&self) -> u64 {
         0
+    }
+
+    /// How long an answer may take before it is given up; none for as long as a token request. Callers wait no longer than their
+    /// patience meanwhile.
+    fn time_limit(&self) -> Option<Duration> {
+        None
     }
 }
 
@@ -83,6 +91,10 @@ impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Arc<P> {
     fn revision(&self) -> u64 {
         (**self).revision()
     }
+
+    fn time_limit(&self) -> Option<Duration> {
+        (**self).time_limit()
+    }
 }
 
 impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Box<P> {
@@ -92,5 +104,9 @@ impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Box<P> {
 
     fn revision(&self) -> u64 {
         (**self).revision()
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        (**self).time_limit()
     }
 }
