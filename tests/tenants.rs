@@ -143,7 +143,7 @@ fn patience_and_policy_hold_for_every_tenant<M: Many>() {
     for wanted in [impatient, quick] {
         let began = Instant::now();
         M::build(wanted, &directory).token("aa111").expect_err("no answer");
-        assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(12), "took {:?}", began.elapsed());
     }
 }
 

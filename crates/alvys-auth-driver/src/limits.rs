@@ -1,5 +1,6 @@
 //! The rate limits of the API, as data.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -35,6 +36,13 @@ impl Limit {
     /// In any closed stretch of `per` at most the burst and as many intervals as fit begin, together the limit.
     pub(crate) fn interval(&self) -> Duration {
         self.per / (self.requests.get() - self.burst.get()).max(1)
+    }
+}
+
+impl fmt::Display for Limit {
+    /// `10 in 60s`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {:?}", self.requests, self.per)
     }
 }
 

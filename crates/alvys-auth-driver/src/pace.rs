@@ -114,6 +114,12 @@ impl Pace {
         }))
     }
 
+    /// What the calls to `endpoint` are limited to, beside those of the token and the organization.
+    #[must_use]
+    pub fn limits(&self, endpoint: &Endpoint) -> &[Limit] {
+        self.0.limits.of(endpoint)
+    }
+
     /// Queues one request to `endpoint`: those who come later go later. Dropping the turn leaves the queue.
     pub fn turn(&self, endpoint: &Endpoint) -> Turn {
         let mut lanes = self.lanes();

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alvys_auth_core::{Endpoint, Error, ErrorKind};
-use alvys_auth_driver::{Pace, RateLimits};
+use alvys_auth_driver::{Limit, Pace, RateLimits};
 use alvys_auth_reqwest::TokenSource;
 use lru::LruCache;
 
@@ -18,16 +18,6 @@ const MCP: [&str; 3] = ["POST mcp", "GET mcp", "DELETE mcp"];
 pub struct Account {
     pub(crate) tokens: TokenSource,
     pub(crate) pace: Option<Pace>,
-    limits: Limits,
-}
-
-/// Which rate limits an account keeps to, as far as the status page can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Limits {
-    Published,
-    /// Those of whoever made the account.
-    Own,
-    None,
 }
 
 impl Account {
@@ -36,14 +26,13 @@ impl Account {
     /// The MCP server is no endpoint of the API: its calls count for the token and the organization only.
     #[must_use]
     pub fn new(tokens: TokenSource) -> Self {
-        Self { tokens, pace: Some(Pace::new(published())), limits: Limits::Published }
+        Self { tokens, pace: Some(Pace::new(published())) }
     }
 
     /// Calls at another pace.
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = Some(pace);
-        self.limits = Limits::Own;
         self
     }
 
@@ -51,19 +40,14 @@ impl Account {
     #[must_use]
     pub fn unpaced(mut self) -> Self {
         self.pace = None;
-        self.limits = Limits::None;
         self
     }
 
-    /// What the calls to `endpoint` count against within a minute, for people.
-    pub(crate) fn limit(&self, endpoint: &Endpoint) -> &'static str {
-        match self.limits {
-            Limits::None => "none",
-            Limits::Own => "as set",
-            Limits::Published if MCP.contains(&endpoint.name()) => "none of its own",
-            Limits::Published if endpoint.is_list() => "5",
-            Limits::Published => "10",
-        }
+    /// What the calls to `endpoint` count against, for people.
+    pub(crate) fn limit(&self, endpoint: &Endpoint) -> String {
+        let limits = self.pace.iter().flat_map(|pace| pace.limits(endpoint));
+        let limits: Vec<String> = limits.map(Limit::to_string).collect();
+        if limits.is_empty() { "none of its own".to_owned() } else { limits.join(", ") }
     }
 }
 
@@ -183,12 +167,7 @@ impl Accounts for PerTenant {
         Box::pin(async move {
             let tenant = tenant.ok_or(NotServed::Unnamed)?;
             let tokens = (self.find)(tenant.to_owned()).await?;
-            let limits = match &self.limits {
-                None => Limits::None,
-                Some(limits) if *limits == published() => Limits::Published,
-                Some(_) => Limits::Own,
-            };
-            Ok(Account { tokens, pace: self.pace(tenant), limits })
+            Ok(Account { tokens, pace: self.pace(tenant) })
         })
     }
 }

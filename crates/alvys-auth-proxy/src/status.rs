@@ -90,15 +90,15 @@ fn endpoints(page: &mut String, inner: &Inner) -> fmt::Result {
     const TITLE: &str = "Calls within the rate limits";
     let uses = inner.watch.uses().into_iter();
     if inner.accounts.sole().is_some() {
-        let heads = ["Endpoint", "Sent in the last minute", "Limit a minute", "Waiting now"];
+        let heads = ["Endpoint", "Sent in the last minute", "Limit", "Waiting now"];
         let rows =
-            uses.map(|used| [used.endpoint, used.sent.to_string(), used.limit.to_owned(), used.waiting.to_string()]);
+            uses.map(|used| [used.endpoint, used.sent.to_string(), used.limit.to_string(), used.waiting.to_string()]);
         return table(page, TITLE, heads, rows);
     }
-    let heads = ["Tenant", "Endpoint", "Sent in the last minute", "Limit a minute", "Waiting now"];
+    let heads = ["Tenant", "Endpoint", "Sent in the last minute", "Limit", "Waiting now"];
     let rows = uses.map(|used| {
         let tenant = used.tenant.as_deref().unwrap_or("-").to_owned();
-        [tenant, used.endpoint, used.sent.to_string(), used.limit.to_owned(), used.waiting.to_string()]
+        [tenant, used.endpoint, used.sent.to_string(), used.limit.to_string(), used.waiting.to_string()]
     });
     table(page, TITLE, heads, rows)
 }

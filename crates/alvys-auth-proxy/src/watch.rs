@@ -29,7 +29,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) struct Subject {
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) endpoint: String,
-    limit: &'static str,
+    limit: Arc<str>,
     check: bool,
 }
 
@@ -49,7 +49,7 @@ type Lane = (Option<Arc<str>>, String);
 #[derive(Debug, Default)]
 struct Use {
     sent: VecDeque<Timestamp>,
-    limit: &'static str,
+    limit: Arc<str>,
     waiting: usize,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct Used {
     pub(crate) tenant: Option<Arc<str>>,
     pub(crate) endpoint: String,
     pub(crate) sent: usize,
-    pub(crate) limit: &'static str,
+    pub(crate) limit: Arc<str>,
     pub(crate) waiting: usize,
 }
 
@@ -104,7 +104,7 @@ impl Watch {
     pub(crate) fn sends(&self, subject: &Subject) {
         let mut uses = lock(&self.uses);
         let used = uses.get_or_insert_mut(subject.lane(), Use::default);
-        used.limit = subject.limit;
+        used.limit = Arc::clone(&subject.limit);
         let sent = &mut used.sent;
         sent.push_back(now());
         if sent.len() > MANY.get() {
@@ -142,7 +142,7 @@ impl Watch {
         let lane = subject.lane();
         let mut uses = lock(&self.uses);
         let used = uses.get_or_insert_mut(lane.clone(), Use::default);
-        used.limit = subject.limit;
+        used.limit = Arc::clone(&subject.limit);
         used.waiting += 1;
         drop(uses);
         Waiting { watch: self, lane }
@@ -162,7 +162,7 @@ impl Watch {
             tenant: tenant.clone(),
             endpoint: endpoint.clone(),
             sent: used.sent.iter().rev().take_while(within).count(),
-            limit: used.limit,
+            limit: Arc::clone(&used.limit),
             waiting: used.waiting,
         });
         let mut counted: Vec<_> = counted.filter(|used| used.sent + used.waiting > 0).collect();
@@ -186,13 +186,14 @@ impl Watch {
 }
 
 impl Subject {
-    pub(crate) fn new(tenant: Option<Arc<str>>, endpoint: &Endpoint, limit: &'static str) -> Self {
-        Self { tenant, endpoint: endpoint.name().chars().take(LONGEST_NAME).collect(), limit, check: false }
+    pub(crate) fn new(tenant: Option<Arc<str>>, endpoint: &Endpoint, limit: String) -> Self {
+        let endpoint = endpoint.name().chars().take(LONGEST_NAME).collect();
+        Self { tenant, endpoint, limit: limit.into(), check: false }
     }
 
     /// Not a call, but something of the proxy's own that asks for a token.
     pub(crate) fn check(tenant: Option<Arc<str>>, what: &str) -> Self {
-        Self { tenant, endpoint: what.to_owned(), limit: "", check: true }
+        Self { tenant, endpoint: what.to_owned(), limit: "".into(), check: true }
     }
 
     fn lane(&self) -> Lane {

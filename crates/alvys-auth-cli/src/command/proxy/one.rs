@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use alvys_auth_core::{Api, Credentials, Error, Flow};
 use alvys_auth_driver::{CredentialsProvider, Setup};
@@ -108,5 +109,9 @@ impl CredentialsProvider for Current {
 
     fn revision(&self) -> u64 {
         self.get().revision()
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        self.get().time_limit()
     }
 }
