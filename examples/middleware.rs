@@ -22,7 +22,8 @@ async fn with_reqwest(sandbox: &Sandbox) -> Result<(), Box<dyn Error>> {
     let policy = Policy::new().rejection_grace(Duration::ZERO);
     let tokens = TokenSource::builder(flow, credentials).policy(policy).build()?;
     let mine = reqwest::Client::builder().timeout(Duration::from_secs(20)).redirect(redirects());
-    // The local Alvys speaks plain http: a proxy that the environment names would see the token. Leave this out for the real one.
+    // The local Alvys speaks plain http: a proxy that the environment names would see the token. Leave this out for the real
+    // one.
     let mine = mine.no_proxy().build()?;
     let mine = reqwest_middleware::ClientBuilder::new(mine).with(Authorise::new(tokens, api)).build();
 

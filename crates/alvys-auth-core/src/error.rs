@@ -98,8 +98,8 @@ impl Error {
     /// How long the server asked to be left alone, counted from its answer; at most 24 hours.
     ///
     /// Read from `Retry-After` (seconds or date); on a 429 without one, from the spent `Auth0-Client-Quota-Limit` or from
-    /// `X-RateLimit-Reset`. A date that comes without the answer's own `Date` counts as 60 seconds, and so does a 429 of the API
-    /// that names no time, as Alvys documents.
+    /// `X-RateLimit-Reset`. A date that comes without the answer's own `Date` counts as 60 seconds, and so does a 429 of the
+    /// API that names no time, as Alvys documents.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after

@@ -139,8 +139,8 @@ impl Flow {
 
     /// Sends the request to this full URL instead of the documented one.
     ///
-    /// In the legacy flow a `{tenant_id}` in it is replaced by the tenant, which must be part of the URL. Only https is accepted, and plain http to this
-    /// machine itself.
+    /// In the legacy flow a `{tenant_id}` in it is replaced by the tenant, which must be part of the URL. Only https is
+    /// accepted, and plain http to this machine itself.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(UncheckedUrl(url.into()));

@@ -8,6 +8,7 @@ mod diagnosis;
 mod endpoint;
 mod error;
 mod flow;
+mod jitter;
 mod lifecycle;
 mod policy;
 mod refusal;

@@ -21,6 +21,7 @@
 
 use std::time::Duration;
 
+use crate::jitter::Jitter;
 use crate::step::{Attempt, Completion, End, Outcome, Step, Wait};
 use crate::{Credentials, Error, ErrorKind, Grant, Policy, Snapshot, Timestamp, Token, TokenRequest};
 
@@ -184,8 +185,8 @@ impl Lifecycle {
 
     /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
     ///
-    /// Only a token that expires later than the held one is taken, never the one that was given up last, and none that fails the
-    /// flow's expectation of an organization. A pause goes on: the token is used meanwhile.
+    /// Only a token that expires later than the held one is taken, never the one that was given up last, and none that fails
+    /// the flow's expectation of an organization. A pause goes on: the token is used meanwhile.
     pub fn adopt(&mut self, grant: Grant, now: Timestamp) -> bool {
         let Some(Ok(token)) = grant.under(self.request.flow()).map(|grant| self.token(grant, None, now)) else {
             return false;
@@ -205,8 +206,8 @@ impl Lifecycle {
         self.replace_credentials(credentials, false)
     }
 
-    /// As [`set_credentials`](Self::set_credentials), but for the same account: the held token stays whatever the client id is,
-    /// so that nobody is without a token before the new credentials have proved good.
+    /// As [`set_credentials`](Self::set_credentials), but for the same account: the held token stays whatever the client id
+    /// is, so that nobody is without a token before the new credentials have proved good.
     ///
     /// # Errors
     /// As [`TokenRequest::new`]; nothing has changed then.
@@ -232,7 +233,8 @@ impl Lifecycle {
         Ok(true)
     }
 
-    /// Gives `attempt` its time anew and `more`, when it is still the one everybody waits for; else it need not be sent any more.
+    /// Gives `attempt` its time anew and `more`, when it is still the one everybody waits for; else it need not be sent any
+    /// more.
     ///
     /// For attempts of several parts, such as one that asks for other credentials first, which may take `more`.
     pub fn extend(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
@@ -350,32 +352,8 @@ impl Lifecycle {
             return Completion::Superseded;
         }
         let before = self.failure.as_ref().map_or(0, |failure| failure.in_a_row);
-        let doubled =
-            |(first, longest): (Duration, Duration)| first.saturating_mul(2_u32.saturating_pow(before)).min(longest);
-        let pause = if error.is_retryable() {
-            doubled(self.policy.backoff).mul_f64(self.jitter.draw())
-        } else {
-            doubled(self.policy.cool_down)
-        };
-        let pause = pause.max(error.retry_after().unwrap_or_default()).max(Duration::from_millis(1));
-        let until = now.saturating_add(pause);
+        let until = now.saturating_add(self.policy.pause(&error, before, &mut self.jitter));
         self.failure = Some(Failure { error: error.clone(), asked, until, in_a_row: before.saturating_add(1) });
         Completion::Paused { until, error }
-    }
-}
-
-/// Evenly spread numbers from a seed (SplitMix64): enough to keep a fleet out of step, and no secret hangs on it.
-#[derive(Debug)]
-struct Jitter(u64);
-
-impl Jitter {
-    /// The next number, from 0 up to but not including 1.
-    fn draw(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^= bits >> 31;
-        (bits >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

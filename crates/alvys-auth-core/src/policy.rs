@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use crate::Error;
+use crate::jitter::Jitter;
+
 /// How a [`Lifecycle`](crate::Lifecycle) behaves over time. The defaults suit production.
 ///
 /// ```
@@ -95,6 +98,15 @@ impl Policy {
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.request_timeout
+    }
+
+    /// How long nobody asks again after `error`, which follows `before` others: no shorter than the server says.
+    pub(crate) fn pause(&self, error: &Error, before: u32, jitter: &mut Jitter) -> Duration {
+        let doubled =
+            |(first, longest): (Duration, Duration)| first.saturating_mul(2_u32.saturating_pow(before)).min(longest);
+        let pause =
+            if error.is_retryable() { doubled(self.backoff).mul_f64(jitter.draw()) } else { doubled(self.cool_down) };
+        pause.max(error.retry_after().unwrap_or_default()).max(TICK)
     }
 
     /// How long an attempt owns the refresh without reporting back: longer than its request may take.

@@ -108,8 +108,8 @@ impl Engine {
         result
     }
 
-    /// The same for the account that the held token is of; see [`Lifecycle::rotate_credentials`]. With other credentials, gives
-    /// what to do next, which is decided before any of those who wait can.
+    /// The same for the account that the held token is of; see [`Lifecycle::rotate_credentials`]. With other credentials,
+    /// gives what to do next, which is decided before any of those who wait can.
     ///
     /// # Errors
     /// As [`Lifecycle::rotate_credentials`].
@@ -181,8 +181,8 @@ impl Engine {
     }
 }
 
-/// The credentials are wrong, of another organization's application, of one that is not allowed this, as after it was replaced, or
-/// were taken away with their tenant.
+/// The credentials are wrong, of another organization's application, of one that is not allowed this, as after it was
+/// replaced, or were taken away with their tenant.
 fn mendable(error: &Error) -> bool {
     use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
 

@@ -132,8 +132,8 @@ impl Pace {
         Turn { pace: self.clone(), endpoint: endpoint.clone(), ticket, ahead, passed: 0, asked_by: None }
     }
 
-    /// Draws what follows from the verdict on an answer of this status for everybody else: while the API wants to be left alone,
-    /// nobody calls `endpoint`.
+    /// Draws what follows from the verdict on an answer of this status for everybody else: while the API wants to be left
+    /// alone, nobody calls `endpoint`.
     pub fn heed(&self, endpoint: &Endpoint, status: StatusCode, verdict: &Verdict) {
         let wait = match verdict {
             Verdict::Repeat { after } => Some(*after),

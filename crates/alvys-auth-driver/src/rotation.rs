@@ -10,9 +10,9 @@ use crate::{Engine, events};
 
 /// When a driver asks the provider `P` of its source again.
 ///
-/// Before a request, and while a refusal is remembered, when the provider's revision has changed; once when the server refuses
-/// the credentials, or what it gives is of another organization, before anybody hears of that; and before the attempt after that,
-/// whatever the revision, so that a store that was mended meanwhile costs no other refusal.
+/// Before a request, and while a refusal is remembered, when the provider's revision has changed; once when the server
+/// refuses the credentials, or what it gives is of another organization, before anybody hears of that; and before the
+/// attempt after that, whatever the revision, so that a store that was mended meanwhile costs no other refusal.
 pub struct Rotation<P: ?Sized> {
     provider: Arc<P>,
     /// The revision in use; none when that is not known.

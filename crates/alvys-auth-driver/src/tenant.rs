@@ -27,9 +27,10 @@ use alvys_auth_core::{Credentials, Error, Flow};
 pub trait TenantProvider: Send + Sync {
     /// The flow and the credentials of `tenant`; none when there is no such tenant.
     ///
-    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the server
-    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the
-    /// tenant was forgotten or pushed out; that a tenant was removed, when it is asked, so let its revision change then.
+    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the
+    /// server refuses the tenant's credentials or application, or gives a token of another organization. A changed flow
+    /// counts once the tenant was forgotten or pushed out; that a tenant was removed, when it is asked, so let its revision
+    /// change then.
     ///
     /// # Errors
     /// Why that cannot be told now; not used for a tenant that does not exist.
@@ -42,8 +43,8 @@ pub trait TenantProvider: Send + Sync {
         0
     }
 
-    /// How long an answer may take before it is given up; none for as long as a token request. The first callers of a tenant wait
-    /// for it beside their patience.
+    /// How long an answer may take before it is given up; none for as long as a token request. The first callers of a tenant
+    /// wait for it beside their patience.
     fn time_limit(&self) -> Option<Duration> {
         None
     }

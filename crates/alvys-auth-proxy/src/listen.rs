@@ -174,8 +174,9 @@ mod socket {
         Ok((UnixListener::from_std(listener)?, file))
     }
 
-    /// A directory of a name that is new each time, so that what a crash leaves behind is in nobody's way. A short one: with the
-    /// socket in it, it must fit where a path of 108 bytes at most does, as any with a file name of seven characters then does.
+    /// A directory of a name that is new each time, so that what a crash leaves behind is in nobody's way. A short one: with
+    /// the socket in it, it must fit where a path of 108 bytes at most does, as any with a file name of seven characters
+    /// then does.
     fn private_directory(place: &Path) -> io::Result<PathBuf> {
         let random = RandomState::new();
         let mut last = None;

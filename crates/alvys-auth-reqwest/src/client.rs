@@ -75,7 +75,8 @@ impl Client {
     /// A client on top of a finished `http`, whose connections it shares: for many tenants, each with its own tokens.
     ///
     /// That is taken as it is. Build it with [`redirects`], with time limits, of which it has none by itself, and for an API
-    /// base that is plain http with [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names gets the token unencrypted.
+    /// base that is plain http with [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names
+    /// gets the token unencrypted.
     #[must_use]
     pub fn sharing(http: reqwest::Client, tokens: TokenSource, api: Api) -> Self {
         let proxied = !is_plain_http(&api);
@@ -275,10 +276,10 @@ impl fmt::Debug for RequestBuilder {
 
 /// The redirects of a client whose calls are authorised: up to 10 are followed, to other origins without the token.
 ///
-/// Set this on the client to which the middleware `Authorise` is added, and on one for [`Client::sharing`]. By itself reqwest takes the token off where a
-/// redirect leaves an origin, and puts it on again where the next one stays there. That one is not followed but delivered
-/// as an answer, and so is one that leads back to the URL that was called: what came of it could not be told from the
-/// first answer, and a request that was carried out already would be sent again.
+/// Set this on the client to which the middleware `Authorise` is added, and on one for [`Client::sharing`]. By itself
+/// reqwest takes the token off where a redirect leaves an origin, and puts it on again where the next one stays there. That
+/// one is not followed but delivered as an answer, and so is one that leads back to the URL that was called: what came of it
+/// could not be told from the first answer, and a request that was carried out already would be sent again.
 #[must_use]
 pub fn redirects() -> Policy {
     Policy::custom(|attempt| {

@@ -22,8 +22,8 @@ pub use builder::Builder;
 pub use client::{Client, ClientBuilder, RequestBuilder, redirects};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorise;
-pub use provider::{CredentialsProvider, ProviderFuture};
+pub use provider::{CredentialsProvider, ProviderFuture, TenantFuture, TenantProvider};
 pub use source::TokenSource;
-pub use tenants::{TenantFuture, TenantProvider, Tenants, TenantsBuilder};
+pub use tenants::{Tenants, TenantsBuilder};
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, http, reqwest};

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error};
+use alvys_auth_core::{Credentials, Error, Flow};
 
 /// What [`CredentialsProvider::credentials`] gives.
 pub type ProviderFuture = Pin<Box<dyn Future<Output = Result<Credentials, Error>> + Send>>;
@@ -35,8 +35,8 @@ pub type ProviderFuture = Pin<Box<dyn Future<Output = Result<Credentials, Error>
 pub trait CredentialsProvider: Send + Sync + 'static {
     /// The credentials as they are now.
     ///
-    /// Asked when a source is made, when [`revision`](Self::revision) has changed, and once for each time that the server refuses
-    /// the credentials in use, their application, or gives a token of another organization than the one expected.
+    /// Asked when a source is made, when [`revision`](Self::revision) has changed, and once for each time that the server
+    /// refuses the credentials in use, their application, or gives a token of another organization than the one expected.
     fn credentials(self: Arc<Self>) -> ProviderFuture;
 
     /// A mark of what [`credentials`](Self::credentials) would give: as long as it stays the same, asking again is not
@@ -45,8 +45,8 @@ pub trait CredentialsProvider: Send + Sync + 'static {
         0
     }
 
-    /// How long an answer may take before it is given up; none for as long as a token request. Callers wait no longer than their
-    /// patience meanwhile.
+    /// How long an answer may take before it is given up; none for as long as a token request. Callers wait no longer than
+    /// their patience meanwhile.
     fn time_limit(&self) -> Option<Duration> {
         None
     }
@@ -68,5 +68,54 @@ impl<P: alvys_auth_driver::CredentialsProvider + 'static> CredentialsProvider fo
 
     fn time_limit(&self) -> Option<Duration> {
         alvys_auth_driver::CredentialsProvider::time_limit(self)
+    }
+}
+
+/// What [`TenantProvider::tenant`] gives.
+pub type TenantFuture = Pin<Box<dyn Future<Output = Result<Option<(Flow, Credentials)>, Error>> + Send>>;
+
+/// Knows the tenants: each with its own flow and its own credentials.
+///
+/// A function from a tenant id to these is one, and runs on the runtime's blocking threads. Implement this for a store that is
+/// asked over the network.
+pub trait TenantProvider: Send + Sync + 'static {
+    /// The flow and the credentials of `tenant`; none when there is no such tenant.
+    ///
+    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the
+    /// server refuses the tenant's credentials or application, or gives a token of another organization. A changed flow
+    /// counts once the tenant was forgotten or pushed out; that a tenant was removed, when it is asked, so let its revision
+    /// change then.
+    fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture;
+
+    /// A mark of the tenant's credentials: as long as it stays the same, asking again is not worth it. Called before every
+    /// token request, so it must be quick; the default never changes.
+    fn revision(&self, tenant: &str) -> u64 {
+        let _ = tenant;
+        0
+    }
+
+    /// How long an answer may take before it is given up; none for as long as a token request. The first callers of a tenant
+    /// wait for it beside their patience.
+    fn time_limit(&self) -> Option<Duration> {
+        None
+    }
+}
+
+impl<P: alvys_auth_driver::TenantProvider + 'static> TenantProvider for P {
+    fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture {
+        Box::pin(async move {
+            let look = move || alvys_auth_driver::TenantProvider::tenant(&*self, &tenant);
+            tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| {
+                Err(Error::configuration("the tenant provider panicked", "mend it; its panic was printed"))
+            })
+        })
+    }
+
+    fn revision(&self, tenant: &str) -> u64 {
+        alvys_auth_driver::TenantProvider::revision(self, tenant)
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        alvys_auth_driver::TenantProvider::time_limit(self)
     }
 }

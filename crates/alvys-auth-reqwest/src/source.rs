@@ -259,8 +259,8 @@ impl Inner {
         flight.land(answer);
     }
 
-    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now; an error when it
-    /// has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
+    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now; an error when
+    /// it has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
     async fn finds_other_credentials(self: &Arc<Self>, deadline: Timestamp) -> Result<bool, Error> {
         let Some(rotation) = &self.rotation else { return Ok(false) };
         if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {

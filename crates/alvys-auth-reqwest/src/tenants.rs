@@ -2,73 +2,25 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token, TokenRequest};
+use alvys_auth_core::{Error, ErrorKind, Policy, Token, TokenRequest};
 use alvys_auth_driver::{Entry, Member, Next, Registry, RenewalPlan, known_tenant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
 
 use crate::builder::default_client;
 use crate::transport::Transport;
-use crate::{CredentialsProvider, ProviderFuture, TokenSource};
-
-/// What [`TenantProvider::tenant`] gives.
-pub type TenantFuture = Pin<Box<dyn Future<Output = Result<Option<(Flow, Credentials)>, Error>> + Send>>;
-
-/// Knows the tenants: each with its own flow and its own credentials.
-///
-/// A function from a tenant id to these is one, and runs on the runtime's blocking threads. Implement this for a store that is
-/// asked over the network.
-pub trait TenantProvider: Send + Sync + 'static {
-    /// The flow and the credentials of `tenant`; none when there is no such tenant.
-    ///
-    /// Asked when a tenant is first used, when [`revision`](Self::revision) has changed, and once for each time that the server
-    /// refuses the tenant's credentials or application, or gives a token of another organization. A changed flow counts once the
-    /// tenant was forgotten or pushed out; that a tenant was removed, when it is asked, so let its revision change then.
-    fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture;
-
-    /// A mark of the tenant's credentials: as long as it stays the same, asking again is not worth it. Called before every
-    /// token request, so it must be quick; the default never changes.
-    fn revision(&self, tenant: &str) -> u64 {
-        let _ = tenant;
-        0
-    }
-
-    /// How long an answer may take before it is given up; none for as long as a token request. The first callers of a tenant wait
-    /// for it beside their patience.
-    fn time_limit(&self) -> Option<Duration> {
-        None
-    }
-}
-
-impl<P: alvys_auth_driver::TenantProvider + 'static> TenantProvider for P {
-    fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture {
-        Box::pin(async move {
-            let look = move || alvys_auth_driver::TenantProvider::tenant(&*self, &tenant);
-            tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| {
-                Err(Error::configuration("the tenant provider panicked", "mend it; its panic was printed"))
-            })
-        })
-    }
-
-    fn revision(&self, tenant: &str) -> u64 {
-        alvys_auth_driver::TenantProvider::revision(self, tenant)
-    }
-
-    fn time_limit(&self) -> Option<Duration> {
-        alvys_auth_driver::TenantProvider::time_limit(self)
-    }
-}
+use crate::{CredentialsProvider, ProviderFuture, TenantProvider, TokenSource};
 
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
 /// Tenants share nothing but their HTTP client: the failure, the lock or the back-off of one never touches another. A tenant
-/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its token until
-/// that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is for, unless the flow
-/// expects another one. Cheap to clone; clones share the sources.
+/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its
+/// token until that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is
+/// for, unless the flow expects another one. Cheap to clone; clones share the sources.
 ///
 /// ```no_run
 /// use alvys_auth_reqwest::{Credentials, Error, Flow, Tenants};
@@ -154,8 +106,8 @@ impl Tenants {
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
     ///
-    /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A provider that has not
-    /// answered within its time limit is not waited for any longer.
+    /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A
+    /// provider that has not answered within its time limit is not waited for any longer.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -317,9 +269,10 @@ impl TenantsBuilder {
     /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
     ///
     /// Without it a token is renewed when somebody asks for it near its end, which makes nobody wait either as long as
-    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a token that
-    /// is missing or has expired, as when they failed, is fetched by who asks for it. The same goes for a
-    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers run on the tokio runtime of the first call and end with the tenants.
+    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a
+    /// token that is missing or has expired, as when they failed, is fetched by who asks for it. The same goes for a
+    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers run on the tokio runtime of the
+    /// first call and end with the tenants.
     pub fn renew_in_background(mut self, concurrency: usize) -> Self {
         self.settings.workers = concurrency;
         self

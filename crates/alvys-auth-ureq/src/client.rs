@@ -73,9 +73,9 @@ impl Client {
 
     /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.
     ///
-    /// They replace the default ones: without time limits of yours, ureq waits for ever. `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is
-    /// followed without the token, and what it leads to is delivered as it is. Plain http is sent to this machine only, and
-    /// to no proxy.
+    /// They replace the default ones: without time limits of yours, ureq waits for ever. `http_status_as_error` and
+    /// `redirect_auth_headers` are set over yours: a redirect is followed without the token, and what it leads to is
+    /// delivered as it is. Plain http is sent to this machine only, and to no proxy.
     #[must_use]
     pub fn agent(mut self, agent: Agent) -> Self {
         self.agent = agent;

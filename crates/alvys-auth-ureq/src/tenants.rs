@@ -21,9 +21,9 @@ use crate::source::asked;
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
 /// Tenants share nothing but their HTTP agent: the failure, the lock or the back-off of one never touches another. A tenant
-/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its token until
-/// that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is for, unless the flow
-/// expects another one. Cheap to clone; clones share the sources.
+/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its
+/// token until that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is
+/// for, unless the flow expects another one. Cheap to clone; clones share the sources.
 ///
 /// ```no_run
 /// use alvys_auth_ureq::{Credentials, Error, Flow, Tenants};
@@ -105,8 +105,8 @@ impl Tenants {
 
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
     ///
-    /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A provider that has not
-    /// answered within its time limit is not waited for any longer.
+    /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A
+    /// provider that has not answered within its time limit is not waited for any longer.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -249,9 +249,10 @@ impl TenantsBuilder {
     /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
     ///
     /// Without it a token is renewed when somebody asks for it near its end, which makes nobody wait either as long as
-    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a token that
-    /// is missing or has expired, as when they failed, is fetched by who asks for it. The same goes for a
-    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers are threads that begin with the first tenant and end with the tenants.
+    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a
+    /// token that is missing or has expired, as when they failed, is fetched by who asks for it. The same goes for a
+    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers are threads that begin with the
+    /// first tenant and end with the tenants.
     pub fn renew_in_background(mut self, concurrency: usize) -> Self {
         self.settings.workers = concurrency;
         self

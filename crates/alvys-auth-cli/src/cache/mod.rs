@@ -186,7 +186,8 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<Description>, Failure> {
     Ok(contents.filter_map(|contents| entry::describe(&contents)).collect())
 }
 
-/// Forgets every token that this command has kept, and says how many there were. Locks stay, because a process may be waiting at one.
+/// Forgets every token that this command has kept, and says how many there were. Locks stay, because a process may be
+/// waiting at one.
 ///
 /// # Errors
 /// When a file cannot be removed.

@@ -26,9 +26,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// with `client_id` and `client_secret`, or lines as in a `.env` file; with a [`client_id`](Self::client_id) given, the
 /// secret alone.
 ///
-/// A program that fails, writes too much or takes too long is killed; on Unix together with what it started, for which it runs in a
-/// process group of its own. Such a program can ask nothing on the terminal, and a Ctrl-C there does not reach it: where that
-/// ends this process, the program goes on until it ends by itself. What a program that has done its work leaves behind may stay.
+/// A program that fails, writes too much or takes too long is killed; on Unix together with what it started, for which it
+/// runs in a process group of its own. Such a program can ask nothing on the terminal, and a Ctrl-C there does not reach it:
+/// where that ends this process, the program goes on until it ends by itself. What a program that has done its work leaves
+/// behind may stay.
 ///
 /// ```
 /// # #[cfg(unix)] {

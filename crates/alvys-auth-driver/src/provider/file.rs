@@ -12,9 +12,10 @@ use super::{CredentialsProvider, text};
 
 /// Credentials from a file, read again when it has changed.
 ///
-/// Nobody watches the file: a source looks at it before each token request, while it remembers a refusal, and reads it once more
-/// when the server refuses what it had. A held token is used until its renewal is due. A change is noticed by the file's times, length and identity, symbolic links followed, so also when Kubernetes swaps
-/// the directory of a mounted secret or a file is replaced by renaming. Only regular files of at most 64 KiB are read.
+/// Nobody watches the file: a source looks at it before each token request, while it remembers a refusal, and reads it once
+/// more when the server refuses what it had. A held token is used until its renewal is due. A change is noticed by the
+/// file's times, length and identity, symbolic links followed, so also when Kubernetes swaps the directory of a mounted
+/// secret or a file is replaced by renaming. Only regular files of at most 64 KiB are read.
 ///
 /// ```
 /// use alvys_auth_driver::{CredentialsProvider, FileProvider};

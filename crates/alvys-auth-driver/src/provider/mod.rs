@@ -55,8 +55,8 @@ pub use variables::Variables;
 pub trait CredentialsProvider: Send + Sync {
     /// The credentials as they are now.
     ///
-    /// Called when a source is made, when [`revision`](Self::revision) has changed, and once for each time that the server refuses
-    /// the credentials in use, their application, or gives a token of another organization than the one expected.
+    /// Called when a source is made, when [`revision`](Self::revision) has changed, and once for each time that the server
+    /// refuses the credentials in use, their application, or gives a token of another organization than the one expected.
     ///
     /// # Errors
     /// What kept the credentials from being read, without showing any of it.
@@ -70,8 +70,8 @@ pub trait CredentialsProvider: Send + Sync {
         0
     }
 
-    /// How long an answer may take before it is given up; none for as long as a token request. Callers wait no longer than their
-    /// patience meanwhile.
+    /// How long an answer may take before it is given up; none for as long as a token request. Callers wait no longer than
+    /// their patience meanwhile.
     fn time_limit(&self) -> Option<Duration> {
         None
     }

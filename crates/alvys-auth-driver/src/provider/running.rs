@@ -97,8 +97,8 @@ impl Output {
     }
 }
 
-/// A pipe that is read on a thread of its own, because something that outlives the program may hold it open. The thread ends with
-/// the pipe, or with the first byte after nobody listens any more.
+/// A pipe that is read on a thread of its own, because something that outlives the program may hold it open. The thread ends
+/// with the pipe, or with the first byte after nobody listens any more.
 #[cfg(not(unix))]
 struct Output(std::sync::mpsc::Receiver<io::Result<Heard>>);
 

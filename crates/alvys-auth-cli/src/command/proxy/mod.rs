@@ -48,8 +48,8 @@ type Reload = Box<dyn Fn() + Send + Sync>;
 
 /// Run a reverse proxy that adds the token, until Ctrl-C: any language calls it and is authorised.
 ///
-/// SIGHUP reads the credentials and the key file anew; a changed secret file is noticed without it. The proxy answers /healthz, /readyz,
-/// /metrics and /status itself.
+/// SIGHUP reads the credentials and the key file anew; a changed secret file is noticed without it. The proxy answers
+/// /healthz, /readyz, /metrics and /status itself.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where to listen: an address and port, or unix:/path; may be given several times.
