@@ -13,16 +13,16 @@ both_drivers![
     background_renewal_stays_within_its_concurrency,
     callers_that_keep_asking_leave_renewal_to_the_workers,
     a_tenant_first_used_again_near_its_end_is_renewed_at_once,
-    what_the_workers_cannot_renew_is_fetched_once_it_has_expired,
+    what_the_workers_cannot_renew_is_renewed_by_who_asks_before_it_expires,
     a_removed_tenant_is_forgotten_when_its_renewal_is_due,
     a_tenant_that_hangs_does_not_stall_the_renewal_of_others,
     a_provider_that_panics_does_not_end_background_renewal,
 ];
 
-/// Tokens of this lifetime are renewed after 3.2 to 3.6 seconds.
-const SHORT: Duration = Duration::from_secs(4);
+/// Tokens of this lifetime are renewed after 4.8 to 5.4 seconds.
+const SHORT: Duration = Duration::from_secs(6);
 /// When they have been.
-const RENEWED: Duration = Duration::from_millis(3_800);
+const RENEWED: Duration = Duration::from_millis(5_700);
 
 fn sleep_until(moment: Instant) {
     thread::sleep(moment.saturating_duration_since(Instant::now()));
@@ -140,7 +140,7 @@ fn a_tenant_first_used_again_near_its_end_is_renewed_at_once<M: Many>() {
     assert!(began.elapsed() < Duration::from_secs(5), "renewed only after {:?}", began.elapsed());
 }
 
-fn what_the_workers_cannot_renew_is_fetched_once_it_has_expired<M: Many>() {
+fn what_the_workers_cannot_renew_is_renewed_by_who_asks_before_it_expires<M: Many>() {
     let (sandbox, directory) = knowing(&["aa111"]);
     let hanging = Sandbox::start().expect("another sandbox");
     directory.add(&hanging, "dd444");
@@ -149,10 +149,16 @@ fn what_the_workers_cannot_renew_is_fetched_once_it_has_expired<M: Many>() {
     tenants.token("dd444").expect("a token");
     hanging.inject(Route::Token, Fault::hang());
     eventually("the one worker hangs", || hanging.token_requests() == 2);
-    sandbox.set_lifetime(Duration::from_secs(2));
-    let old = tenants.token("aa111").expect("a token, which nobody has to wait for").header().clone();
-    thread::sleep(Duration::from_millis(2_050));
-    assert_ne!(tenants.token("aa111").expect("another token").header(), old);
+    let lifetime = Duration::from_secs(8);
+    sandbox.set_lifetime(lifetime);
+    let began = Instant::now();
+    tenants.token("aa111").expect("a token, which nobody has to wait for");
+    while sandbox.tokens_issued() == 1 {
+        assert!(began.elapsed() < lifetime, "it has expired");
+        tenants.token("aa111").expect("a token");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(began.elapsed() > lifetime.mul_f64(0.8), "before it was due");
 }
 
 fn a_removed_tenant_is_forgotten_when_its_renewal_is_due<M: Many>() {
@@ -198,9 +204,8 @@ fn a_provider_that_panics_does_not_end_background_renewal<M: Many>() {
     directory.set(CHANGES, || panic!("on purpose: the provider panics"));
     directory.changed();
     let old = tenants.with_token("bb222", |token| token.header().clone()).expect("its token");
-    let began = Instant::now();
     eventually("the provider has panicked", || directory.asked(CHANGES) == 2);
-    sleep_until(began + RENEWED);
-    let new = tenants.with_token("bb222", |token| token.header().clone()).expect("its token");
-    assert_ne!(old, new, "the renewal of the other goes on");
+    eventually("the renewal of the other goes on", || {
+        tenants.with_token("bb222", |token| *token.header() != old) == Some(true)
+    });
 }

@@ -37,10 +37,14 @@ impl Snapshot {
         self.token.as_ref().filter(|_| now < self.usable_until)
     }
 
-    /// The token that has not expired at `now`, whether or not its renewal is due; for readers who leave that to others.
+    /// The token whose renewal may be left to others at `now`: not for the last quarter of the time from when that is due to
+    /// its end, so that there is some left for whoever sees that nobody has renewed it.
     #[must_use]
-    pub fn unexpired(&self, now: Timestamp) -> Option<&Token> {
-        self.token.as_ref().filter(|token| now < token.expires_at())
+    pub fn deferrable(&self, now: Timestamp) -> Option<&Token> {
+        self.token.as_ref().filter(|token| {
+            let window = token.expires_at().saturating_duration_since(token.refresh_at());
+            now.saturating_add(window / 4) < token.expires_at()
+        })
     }
 
     /// The state at `now` in plain values.

@@ -75,6 +75,22 @@ fn an_expired_token_is_never_used() {
 }
 
 #[test]
+fn a_renewal_may_be_left_to_others_until_the_last_quarter_of_its_time() {
+    let mut lifecycle = holding("abc", 3600);
+    let (due, end) = (used(&mut lifecycle, at(0)).refresh_at(), at(3600));
+    let last = end.saturating_sub(end.saturating_duration_since(due) / 4);
+    let snapshot = lifecycle.snapshot();
+    assert!(snapshot.usable(due).is_none());
+    for now in [at(0), due, just_before(last)] {
+        assert!(snapshot.deferrable(now).is_some(), "{now:?}");
+    }
+    for now in [last, just_before(end), end] {
+        assert!(snapshot.deferrable(now).is_none(), "{now:?}");
+    }
+    assert!(lifecycle.snapshot().deferrable(at(86_400)).is_none());
+}
+
+#[test]
 fn nothing_is_fetched_while_nobody_asks() {
     let mut lifecycle = holding("abc", 60);
     let snapshot = lifecycle.snapshot();

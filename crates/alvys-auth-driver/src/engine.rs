@@ -42,11 +42,11 @@ impl Engine {
         self.with_token_or(|| false, read)
     }
 
-    /// The same for those who may leave renewals to others: lends one that is due to be renewed too, until it expires, when
-    /// `renewed` says that somebody sees to that.
+    /// The same for those who may leave renewals to others: lends one that is due to be renewed too, until shortly before it
+    /// expires, when `renewed` says that somebody is to see to that; see [`Snapshot::deferrable`].
     pub fn with_token_or<R>(&self, renewed: impl FnOnce() -> bool, read: impl FnOnce(&Token) -> R) -> Option<R> {
         let (published, now) = (self.published.load(), now());
-        let token = published.usable(now).or_else(|| published.unexpired(now).filter(|_| renewed()))?;
+        let token = published.usable(now).or_else(|| published.deferrable(now).filter(|_| renewed()))?;
         Some(read(token))
     }
 
@@ -66,7 +66,9 @@ impl Engine {
         let (request, renewal) = (attempt.to_http(), attempt.is_renewal());
         // In this order, so that a subscriber that panics abandons the attempt too.
         let flight = Flight { engine: Arc::clone(self), attempt: Some(attempt) };
-        events::fetching(&client_id(&self.lock()), renewal);
+        // The lock is released by then: a subscriber may use the source itself.
+        let client_id = client_id(&self.lock());
+        events::fetching(&client_id, renewal);
         (request, flight)
     }
 

@@ -81,11 +81,11 @@ impl<S> RenewalPlan<S> {
         self.look_at(now().saturating_add(SOON), member);
     }
 
-    /// Somebody asks for a member that is due: it is the workers' next, and stays so however many more ask.
+    /// Somebody asks for a member that is due: it goes before all that nobody has asked for, however many more ask.
     pub fn hurry(&self, member: &Arc<Member<S>>) {
         member.touch();
         if !member.hurried.swap(true, Ordering::Relaxed) {
-            self.look_at(now(), member);
+            self.look_at(Timestamp::default(), member);
         }
     }
 

@@ -215,6 +215,21 @@ fn sleeping_workers_hear_of_a_member_that_comes_before_the_others_again() {
 }
 
 #[test]
+fn a_member_that_somebody_has_met_goes_before_those_that_are_due_for_longer() {
+    let plan = plan();
+    let members = [due(Some(now())), due(Some(now())), due(Some(now()))];
+    for member in &members {
+        plan.add(member);
+        thread::sleep(Duration::from_millis(5));
+    }
+    soon();
+    plan.hurry(&members[2]);
+    for expected in [2, 0, 1] {
+        assert!(Arc::ptr_eq(&taken(next(&plan)), &members[expected]), "{expected}");
+    }
+}
+
+#[test]
 fn a_member_that_somebody_has_met_is_looked_at_at_once() {
     let ((plan, woken), member) = (counting(), due(None));
     plan.add(&member);

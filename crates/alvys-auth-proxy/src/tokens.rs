@@ -56,7 +56,7 @@ impl Watch {
         let fresh = Seen { obtained_at, expires_at: token.expires_at(), rejected: false };
         let mut all = lock(&self.known);
         let known = all.get_or_insert_mut(subject.tenant.clone(), Known::default);
-        known.failure = None;
+        known.source = Some(source.clone());
         let why = match &mut known.seen {
             // Calls that took their token a moment earlier come along later.
             Some(last) if obtained_at <= last.obtained_at => return,
@@ -65,8 +65,8 @@ impl Watch {
             None => "first",
         };
         known.seen = Some(fresh);
+        known.failure = None;
         known.counted = None;
-        known.source = Some(source.clone());
         drop(all);
         count(&self.metrics.tokens, "reason", why);
         let left = token.expires_in(now()).as_secs();
@@ -113,10 +113,12 @@ impl Watch {
         };
         for (tenant, source) in sources {
             let subject = Subject::check(tenant, "renewal");
-            if let Some(token) = source.with_token(Token::clone) {
+            let status = source.status();
+            // To look at a token that is near its end would be a use of it, for which it might be renewed.
+            let renewed = status.expires_in.is_some_and(|left| self.is_later(&subject, now().saturating_add(left)));
+            if renewed && let Some(token) = source.with_token(Token::clone) {
                 self.has_token(&subject, &source, &token);
             }
-            let status = source.status();
             // While there is no token, whoever asks for one hears of the failure.
             let Some(error) = status.last_error.filter(|_| status.expires_in.is_some()) else { continue };
             let until = now().saturating_add(status.paused_for.unwrap_or_default());
@@ -131,6 +133,12 @@ impl Watch {
                 self.no_token(&subject, Some(&source), &error);
             }
         }
+    }
+
+    /// Whether a token that ends then came into use after the one that was seen last.
+    fn is_later(&self, subject: &Subject, ends: Timestamp) -> bool {
+        let known = lock(&self.known).peek(&subject.tenant).and_then(|known| known.seen);
+        known.is_none_or(|seen| ends > seen.expires_at.saturating_add(ANOTHER))
     }
 
     /// Whether a token was had, so that another one is likely to be.

@@ -230,8 +230,9 @@ impl RequestBuilder {
     /// How long the request may take, from its sending until its answer has been read to the end; sent again, it may take as
     /// long again.
     ///
-    /// This stands in place of the default time limits. A `read_timeout` of your own client holds beside it. Waiting for a
-    /// token, and [`Api::patience`], are not part of it.
+    /// This stands in place of the default time limits, except those of 10 seconds for a connection and of 10 minutes without
+    /// a byte. A `read_timeout` of your own client holds beside it. Waiting for a token, and [`Api::patience`], are not part of
+    /// it.
     pub fn timeout(self, limit: Duration) -> Self {
         self.with(|request| request.timeout(limit))
     }

@@ -269,10 +269,10 @@ impl TenantsBuilder {
     /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
     ///
     /// Without it a token is renewed when somebody asks for it near its end, which makes nobody wait either as long as
-    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers; a
-    /// token that is missing or has expired, as when they failed, is fetched by who asks for it. The same goes for a
-    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers run on the tokio runtime of the
-    /// first call and end with the tenants.
+    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers. One
+    /// that they have not renewed shortly before its end is renewed by who asks, as without them. The same goes for a
+    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers run on
+    /// the tokio runtime of the first call and end with the tenants.
     pub fn renew_in_background(mut self, concurrency: usize) -> Self {
         self.settings.workers = concurrency;
         self

@@ -127,7 +127,7 @@ impl TokenSource {
 
     /// Lends the token that is usable without asking; none when [`token`](Self::token) has something to do.
     ///
-    /// For the hottest paths: allocates nothing, and touches no counter that threads share.
+    /// For the hottest paths: allocates nothing, and touches no counter that threads share while a token is fresh.
     ///
     /// ```
     /// # use alvys_auth_ureq::{Credentials, Flow, TokenSource};

@@ -1,5 +1,6 @@
 //! A proxy for one application, as all commands know it: flags over the environment over a profile.
 
+use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -52,8 +53,10 @@ fn rereading(arguments: &Args, start: Start, tokens: TokenSource, current: Arc<C
         let layers = settings.layers()?;
         start.check(&layers)?;
         let provider = layers.provider()?;
-        tokens.set_credentials(provider.credentials()?)?;
-        current.replace(provider);
+        let credentials = provider.credentials()?;
+        // First, so that a token request that asks meanwhile is given the new ones too.
+        let before = current.replace(provider);
+        tokens.set_credentials(credentials).inspect_err(|_| drop(current.replace(before)))?;
         Ok(())
     };
     Box::new(move || match read() {
@@ -97,8 +100,8 @@ impl Current {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn replace(&self, provider: Provider) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = provider;
+    fn replace(&self, provider: Provider) -> Provider {
+        mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), provider)
     }
 }
 
