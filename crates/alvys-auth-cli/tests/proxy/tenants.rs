@@ -102,6 +102,13 @@ fn a_profile_that_makes_no_application_is_told_of_at_the_start() {
     assert_eq!(world.asked(), []);
 }
 
+/// Sends SIGHUP, and waits until so many profiles were looked at.
+#[track_caller]
+fn reread(proxy: &Running, profiles: usize) {
+    proxy.signal("HUP");
+    within(|| proxy.said().matches("reads a profile anew").count() == profiles, || proxy.said());
+}
+
 #[track_caller]
 fn all_are_served(proxy: &Running, tenants: &[&str]) {
     for tenant in tenants {
@@ -112,24 +119,51 @@ fn all_are_served(proxy: &Running, tenants: &[&str]) {
 #[test]
 fn sighup_reads_the_profiles_anew_and_keeps_a_tenant_whose_profile_broke() {
     let world = World::new();
+    world.sandbox.set_lifetime(Duration::from_secs(3));
     let acme = world.profile("acme", &[]);
     world.profile("globex", &[]);
     let proxy = Running::start(&world, serving(&world, &["acme", "globex"]).arg("-v"), 1);
-    for tenant in ["acme", "globex"] {
-        assert_eq!(proxy.get(&format!("/t/{tenant}/api/p/v1/loads")).status, 200);
-    }
+    all_are_served(&proxy, &["acme", "globex"]);
     assert!(world.sandbox.rotate_secret(acme.client_id(), NEXT));
     world.file("acme.secret", NEXT);
     fs::remove_file(world.path("globex.secret")).unwrap();
-    proxy.signal("HUP");
-    proxy.says("reads a profile anew");
+    reread(&proxy, 1);
     proxy.says("goes on with the settings at hand");
-    for tenant in ["acme", "globex"] {
-        assert_eq!(proxy.get(&format!("/t/{tenant}/api/p/v1/loads")).status, 200, "{tenant}");
-    }
+    all_are_served(&proxy, &["acme", "globex"]);
+    assert_eq!(world.asked().len(), 2, "the tokens at hand are good: {:?}", world.asked());
+
+    thread::sleep(Duration::from_millis(3100));
+    all_are_served(&proxy, &["acme", "globex"]);
     let asked = world.asked();
-    assert_eq!(asked.len(), 3, "acme twice, globex once: {asked:?}");
+    assert_eq!(asked.len(), 4, "{asked:?}");
     assert!(asked[2].0.contains(NEXT) && asked.iter().all(|(_, status)| *status == 200), "{asked:?}");
+}
+
+#[test]
+fn sighup_costs_no_token_and_a_wrong_secret_takes_no_tenant_down_whose_token_is_good() {
+    let world = World::new();
+    world.profile("acme", &[]);
+    world.profile("globex", &[]);
+    let proxy = Running::start(&world, serving(&world, &["acme", "globex"]).arg("-v"), 1);
+    all_are_served(&proxy, &["acme", "globex"]);
+    reread(&proxy, 2);
+    all_are_served(&proxy, &["acme", "globex"]);
+    world.file("acme.secret", "a-wrong-secret-0123456789");
+    reread(&proxy, 4);
+    all_are_served(&proxy, &["acme", "globex"]);
+    assert_eq!(world.asked().len(), 2, "{:?}", world.asked());
+}
+
+#[test]
+fn sighup_ends_the_pause_that_refused_credentials_of_a_tenant_began() {
+    let world = World::new();
+    let acme = world.profile("acme", &[]);
+    world.file("acme.secret", "a-wrong-secret-0123456789");
+    let proxy = Running::start(&world, serving(&world, &["acme"]).arg("-v"), 1);
+    assert_eq!(proxy.get("/t/acme/api/p/v1/loads").status, 502);
+    world.file("acme.secret", acme.client_secret());
+    reread(&proxy, 1);
+    all_are_served(&proxy, &["acme"]);
 }
 
 /// Profiles whose secrets come from a command that takes as many seconds as the file `slow` says, if there is one.

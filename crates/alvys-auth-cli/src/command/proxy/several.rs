@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Error, Flow, TokenRequest};
@@ -39,8 +40,8 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
     for name in &arguments.serve {
         check_name(name)?;
         let Application { flow, place, .. } = read(name)?;
-        let places = Arc::new(Semaphore::new(MOST_OF_ONE));
-        served.push(Arc::new(Served { name: name.clone(), flow, place, places }));
+        let (revision, places) = (AtomicU64::new(0), Arc::new(Semaphore::new(MOST_OF_ONE)));
+        served.push(Arc::new(Served { name: name.clone(), flow, place, revision, places }));
     }
     let Some(first) = served.first() else { return Err(Failure::usage("no profile is served", "name one")) };
     if let Some(other) = served.iter().find(|other| other.place != first.place) {
@@ -57,25 +58,24 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
     let bundle = bundle.or_else(|| place.ca_bundle.clone()).or_else(|| environment("SSL_CERT_FILE"));
     let certificates = Certificates::read(bundle.as_deref())?;
     let tenants = tenants(profiles.clone(), certificates.clone());
-    let found = tenants.clone();
     let accounts = PerTenant::new(move |tenant| {
-        let tenants = found.clone();
+        let tenants = tenants.clone();
         async move { Ok::<_, NotServed>(tenants.source(&tenant).await?) }
     });
     let accounts = if arguments.unshaped { accounts.limits(None) } else { accounts };
     let proxy = arguments.proxy(accounts, place.api, settings, &certificates)?;
-    Ok((proxy, rereading(profiles, tenants)))
+    Ok((proxy, rereading(profiles)))
 }
 
-/// Each tenant is forgotten, so that its profile is read anew when it is next used. One whose profile does not do goes on.
-fn rereading(profiles: Profiles, tenants: Tenants) -> Reload {
+/// Each profile is read anew when its tenant next needs a token: the one at hand is good until then, whatever the profile says
+/// now. One that does not do is said so of at once, and goes on.
+fn rereading(profiles: Profiles) -> Reload {
     Box::new(move || {
         for one in &*profiles.served {
-            let name = one.name.as_str();
             match one.credentials() {
                 Ok(_) => {
-                    info!(target: "alvys_auth", profile = name, "reads a profile anew");
-                    let _ = tenants.forget(name);
+                    one.revision.fetch_add(1, Ordering::Release);
+                    info!(target: "alvys_auth", profile = one.name, "reads a profile anew");
                 }
                 Err(failure) => not_reloaded(&failure),
             }
@@ -120,6 +120,10 @@ impl TenantProvider for Profiles {
         })
     }
 
+    fn revision(&self, tenant: &str) -> u64 {
+        self.find(tenant).map_or(0, |one| one.revision.load(Ordering::Acquire))
+    }
+
     fn time_limit(&self) -> Option<Duration> {
         Some(READ_WITHIN)
     }
@@ -131,6 +135,8 @@ struct Served {
     name: String,
     flow: Flow,
     place: Place,
+    /// How often it was to be read anew.
+    revision: AtomicU64,
     places: Arc<Semaphore>,
 }
 
