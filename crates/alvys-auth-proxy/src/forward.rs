@@ -1,4 +1,4 @@
-//! One call through the proxy: turn, token, send, judge; the answer passes as it comes.
+//! One call through the proxy: token and turn, send, judge; the answer passes as it comes.
 
 use std::io;
 use std::pin::pin;
@@ -22,9 +22,6 @@ use crate::route::Route;
 use crate::upload::{Failure, Progress, Upload};
 use crate::upstream::Destination;
 use crate::watch::Subject;
-
-/// How many turns a call takes for one request when the token is lost again and again meanwhile.
-const MOST_TURNS: u32 = 3;
 
 impl Inner {
     /// Forwards a request that was let in.
@@ -123,8 +120,7 @@ impl Passage<'_> {
         (slot, route): (OwnedSemaphorePermit, &Route),
     ) -> Result<Response<Answer>, Problem> {
         loop {
-            let token = self.token_in_turn().await?;
-            self.call.authorise(&token, &mut headers).map_err(|error| self.failed(&error))?;
+            let token = self.authorise(&mut headers).await?;
             self.inner.watch.sends(&self.subject);
 
             let mut request = reqwest::Request::new(method.clone(), self.destination.url.clone());
@@ -151,41 +147,22 @@ impl Passage<'_> {
         }
     }
 
-    /// Waits for the call's turn; gives the token that is the one to send with then.
-    async fn token_in_turn(&mut self) -> Result<Token, Problem> {
-        // First, because a turn that comes while there is none would be lost.
-        self.token().await?;
-        let mut turns = 0;
+    /// Waits for a token and for the turn, and puts the token on the request.
+    ///
+    /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
+    /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
+    async fn authorise(&mut self, headers: &mut HeaderMap) -> Result<Token, Problem> {
+        let mut turn = self.account.pace.as_ref().map(|pace| pace.turn(&self.call.endpoint()));
         loop {
-            self.wait_for_turn().await.map_err(|error| self.failed(&error))?;
-            turns += 1;
-            // Asked for anew: the one from before the turn may have been refused or run out meanwhile.
-            let token = tokio::select! {
-                biased;
-                token = self.token() => return token,
-                () = std::future::ready(()) => self.token().await?,
-            };
-            // Whoever waited for a token queues again: sent all at once when it comes, they would break the limits.
-            if self.account.pace.is_none() || turns == MOST_TURNS {
-                return Ok(token);
-            }
-        }
-    }
-
-    async fn token(&self) -> Result<Token, Problem> {
-        let token = self.inner.token_of(&self.account, &self.subject).await;
-        token.map_err(|error| Problem::no_token(&error))
-    }
-
-    async fn wait_for_turn(&mut self) -> Result<(), Error> {
-        let Some(pace) = self.account.pace.clone() else { return Ok(()) };
-        let mut turn = pace.turn(&self.call.endpoint());
-        while let Some(wait) = turn.hold(&mut self.call)? {
+            let token = self.inner.token_of(&self.account, &self.subject).await;
+            let token = token.map_err(|error| Problem::no_token(&error))?;
+            self.call.authorise(&token, headers).map_err(|error| self.failed(&error))?;
+            let Some(turn) = &mut turn else { return Ok(token) };
+            let Some(wait) = turn.hold(&mut self.call).map_err(|error| self.failed(&error))? else { return Ok(token) };
             self.inner.watch.shaped(&self.subject, wait);
             let _waiting = self.inner.watch.waiting(&self.subject);
             tokio::time::sleep(wait).await;
         }
-        Ok(())
     }
 
     /// Sends once, and waits for the head of the answer for as long as the request makes progress.

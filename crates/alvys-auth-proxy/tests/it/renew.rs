@@ -326,3 +326,22 @@ async fn calls_that_waited_for_a_token_do_not_go_out_all_at_once() {
     assert!(ended.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_millis(120)), "{ended:?}");
     assert_eq!(sandbox.api_requests(), 7);
 }
+
+#[tokio::test]
+async fn a_token_lost_while_a_call_waits_costs_no_other_turn() {
+    let sandbox = Sandbox::start().unwrap();
+    let tokens = tokens(&sandbox, &sandbox.application());
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_secs(2))]));
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let running = Running::start(Account::new(tokens.clone()).pace(pace), api, Settings::new()).await;
+    let url = format!("http://{}{LOADS}", running.address());
+    assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
+    let began = Instant::now();
+    let waiting = tokio::spawn(client().get(&url).send());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokens.invalidate();
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_millis(3200), "{took:?}");
+    assert_eq!((sandbox.tokens_issued(), sandbox.api_requests()), (2, 2));
+}

@@ -47,6 +47,26 @@ async fn what_does_not_end_in_time_is_cut() {
 }
 
 #[tokio::test]
+async fn what_ended_while_others_were_waited_for_was_not_cut() {
+    let stage = Stage::with(Settings::new().drain_for(Duration::from_millis(1500))).await;
+    let mut events = stage.post("/mcp").body(r#"{"events":1000,"interval_ms":100}"#).send().await.unwrap();
+    assert!(events.chunk().await.unwrap().is_some());
+    stage.sandbox.inject(Route::Api, Fault::delay(Duration::from_millis(600)).times(3));
+    let slow: Vec<_> = (0..3).map(|_| tokio::spawn(stage.get(LOADS).send())).collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let Stage { running, sandbox, .. } = stage;
+    let stopped = tokio::spawn(running.stop());
+    for call in slow {
+        let answer = call.await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(!stopped.is_finished(), "it waits for the stream");
+        answer.bytes().await.unwrap();
+    }
+    assert_eq!(stopped.await.unwrap(), 1, "the stream alone was cut");
+    drop((events, sandbox));
+}
+
+#[tokio::test]
 async fn connections_without_a_call_are_not_waited_for() {
     let stage = Stage::start().await;
     stage.tokens.token().await.unwrap();

@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 /// However many processors there are: a sidecar moves bytes, and what limits its tasks knows nothing of processors.
 const MOST_WORKERS: usize = 4;
-/// For the resolving of names, and for reading secrets and profiles.
+/// For reading secrets and profiles, and for the resolving of names, which is to have some of them at any time.
 const MOST_BLOCKING: usize = 16;
 
 /// A runtime of few threads.

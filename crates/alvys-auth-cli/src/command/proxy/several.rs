@@ -3,11 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use alvys_auth_core::{Api, Error, Flow, TokenRequest};
 use alvys_auth_driver::{CredentialsProvider as _, Setup, Variables};
 use alvys_auth_proxy::{NotServed, PerTenant, Proxy, Settings};
-use alvys_auth_reqwest::{Credentials, Tenants};
+use alvys_auth_reqwest::{Credentials, TenantFuture, TenantProvider, Tenants};
+use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use super::{Args, Certificates, Reload, elsewhere, not_reloaded};
@@ -15,6 +18,18 @@ use crate::failure::Failure;
 use crate::profiles::{self, Named};
 use crate::secret;
 use crate::settings::variable;
+
+/// So many profiles are read at a time. Each keeps one of the runtime's blocking threads, for a minute where a keychain waits
+/// for its password; the other threads are left for the resolving of names.
+const MOST_READ: usize = 8;
+/// So often one and the same is: who asked first may have gone away, but whoever asks again and again is not to use up what
+/// there is for all.
+const MOST_OF_ONE: usize = 2;
+/// How long that is waited for.
+const QUEUE_FOR: Duration = Duration::from_secs(5);
+/// How long a profile may take: a keychain waits for a minute, a command runs for 10 seconds, and both then say by themselves
+/// what is wrong.
+const READ_WITHIN: Duration = Duration::from_secs(75);
 
 /// Checks the profiles to be served and makes a proxy of them, and of no other ones.
 ///
@@ -25,7 +40,8 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
     for name in &arguments.serve {
         check_name(name)?;
         let Application { flow, place, .. } = read(name)?;
-        served.push(Served { name: name.clone(), flow, place });
+        let (revision, places) = (AtomicU64::new(0), Arc::new(Semaphore::new(MOST_OF_ONE)));
+        served.push(Arc::new(Served { name: name.clone(), flow, place, revision, places }));
     }
     let Some(first) = served.first() else { return Err(Failure::usage("no profile is served", "name one")) };
     if let Some(other) = served.iter().find(|other| other.place != first.place) {
@@ -36,31 +52,30 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
     }
     debug!(target: "alvys_auth", tenants = served.len(), "serves profiles");
     let place = first.place.clone();
-    let served: Arc<[Served]> = served.into();
+    let profiles = Profiles { served: served.into(), places: Arc::new(Semaphore::new(MOST_READ)) };
     let environment = |name| variable(name).map(PathBuf::from);
     let bundle = arguments.settings.ca_bundle.clone().or_else(|| environment("ALVYS_CA_BUNDLE"));
     let bundle = bundle.or_else(|| place.ca_bundle.clone()).or_else(|| environment("SSL_CERT_FILE"));
     let certificates = Certificates::read(bundle.as_deref())?;
-    let tenants = tenants(Arc::clone(&served), certificates.clone());
-    let found = tenants.clone();
+    let tenants = tenants(profiles.clone(), certificates.clone());
     let accounts = PerTenant::new(move |tenant| {
-        let tenants = found.clone();
+        let tenants = tenants.clone();
         async move { Ok::<_, NotServed>(tenants.source(&tenant).await?) }
     });
     let accounts = if arguments.unshaped { accounts.limits(None) } else { accounts };
     let proxy = arguments.proxy(accounts, place.api, settings, &certificates)?;
-    Ok((proxy, rereading(served, tenants)))
+    Ok((proxy, rereading(profiles)))
 }
 
-/// Each tenant is forgotten, so that its profile is read anew when it is next used. One whose profile does not do goes on.
-fn rereading(served: Arc<[Served]>, tenants: Tenants) -> Reload {
+/// Each profile is read anew when its tenant next needs a token: the one at hand is good until then, whatever the profile says
+/// now. One that does not do is said so of at once, and goes on.
+fn rereading(profiles: Profiles) -> Reload {
     Box::new(move || {
-        for one in &*served {
-            let name = one.name.as_str();
+        for one in &*profiles.served {
             match one.credentials() {
                 Ok(_) => {
-                    info!(target: "alvys_auth", profile = name, "reads a profile anew");
-                    let _ = tenants.forget(name);
+                    one.revision.fetch_add(1, Ordering::Release);
+                    info!(target: "alvys_auth", profile = one.name, "reads a profile anew");
                 }
                 Err(failure) => not_reloaded(&failure),
             }
@@ -68,16 +83,50 @@ fn rereading(served: Arc<[Served]>, tenants: Tenants) -> Reload {
     })
 }
 
-fn tenants(served: Arc<[Served]>, certificates: Certificates) -> Tenants {
-    let known = move |tenant: &str| {
-        let Some(one) = served.iter().find(|one| one.name == tenant) else { return Ok(None) };
-        let credentials = one.credentials().map_err(|failure| {
-            // Any other kind than configuration, which would say that there is no such tenant.
-            Error::transport(format!("profile {tenant} cannot be used"), io::Error::other(failure.what))
-        })?;
-        Ok(Some((one.flow.clone(), credentials)))
-    };
-    Tenants::builder(known).without_organization_guard().client(move || certificates.client()).build()
+fn tenants(profiles: Profiles, certificates: Certificates) -> Tenants {
+    Tenants::builder(profiles).without_organization_guard().client(move || certificates.client()).build()
+}
+
+/// The profiles to be served, each the tenant of its name.
+#[derive(Debug, Clone)]
+struct Profiles {
+    served: Arc<[Arc<Served>]>,
+    places: Arc<Semaphore>,
+}
+
+impl Profiles {
+    fn find(&self, tenant: &str) -> Option<&Arc<Served>> {
+        self.served.iter().find(|one| one.name == tenant)
+    }
+}
+
+impl TenantProvider for Profiles {
+    fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture {
+        Box::pin(async move {
+            let Some(one) = self.find(&tenant).cloned() else { return Ok(None) };
+            let (own, shared) = (Arc::clone(&one.places), Arc::clone(&self.places));
+            let places = async { (own.acquire_owned().await, shared.acquire_owned().await) };
+            let Ok((Ok(own), Ok(shared))) = tokio::time::timeout(QUEUE_FOR, places).await else {
+                return Err(Error::timed_out(format!("profile {tenant} is not read yet: other reads take too long")));
+            };
+            let read = tokio::task::spawn_blocking(move || {
+                // Held for as long as the thread is, which nobody may wait for any more.
+                let _places = (own, shared);
+                one.known()
+            });
+            let panicked =
+                |_| Error::configuration("the reading of a profile panicked", "report this; its panic was printed");
+            read.await.map_err(panicked)?.map(Some)
+        })
+    }
+
+    fn revision(&self, tenant: &str) -> u64 {
+        self.find(tenant).map_or(0, |one| one.revision.load(Ordering::Acquire))
+    }
+
+    fn time_limit(&self) -> Option<Duration> {
+        Some(READ_WITHIN)
+    }
 }
 
 /// A profile as it was when the proxy started.
@@ -86,6 +135,9 @@ struct Served {
     name: String,
     flow: Flow,
     place: Place,
+    /// How often it was to be read anew.
+    revision: AtomicU64,
+    places: Arc<Semaphore>,
 }
 
 /// Where the calls of an application go.
@@ -119,6 +171,14 @@ fn read(name: &str) -> Result<Application, Failure> {
 }
 
 impl Served {
+    fn known(&self) -> Result<(Flow, Credentials), Error> {
+        let credentials = self.credentials().map_err(|failure| {
+            // Any other kind than configuration, which would say that there is no such tenant.
+            Error::transport(format!("profile {} cannot be used", self.name), io::Error::other(failure.what))
+        })?;
+        Ok((self.flow.clone(), credentials))
+    }
+
     /// The credentials that the profile has now, if all else about it is as it was: neither may they go to another token
     /// endpoint than their own, nor their token to another API.
     fn credentials(&self) -> Result<Credentials, Failure> {
