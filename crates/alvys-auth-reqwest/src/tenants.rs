@@ -260,7 +260,7 @@ impl TenantsBuilder {
     /// Takes tokens that do not name their tenant as the organization they are for.
     ///
     /// For tenant ids that are not the ones Alvys uses. Better give each flow the organization it expects; see
-    /// [`Flow::expect_organization`].
+    /// [`Flow::expect_organization`](crate::Flow::expect_organization).
     pub fn without_organization_guard(mut self) -> Self {
         self.settings.guard = false;
         self
