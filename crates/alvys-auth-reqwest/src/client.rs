@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
+use alvys_auth_driver::header;
 use http::{HeaderName, HeaderValue, Method};
 use reqwest::redirect::Policy;
 use reqwest::{Request, Response};
@@ -206,7 +207,7 @@ impl RequestBuilder {
     /// Adds a header. One that cannot be sent fails in [`send`](Self::send).
     pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
         self.request = self.request.and_then(|request| {
-            let (name, value) = header_of(name, value)?;
+            let (name, value) = header(name, value)?;
             Ok(request.header(name, value))
         });
         self
@@ -295,21 +296,6 @@ pub fn redirects() -> Policy {
             attempt.follow()
         }
     })
-}
-
-/// A header of the caller's own. Its value may be a secret, and is in no error.
-fn header_of(
-    name: impl TryInto<HeaderName>,
-    value: impl TryInto<HeaderValue>,
-) -> Result<(HeaderName, HeaderValue), Error> {
-    let name = name.try_into().map_err(|_| {
-        Error::configuration("the name of a header cannot be sent", "give letters, digits and hyphens only")
-    })?;
-    let value = value.try_into().map_err(|_| {
-        let what = format!("the value of the header {name} cannot be sent");
-        Error::configuration(what, "remove line breaks and other control characters from it")
-    })?;
-    Ok((name, value))
 }
 
 /// Whether both name the same resource; a fragment is not sent.

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, CallOptions, Error, Scope};
-use alvys_auth_driver::Pace;
+use alvys_auth_driver::{Pace, header};
 use serde::Serialize;
 use ureq::http::header::CONTENT_TYPE;
 use ureq::http::request::Parts;
@@ -169,7 +169,7 @@ impl RequestBuilder {
     /// Adds a header. One that cannot be sent fails in [`send`](Self::send).
     pub fn header(mut self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
         self.request = self.request.and_then(|mut request| {
-            let (name, value) = header_of(name, value)?;
+            let (name, value) = header(name, value)?;
             request.headers_mut().append(name, value);
             Ok(request)
         });
@@ -245,21 +245,6 @@ impl RequestBuilder {
         let (parts, ()) = self.request?.into_parts();
         self.client.call(parts, self.body, self.options)
     }
-}
-
-/// A header of the caller's own. Its value may be a secret, and is in no error.
-fn header_of(
-    name: impl TryInto<HeaderName>,
-    value: impl TryInto<HeaderValue>,
-) -> Result<(HeaderName, HeaderValue), Error> {
-    let name = name.try_into().map_err(|_| {
-        Error::configuration("the name of a header cannot be sent", "give letters, digits and hyphens only")
-    })?;
-    let value = value.try_into().map_err(|_| {
-        let what = format!("the value of the header {name} cannot be sent");
-        Error::configuration(what, "remove line breaks and other control characters from it")
-    })?;
-    Ok((name, value))
 }
 
 /// Adds to the query that is there.
