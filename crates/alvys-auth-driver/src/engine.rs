@@ -72,6 +72,11 @@ impl Engine {
         (request, flight)
     }
 
+    /// Gives an attempt back whose request was not sent; the next poll takes it up.
+    pub fn abandon(&self, attempt: Attempt) {
+        self.complete(attempt.abandoned());
+    }
+
     /// The API answered 401 to `token`: is one retry worth it? See [`Lifecycle::reject`].
     pub fn reject(&self, token: &Token) -> bool {
         let mut lifecycle = self.lock();

@@ -285,8 +285,8 @@ impl Inner {
             Rotated::Elsewhere => Ok(true),
             Rotated::Unknown(error) => Err(error),
             Rotated::Here(attempt) => {
-                // The attempt is dropped, and taken up by the next poll.
-                drop(self.engine.launch(attempt));
+                // Taken up by the next poll.
+                self.engine.abandon(attempt);
                 Ok(true)
             }
         }

@@ -1,7 +1,8 @@
 //! The blocking token source: a loop over the steps of the core.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -264,8 +265,8 @@ impl Inner {
             Rotated::Elsewhere => Ok(true),
             Rotated::Unknown(error) => Err(error),
             Rotated::Here(attempt) => {
-                // The attempt is dropped, and taken up by the next poll.
-                drop(self.engine.launch(attempt));
+                // Taken up by the next poll.
+                self.engine.abandon(attempt);
                 Ok(true)
             }
         }
@@ -294,9 +295,14 @@ pub(crate) fn asked<T: Send + 'static>(
     let (give, given) = mpsc::channel();
     let asking = thread::Builder::new().name("alvys-auth-provider".to_owned());
     match asking.spawn(move || give.send(ask())) {
-        Ok(_) => given
-            .recv_timeout(limit)
-            .unwrap_or_else(|_| Err(Error::timed_out(format!("the {what} provider did not answer in time")))),
+        Ok(_) => given.recv_timeout(limit).unwrap_or_else(|error| {
+            Err(match error {
+                RecvTimeoutError::Timeout => Error::timed_out(format!("the {what} provider did not answer in time")),
+                RecvTimeoutError::Disconnected => {
+                    Error::configuration(format!("the {what} provider panicked"), "mend it; its panic was printed")
+                }
+            })
+        }),
         Err(error) => Err(Error::transport(format!("no thread to ask the {what} provider on"), error)),
     }
 }
