@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: one face for both drivers, one for all clients, and one way to reach the sandbox.
 
 pub mod caller;
+pub mod provided;
 pub mod stacks;
 pub mod transcript;
 
@@ -65,6 +66,24 @@ impl Settings {
 /// When they are not.
 pub fn credentials(client_id: &str, client_secret: &str) -> Credentials {
     Credentials::new(client_id, client_secret).expect("acceptable credentials")
+}
+
+/// A source of the async driver against `sandbox`, with its default application.
+///
+/// # Panics
+/// Never, as long as the driver takes what the sandbox gives.
+pub fn async_tokens(sandbox: &Sandbox) -> alvys_auth_reqwest::TokenSource {
+    let settings = Settings::current(sandbox);
+    alvys_auth_reqwest::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
+}
+
+/// The same of the blocking driver.
+///
+/// # Panics
+/// As [`async_tokens`].
+pub fn blocking_tokens(sandbox: &Sandbox) -> alvys_auth_ureq::TokenSource {
+    let settings = Settings::current(sandbox);
+    alvys_auth_ureq::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
 }
 
 /// A token source of either driver, seen from blocking code.

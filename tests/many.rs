@@ -224,3 +224,12 @@ impl fmt::Debug for Directory {
         f.debug_struct("Directory").finish_non_exhaustive()
     }
 }
+
+/// The one whom the sandbox takes the bearer of a token for.
+///
+/// # Panics
+/// When it takes it for nobody's.
+pub fn owner(sandbox: &Sandbox, token: &Token) -> String {
+    let request = ureq::get(sandbox.me_url()).header("authorization", token.header());
+    request.call().expect("an answer").body_mut().read_to_string().expect("text")
+}

@@ -5,86 +5,11 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy, Token};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy};
 use alvys_auth_driver::{CredentialsProvider, FileProvider};
 use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
+use alvys_auth_tests::provided::{Async, Blocking, Provided};
 use alvys_auth_tests::{both_drivers, credentials, eventually};
-use tokio::runtime::{Builder, Runtime};
-
-/// A source of either driver whose credentials come from a provider.
-trait Provided: Clone + Send + Sync + 'static {
-    fn from_provider(flow: Flow, policy: Policy, provider: impl CredentialsProvider + Clone + 'static) -> Self {
-        Self::patient(flow, Duration::from_secs(15), policy, provider)
-    }
-    fn patient(
-        flow: Flow,
-        patience: Duration,
-        policy: Policy,
-        provider: impl CredentialsProvider + Clone + 'static,
-    ) -> Self;
-    fn beside(flow: Flow, first: Credentials, provider: impl CredentialsProvider + Clone + 'static) -> Self;
-    fn token(&self) -> Result<Token, Error>;
-    fn invalidate(&self);
-}
-
-#[derive(Clone)]
-struct Async(alvys_auth_reqwest::TokenSource, Arc<Runtime>);
-
-impl Provided for Async {
-    fn patient(
-        flow: Flow,
-        patience: Duration,
-        policy: Policy,
-        provider: impl CredentialsProvider + Clone + 'static,
-    ) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let builder = alvys_auth_reqwest::TokenSource::builder_from_provider(flow, provider);
-        let builder = runtime.block_on(builder).expect("credentials").policy(policy).patience(patience);
-        Self(builder.build().expect("acceptable settings"), Arc::new(runtime))
-    }
-
-    fn beside(flow: Flow, first: Credentials, provider: impl CredentialsProvider + Clone + 'static) -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let builder = alvys_auth_reqwest::TokenSource::builder(flow, first).provider(provider);
-        Self(builder.build().expect("acceptable settings"), Arc::new(runtime))
-    }
-
-    fn token(&self) -> Result<Token, Error> {
-        self.1.block_on(self.0.token())
-    }
-
-    fn invalidate(&self) {
-        self.0.invalidate();
-    }
-}
-
-#[derive(Clone)]
-struct Blocking(alvys_auth_ureq::TokenSource);
-
-impl Provided for Blocking {
-    fn patient(
-        flow: Flow,
-        patience: Duration,
-        policy: Policy,
-        provider: impl CredentialsProvider + Clone + 'static,
-    ) -> Self {
-        let builder = alvys_auth_ureq::TokenSource::builder_from_provider(flow, provider).expect("credentials");
-        Self(builder.policy(policy).patience(patience).build().expect("acceptable settings"))
-    }
-
-    fn beside(flow: Flow, first: Credentials, provider: impl CredentialsProvider + Clone + 'static) -> Self {
-        let builder = alvys_auth_ureq::TokenSource::builder(flow, first).provider(provider);
-        Self(builder.build().expect("acceptable settings"))
-    }
-
-    fn token(&self) -> Result<Token, Error> {
-        self.0.token()
-    }
-
-    fn invalidate(&self) {
-        self.0.invalidate();
-    }
-}
 
 both_drivers![
     a_changed_secret_is_used_for_the_next_request,

@@ -1,14 +1,12 @@
 //! Many tenants in one process, each on its own: the same scenarios against both drivers.
 
-use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use alvys_auth_core::{Error, ErrorKind, Flow, Policy, Token};
-use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
-use alvys_auth_tests::many::{Async, Blocking, CHANGES, Directory, Many, Wanted, client_id, current, knowing, secret};
+use alvys_auth_core::{Error, ErrorKind, Flow, Policy};
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
+use alvys_auth_tests::many::{Async, Blocking, Many, Wanted, client_id, current, knowing, owner, secret};
 use alvys_auth_tests::{both_drivers, credentials, eventually};
 
 both_drivers![
@@ -22,30 +20,11 @@ both_drivers![
     a_provider_that_fails_for_one_fails_for_no_other,
     a_provider_that_takes_its_time_for_one_delays_no_other,
     a_provider_that_hangs_is_not_waited_for_for_ever,
-    an_unknown_tenant_is_an_error_and_asked_about_again,
     an_unknown_tenant_pushes_nobody_out,
-    a_removed_tenant_gets_no_other_token,
-    a_removed_tenants_token_ends_when_its_renewal_is_due,
-    a_removed_tenant_is_told_from_one_whose_secret_is_refused,
-    an_unknown_tenant_gets_nothing_from_the_environment,
-    another_tenants_credentials_are_caught,
-    a_mix_up_that_is_mended_heals_by_itself,
-    a_mix_up_buys_no_token_at_each_cool_down,
-    a_mix_up_that_is_mended_at_the_server_heals_too,
-    without_the_guard_a_tenant_may_have_any_name,
-    an_organization_that_the_flow_expects_takes_the_place_of_the_tenants_name,
     the_least_recently_used_tenant_goes_first,
     there_is_room_for_one_at_least,
     a_forgotten_tenant_is_looked_up_again,
-    a_refused_secret_is_read_again_for_its_tenant_alone,
-    a_changed_secret_is_read_again_for_its_tenant_alone,
 ];
-
-/// The one whom the sandbox takes the bearer of a token for.
-fn owner(sandbox: &Sandbox, token: &Token) -> String {
-    let request = ureq::get(sandbox.me_url()).header("authorization", token.header());
-    request.call().expect("an answer").body_mut().read_to_string().expect("text")
-}
 
 fn each_tenant_gets_its_own_token<M: Many>() {
     let (sandbox, directory) = knowing(&["aa111", "bb222"]);
@@ -205,70 +184,6 @@ fn a_provider_that_hangs_is_not_waited_for_for_ever<M: Many>() {
     tenants.token("bb222").expect("a token, once the provider answers");
 }
 
-fn an_unknown_tenant_is_an_error_and_asked_about_again<M: Many>() {
-    let (sandbox, directory) = knowing(&["aa111"]);
-    let tenants = M::new(&directory);
-    tenants.token("aa111").expect("a token");
-    for asked in 1..=2 {
-        let error = tenants.token("zz999").expect_err("nobody knows it");
-        assert_eq!(error.kind(), ErrorKind::UnknownTenant);
-        assert!(error.to_string().contains("there is no tenant \"zz999\""), "{error}");
-        assert_eq!(directory.asked("zz999"), asked);
-    }
-    assert_eq!((sandbox.token_requests(), tenants.count()), (1, 1));
-    assert!(!tenants.holds("zz999"));
-    directory.add(&sandbox, "zz999");
-    tenants.token("zz999").expect("a token, once it is known");
-}
-
-fn a_removed_tenant_gets_no_other_token<M: Many>() {
-    let (sandbox, directory) = knowing(&[CHANGES]);
-    sandbox.set_lifetime(Duration::from_secs(1));
-    let tenants = M::new(&directory);
-    tenants.token(CHANGES).expect("a token");
-    directory.set(CHANGES, || Ok(None));
-    directory.changed();
-    thread::sleep(Duration::from_millis(1_050));
-    for asked in 2..=3 {
-        assert_eq!(tenants.token(CHANGES).expect_err("it is gone").kind(), ErrorKind::UnknownTenant);
-        assert_eq!((directory.asked(CHANGES), sandbox.token_requests(), tenants.count()), (asked, 1, 0));
-    }
-    directory.add(&sandbox, CHANGES);
-    tenants.token(CHANGES).expect("a token, now that it is back");
-}
-
-fn a_removed_tenants_token_ends_when_its_renewal_is_due<M: Many>() {
-    let (sandbox, directory) = knowing(&[CHANGES]);
-    // Renewal is due after 6.4 to 7.2 seconds.
-    let lifetime = Duration::from_secs(8);
-    sandbox.set_lifetime(lifetime);
-    let tenants = M::new(&directory);
-    let began = Instant::now();
-    tenants.token(CHANGES).expect("a token");
-    directory.set(CHANGES, || Ok(None));
-    directory.changed();
-    thread::sleep(Duration::from_secs(6));
-    tenants.token(CHANGES).expect("the held token");
-    assert_eq!(directory.asked(CHANGES), 1, "nobody looks before there is something to ask for");
-    eventually("the tenant is unknown", || {
-        thread::sleep(Duration::from_millis(40));
-        tenants.token(CHANGES).is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
-    });
-    assert!(began.elapsed() < lifetime, "the token has run out by itself: {:?}", began.elapsed());
-    assert_eq!((sandbox.token_requests(), tenants.count()), (1, 0));
-}
-
-fn a_removed_tenant_is_told_from_one_whose_secret_is_refused<M: Many>() {
-    let (sandbox, directory) = knowing(&[CHANGES]);
-    directory.give(CHANGES, current(&sandbox), "wrong");
-    let tenants = M::new(&directory);
-    assert_eq!(tenants.token(CHANGES).expect_err("a wrong secret").kind(), ErrorKind::Credentials);
-    directory.set(CHANGES, || Ok(None));
-    directory.changed();
-    assert_eq!(tenants.token(CHANGES).expect_err("it is gone").kind(), ErrorKind::UnknownTenant);
-    assert_eq!((sandbox.token_requests(), tenants.count()), (1, 0));
-}
-
 fn an_unknown_tenant_pushes_nobody_out<M: Many>() {
     let (sandbox, directory) = knowing(&["aa111"]);
     let tenants = M::build(Wanted { capacity: Some(1), ..Wanted::default() }, &directory);
@@ -278,107 +193,6 @@ fn an_unknown_tenant_pushes_nobody_out<M: Many>() {
     }
     tenants.token("aa111").expect("the same token");
     assert_eq!((directory.asked("aa111"), sandbox.token_requests(), tenants.count()), (1, 1, 1));
-}
-
-/// Has the variables that other ways of building a source would read; runs in a process of its own, see below.
-fn an_unknown_tenant_gets_nothing_from_the_environment<M: Many>() {
-    let (sandbox, directory) = knowing(&[]);
-    let error = M::new(&directory).token("va336").expect_err("nobody knows it");
-    assert!(error.to_string().contains("there is no tenant"), "{error}");
-    assert_eq!(sandbox.token_requests(), 0);
-}
-
-#[test]
-fn the_environment_lends_no_credentials() {
-    let sandbox = Sandbox::start().expect("a sandbox");
-    let application = sandbox.application();
-    let child = Command::new(std::env::current_exe().expect("this program"))
-        .arg("an_unknown_tenant_gets_nothing_from_the_environment")
-        .env("ALVYS_CLIENT_ID", application.client_id())
-        .env("ALVYS_CLIENT_SECRET", application.client_secret())
-        .env("ALVYS_TENANT_ID", application.tenant())
-        .env("ALVYS_TOKEN_URL", sandbox.token_url())
-        .env("ALVYS_ACCESS_TOKEN", "a.static.token")
-        .output()
-        .expect("this program again");
-    let text = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success() && text.contains("2 passed"), "{text}");
-    assert_eq!(sandbox.token_requests(), 0);
-}
-
-fn another_tenants_credentials_are_caught<M: Many>() {
-    let (sandbox, directory) = knowing(&["aa111"]);
-    let given = (current(&sandbox), credentials(&client_id("aa111"), &secret("aa111")));
-    directory.set("bb222", move || Ok(Some(given.clone())));
-    let tenants = M::new(&directory);
-    let error = tenants.token("bb222").expect_err("a token of aa111");
-    assert_eq!(error.kind(), ErrorKind::WrongOrganization);
-    assert!(!tenants.holds("bb222"));
-    tenants.token("aa111").expect("its own token");
-}
-
-/// Tenants of whom aa111 has the credentials of bb222.
-fn mixed_up<M: Many>(cool_down: [Duration; 2]) -> (Sandbox, Directory, M) {
-    let (sandbox, directory) = knowing(&["aa111", "bb222"]);
-    let given = (current(&sandbox), credentials(&client_id("bb222"), &secret("bb222")));
-    directory.set("aa111", move || Ok(Some(given.clone())));
-    let policy = Policy::new().cool_down(cool_down[0], cool_down[1]);
-    let tenants = M::build(Wanted { policy, ..Wanted::default() }, &directory);
-    assert_eq!(tenants.token("aa111").expect_err("a token of bb222").kind(), ErrorKind::WrongOrganization);
-    assert_eq!((directory.asked("aa111"), sandbox.tokens_issued()), (2, 1), "asked before it is reported");
-    (sandbox, directory, tenants)
-}
-
-fn a_mix_up_that_is_mended_heals_by_itself<M: Many>() {
-    let (sandbox, directory, tenants) = mixed_up::<M>([Duration::from_millis(200), Duration::from_secs(300)]);
-    directory.give("aa111", current(&sandbox), &secret("aa111"));
-    thread::sleep(Duration::from_millis(250));
-    let owner = owner(&sandbox, &tenants.token("aa111").expect("its own token"));
-    assert!(owner.contains("aa111"), "{owner}");
-    assert_eq!(
-        (directory.asked("aa111"), sandbox.tokens_issued()),
-        (3, 2),
-        "the wrong credentials were not used again"
-    );
-}
-
-fn a_mix_up_buys_no_token_at_each_cool_down<M: Many>() {
-    let (sandbox, directory, tenants) = mixed_up::<M>([Duration::from_millis(20), Duration::from_secs(300)]);
-    eventually("the provider is asked again and again", || {
-        let error = tenants.token("aa111").expect_err("still a token of bb222");
-        assert_eq!(error.kind(), ErrorKind::WrongOrganization);
-        directory.asked("aa111") == 6
-    });
-    assert_eq!(sandbox.tokens_issued(), 1);
-}
-
-fn a_mix_up_that_is_mended_at_the_server_heals_too<M: Many>() {
-    let (sandbox, _, tenants) = mixed_up::<M>([Duration::from_millis(200), Duration::from_millis(200)]);
-    sandbox.remove(&client_id("bb222"));
-    sandbox.add(Application::new(client_id("bb222"), secret("bb222"), "aa111"));
-    thread::sleep(Duration::from_millis(250));
-    tenants.token("aa111").expect("a token, now that the server says whose it is");
-}
-
-fn without_the_guard_a_tenant_may_have_any_name<M: Many>() {
-    let (sandbox, directory) = knowing(&["aa111"]);
-    let given = (current(&sandbox), credentials(&client_id("aa111"), &secret("aa111")));
-    directory.set("customer 7", move || Ok(Some(given.clone())));
-    let tenants = M::build(Wanted { unguarded: true, ..Wanted::default() }, &directory);
-    tenants.token("customer 7").expect("a token");
-}
-
-fn an_organization_that_the_flow_expects_takes_the_place_of_the_tenants_name<M: Many>() {
-    let (sandbox, directory) = knowing(&["aa111"]);
-    let credentials = credentials(&client_id("aa111"), &secret("aa111"));
-    for (tenant, expected) in [("customer 7", "aa111"), ("customer 8", "bb222")] {
-        let given = (current(&sandbox).expect_organization(expected), credentials.clone());
-        directory.set(tenant, move || Ok(Some(given.clone())));
-    }
-    let tenants = M::new(&directory);
-    tenants.token("customer 7").expect("a token");
-    let error = tenants.token("customer 8").expect_err("a token of another organization");
-    assert_eq!(error.kind(), ErrorKind::WrongOrganization);
 }
 
 fn the_least_recently_used_tenant_goes_first<M: Many>() {
@@ -419,39 +233,4 @@ fn a_forgotten_tenant_is_looked_up_again<M: Many>() {
     assert_ne!(old.header(), new.header());
     assert_eq!(directory.asked("aa111"), 2);
     assert!(sandbox.requests().last().is_some_and(|last| last.path().contains("aa111")));
-}
-
-fn a_refused_secret_is_read_again_for_its_tenant_alone<M: Many>() {
-    let (sandbox, directory) = knowing(&["aa111", "bb222"]);
-    sandbox.rotate_secret(&client_id("aa111"), "new");
-    let flow = current(&sandbox);
-    let looks = AtomicU64::new(0);
-    directory.set("aa111", move || {
-        let secret = if looks.fetch_add(1, Ordering::SeqCst) == 0 { secret("aa111") } else { "new".to_owned() };
-        Ok(Some((flow.clone(), credentials(&client_id("aa111"), &secret))))
-    });
-    let tenants = M::new(&directory);
-    tenants.token("bb222").expect("a token");
-    tenants.token("aa111").expect("a token with the new secret");
-    assert_eq!((directory.asked("aa111"), directory.asked("bb222")), (2, 1));
-    assert_eq!(sandbox.token_requests(), 3);
-}
-
-fn a_changed_secret_is_read_again_for_its_tenant_alone<M: Many>() {
-    let (sandbox, directory) = knowing(&[CHANGES, "bb222"]);
-    sandbox.set_lifetime(Duration::from_secs(1));
-    let tenants = M::new(&directory);
-    let both = || {
-        for tenant in [CHANGES, "bb222"] {
-            tenants.token(tenant).expect("a token");
-        }
-    };
-    both();
-    sandbox.rotate_secret(&client_id(CHANGES), "new");
-    directory.give(CHANGES, current(&sandbox), "new");
-    directory.changed();
-    thread::sleep(Duration::from_millis(1_050));
-    both();
-    assert_eq!((directory.asked(CHANGES), directory.asked("bb222")), (2, 1));
-    assert_eq!(sandbox.token_requests(), 4, "the old secret was not tried again");
 }

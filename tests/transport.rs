@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use alvys_auth_core::{Api, CallOptions, Error, ErrorKind, Policy};
 use alvys_auth_reqwest::Client;
 use alvys_auth_sandbox::{Fault, Received, Route, Sandbox};
-use alvys_auth_tests::Settings;
+use alvys_auth_tests::{Settings, async_tokens, blocking_tokens};
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::{Request, Response};
 use ureq::middleware::MiddlewareNext;
@@ -134,16 +134,6 @@ fn a_client_that_cannot_be_built_is_an_error_and_no_panic() {
         .build()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
-}
-
-fn async_tokens(sandbox: &Sandbox) -> alvys_auth_reqwest::TokenSource {
-    let settings = Settings::current(sandbox);
-    alvys_auth_reqwest::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
-}
-
-fn blocking_tokens(sandbox: &Sandbox) -> alvys_auth_ureq::TokenSource {
-    let settings = Settings::current(sandbox);
-    alvys_auth_ureq::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
 }
 
 #[tokio::test]

@@ -7,21 +7,10 @@ use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Api, ErrorKind};
 use alvys_auth_reqwest::Client;
-use alvys_auth_sandbox::Sandbox;
-use alvys_auth_tests::Settings;
+use alvys_auth_tests::{async_tokens, blocking_tokens};
 use ureq::Agent;
 
 use crate::start;
-
-fn async_tokens(sandbox: &Sandbox) -> alvys_auth_reqwest::TokenSource {
-    let settings = Settings::current(sandbox);
-    alvys_auth_reqwest::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
-}
-
-fn blocking_tokens(sandbox: &Sandbox) -> alvys_auth_ureq::TokenSource {
-    let settings = Settings::current(sandbox);
-    alvys_auth_ureq::TokenSource::new(settings.flow, settings.credentials).expect("acceptable settings")
-}
 
 /// A server that reads each request to its end, whose body comes in chunks, and answers then.
 fn patient_server() -> Api {
