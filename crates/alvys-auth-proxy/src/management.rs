@@ -34,8 +34,14 @@ impl Inner {
         match page {
             Page::Health => text("ok\n"),
             Page::Ready => self.ready(route).await,
-            Page::Metrics => typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry())),
-            Page::Status => status_page(self),
+            Page::Metrics => {
+                self.watch.look();
+                typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry()))
+            }
+            Page::Status => {
+                self.watch.look();
+                status_page(self)
+            }
             Page::Icon => none(),
             Page::Token => match self.token(request, route).await {
                 Ok(response) => response,

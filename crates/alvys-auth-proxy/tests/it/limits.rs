@@ -58,9 +58,14 @@ async fn who_waits_for_permission_to_send_gets_it_or_a_refusal() {
             "POST {DOCUMENTS} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
         )
     };
-    let began = Instant::now();
-    assert_eq!(status(&raw(stage.address(), head(200_000)).await), 413);
-    assert!(began.elapsed() < Duration::from_secs(1), "nothing will come that has to be read");
+    // The quickest of a few, for a busy machine takes its time now and then.
+    let mut took = Vec::new();
+    for _ in 0..4 {
+        let began = Instant::now();
+        assert_eq!(status(&raw(stage.address(), head(200_000)).await), 413);
+        took.push(began.elapsed());
+    }
+    assert!(took.iter().min() < Some(&Duration::from_secs(1)), "nothing will come that has to be read: {took:?}");
     let mut stream = TcpStream::connect(stage.address()).await.unwrap();
     stream.write_all(head(90_000).as_bytes()).await.unwrap();
     let mut go_on = [0; 25];
@@ -76,9 +81,9 @@ async fn who_waits_for_permission_to_send_gets_it_or_a_refusal() {
 #[tokio::test]
 async fn too_many_calls_at_once_are_put_off() {
     let stage = Stage::with(Settings::new().most_at_once(2)).await;
-    stage.sandbox.inject(Route::Api, Fault::delay(Duration::from_millis(600)).times(2));
+    stage.sandbox.inject(Route::Api, Fault::delay(Duration::from_secs(4)).times(2));
     let slow = [tokio::spawn(stage.get(LOADS).send()), tokio::spawn(stage.get(LOADS).send())];
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    stage.called(LOADS, 2).await;
     let answer = stage.get(LOADS).send().await.unwrap();
     assert_eq!(answer.headers()["retry-after"], "1");
     let (status, document) = problem(answer).await;
@@ -117,19 +122,19 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
         [&[""][..], &["P"], &["GET / HTTP/1.1\r\nHost:"], &["GET / HTTP/1.1\r\n"; 1], &["PRI * HT"], &[preface]]
     {
         let (open, _) = drip(&stage, pieces, Duration::ZERO).await;
-        assert!(open < Duration::from_secs(3), "{pieces:?}: {open:?}");
+        assert!(open < Duration::from_secs(10), "{pieces:?}: {open:?}");
     }
     let dripping = ["G", "E", "T", " ", "/", "h", "e", "a", "l", "t", "h", "z"];
     let (open, answer) = drip(&stage, &dripping, Duration::from_millis(50)).await;
-    assert!(open < Duration::from_secs(3) && !answer.contains("200"), "{answer}");
+    assert!(open < Duration::from_secs(10) && !answer.contains("200"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_connection_without_requests_is_closed() {
-    let stage = Stage::with(Settings::new().idle(Duration::from_millis(300))).await;
+    let stage = Stage::with(Settings::new().idle(Duration::from_secs(1))).await;
     let (open, answer) = drip(&stage, &["GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"], Duration::ZERO).await;
     assert_eq!(status(&answer), 200);
-    assert!(open < Duration::from_secs(3), "{open:?}");
+    assert!(open < Duration::from_secs(10), "{open:?}");
 }
 
 #[tokio::test]
@@ -145,7 +150,7 @@ async fn a_body_that_stalls_is_given_up() {
         let (waited, answer) = drip(&stage, &pieces, Duration::ZERO).await;
         assert_eq!(status(&answer), 408, "{pieces:?}: {answer}");
         assert!(answer.contains("\"reason\":\"stalled\""), "{answer}");
-        assert!(waited < Duration::from_secs(3), "{pieces:?}: {waited:?}");
+        assert!(waited < Duration::from_secs(10), "{pieces:?}: {waited:?}");
     }
     let dripped: Vec<&str> = [short.as_str()].into_iter().chain(["x"; 9]).collect();
     let (_, answer) = drip(&stage, &dripped, Duration::from_millis(100)).await;
@@ -155,11 +160,11 @@ async fn a_body_that_stalls_is_given_up() {
 
 #[tokio::test]
 async fn a_long_body_may_take_its_time_as_long_as_it_goes_on() {
-    let settings = Settings::new().idle(Duration::from_millis(400)).answer_within(Duration::from_millis(600));
+    let settings = Settings::new().idle(Duration::from_secs(2)).answer_within(Duration::from_secs(3));
     let stage = Stage::with(settings.longest_replayed(1)).await;
     let chunks = stream::unfold(0, |n| async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        (n < 12).then(|| (Ok::<_, std::io::Error>("hello"), n + 1))
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        (n < 8).then(|| (Ok::<_, std::io::Error>("hello"), n + 1))
     });
     let answer = stage.post(DOCUMENTS).body(reqwest::Body::wrap_stream(chunks)).send().await.unwrap();
     assert_eq!(answer.status(), 201);

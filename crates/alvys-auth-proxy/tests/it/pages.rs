@@ -112,18 +112,21 @@ async fn tokens_and_failures_to_get_one_count_without_a_call() {
 #[tokio::test]
 async fn a_renewal_that_fails_behind_the_calls_is_counted() {
     let stage = Stage::start().await;
-    stage.sandbox.set_lifetime(Duration::from_secs(8));
+    // Its renewal is due after 16 to 18 seconds.
+    stage.sandbox.set_lifetime(Duration::from_secs(20));
     stage.tokens.invalidate();
     assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);
     stage.sandbox.inject(Route::Token, Fault::status(503));
-    let failures = "alvys_proxy_token_failures_total{kind=\"unavailable\"}";
-    loop {
+    let asked = stage.sandbox.token_requests();
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    while stage.sandbox.token_requests() == asked {
         assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200, "the token at hand still does");
-        let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
-        if metrics.contains(failures) {
-            break;
-        }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let failures = "alvys_proxy_token_failures_total{kind=\"unavailable\"}";
+    while !stage.get("/metrics").send().await.unwrap().text().await.unwrap().contains(failures) {
+        assert!(stage.tokens.status().expires_in.is_some(), "there was time to see it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let page = stage.get("/status").send().await.unwrap().text().await.unwrap();
     assert!(page.contains("renewal</td><td>no access token: "), "{page}");
@@ -189,11 +192,14 @@ async fn the_status_page_tells_who_waits_and_forgets_the_oldest_decisions() {
     let get = |path: &str| client().get(format!("{url}{path}")).send();
     get(LOADS).await.unwrap();
     let waiting = [tokio::spawn(get(LOADS)), tokio::spawn(get("/api/p/v1/trips"))];
-    tokio::time::sleep(Duration::from_millis(300)).await;
     let page = || async { get("/status").await.unwrap().text().await.unwrap() };
-    let shown = page().await;
-    assert!(shown.contains("GET loads</th><td>1</td><td>2 in 2s</td><td>1</td>"), "{shown}");
-    assert!(shown.contains("GET trips</th><td>1</td><td>2 in 2s</td><td>0</td>"), "{shown}");
+    let mut shown = page().await;
+    let held = "GET loads</th><td>1</td><td>2 in 2s</td><td>1</td>";
+    let sent = "GET trips</th><td>1</td><td>2 in 2s</td><td>0</td>";
+    while !(shown.contains(held) && shown.contains(sent)) {
+        assert!(waiting.iter().any(|call| !call.is_finished()), "{shown}");
+        shown = page().await;
+    }
     assert!(shown.contains("held back for"), "{shown}");
     for call in waiting {
         assert_eq!(call.await.unwrap().unwrap().status(), 200);

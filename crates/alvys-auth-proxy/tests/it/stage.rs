@@ -66,6 +66,16 @@ impl Stage {
         self.sandbox.requests().into_iter().filter(|received| !received.path().ends_with("/token")).collect()
     }
 
+    /// Waits until as many calls of this path have arrived at the API, answered or not.
+    pub(crate) async fn called(&self, path: &str, times: usize) {
+        let arrived = async {
+            while self.received().iter().filter(|received| received.path() == path).count() < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(SOON, arrived).await.expect("the calls arrive");
+    }
+
     pub(crate) fn last(&self) -> Received {
         self.received().pop().expect("a request arrived")
     }
@@ -110,11 +120,11 @@ pub(crate) fn tokens(sandbox: &Sandbox, application: &Application) -> TokenSourc
     let credentials = Credentials::new(application.client_id(), application.client_secret()).unwrap();
     let policy = Policy::new()
         .rejection_grace(Duration::ZERO)
-        .request_timeout(Duration::from_secs(2))
+        .request_timeout(Duration::from_secs(5))
         .backoff(Duration::from_millis(20), Duration::from_millis(50))
         .cool_down(Duration::from_millis(50), Duration::from_millis(100));
     let flow = Flow::current().endpoint(sandbox.token_url());
-    TokenSource::builder(flow, credentials).policy(policy).patience(Duration::from_secs(1)).build().unwrap()
+    TokenSource::builder(flow, credentials).policy(policy).patience(Duration::from_secs(4)).build().unwrap()
 }
 
 /// Writes bytes as they are, and reads all that comes back until the other side closes.
