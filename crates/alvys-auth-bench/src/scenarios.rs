@@ -29,7 +29,6 @@ pub struct Outcome {
     /// How many callers got an error.
     pub failures: usize,
     /// How many different errors those were, by their words.
-    #[serde(default)]
     pub errors: usize,
     /// How many callers waited for longer than 20 ms.
     pub waited: usize,
