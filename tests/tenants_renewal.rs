@@ -63,7 +63,7 @@ fn without_background_renewal_nothing_is_asked_for<M: Many>() {
 fn background_renewal_stays_within_its_concurrency<M: Many>() {
     const LIMIT: usize = 3;
     const LATENCY: Duration = Duration::from_millis(150);
-    let names: Vec<String> = (0..12).map(|number| format!("aa{number}")).collect();
+    let names: Vec<String> = (0..36).map(|number| format!("aa{number}")).collect();
     let (sandbox, directory) = knowing(&names.iter().map(String::as_str).collect::<Vec<_>>());
     sandbox.set_lifetime(SHORT);
     let tenants = M::build(Wanted { workers: LIMIT, ..Wanted::default() }, &directory);

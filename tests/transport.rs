@@ -22,10 +22,10 @@ fn start() -> Sandbox {
 
 async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Result<(), Error> {
     let settings = Settings::current(sandbox);
-    let policy = Policy::new().request_timeout(Duration::from_millis(500)).backoff(TICK, TICK);
+    let policy = Policy::new().request_timeout(Duration::from_secs(2)).backoff(TICK, TICK);
     let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
         .policy(policy)
-        .patience(Duration::from_millis(700))
+        .patience(Duration::from_millis(3_500))
         .client(client)
         .build()?;
     source.token().await.map(drop)
@@ -33,10 +33,10 @@ async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Resul
 
 fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), Error> {
     let settings = Settings::current(sandbox);
-    let policy = Policy::new().request_timeout(Duration::from_millis(500)).backoff(TICK, TICK);
+    let policy = Policy::new().request_timeout(Duration::from_secs(2)).backoff(TICK, TICK);
     let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
         .policy(policy)
-        .patience(Duration::from_millis(700))
+        .patience(Duration::from_millis(3_500))
         .agent(agent)
         .build()?;
     source.token().map(drop)
