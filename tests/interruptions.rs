@@ -24,7 +24,7 @@ fn async_source(sandbox: &Sandbox) -> alvys_auth_reqwest::TokenSource {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_first_caller_takes_nobody_down() {
     let sandbox = start();
-    sandbox.inject(Route::Token, Fault::late(Duration::from_millis(300)));
+    sandbox.inject(Route::Token, Fault::late(Duration::from_secs(2)));
     let source = async_source(&sandbox);
     let first = tokio::spawn({
         let source = source.clone();
@@ -49,7 +49,7 @@ async fn a_cancelled_first_caller_takes_nobody_down() {
 #[tokio::test]
 async fn a_caller_that_gives_up_leaves_the_token_for_the_next() {
     let sandbox = start();
-    sandbox.inject(Route::Token, Fault::late(Duration::from_millis(200)).once());
+    sandbox.inject(Route::Token, Fault::late(Duration::from_secs(2)).once());
     let source = async_source(&sandbox);
     tokio::time::timeout(Duration::from_millis(50), source.token()).await.expect_err("too impatient");
     source.token().await.expect("the token that was on its way");
@@ -131,7 +131,7 @@ fn a_connection_of_a_runtime_that_does_not_run_is_not_waited_for() {
     idle.block_on(source.token()).expect("a token");
     source.invalidate();
     let other = Runtime::new().expect("a runtime");
-    let soon = async { tokio::time::timeout(Duration::from_secs(5), source.token()).await };
+    let soon = async { tokio::time::timeout(Duration::from_secs(9), source.token()).await };
     other.block_on(soon).expect("no wait for the other runtime").expect("a token");
     drop(idle);
 }

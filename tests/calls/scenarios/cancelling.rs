@@ -24,7 +24,7 @@ pub(crate) fn a_call_dropped_while_the_api_is_silent_wedges_nothing<C: AsyncCall
 pub(crate) fn a_call_dropped_while_its_token_is_fetched_wedges_nothing<C: AsyncCaller>() {
     let sandbox = start();
     let caller = C::build(Setup::of(&sandbox));
-    sandbox.inject(Route::Token, Fault::late(Duration::from_millis(300)).once());
+    sandbox.inject(Route::Token, Fault::late(Duration::from_secs(1)).once());
     let call = caller.start(Call::get("loads"));
     eventually("the token is on its way", || sandbox.token_requests() == 1);
     call.abort();
@@ -34,7 +34,7 @@ pub(crate) fn a_call_dropped_while_its_token_is_fetched_wedges_nothing<C: AsyncC
 
 pub(crate) fn a_call_dropped_while_it_waits_for_its_turn_wedges_nothing<C: AsyncCaller>() {
     let sandbox = start();
-    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_millis(700))]));
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_secs(3))]));
     let caller = C::build(Setup::of(&sandbox).pace(&pace));
     caller.call(Call::get("loads")).expect("an answer");
     let calls: Vec<_> = (0..10).map(|_| caller.start(Call::get("loads"))).collect();
@@ -50,7 +50,7 @@ pub(crate) fn a_call_dropped_between_a_401_and_its_replay_wedges_nothing<C: Asyn
     let caller = C::build(Setup::of(&sandbox).without_grace());
     caller.call(Call::get("loads")).expect("an answer");
     sandbox.reject_tokens();
-    sandbox.inject(Route::Token, Fault::late(Duration::from_millis(300)).once());
+    sandbox.inject(Route::Token, Fault::late(Duration::from_secs(1)).once());
     let call = caller.start(Call::get("loads"));
     eventually("another token is on its way", || sandbox.token_requests() == 2);
     call.abort();

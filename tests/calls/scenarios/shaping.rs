@@ -10,16 +10,18 @@ use alvys_auth_tests::caller::{Call, Caller, Setup, calls_to};
 use crate::start;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// More calls than the server lets pass in a second.
+const CROWD: usize = 60;
 
-/// A server that lets 24 calls a second pass at each list and shuts out for a minute who sends more.
+/// A server that lets 44 calls a second pass at each list and shuts out for a minute who sends more.
 fn strict() -> Sandbox {
     let sandbox = start();
     let limits = alvys_auth_sandbox::RateLimits::published().per_token(1000).per_organization(1000);
-    sandbox.limit_rates(limits.per_list(24).window(SECOND).block(60 * SECOND));
+    sandbox.limit_rates(limits.per_list(44).window(SECOND).block(60 * SECOND));
     sandbox
 }
 
-/// Less than the server allows by as much as calls may be held up on the way: 0.4 seconds' worth.
+/// Less than the server allows by as much as calls may be held up on the way: 1.2 seconds' worth.
 fn pace() -> Pace {
     Pace::new(RateLimits::none().lists([Limit::new(20, SECOND).burst(10)]))
 }
@@ -27,22 +29,22 @@ fn pace() -> Pace {
 pub(crate) fn a_shaped_crowd_meets_no_limit<C: Caller>() {
     let sandbox = strict();
     let caller = C::build(Setup::of(&sandbox).pace(&pace()));
-    for reply in caller.together(vec![Call::get("loads"); 30]) {
+    for reply in caller.together(vec![Call::get("loads"); CROWD]) {
         assert_eq!(reply.expect("an answer").status, 200);
     }
     let statuses: Vec<_> = calls_to(&sandbox).iter().map(|call| call.status()).collect();
-    assert_eq!(statuses, [Some(200); 30], "nobody met a limit and sat it out");
+    assert_eq!(statuses, [Some(200); CROWD], "nobody met a limit and sat it out");
 }
 
 pub(crate) fn a_shaped_crowd_that_waits_for_a_token_meets_no_limit<C: Caller>() {
     let sandbox = strict();
     sandbox.inject(Route::Token, Fault::late(2 * SECOND));
     let caller = C::build(Setup::of(&sandbox).pace(&pace()));
-    for reply in caller.together(vec![Call::get("loads"); 30]) {
+    for reply in caller.together(vec![Call::get("loads"); CROWD]) {
         assert_eq!(reply.expect("an answer").status, 200);
     }
     let statuses: Vec<_> = calls_to(&sandbox).iter().map(|call| call.status()).collect();
-    assert_eq!(statuses, [Some(200); 30], "no turn was taken before there was a token");
+    assert_eq!(statuses, [Some(200); CROWD], "no turn was taken before there was a token");
 }
 
 /// A caller of `sandbox` whose token has been lost since it was used.
@@ -69,7 +71,7 @@ pub(crate) fn those_who_queue_while_a_lost_token_is_replaced_meet_no_limit<C: Ca
     let sandbox = strict();
     let caller: C = caller_with_a_lost_token(&sandbox, &pace());
     sandbox.inject(Route::Token, Fault::late(2 * SECOND));
-    for reply in caller.together(vec![Call::get("loads"); 30]) {
+    for reply in caller.together(vec![Call::get("loads"); CROWD]) {
         assert_eq!(reply.expect("an answer").status, 200);
     }
     let limited = calls_to(&sandbox).iter().filter(|call| call.status() == Some(429)).count();
@@ -80,7 +82,7 @@ pub(crate) fn an_unshaped_crowd_is_blocked<C: Caller>() {
     let sandbox = strict();
     let caller = C::build(Setup::of(&sandbox).patience(Duration::ZERO));
     let mut blocked = 0;
-    for reply in caller.together(vec![Call::get("loads"); 30]) {
+    for reply in caller.together(vec![Call::get("loads"); CROWD]) {
         if let Err(error) = reply {
             assert_eq!(error.ours().kind(), ErrorKind::RateLimited);
             blocked += 1;

@@ -70,7 +70,7 @@ fn a_good_token_is_had_while_another_run_asks() {
     wait_for_requests(&world, 2);
     let started = Instant::now();
     assert_eq!(world.token(&[]), first);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.elapsed() < Duration::from_secs(8));
     kill(&forcing, "KILL");
     forcing.wait().unwrap();
 }
@@ -88,7 +88,7 @@ fn a_killed_holder_of_the_lock_blocks_nobody() {
     kill(&holder, "KILL");
     holder.wait().unwrap();
     token_of(&Ran::from(waiting.wait_with_output().unwrap()));
-    assert!(killed.elapsed() < Duration::from_secs(8));
+    assert!(killed.elapsed() < Duration::from_secs(12));
     assert_eq!(world.sandbox.token_requests(), 2);
 }
 
@@ -104,7 +104,7 @@ fn a_stopped_holder_of_the_lock_is_not_waited_for_for_ever() {
     let waited = started.elapsed();
     kill(&holder, "KILL");
     holder.wait().unwrap();
-    assert!((Duration::from_secs(15)..Duration::from_secs(25)).contains(&waited), "{waited:?}");
+    assert!((Duration::from_secs(15)..Duration::from_secs(40)).contains(&waited), "{waited:?}");
 }
 
 fn wait_for_requests(world: &World, requests: usize) {

@@ -124,10 +124,10 @@ fn a_min_ttl_beyond_the_lifetime_is_refused_and_asks_once() {
 #[test]
 fn a_token_near_its_end_is_renewed_and_kept_on_where_that_fails() {
     let world = World::new();
-    world.sandbox.set_lifetime(Duration::from_secs(20));
+    world.sandbox.set_lifetime(Duration::from_secs(40));
     let first = world.token(&[]);
     // In the last fifth of its lifetime.
-    sleep(Duration::from_millis(16_200));
+    sleep(Duration::from_millis(32_200));
     world.sandbox.inject(Route::Token, Fault::status(503).retry_after(Duration::from_secs(60)).once());
     let used_on = world.token(&[]);
     assert_eq!(used_on, first, "a failed renewal does not lose the token");

@@ -119,7 +119,7 @@ fn all_are_served(proxy: &Running, tenants: &[&str]) {
 #[test]
 fn sighup_reads_the_profiles_anew_and_keeps_a_tenant_whose_profile_broke() {
     let world = World::new();
-    world.sandbox.set_lifetime(Duration::from_secs(3));
+    world.sandbox.set_lifetime(Duration::from_secs(12));
     let acme = world.profile("acme", &[]);
     world.profile("globex", &[]);
     let proxy = Running::start(&world, serving(&world, &["acme", "globex"]).arg("-v"), 1);
@@ -132,7 +132,7 @@ fn sighup_reads_the_profiles_anew_and_keeps_a_tenant_whose_profile_broke() {
     all_are_served(&proxy, &["acme", "globex"]);
     assert_eq!(world.asked().len(), 2, "the tokens at hand are good: {:?}", world.asked());
 
-    thread::sleep(Duration::from_millis(3100));
+    thread::sleep(Duration::from_secs(12));
     all_are_served(&proxy, &["acme", "globex"]);
     let asked = world.asked();
     assert_eq!(asked.len(), 4, "{asked:?}");
@@ -231,7 +231,7 @@ fn callers_who_go_away_and_come_again_do_not_use_up_the_threads_for_all() {
     }
     let began = Instant::now();
     all_are_served(&proxy, &["acme"]);
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     fs::remove_file(world.path("slow")).unwrap();
     within(|| proxy.get("/t/slow/api/p/v1/loads").status == 200, || proxy.said());
 }

@@ -224,8 +224,8 @@ fn a_delay_comes_before_the_answer() {
 #[test]
 fn a_late_token_has_aged_on_the_way() {
     let sandbox = Sandbox::start().unwrap();
-    sandbox.set_lifetime(Duration::from_millis(500));
-    let wait = Duration::from_millis(550);
+    sandbox.set_lifetime(Duration::from_secs(3));
+    let wait = Duration::from_millis(3_100);
     sandbox.inject(Route::Token, Fault::delay(wait).once());
     sandbox.inject(Route::Token, Fault::late(wait).once());
     assert_eq!(get(&sandbox.me_url(), &token(&sandbox)).status, 200);
