@@ -119,6 +119,34 @@ macro_rules! both_drivers {
     };
 }
 
+/// The same, both drivers at the same time: for scenarios that mostly wait.
+#[macro_export]
+macro_rules! both_drivers_at_once {
+    ($($scenario:ident),* $(,)?) => {
+        mod both_drivers {
+            $(#[test] fn $scenario() {
+                $crate::at_once(&[
+                    ("reqwest_driver", super::$scenario::<super::Async>),
+                    ("ureq_driver", super::$scenario::<super::Blocking>),
+                ]);
+            })*
+        }
+    };
+}
+
+/// Runs each scenario in a thread of its own, named as given, and waits for all.
+///
+/// # Panics
+/// When one of them does, once all have ended; says which ones did.
+pub fn at_once(scenarios: &[(&str, fn())]) {
+    let start = |&(name, scenario): &(&str, fn())| {
+        (name.to_owned(), thread::Builder::new().name(name.to_owned()).spawn(scenario).expect("a thread"))
+    };
+    let threads: Vec<_> = scenarios.iter().map(start).collect();
+    let failed: Vec<_> = threads.into_iter().filter_map(|(name, thread)| thread.join().err().map(|_| name)).collect();
+    assert!(failed.is_empty(), "failed with {failed:?}");
+}
+
 macro_rules! forward {
     ($($field:tt)+) => {
         fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use alvys_auth_core::Policy;
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::many::{Async, Blocking, CHANGES, Many, Wanted, knowing};
-use alvys_auth_tests::{both_drivers, eventually};
+use alvys_auth_tests::{both_drivers_at_once, eventually};
 
-both_drivers![
+both_drivers_at_once![
     used_tenants_are_renewed_in_the_background_and_others_left_alone,
     without_background_renewal_nothing_is_asked_for,
     background_renewal_stays_within_its_concurrency,

@@ -4,8 +4,6 @@ mod requests;
 mod scenarios;
 mod uploads;
 
-use std::thread;
-
 use alvys_auth_sandbox::Sandbox;
 use alvys_auth_tests::stacks::{ReqwestClient, ReqwestMiddleware, TowerLayer, UreqClient, UreqMiddleware};
 
@@ -36,7 +34,7 @@ macro_rules! conformance_at_once {
         $(mod $module {
             $(#[test] fn $scenario() {
                 use crate::scenarios::$module::$scenario;
-                crate::at_once(&[
+                alvys_auth_tests::at_once(&[
                     ("reqwest_client", $scenario::<super::ReqwestClient>),
                     ("reqwest_middleware", $scenario::<super::ReqwestMiddleware>),
                     ("tower_layer", $scenario::<super::TowerLayer>),
@@ -145,14 +143,4 @@ async_conformance![
 
 fn start() -> Sandbox {
     Sandbox::start().expect("a sandbox")
-}
-
-/// Runs what mostly waits in one thread per stack, named for it.
-fn at_once(scenarios: &[(&str, fn())]) {
-    let start = |&(stack, scenario): &(&str, fn())| {
-        (stack.to_owned(), thread::Builder::new().name(stack.to_owned()).spawn(scenario).expect("a thread"))
-    };
-    let threads: Vec<_> = scenarios.iter().map(start).collect();
-    let failed: Vec<_> = threads.into_iter().filter_map(|(stack, thread)| thread.join().err().map(|_| stack)).collect();
-    assert!(failed.is_empty(), "failed with {failed:?}");
 }
