@@ -2,7 +2,7 @@
 //!
 //! `cargo run --example quickstart` starts a local Alvys and talks to that. With `ALVYS_CLIENT_ID` and
 //! `ALVYS_CLIENT_SECRET` set it talks to the real Alvys instead, and to its legacy flow too with `ALVYS_FLOW=legacy` and
-//! `ALVYS_TENANT_ID`.
+//! `ALVYS_TENANT_ID`. Each token counts there, and `ALVYS_ENV` and `ALVYS_TOKEN_URL` do not change where the current flow goes.
 
 use std::env;
 use std::error::Error;
