@@ -1,5 +1,5 @@
-//! What a source adds to an uncached fetch: pairs of fetches over one kept connection each, ours and a hand-written one in
-//! turn, so that whatever slows the machine down slows both.
+//! What a source adds to an uncached fetch: pairs of fetches, ours and a hand-written one in turn, over connections that are
+//! kept where the client keeps them, so that whatever slows the machine down slows both.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -75,6 +75,56 @@ fn blocking(same_settings: bool) -> Record {
         floors.push(timed(|| floor::with_ureq(&agent, &url)));
     }
     record(Ureq::NAME, Kind::Ours, ("ureq", same_settings), ours, floors)
+}
+
+/// What [`repeat`] knows: our drivers, and the hand-written calls with their settings.
+pub const KINDS: [&str; 4] = ["ureq", "ureq-floor", "reqwest", "reqwest-floor"];
+
+/// Lends one kind of fetch to `measured`, once warm, for a profile of the thread that fetches.
+///
+/// # Panics
+/// When the loopback server fails, or the kind is none of [`KINDS`].
+pub fn repeat(kind: &str, measured: impl FnOnce(&mut dyn FnMut())) {
+    let server = Loopback::start(Reply::token(input::LIFETIME));
+    let url = server.url();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut fetch: Box<dyn FnMut()> = match kind {
+        "ureq" => {
+            let Ureq(source) = runtime.block_on(Ureq::new(&server));
+            Box::new(move || {
+                source.invalidate();
+                drop(black_box(source.token().expect("a token")));
+            })
+        }
+        "ureq-floor" => {
+            let agent = floor::agent(true);
+            Box::new(move || drop(black_box(floor::with_ureq(&agent, &url))))
+        }
+        "reqwest" => {
+            let Reqwest(source) = runtime.block_on(Reqwest::new(&server));
+            Box::new(move || {
+                runtime.block_on(async {
+                    source.invalidate();
+                    drop(black_box(source.token().await.expect("a token")));
+                    settle().await;
+                });
+            })
+        }
+        "reqwest-floor" => {
+            let client = floor::client(true);
+            Box::new(move || {
+                runtime.block_on(async {
+                    drop(black_box(floor::with_reqwest(&client, &url).await));
+                    settle().await;
+                });
+            })
+        }
+        _ => panic!("the kinds are {}", KINDS.join(", ")),
+    };
+    for _ in 0..10 {
+        fetch();
+    }
+    measured(&mut fetch);
 }
 
 async fn asynchronous(same_settings: bool) -> Record {

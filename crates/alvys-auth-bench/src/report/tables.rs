@@ -59,12 +59,13 @@ pub(super) const SECTIONS: [Section; 7] = [
                 signing tokens would take longer than what is measured. oauth2: n/a, it shares no token among callers; \
                 tame-oauth: n/a, it sends nothing.\n\n\
                 Who waits is who gets no answer within 20 ms; less than that is scheduling. Errors are those with different words. \
-                Wall is from the first question to the last answer. Callers of the blocking driver are threads, at most 1,000 \
-                instead of 10,000. Where one question follows the other, an answer that takes long leaves time for fewer of \
-                them: after 15 s (9 s where tokens live 5 s) no other is put, and in the last table none after the first token. \
-                How many renewals get 503 is up to chance, because pauses are drawn at random: mostly one or two. \
-                Where nearly each of 10,000 callers sends a request, both ends of them are in one process, which had 20,000 file \
-                descriptors: that such callers fail is the limit's doing.",
+                Wall is from the first question to the last answer. Callers of the blocking driver are threads, and so only \
+                1,000 instead of 10,000. A token that just expired lived for two seconds; inside the margin, it is old enough \
+                for its library to renew it, whatever lifetime that takes. Where one question follows the other, an answer \
+                that takes long leaves time for fewer of them: after 15 s (9 s where tokens live 5 s) no other is put, and in \
+                the last table none after the first token. How many renewals get 503 is up to chance, because pauses are drawn \
+                at random: mostly one or two. Where nearly each of 10,000 callers sends a request, both ends of them are in one \
+                process, which had 20,000 file descriptors: that such callers fail is the limit's doing.",
         chart: Some("requests.svg"),
         command: command!("requests"),
         table: super::requests::tables,
