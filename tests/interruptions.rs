@@ -8,7 +8,7 @@ use std::time::Duration;
 use alvys_auth_core::Policy;
 use alvys_auth_reqwest::ErrorKind;
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
-use alvys_auth_tests::{Settings, eventually};
+use alvys_auth_tests::{Settings, credentials, eventually};
 use tokio::runtime::Runtime;
 use ureq::Agent;
 
@@ -89,6 +89,27 @@ fn a_runtime_in_shutdown_ends_in_an_error_and_not_in_a_loop() {
     assert_eq!(sandbox.token_requests(), 0);
     // The source itself is unharmed.
     Runtime::new().expect("a runtime").block_on(source.token()).expect("a token");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn credentials_that_change_during_a_call_are_not_taken_for_a_shutdown() {
+    let sandbox = start();
+    sandbox.inject(Route::Token, Fault::delay(Duration::from_secs(3)));
+    let application = sandbox.application();
+    let source = async_source(&sandbox);
+    let call = tokio::spawn({
+        let source = source.clone();
+        async move { source.token().await }
+    });
+    for secret in ["1", "2", "3", "4", "5", "6", application.client_secret()] {
+        let asked = sandbox.token_requests();
+        source.set_credentials(credentials(application.client_id(), secret)).expect("acceptable credentials");
+        while sandbox.token_requests() == asked {
+            assert!(!call.is_finished(), "the call has ended before");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    call.await.expect("a caller that does not panic").expect("a token with the last ones");
 }
 
 #[test]

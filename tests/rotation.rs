@@ -23,6 +23,8 @@ both_drivers![
     an_application_that_was_replaced_is_looked_for,
     what_credentials_cannot_mend_does_not_ask_the_provider,
     a_mended_secret_ends_a_remembered_refusal,
+    a_provider_that_fails_is_not_asked_behind_a_refusal_by_each_call,
+    secrets_that_are_all_refused_are_not_tried_by_each_call,
     another_client_takes_no_usable_token_away_before_it_has_proved_good,
     a_slow_provider_is_waited_for_once_and_for_no_longer_than_a_request,
     a_provider_that_says_how_long_it_takes_is_heard,
@@ -213,6 +215,49 @@ fn a_mended_secret_ends_a_remembered_refusal<P: Provided>() {
     store.0.revision.store(1, Ordering::SeqCst);
     source.token().expect("a token with the new secret, at once");
     assert_eq!((sandbox.token_requests(), store.asked()), (2, 3));
+}
+
+fn a_provider_that_fails_is_not_asked_behind_a_refusal_by_each_call<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let sealed = Error::configuration("the vault is sealed", "unseal it");
+    let store = Store::new(&client_id, [Ok("old".to_owned()), Ok("old".to_owned()), Err(sealed)]);
+    let minutes = Duration::from_secs(300);
+    let source = P::from_provider(flow, Policy::new().cool_down(minutes, minutes), store.clone());
+    assert_eq!(source.token().expect_err("the old secret").kind(), ErrorKind::Credentials);
+    store.0.revision.store(1, Ordering::SeqCst);
+    for _ in 0..50 {
+        assert_eq!(source.token().expect_err("from memory").kind(), ErrorKind::Credentials);
+    }
+    assert_eq!((sandbox.token_requests(), store.asked()), (1, 3));
+}
+
+/// Gives another secret each time, none of which is any good.
+#[derive(Clone)]
+struct Guesses {
+    client_id: String,
+    given: Arc<AtomicU64>,
+}
+
+impl CredentialsProvider for Guesses {
+    fn credentials(&self) -> Result<Credentials, Error> {
+        Credentials::new(&*self.client_id, format!("guess {}", self.given.fetch_add(1, Ordering::SeqCst)))
+    }
+
+    fn revision(&self) -> u64 {
+        self.given.fetch_add(1, Ordering::SeqCst)
+    }
+}
+
+fn secrets_that_are_all_refused_are_not_tried_by_each_call<P: Provided>() {
+    let (sandbox, client_id, flow) = rotated();
+    let minutes = Duration::from_secs(300);
+    let guesses = Guesses { client_id, given: Arc::default() };
+    let source = P::from_provider(flow, Policy::new().cool_down(minutes, minutes), guesses);
+    for _ in 0..50 {
+        assert_eq!(source.token().expect_err("a refusal").kind(), ErrorKind::Credentials);
+    }
+    let requests = sandbox.token_requests();
+    assert!(requests <= 5, "{requests} requests, each of which may lock the application out");
 }
 
 fn another_client_takes_no_usable_token_away_before_it_has_proved_good<P: Provided>() {

@@ -2,22 +2,34 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use alvys_auth_core::{Attempt, Credentials, Error, ErrorKind, Step};
+use alvys_auth_core::{Attempt, Credentials, Error, ErrorKind, Step, Timestamp};
 
-use crate::{Engine, events};
+use crate::{Engine, events, now};
+
+/// How often it may be looked behind a refusal that is remembered: as long as the first cool-down is by default.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// When a driver asks the provider `P` of its source again.
 ///
-/// Before a request, and while a refusal is remembered, when the provider's revision has changed; once when the server
-/// refuses the credentials, or what it gives is of another organization, before anybody hears of that; and before the
-/// attempt after that, whatever the revision, so that a store that was mended meanwhile costs no other refusal.
+/// Before a request when the provider's revision has changed, and while a refusal is remembered too, but then every five
+/// seconds at the most; once when the server refuses the credentials, or what it gives is of another organization, before
+/// anybody hears of that; and before the attempt after that, whatever the revision, so that a store that was mended
+/// meanwhile costs no other refusal.
 pub struct Rotation<P: ?Sized> {
     provider: Arc<P>,
-    /// The revision in use; none when that is not known.
-    revision: Mutex<Option<u64>>,
+    known: Mutex<Known>,
     asking: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// The revision in use; none when that is not known.
+    revision: Option<u64>,
+    /// When it was last looked behind a refusal.
+    looked: Option<Timestamp>,
 }
 
 /// The right to ask the provider because of a refusal, which one caller has at a time.
@@ -46,7 +58,8 @@ pub enum Rotated {
 impl<P: ?Sized> Rotation<P> {
     /// Watches `provider`, of which `revision` is in use; none when that is not known.
     pub fn new(provider: Arc<P>, revision: Option<u64>) -> Self {
-        Self { provider, revision: Mutex::new(revision), asking: AtomicBool::new(false) }
+        let known = Mutex::new(Known { revision, looked: None });
+        Self { provider, known, asking: AtomicBool::new(false) }
     }
 
     /// Where to ask.
@@ -57,7 +70,19 @@ impl<P: ?Sized> Rotation<P> {
 
     /// Whether `revision` is another one than the last that was read.
     pub fn is_new(&self, revision: u64) -> bool {
-        *self.revision.lock().unwrap_or_else(PoisonError::into_inner) != Some(revision)
+        self.known().revision != Some(revision)
+    }
+
+    /// Whether to look for other credentials behind a refusal that is remembered, of which `revision` would be read. Not
+    /// again at once, however often it changes or the provider fails: each look may cost a refusal more.
+    pub fn is_worth_a_look(&self, revision: u64) -> bool {
+        let looked = self.known().looked;
+        self.is_new(revision) && looked.is_none_or(|looked| now().saturating_duration_since(looked) >= LOOK_EVERY)
+    }
+
+    /// Somebody looks behind a refusal now.
+    pub fn looks(&self) {
+        self.known().looked = Some(now());
     }
 
     /// The server refused the credentials: whether to ask the provider before that is reported. None while somebody does.
@@ -71,7 +96,7 @@ impl<P: ?Sized> Rotation<P> {
     pub fn rotate(&self, engine: &Engine, revision: u64, given: Result<Credentials, Error>) -> Rotated {
         let unknown = given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant);
         if given.is_ok() || unknown {
-            *self.revision.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
+            self.known().revision = Some(revision);
         }
         match given.and_then(|credentials| engine.rotate_credentials(credentials)) {
             Ok(None) => Rotated::Unchanged,
@@ -84,11 +109,15 @@ impl<P: ?Sized> Rotation<P> {
             }
         }
     }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<P: ?Sized> fmt::Debug for Rotation<P> {
     /// Leaves the provider out: it may be of any type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rotation").field("revision", &self.revision).finish_non_exhaustive()
+        f.debug_struct("Rotation").field("known", &*self.known()).finish_non_exhaustive()
     }
 }

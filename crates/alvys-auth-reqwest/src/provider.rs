@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow};
+use alvys_auth_driver::{Question, open_question};
+use tokio::runtime::Handle;
 
 /// What [`CredentialsProvider::credentials`] gives.
 pub type ProviderFuture = Pin<Box<dyn Future<Output = Result<Credentials, Error>> + Send>>;
@@ -55,10 +57,8 @@ pub trait CredentialsProvider: Send + Sync + 'static {
 impl<P: alvys_auth_driver::CredentialsProvider + 'static> CredentialsProvider for P {
     fn credentials(self: Arc<Self>) -> ProviderFuture {
         Box::pin(async move {
-            let read = tokio::task::spawn_blocking(move || alvys_auth_driver::CredentialsProvider::credentials(&*self));
-            read.await.unwrap_or_else(|_| {
-                Err(Error::configuration("the credentials provider panicked", "mend it; its panic was printed"))
-            })
+            let question = open_question(&self, "")?;
+            blocking("credentials", question, move || alvys_auth_driver::CredentialsProvider::credentials(&*self)).await
         })
     }
 
@@ -104,10 +104,8 @@ pub trait TenantProvider: Send + Sync + 'static {
 impl<P: alvys_auth_driver::TenantProvider + 'static> TenantProvider for P {
     fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture {
         Box::pin(async move {
-            let look = move || alvys_auth_driver::TenantProvider::tenant(&*self, &tenant);
-            tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| {
-                Err(Error::configuration("the tenant provider panicked", "mend it; its panic was printed"))
-            })
+            let question = open_question(&self, &tenant)?;
+            blocking("tenant", question, move || alvys_auth_driver::TenantProvider::tenant(&*self, &tenant)).await
         })
     }
 
@@ -118,4 +116,26 @@ impl<P: alvys_auth_driver::TenantProvider + 'static> TenantProvider for P {
     fn time_limit(&self) -> Option<Duration> {
         alvys_auth_driver::TenantProvider::time_limit(self)
     }
+}
+
+/// Asks a provider that blocks.
+async fn blocking<T: Send + 'static>(
+    what: &str,
+    question: Question,
+    ask: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let Ok(runtime) = Handle::try_current() else {
+        return Err(Error::configuration(
+            format!("the {what} provider was asked outside of a tokio runtime"),
+            "ask from a task of a tokio runtime, or use the blocking driver",
+        ));
+    };
+    let asking = runtime.spawn_blocking(move || {
+        // Open until the answer is there, whether somebody still waits for it or not.
+        let _question = question;
+        ask()
+    });
+    asking.await.unwrap_or_else(|_| {
+        Err(Error::configuration(format!("the {what} provider panicked"), "mend it; its panic was printed"))
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use tracing::Instrument;
 use crate::transport::Transport;
 use crate::{Builder, CredentialsProvider};
 
-/// How often one caller may start a request that is dropped at once before it gives up: a runtime in shutdown drops all.
+/// How often one caller may start a request that is never begun before it gives up: a runtime in shutdown drops all.
 const MOST_DROPPED: u32 = 3;
 
 /// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
@@ -110,6 +111,7 @@ impl TokenSource {
         let Inner { engine, changed, patience, .. } = &*self.0;
         let deadline = now().saturating_add(*patience);
         let mut dropped = 0;
+        let mut begun = Arc::new(AtomicBool::new(false));
         loop {
             // Listening begins before the poll, so that no completion falls between the two.
             let mut change = pin!(changed.notified());
@@ -123,12 +125,18 @@ impl TokenSource {
                 }
                 Step::Fetch(attempt) => {
                     let (request, flight) = engine.launch(attempt);
-                    if dropped == MOST_DROPPED {
+                    if begun.load(Ordering::Relaxed) {
+                        dropped = 0;
+                    } else if dropped == MOST_DROPPED {
                         return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
                     dropped += 1;
-                    let inner = Arc::clone(&self.0);
-                    let fetch = async move { inner.fetch(request, flight).await };
+                    begun = Arc::default();
+                    let (inner, begins) = (Arc::clone(&self.0), Arc::clone(&begun));
+                    let fetch = async move {
+                        begins.store(true, Ordering::Relaxed);
+                        inner.fetch(request, flight).await;
+                    };
                     runtime.spawn(fetch.in_current_span());
                 }
                 Step::Wait(wait) => {
@@ -263,7 +271,7 @@ impl Inner {
     /// it has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
     async fn finds_other_credentials(self: &Arc<Self>, deadline: Timestamp) -> Result<bool, Error> {
         let Some(rotation) = &self.rotation else { return Ok(false) };
-        if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
+        if !self.engine.calls_for_credentials() || !rotation.is_worth_a_look(rotation.provider().revision()) {
             return Ok(false);
         }
         let inner = Arc::clone(self);
@@ -276,10 +284,11 @@ impl Inner {
     async fn ask_again(&self) -> Result<bool, Error> {
         let Some(rotation) = &self.rotation else { return Ok(false) };
         let Some(_asking) = rotation.ask() else { return Ok(false) };
-        if !rotation.is_new(rotation.provider().revision()) {
+        if !rotation.is_worth_a_look(rotation.provider().revision()) {
             // Somebody else has asked meanwhile.
             return Ok(!self.engine.calls_for_credentials());
         }
+        rotation.looks();
         match self.rotate(rotation).await {
             Rotated::Unchanged => Ok(false),
             Rotated::Elsewhere => Ok(true),

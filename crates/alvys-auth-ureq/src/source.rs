@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Status, Step, Timestamp, Token};
-use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now};
+use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now, open_question};
 use tracing::Span;
 use ureq::http::Request;
 
@@ -242,7 +242,7 @@ impl Inner {
     /// it has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
     fn finds_other_credentials(self: &Arc<Self>, deadline: Timestamp) -> Result<bool, Error> {
         let Some(rotation) = &self.rotation else { return Ok(false) };
-        if !self.engine.calls_for_credentials() || !rotation.is_new(rotation.provider().revision()) {
+        if !self.engine.calls_for_credentials() || !rotation.is_worth_a_look(rotation.provider().revision()) {
             return Ok(false);
         }
         let (inner, span) = (Arc::clone(self), Span::current());
@@ -256,10 +256,11 @@ impl Inner {
     fn ask_again(&self) -> Result<bool, Error> {
         let Some(rotation) = &self.rotation else { return Ok(false) };
         let Some(_asking) = rotation.ask() else { return Ok(false) };
-        if !rotation.is_new(rotation.provider().revision()) {
+        if !rotation.is_worth_a_look(rotation.provider().revision()) {
             // Somebody else has asked meanwhile.
             return Ok(!self.engine.calls_for_credentials());
         }
+        rotation.looks();
         match self.rotate(rotation) {
             Rotated::Unchanged => Ok(false),
             Rotated::Elsewhere => Ok(true),
@@ -276,7 +277,12 @@ impl Inner {
     fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
         let provider = rotation.provider();
         let revision = provider.revision();
-        let given = asked("credentials", self.time_limit(rotation), move || provider.credentials());
+        let given = open_question(&provider, "").and_then(|question| {
+            asked("credentials", self.time_limit(rotation), move || {
+                let _question = question;
+                provider.credentials()
+            })
+        });
         rotation.rotate(&self.engine, revision, given)
     }
 

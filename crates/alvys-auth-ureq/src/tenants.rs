@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, ErrorKind, Policy, Token};
 use alvys_auth_driver::{
-    CredentialsProvider, Entry, Member, Next, Registry, RenewalPlan, TenantProvider, known_tenant,
+    CredentialsProvider, Entry, Member, Next, Registry, RenewalPlan, TenantProvider, known_tenant, open_question,
 };
 use ureq::Agent;
 
@@ -150,8 +150,11 @@ impl Tenants {
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
         let limit = provider.time_limit().unwrap_or_else(|| settings.policy.timeout());
-        let (asking, wanted) = (Arc::clone(provider), Arc::clone(&tenant));
-        let given = asked("tenant", limit, move || asking.tenant(&wanted))?;
+        let (asking, wanted, question) = (Arc::clone(provider), Arc::clone(&tenant), open_question(provider, &tenant)?);
+        let given = asked("tenant", limit, move || {
+            let _question = question;
+            asking.tenant(&wanted)
+        })?;
         let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
         let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone());
