@@ -271,7 +271,7 @@ impl fmt::Debug for Turn {
 
 fn limiters(limits: &[Limit], clock: &DriverClock) -> Limiters {
     let quotas =
-        limits.iter().filter_map(|limit| Quota::with_period(limit.interval())?.allow_burst(limit.burst).into());
+        limits.iter().filter_map(|limit| Quota::with_period(limit.interval())?.allow_burst(limit.at_once()).into());
     quotas.map(|quota| RateLimiter::direct_with_clock(quota, clock.clone())).collect()
 }
 

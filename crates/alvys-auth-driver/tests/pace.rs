@@ -90,6 +90,18 @@ fn nonsense_becomes_the_nearest_sense() {
 }
 
 #[test]
+fn a_limit_of_any_length_and_burst_is_reckoned_with() {
+    for (requests, burst) in [(1, 1), (10, 10), (u32::MAX, 1), (u32::MAX, u32::MAX), (u32::MAX, u32::MAX - 1)] {
+        for per in [Duration::MAX, HOUR * 24 * 365 * 400, HOUR * 24, HOUR] {
+            let pace = Pace::new(RateLimits::none().lists([Limit::new(requests, per).burst(burst)]));
+            assert_eq!(turn(&pace, &get("loads")), None, "{requests} in {per:?}, {burst} at once");
+            let second = turn(&pace, &get("loads"));
+            assert_eq!(second.is_some_and(|wait| wait > HOUR / 2), requests == 1, "{second:?}");
+        }
+    }
+}
+
+#[test]
 fn without_limits_nobody_waits() {
     let pace = Pace::new(RateLimits::none());
     assert!((0..1000).all(|_| turn(&pace, &get("loads")).is_none()));
