@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use alvys_auth_core::Endpoint;
 
+/// The longest stretch of a limit.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// So many requests in any stretch of so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
@@ -15,11 +18,11 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// `requests` (at least 1) in any `per` (at least a millisecond), evenly spaced.
+    /// `requests` (at least 1) in any `per` (a millisecond to a year), evenly spaced.
     #[must_use]
     pub fn new(requests: u32, per: Duration) -> Self {
         let requests = NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN);
-        Self { requests, per: per.max(Duration::from_millis(1)), burst: NonZeroU32::MIN }
+        Self { requests, per: per.clamp(Duration::from_millis(1), LONGEST), burst: NonZeroU32::MIN }
     }
 
     /// Lets up to `burst` requests (at most all of them) go at once after a quiet time.
@@ -36,6 +39,13 @@ impl Limit {
     /// In any closed stretch of `per` at most the burst and as many intervals as fit begin, together the limit.
     pub(crate) fn interval(&self) -> Duration {
         self.per / (self.requests.get() - self.burst.get()).max(1)
+    }
+
+    /// The burst, or as much of it as the limiter can reckon with: it counts nanoseconds in 64 bits.
+    pub(crate) fn at_once(&self) -> NonZeroU32 {
+        let reach = u128::from(u64::MAX / 4) / self.interval().as_nanos().max(1);
+        let reach = u32::try_from(reach).unwrap_or(u32::MAX);
+        self.burst.min(NonZeroU32::new(reach).unwrap_or(NonZeroU32::MIN))
     }
 }
 

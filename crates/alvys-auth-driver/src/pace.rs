@@ -1,6 +1,6 @@
 //! Rate shaping: waiting a little before each request instead of being shut out for minutes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,8 +17,12 @@ use crate::{events, now};
 
 /// The shortest wait: the clock counts in milliseconds.
 const LEAST: Duration = Duration::from_millis(1);
-/// How long to let those pass who are about to go.
+/// How long to let those pass who are about to go, and the longest such wait, when they are late.
 const STEP: Duration = Duration::from_millis(5);
+const LONG_STEP: Duration = Duration::from_millis(100);
+
+/// Who has not come again this long after the time it was told is passed by those behind, as a future that nobody polls.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// With this many endpoints remembered, those whose limits have recovered are forgotten; with twice as many as were left,
 /// again.
@@ -62,18 +66,27 @@ struct Lanes {
 struct Lane {
     limiters: Limiters,
     recovers_in: Duration,
-    /// The longest time between two requests at the even rate.
-    interval: Duration,
-    /// Who waits, in the order of arrival, and when the first of them was told to come again.
-    queue: BTreeSet<u64>,
-    next_at: Timestamp,
+    /// Who waits, in the order of arrival, and when each was told to come again.
+    queue: BTreeMap<u64, Timestamp>,
+    /// What each limit on the way last said to the first in the queue.
+    refusals: Vec<Refusal>,
     held_until: Timestamp,
     /// The status with which the API asked for that.
     held_by: StatusCode,
     forget_at: Timestamp,
 }
 
+/// When a limit would let the next request pass, its burst being used up; those after that one pass at the even rate, or
+/// later, whatever happens.
+#[derive(Clone, Copy)]
+struct Refusal {
+    next_at: Timestamp,
+    interval: Duration,
+}
+
 /// One request's way through the limits; from [`Pace::turn`].
+///
+/// Whoever does not ask again within three seconds of the time it was told keeps its place, but holds up nobody else.
 #[must_use = "a turn holds nothing back unless it is waited for"]
 pub struct Turn {
     pace: Pace,
@@ -126,7 +139,7 @@ impl Pace {
         lanes.tickets += 1;
         let ticket = lanes.tickets;
         let lane = self.lane(&mut lanes, endpoint);
-        lane.queue.insert(ticket);
+        lane.queue.insert(ticket, self.0.clock.timestamp());
         // The limit that takes longest to recover comes first, so that the shorter ones are passed when it is time.
         let ahead = [Arc::clone(&lane.limiters), Arc::clone(&self.0.organization), Arc::clone(&self.0.token)];
         Turn { pace: self.clone(), endpoint: endpoint.clone(), ticket, ahead, passed: 0, asked_by: None }
@@ -151,7 +164,7 @@ impl Pace {
     }
 
     fn lane<'a>(&self, lanes: &'a mut Lanes, endpoint: &Endpoint) -> &'a mut Lane {
-        let Inner { limits, clock, .. } = &*self.0;
+        let Inner { limits, clock, token, organization, .. } = &*self.0;
         let now = clock.timestamp();
         if lanes.by_name.len() >= MANY.max(lanes.left * 2) {
             // Nor one in which somebody waits: limits that were made anew would let others pass at once.
@@ -162,9 +175,11 @@ impl Pace {
         lanes.by_name.entry(endpoint.name().to_owned()).or_insert_with(|| Lane {
             limiters: limiters(limits, clock),
             recovers_in: limits.iter().map(|limit| limit.per).max().unwrap_or_default(),
-            interval: limits.iter().map(Limit::interval).max().unwrap_or_default(),
-            queue: BTreeSet::new(),
-            next_at: now,
+            queue: BTreeMap::new(),
+            refusals: vec![
+                Refusal { next_at: now, interval: Duration::ZERO };
+                limits.len() + organization.len() + token.len()
+            ],
             held_until: now,
             held_by: StatusCode::TOO_MANY_REQUESTS,
             forget_at: now,
@@ -176,12 +191,38 @@ impl Pace {
     }
 }
 
+impl Lane {
+    /// How long others go before the holder of this ticket; none when it is the first in the queue.
+    ///
+    /// No longer than the limits make it: what is left of a burst shows only when the first one asks for it.
+    fn behind(&self, ticket: u64, now: Timestamp) -> Option<Duration> {
+        let mut before = self.queue.range(..ticket).filter(|(_, due)| due.saturating_add(GRACE) > now);
+        let (_, &first_due) = before.next()?;
+        let between = u32::try_from(before.count()).unwrap_or(u32::MAX);
+        let passes_at = |limit: &Refusal| limit.next_at.saturating_add(limit.interval.saturating_mul(between));
+        let until = self.refusals.iter().map(passes_at).fold(first_due, Timestamp::max);
+        let late = now.saturating_duration_since(first_due);
+        Some(until.saturating_duration_since(now).max((late / 4).clamp(STEP, LONG_STEP)))
+    }
+}
+
 impl Turn {
     /// How long to wait before asking again; none when the request may go now.
     #[must_use = "the request may go only when this is none"]
     pub fn wait(&mut self) -> Option<Duration> {
+        let now = self.pace.0.clock.timestamp();
+        let wait = self.look(now);
+        if let Some(lane) = self.pace.lanes().by_name.get_mut(self.endpoint.name()) {
+            match wait {
+                Some(wait) => lane.queue.insert(self.ticket, now.saturating_add(wait)),
+                None => lane.queue.remove(&self.ticket),
+            };
+        }
+        wait
+    }
+
+    fn look(&mut self, now: Timestamp) -> Option<Duration> {
         let Inner { clock, .. } = &*self.pace.0;
-        let now = clock.timestamp();
         self.asked_by = None;
         if let Some(lane) = self.pace.lanes().by_name.get_mut(self.endpoint.name()) {
             let held = lane.held_until.saturating_duration_since(now);
@@ -189,11 +230,9 @@ impl Turn {
                 self.asked_by = Some(lane.held_by);
                 return Some(held);
             }
-            // Behind others, until they have gone at the even rate; the first in the queue asks the limits.
-            let before = u32::try_from(lane.queue.range(..self.ticket).count()).unwrap_or(u32::MAX);
-            if let Some(between) = before.checked_sub(1) {
-                let first = lane.next_at.saturating_duration_since(now);
-                return Some(first.saturating_add(lane.interval.saturating_mul(between)).max(STEP));
+            // Only the first in the queue asks the limits.
+            if let Some(wait) = lane.behind(self.ticket, now) {
+                return Some(wait);
             }
             // Whatever it passes now takes as long to recover.
             lane.forget_at = lane.forget_at.max(now.saturating_add(lane.recovers_in));
@@ -201,14 +240,14 @@ impl Turn {
         for limiter in self.ahead.iter().flat_map(|limiters| limiters.iter()).skip(self.passed) {
             if let Err(refused) = limiter.check() {
                 let wait = refused.wait_time_from(clock.now()).max(LEAST);
+                let interval = refused.quota().replenish_interval();
                 if let Some(lane) = self.pace.lanes().by_name.get_mut(self.endpoint.name()) {
-                    lane.next_at = now.saturating_add(wait);
+                    lane.refusals[self.passed] = Refusal { next_at: now.saturating_add(wait), interval };
                 }
                 return Some(wait);
             }
             self.passed += 1;
         }
-        self.leave();
         None
     }
 
@@ -222,17 +261,13 @@ impl Turn {
         events::shaped(&self.endpoint, wait);
         Ok(Some(wait))
     }
-
-    fn leave(&self) {
-        if let Some(lane) = self.pace.lanes().by_name.get_mut(self.endpoint.name()) {
-            lane.queue.remove(&self.ticket);
-        }
-    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.leave();
+        if let Some(lane) = self.pace.lanes().by_name.get_mut(self.endpoint.name()) {
+            lane.queue.remove(&self.ticket);
+        }
     }
 }
 
@@ -271,7 +306,7 @@ impl fmt::Debug for Turn {
 
 fn limiters(limits: &[Limit], clock: &DriverClock) -> Limiters {
     let quotas =
-        limits.iter().filter_map(|limit| Quota::with_period(limit.interval())?.allow_burst(limit.burst).into());
+        limits.iter().filter_map(|limit| Quota::with_period(limit.interval())?.allow_burst(limit.at_once()).into());
     quotas.map(|quota| RateLimiter::direct_with_clock(quota, clock.clone())).collect()
 }
 

@@ -90,6 +90,18 @@ fn nonsense_becomes_the_nearest_sense() {
 }
 
 #[test]
+fn a_limit_of_any_length_and_burst_is_reckoned_with() {
+    for (requests, burst) in [(1, 1), (10, 10), (u32::MAX, 1), (u32::MAX, u32::MAX), (u32::MAX, u32::MAX - 1)] {
+        for per in [Duration::MAX, HOUR * 24 * 365 * 400, HOUR * 24, HOUR] {
+            let pace = Pace::new(RateLimits::none().lists([Limit::new(requests, per).burst(burst)]));
+            assert_eq!(turn(&pace, &get("loads")), None, "{requests} in {per:?}, {burst} at once");
+            let second = turn(&pace, &get("loads"));
+            assert_eq!(second.is_some_and(|wait| wait > HOUR / 2), requests == 1, "{second:?}");
+        }
+    }
+}
+
+#[test]
 fn without_limits_nobody_waits() {
     let pace = Pace::new(RateLimits::none());
     assert!((0..1000).all(|_| turn(&pace, &get("loads")).is_none()));
@@ -246,6 +258,80 @@ fn who_comes_later_goes_later() {
     let [first, second, mut third] = queue;
     drop((first, second));
     assert!(third.wait().is_some_and(|wait| wait < Duration::from_secs(41)), "who leaves makes room");
+}
+
+#[test]
+fn a_burst_is_for_those_who_come_together() {
+    let patience = Duration::from_secs(3);
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(20, HOUR).burst(5)]));
+    let mut turns = [0; 7].map(|_| pace.turn(&get("loads")));
+    // Whoever asks first, the last of them even: nobody is told to wait for what need not be waited for.
+    for turn in turns.iter_mut().rev().take(6) {
+        assert!(turn.wait().is_some_and(|wait| !wait.is_zero() && wait < patience));
+    }
+    let waits = turns.each_mut().map(|turn| turn.wait());
+    assert_eq!(waits[..5], [None; 5]);
+    assert!(
+        waits[5..].iter().all(|wait| wait.is_some_and(|wait| wait > patience)),
+        "these are told at once: {waits:?}"
+    );
+}
+
+#[test]
+fn a_burst_that_is_back_is_for_those_who_come_together_then() {
+    let interval = Duration::from_millis(300);
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(9, interval * 5).burst(4)]));
+    while turn(&pace, &get("loads")).is_none() {}
+    sleep(interval * 5);
+    let mut turns = [0; 4].map(|_| pace.turn(&get("loads")));
+    let last = turns[3].wait().expect("it is not the first");
+    assert!(last < interval, "what was said before the quiet time holds no more: {last:?}");
+    assert_eq!(turns.each_mut().map(|turn| turn.wait()), [None; 4]);
+}
+
+#[test]
+fn those_behind_are_told_of_the_longer_limit_while_the_first_waits_for_a_shorter_one() {
+    let long = Duration::from_millis(500);
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, long)]).token([Limit::new(1, long / 2)]));
+    assert_eq!(turn(&pace, &get("loads")), None);
+    let mut queue = [0; 21].map(|_| pace.turn(&get("loads")));
+    sleep(queue[0].wait().expect("the list was just asked for"));
+    while turn(&pace, &get("trips")).is_some() {}
+    let _ = queue[0].wait();
+    let last = queue[20].wait().expect("it is behind twenty others");
+    assert!(last > long * 13, "{last:?}");
+}
+
+#[test]
+fn who_was_told_to_come_much_later_is_not_late_until_then() {
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_secs(40))]));
+    assert_eq!(turn(&pace, &get("loads")), None);
+    let mut queue = [0; 3].map(|_| pace.turn(&get("loads")));
+    let waits = queue.each_mut().map(|turn| turn.wait().expect("a wait"));
+    let [first, second, third] = queue;
+    drop((first, second));
+    sleep(Duration::from_millis(3500));
+    let behind = turn(&pace, &get("loads")).expect("nobody barges in");
+    assert!(behind > Duration::from_secs(60), "the one before it comes again after {:?}: {behind:?}", waits[2]);
+    drop(third);
+}
+
+#[test]
+fn who_never_asks_again_holds_nobody_up_for_long() {
+    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, Duration::from_millis(50))]));
+    assert_eq!(turn(&pace, &get("loads")), None);
+    let started = Instant::now();
+    let resting = [0; 2].map(|_| pace.turn(&get("loads")));
+    let mut looks = 0;
+    let mut next = pace.turn(&get("loads"));
+    while let Some(wait) = next.wait() {
+        assert!(started.elapsed() < Duration::from_secs(60), "still behind those who rest");
+        looks += 1;
+        sleep(wait);
+    }
+    assert!(started.elapsed() > Duration::from_secs(2), "they could still have come");
+    assert!(looks < 100, "looked {looks} times");
+    drop(resting);
 }
 
 #[test]
