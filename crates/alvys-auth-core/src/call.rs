@@ -106,6 +106,8 @@ pub struct Call {
     renewed: bool,
     /// Whether the answer in question came from another URL than was called.
     redirected: bool,
+    /// Whether it answered a request without the token.
+    bare: bool,
 }
 
 /// What to do about an answer that is not delivered.
@@ -133,7 +135,7 @@ impl Call {
     ) -> Self {
         let wants_html = headers.get_all(ACCEPT).iter().any(names_html);
         let (method, uri) = (method.clone(), uri.clone());
-        Self { method, uri, options, wants_html, patience, pauses: 0, renewed: false, redirected: false }
+        Self { method, uri, options, wants_html, patience, pauses: 0, renewed: false, redirected: false, bare: false }
     }
 
     /// Puts the token on the request, as the ready and sensitive `Authorization` header.
@@ -158,14 +160,14 @@ impl Call {
 
     /// Whether an answer goes to the caller as it is.
     ///
-    /// `answered_by` is where it came from. What another host answered, after a redirect that the HTTP client followed
-    /// without the token, says nothing about the token. Another URL of the same host says that the request was answered
-    /// there and may have been carried out, so that [`judge`](Self::judge) repeats it only where that is safe.
+    /// `answered_by` is where it came from. Another host got no token, as [`delivers_bare`](Self::delivers_bare) has it.
+    /// Another URL of the same host says that the request was answered there and may have been carried out, so that
+    /// [`judge`](Self::judge) repeats it only where that is safe.
     pub fn delivers(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool {
-        self.redirected = *answered_by != self.uri;
         if Origin::of(answered_by) != Origin::of(&self.uri) {
-            return true;
+            return self.delivers_bare(status, headers);
         }
+        (self.redirected, self.bare) = (*answered_by != self.uri, false);
         let refused = matches!(
             status,
             StatusCode::UNAUTHORIZED
@@ -173,7 +175,16 @@ impl Call {
                 | StatusCode::TOO_MANY_REQUESTS
                 | StatusCode::SERVICE_UNAVAILABLE
         );
-        !refused && (self.wants_html || status.is_redirection() || !is_html(headers))
+        !refused && !self.is_page(status, headers)
+    }
+
+    /// The same for an answer from where a redirect led that the HTTP client followed without the token, to whatever host.
+    ///
+    /// It says nothing about the token and is delivered, whatever its status, unless it is a page of HTML in place of the
+    /// API, such as that of a captive portal.
+    pub fn delivers_bare(&mut self, status: StatusCode, headers: &HeaderMap) -> bool {
+        (self.redirected, self.bare) = (true, true);
+        !self.is_page(status, headers)
     }
 
     /// Decides about an answer that does not [`deliver`](Self::delivers), of which at most [`Self::LOOK`] bytes were read.
@@ -194,6 +205,7 @@ impl Call {
         // Whatever it is labelled as: this is no JSON.
         let html = is_html(headers) || body.starts_with(b"<");
         match status {
+            _ if self.bare => Verdict::Fail(refused.intercepted(self.may_be_done())),
             StatusCode::SERVICE_UNAVAILABLE => self.pause(&refused, asked, html),
             StatusCode::TOO_MANY_REQUESTS if asked.is_some() || !html => self.pause(&refused, asked, html),
             // A gateway in front of the API may say in a page of its own that the token has expired.
@@ -210,7 +222,7 @@ impl Call {
                     Verdict::Repeat { after: Duration::ZERO }
                 }
             }
-            _ if html => Verdict::Fail(refused.intercepted()),
+            _ if html => Verdict::Fail(refused.intercepted(self.may_be_done())),
             _ => Verdict::Fail(refused.forbidden(&self.endpoint())),
         }
     }
@@ -256,6 +268,11 @@ impl Call {
         }
         self.pauses += 1;
         Verdict::Repeat { after: pause }
+    }
+
+    /// Whether this is HTML that nobody asked for.
+    fn is_page(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        !self.wants_html && !status.is_redirection() && is_html(headers)
     }
 
     /// Whether sending the request twice does the same as sending it once.

@@ -27,17 +27,17 @@ pub(crate) struct Refused<'a> {
 }
 
 impl Refused<'_> {
-    /// Something other than the API answered.
-    pub(crate) fn intercepted(&self) -> Error {
-        let (what, hint) = match self.status.as_u16() {
-            404 | 405 => ("an HTML page answered instead of the API", "check the base URL and the path"),
-            500.. => ("an HTML page answered instead of the API", "a gateway cannot reach the API; try again later"),
-            _ => (
-                "an HTML page answered instead of the API",
-                "a proxy, a captive portal or a bot check stands in between; see what a browser shows from here",
-            ),
+    /// Something other than the API answered, after the request was carried out perhaps.
+    pub(crate) fn intercepted(&self, may_be_done: bool) -> Error {
+        let hint = match self.status.as_u16() {
+            _ if may_be_done => MAY_BE_DONE,
+            404 | 405 => "check the base URL and the path",
+            500.. => "a gateway cannot reach the API; try again later",
+            _ => "a proxy, a captive portal or a bot check stands in between; see what a browser shows from here",
         };
-        self.error(Inner { retryable: self.status.is_server_error(), ..Inner::new(ErrorKind::Intercepted, what, hint) })
+        let what = "an HTML page answered instead of the API";
+        let retryable = self.status.is_server_error() && !may_be_done;
+        self.error(Inner { retryable, ..Inner::new(ErrorKind::Intercepted, what, hint) })
     }
 
     /// A 401 that another token does not mend.

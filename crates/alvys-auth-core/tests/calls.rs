@@ -108,8 +108,12 @@ fn what_another_origin_answers_is_delivered() {
         "/api/p/v1/loads",
     ];
     for url in elsewhere {
-        for refused in [answer(401, ""), answer(403, ""), answer(429, ""), answer(503, ""), html(200)] {
+        for refused in [answer(401, ""), answer(403, ""), answer(429, ""), answer(503, ""), html(302)] {
             assert!(get().delivers(refused.status(), refused.headers(), &url.parse().unwrap()), "{url}");
+        }
+        for label in ["application/pdf", "application/xml", "text/plain", "application/octet-stream"] {
+            let document = with(answer(200, "<"), "content-type", label);
+            assert!(get().delivers(document.status(), document.headers(), &url.parse().unwrap()), "{url} as {label}");
         }
     }
     for url in ["https://INTEGRATIONS.alvys.com:443/", "https://integrations.alvys.com/another/path"] {
@@ -336,6 +340,39 @@ fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
 }
 
 #[test]
+fn html_from_where_a_redirect_led_is_no_answer_either_and_costs_nothing() {
+    let elsewhere = Uri::from_static("https://portal.example.net/login");
+    for status in [200, 401, 403, 404, 429, 500, 503] {
+        let challenged = with(html(status), "www-authenticate", "Bearer error=\"invalid_token\"");
+        let page = with(challenged, "retry-after", "1");
+        for (method, may_be_done) in [("GET", false), ("POST", true)] {
+            for same_origin in [false, true] {
+                let mut call = call(method, "loads", CallOptions::new());
+                assert!(!match same_origin {
+                    false => call.delivers(page.status(), page.headers(), &elsewhere),
+                    true => call.delivers_bare(page.status(), page.headers()),
+                });
+                let error = failed(call.judge(&page, &reader(), |_| panic!("the token was not there")));
+                assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Intercepted, None), "{status}");
+                assert_eq!(error.is_retryable(), status >= 500 && !may_be_done, "{status} {method}");
+                assert_eq!(error.hint().contains("whether it was carried out"), may_be_done, "{error}");
+            }
+        }
+    }
+    // With the token, at another URL of the API.
+    let later = "https://integrations.alvys.com/login".parse().unwrap();
+    let mut post = call("POST", "loads", CallOptions::new());
+    assert!(!post.delivers(html(502).status(), html(502).headers(), &later));
+    let error = failed(post.judge(&html(502), &reader(), |_| panic!("only a 401 costs a token")));
+    assert!(!error.is_retryable() && error.hint().contains("whether it was carried out"), "{error}");
+    // What is said of one answer does not hold for the next one.
+    let mut call = get();
+    assert!(call.delivers_bare(StatusCode::OK, &HeaderMap::new()));
+    assert!(!delivers(&mut call, &answer(401, "")));
+    repeated(call.judge(&answer(401, ""), &reader(), |_| true));
+}
+
+#[test]
 fn a_page_that_asks_for_a_bearer_token_is_about_the_token() {
     for challenge in ["Bearer error=\"invalid_token\"", "Bearer", "Basic realm=\"a, b\", bearer realm=x", ",Bearer abc"]
     {
@@ -382,6 +419,9 @@ fn a_caller_that_asks_for_html_gets_it() {
     };
     assert!(delivers(&mut accepting("application/json, Text/HTML;q=0.5"), &html(200)));
     assert!(!delivers(&mut accepting("Text/HTML"), &html(401)), "a refusal is judged all the same");
+    for status in [200, 401] {
+        assert!(accepting("Text/HTML").delivers_bare(html(status).status(), html(status).headers()), "{status}");
+    }
     for accept in ["*/*", "application/pdf"] {
         assert!(!delivers(&mut accepting(accept), &html(200)), "{accept}");
     }
