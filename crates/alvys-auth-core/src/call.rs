@@ -104,6 +104,8 @@ pub struct Call {
     patience: Duration,
     pauses: u32,
     renewed: bool,
+    /// What the request was answered when it was sent last; none before it is sent at all.
+    answered: Option<StatusCode>,
     /// Whether the answer in question came from another URL than was called.
     redirected: bool,
     /// Whether it answered a request without the token.
@@ -135,7 +137,18 @@ impl Call {
     ) -> Self {
         let wants_html = headers.get_all(ACCEPT).iter().any(names_html);
         let (method, uri) = (method.clone(), uri.clone());
-        Self { method, uri, options, wants_html, patience, pauses: 0, renewed: false, redirected: false, bare: false }
+        Self {
+            method,
+            uri,
+            options,
+            wants_html,
+            patience,
+            pauses: 0,
+            renewed: false,
+            answered: None,
+            redirected: false,
+            bare: false,
+        }
     }
 
     /// Puts the token on the request, as the ready and sensitive `Authorization` header.
@@ -152,7 +165,7 @@ impl Call {
             .cloned()
             .collect();
         if !missing.is_empty() {
-            return Err(refusal::required(token, missing));
+            return Err(refusal::required(token, missing, self.answered));
         }
         headers.insert(AUTHORIZATION, token.header().clone());
         Ok(())
@@ -198,6 +211,7 @@ impl Call {
         reject: impl FnOnce(&Token) -> bool,
     ) -> Verdict {
         let (status, headers) = (answer.status(), answer.headers());
+        self.answered = Some(status);
         let body = words::bare(answer.body().as_ref());
         let uri = self.uri.clone();
         let refused = Refused { status, headers, body, token, uri: &uri };
@@ -234,14 +248,15 @@ impl Call {
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`](crate::ErrorKind::RateLimited) or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable),
-    /// with the wait, when the patience does not suffice.
+    /// with the wait, when the patience does not suffice. Their status
+    /// is that of the last answer, where the request has been sent before.
     pub fn spend(&mut self, wait: Duration, asked_by: Option<StatusCode>) -> Result<(), Error> {
         match self.patience.checked_sub(wait) {
             Some(left) => {
                 self.patience = left;
                 Ok(())
             }
-            None => Err(refusal::held_back(wait, asked_by)),
+            None => Err(refusal::held_back(wait, asked_by, self.answered)),
         }
     }
 

@@ -255,33 +255,43 @@ fn unquoted(text: &str) -> String {
     std::iter::from_fn(unescaped).collect()
 }
 
-/// Scopes that the caller requires and the token lacks; nothing was sent.
-pub(crate) fn required(token: &Token, missing: Vec<Scope>) -> Error {
+/// Scopes that the caller requires and the token lacks, so that nothing is sent, or not again.
+pub(crate) fn required(token: &Token, missing: Vec<Scope>, answered: Option<StatusCode>) -> Error {
     let hint = if token.scopes().is_read_only() { READS_ONLY.to_owned() } else { grant(&missing, "") };
-    let what = format!("the access token lacks {}; nothing was sent", listed(&missing));
-    Error::build(Inner { missing_scopes: missing, ..Inner::new(ErrorKind::MissingScope, what, hint) })
+    let what = format!("the access token lacks {}; {}", listed(&missing), so_far(answered));
+    Error::build(Inner { status: answered, missing_scopes: missing, ..Inner::new(ErrorKind::MissingScope, what, hint) })
 }
 
 /// A call would have to be held back for longer than it may wait, to keep the limits or because the API asked for it.
-pub(crate) fn held_back(wait: Duration, asked_by: Option<StatusCode>) -> Error {
+pub(crate) fn held_back(wait: Duration, asked_by: Option<StatusCode>, answered: Option<StatusCode>) -> Error {
     let (kind, what, hint) = match asked_by {
         Some(StatusCode::SERVICE_UNAVAILABLE) => (
             ErrorKind::Unavailable,
             "the call was held back because the API said a moment ago that it is unavailable",
-            "wait and call again; nothing was sent",
+            "wait and call again",
         ),
         Some(_) => (
             ErrorKind::RateLimited,
             "the call was held back because the API asked a moment ago for fewer requests",
-            "wait and call again; nothing was sent",
+            "wait and call again",
         ),
         None => (
             ErrorKind::RateLimited,
             "the call was held back to stay within the rate limits",
-            "call less often, or allow the call more patience; nothing was sent",
+            "call less often, or allow the call more patience",
         ),
     };
-    Error::build(Inner { retryable: true, retry_after: Some(wait), ..Inner::new(kind, what, hint) })
+    let hint = format!("{hint}; {}", so_far(answered));
+    let inner = Inner::new(kind, what, hint);
+    Error::build(Inner { status: answered, retryable: true, retry_after: Some(wait), ..inner })
+}
+
+/// What the API has seen of a request that is not sent now.
+fn so_far(answered: Option<StatusCode>) -> String {
+    match answered {
+        None => "nothing was sent".to_owned(),
+        Some(status) => format!("it was sent before, answered {}, and not sent again", status.as_u16()),
+    }
 }
 
 /// A token keeps the scopes it was issued with, so granting alone does not help at once.

@@ -268,12 +268,40 @@ fn all_the_waits_of_a_call_share_one_patience() {
     let busy = |wait| with(answer(429, ""), "retry-after", wait);
     assert_eq!(repeated(judged(&mut call, &busy("20"))), seconds(20));
     call.spend(seconds(15), None).unwrap();
+    let error = call.spend(seconds(26), None).unwrap_err();
+    assert_eq!(error.status(), Some(StatusCode::TOO_MANY_REQUESTS));
     assert_eq!(failed(judged(&mut call, &busy("26"))).retry_after(), Some(seconds(26)));
     assert_eq!(repeated(judged(&mut call, &busy("25"))), seconds(25), "a wait that was not taken costs nothing");
     let error = call.spend(Duration::from_millis(1), None).unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_millis(1))));
-    assert!(error.is_retryable() && error.hint().contains("nothing was sent"), "{error}");
     call.spend(Duration::ZERO, None).unwrap();
+}
+
+#[test]
+fn what_is_held_back_says_whether_it_was_sent_before() {
+    let busy = with(answer(503, ""), "retry-after", "5");
+    let (limited, unavailable) = (ErrorKind::RateLimited, ErrorKind::Unavailable);
+    for (asked_by, kind) in [(None, limited), (Some(429), limited), (Some(503), unavailable)] {
+        let asked_by = asked_by.map(|status| StatusCode::from_u16(status).unwrap());
+        let mut call = call("POST", "loads", CallOptions::new().idempotent());
+        let told = |error: alvys_auth_core::Error| {
+            assert_eq!((error.kind(), error.is_retryable(), error.retry_after()), (kind, true, Some(seconds(61))));
+            (error.status().map(|status| status.as_u16()), error.hint().to_owned())
+        };
+        let (status, hint) = told(call.spend(seconds(61), asked_by).unwrap_err());
+        assert!(status.is_none() && hint.ends_with("; nothing was sent"), "{hint}");
+
+        repeated(judged(&mut call, &busy));
+        let (status, hint) = told(call.spend(seconds(61), asked_by).unwrap_err());
+        assert_eq!(status, Some(503));
+        assert!(hint.ends_with("; it was sent before, answered 503, and not sent again"), "{hint}");
+    }
+    let mut call = call("POST", "loads", CallOptions::new().require([Scope::LOAD_CREATE]));
+    repeated(call.judge(&answer(401, ""), &token("abc", "load:create"), |_| true));
+    let error = call.authorise(&reader(), &mut HeaderMap::new()).unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::MissingScope, Some(StatusCode::UNAUTHORIZED)));
+    let text = error.to_string();
+    assert!(text.contains("it was sent before, answered 401") && !text.contains("nothing was sent"), "{text}");
 }
 
 #[test]
