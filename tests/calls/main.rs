@@ -89,6 +89,7 @@ conformance![
         a_required_scope_that_is_there_lets_the_call_pass
         a_web_page_in_place_of_the_api_is_told_as_one
         a_web_page_that_asks_for_a_token_is_about_the_token
+        a_success_without_content_is_delivered_whatever_its_label
         a_web_page_that_was_asked_for_is_delivered;
     destinations:
         a_foreign_host_is_refused_before_anything_is_sent

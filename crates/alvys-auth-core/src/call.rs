@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
 use crate::api::Origin;
@@ -285,9 +285,11 @@ impl Call {
         Verdict::Repeat { after: pause }
     }
 
-    /// Whether this is HTML that nobody asked for.
+    /// Whether this is HTML that nobody asked for. A success without content is none, whatever its label.
     fn is_page(&self, status: StatusCode, headers: &HeaderMap) -> bool {
-        !self.wants_html && !status.is_redirection() && is_html(headers)
+        let nothing = || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
+        let done = status == StatusCode::NO_CONTENT || status.is_success() && nothing();
+        !self.wants_html && !status.is_redirection() && !done && is_html(headers)
     }
 
     /// Whether sending the request twice does the same as sending it once.

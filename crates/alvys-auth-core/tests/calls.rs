@@ -341,7 +341,7 @@ fn only_what_is_safe_or_idempotent_is_repeated_after_a_pause() {
 fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
     for (status, hint) in [
         (200, "bot check"),
-        (204, "bot check"),
+        (206, "bot check"),
         (401, "bot check"),
         (403, "bot check"),
         (429, "bot check"),
@@ -365,6 +365,18 @@ fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
     let error = failed(judged(&mut get(), &unavailable));
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(seconds(3600))));
     assert!(error.to_string().contains("HTML page"), "{error}");
+}
+
+#[test]
+fn a_success_without_content_is_no_page_whatever_its_label() {
+    let empty = |status| with(html(status), "content-length", "0");
+    for done in [html(204), empty(200), empty(201), empty(205)] {
+        assert!(delivers(&mut call("DELETE", "loads/1", CallOptions::new()), &done), "{done:?}");
+        assert!(get().delivers_bare(done.status(), done.headers()), "{done:?}");
+    }
+    for page in [empty(401), empty(404), empty(502), html(205), with(html(200), "content-length", "10")] {
+        assert_eq!(failed(judged(&mut get(), &page)).kind(), ErrorKind::Intercepted, "{page:?}");
+    }
 }
 
 #[test]
