@@ -1,5 +1,6 @@
 //! One authorised call: what the answer means, and whether to send the request again.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -94,7 +95,6 @@ impl CallOptions {
 /// assert!(matches!(verdict, Verdict::Repeat { after } if after == Duration::from_secs(7)));
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a call does nothing until its request is sent"]
 pub struct Call {
     method: Method,
@@ -300,6 +300,19 @@ impl Call {
     /// Whether the request was answered with a redirect, after having been carried out perhaps, and must not be so twice.
     fn may_be_done(&self) -> bool {
         self.redirected && !self.is_repeatable()
+    }
+}
+
+impl fmt::Debug for Call {
+    /// Leaves the query out: it may hold secrets of the caller.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("path", &self.uri.path())
+            .field("options", &self.options)
+            .field("patience", &self.patience)
+            .field("answered", &self.answered)
+            .finish_non_exhaustive()
     }
 }
 

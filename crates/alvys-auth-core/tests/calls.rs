@@ -475,6 +475,16 @@ fn a_parameter_of_the_media_type_makes_no_html() {
 }
 
 #[test]
+fn a_call_is_shown_without_the_query() {
+    let call = call("POST", "loads?key=s3cret", CallOptions::new().idempotent());
+    let shown = format!("{call:?}");
+    for part in ["POST", "/api/p/v1/loads\"", "idempotent: true", "60s"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert!(!shown.contains("s3cret") && !shown.contains("key"), "{shown}");
+}
+
+#[test]
 fn a_call_knows_its_endpoint() {
     assert_eq!(call("POST", "loads/4711/notes", CallOptions::new()).endpoint().name(), "POST loads/{id}/notes");
 }
