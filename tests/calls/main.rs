@@ -97,6 +97,7 @@ conformance![
         a_redirect_to_another_host_arrives_there_without_the_token
         what_another_host_answers_is_delivered_and_costs_no_token
         a_web_page_that_a_redirect_leads_to_is_told_as_one
+        a_redirect_to_plain_http_elsewhere_takes_neither_token_nor_body_along
         a_redirect_there_and_back_gets_no_token_at_the_end
         a_redirect_onwards_at_the_other_host_takes_no_token_along
         a_redirect_within_the_api_is_followed

@@ -116,6 +116,30 @@ pub(crate) fn a_web_page_that_a_redirect_leads_to_is_told_as_one<C: Caller>() {
     }
 }
 
+pub(crate) fn a_redirect_to_plain_http_elsewhere_takes_neither_token_nor_body_along<C: Caller>() {
+    let (sandbox, elsewhere) = start_two();
+    let caller = C::build(Setup::of(&sandbox));
+    // Not named as this machine, although it is reached there.
+    let location = format!("http://0.0.0.0:{}/storage/x?signature=1", elsewhere.address().port());
+    for status in [302, 307] {
+        sandbox.clear_faults();
+        sandbox.inject_at("/api/p/v1/loads", Fault::redirect(status, &location));
+        for call in [Call::get("loads"), Call::post("loads")] {
+            elsewhere.clear_log();
+            let (by_ureq, moves_body) = (C::FOLLOWS && !C::KEEPS_TOKEN, call.method == Method::POST && status == 307);
+            let followed = by_ureq && !moves_body;
+            match caller.call(call) {
+                Ok(reply) => assert_eq!(reply.status, if followed { 200 } else { status }),
+                Err(error) => assert!(by_ureq && moves_body, "{error:?}"),
+            }
+            let requests = elsewhere.requests();
+            assert_eq!(requests.len(), usize::from(followed));
+            assert!(requests.iter().all(|request| is_bare(request) && request.body().is_empty()));
+        }
+    }
+    assert_eq!(sandbox.api_requests(), 4);
+}
+
 pub(crate) fn a_redirect_there_and_back_gets_no_token_at_the_end<C: Caller>() {
     if !C::FOLLOWS {
         return;
