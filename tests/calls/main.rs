@@ -89,12 +89,15 @@ conformance![
         a_required_scope_that_is_there_lets_the_call_pass
         a_web_page_in_place_of_the_api_is_told_as_one
         a_web_page_that_asks_for_a_token_is_about_the_token
+        a_success_without_content_is_delivered_whatever_its_label
         a_web_page_that_was_asked_for_is_delivered;
     destinations:
         a_foreign_host_is_refused_before_anything_is_sent
         another_port_of_this_machine_may_have_the_token
         a_redirect_to_another_host_arrives_there_without_the_token
         what_another_host_answers_is_delivered_and_costs_no_token
+        a_web_page_that_a_redirect_leads_to_is_told_as_one
+        a_redirect_to_plain_http_elsewhere_takes_neither_token_nor_body_along
         a_redirect_there_and_back_gets_no_token_at_the_end
         a_redirect_onwards_at_the_other_host_takes_no_token_along
         a_redirect_within_the_api_is_followed
@@ -131,7 +134,8 @@ conformance_at_once![
         an_unshaped_crowd_is_blocked
         a_blocked_endpoint_is_left_alone_and_others_go_on
         a_blocked_endpoint_is_called_again_once_the_block_is_over
-        a_limit_beyond_the_patience_is_told_and_nothing_sent;
+        a_limit_beyond_the_patience_is_told_and_nothing_sent
+        a_call_that_is_held_back_when_it_is_repeated_says_that_it_was_sent;
 ];
 
 async_conformance![

@@ -130,10 +130,14 @@ impl Api {
                 "give a path below the base without . and .. segments and without #, such as loads/search",
             ));
         }
-        let own = self.base.split_once("://").and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)));
-        let below = own.and_then(|own| path.strip_prefix(own)).filter(|rest| rest.starts_with('/'));
-        let path = below.unwrap_or(path).trim_start_matches('/');
-        format!("{}/{path}", self.base).parse().map_err(|_| {
+        let own = self.base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, own)| own);
+        let path = path.trim_start_matches('/');
+        let below = match own.and_then(|own| path.strip_prefix(own)) {
+            Some(rest) if rest.is_empty() || rest.starts_with('?') => rest.to_owned(),
+            Some(rest) if rest.starts_with('/') => format!("/{}", rest.trim_start_matches('/')),
+            _ => format!("/{path}"),
+        };
+        format!("{}{below}", self.base).parse().map_err(|_| {
             Error::configuration(
                 "the path makes no URL",
                 "escape what may not stand in a URL, spaces for example, with per cent signs",

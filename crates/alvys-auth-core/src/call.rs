@@ -1,8 +1,9 @@
 //! One authorised call: what the answer means, and whether to send the request again.
 
+use std::fmt;
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
 use crate::api::Origin;
@@ -94,7 +95,6 @@ impl CallOptions {
 /// assert!(matches!(verdict, Verdict::Repeat { after } if after == Duration::from_secs(7)));
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a call does nothing until its request is sent"]
 pub struct Call {
     method: Method,
@@ -104,8 +104,12 @@ pub struct Call {
     patience: Duration,
     pauses: u32,
     renewed: bool,
+    /// What the request was answered when it was sent last; none before it is sent at all.
+    answered: Option<StatusCode>,
     /// Whether the answer in question came from another URL than was called.
     redirected: bool,
+    /// Whether it answered a request without the token.
+    bare: bool,
 }
 
 /// What to do about an answer that is not delivered.
@@ -133,7 +137,18 @@ impl Call {
     ) -> Self {
         let wants_html = headers.get_all(ACCEPT).iter().any(names_html);
         let (method, uri) = (method.clone(), uri.clone());
-        Self { method, uri, options, wants_html, patience, pauses: 0, renewed: false, redirected: false }
+        Self {
+            method,
+            uri,
+            options,
+            wants_html,
+            patience,
+            pauses: 0,
+            renewed: false,
+            answered: None,
+            redirected: false,
+            bare: false,
+        }
     }
 
     /// Puts the token on the request, as the ready and sensitive `Authorization` header.
@@ -150,7 +165,7 @@ impl Call {
             .cloned()
             .collect();
         if !missing.is_empty() {
-            return Err(refusal::required(token, missing));
+            return Err(refusal::required(token, missing, self.answered));
         }
         headers.insert(AUTHORIZATION, token.header().clone());
         Ok(())
@@ -158,14 +173,14 @@ impl Call {
 
     /// Whether an answer goes to the caller as it is.
     ///
-    /// `answered_by` is where it came from. What another host answered, after a redirect that the HTTP client followed
-    /// without the token, says nothing about the token. Another URL of the same host says that the request was answered
-    /// there and may have been carried out, so that [`judge`](Self::judge) repeats it only where that is safe.
+    /// `answered_by` is where it came from. Another host got no token, as [`delivers_bare`](Self::delivers_bare) has it.
+    /// Another URL of the same host says that the request was answered there and may have been carried out, so that
+    /// [`judge`](Self::judge) repeats it only where that is safe.
     pub fn delivers(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool {
-        self.redirected = *answered_by != self.uri;
         if Origin::of(answered_by) != Origin::of(&self.uri) {
-            return true;
+            return self.delivers_bare(status, headers);
         }
+        (self.redirected, self.bare) = (*answered_by != self.uri, false);
         let refused = matches!(
             status,
             StatusCode::UNAUTHORIZED
@@ -173,7 +188,16 @@ impl Call {
                 | StatusCode::TOO_MANY_REQUESTS
                 | StatusCode::SERVICE_UNAVAILABLE
         );
-        !refused && (self.wants_html || status.is_redirection() || !is_html(headers))
+        !refused && !self.is_page(status, headers)
+    }
+
+    /// The same for an answer from where a redirect led that the HTTP client followed without the token, to whatever host.
+    ///
+    /// It says nothing about the token and is delivered, whatever its status, unless it is a page of HTML in place of the
+    /// API, such as that of a captive portal.
+    pub fn delivers_bare(&mut self, status: StatusCode, headers: &HeaderMap) -> bool {
+        (self.redirected, self.bare) = (true, true);
+        !self.is_page(status, headers)
     }
 
     /// Decides about an answer that does not [`deliver`](Self::delivers), of which at most [`Self::LOOK`] bytes were read.
@@ -187,6 +211,7 @@ impl Call {
         reject: impl FnOnce(&Token) -> bool,
     ) -> Verdict {
         let (status, headers) = (answer.status(), answer.headers());
+        self.answered = Some(status);
         let body = words::bare(answer.body().as_ref());
         let uri = self.uri.clone();
         let refused = Refused { status, headers, body, token, uri: &uri };
@@ -194,6 +219,7 @@ impl Call {
         // Whatever it is labelled as: this is no JSON.
         let html = is_html(headers) || body.starts_with(b"<");
         match status {
+            _ if self.bare => Verdict::Fail(refused.intercepted(self.may_be_done())),
             StatusCode::SERVICE_UNAVAILABLE => self.pause(&refused, asked, html),
             StatusCode::TOO_MANY_REQUESTS if asked.is_some() || !html => self.pause(&refused, asked, html),
             // A gateway in front of the API may say in a page of its own that the token has expired.
@@ -210,7 +236,7 @@ impl Call {
                     Verdict::Repeat { after: Duration::ZERO }
                 }
             }
-            _ if html => Verdict::Fail(refused.intercepted()),
+            _ if html => Verdict::Fail(refused.intercepted(self.may_be_done())),
             _ => Verdict::Fail(refused.forbidden(&self.endpoint())),
         }
     }
@@ -222,14 +248,15 @@ impl Call {
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`](crate::ErrorKind::RateLimited) or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable),
-    /// with the wait, when the patience does not suffice.
+    /// with the wait, when the patience does not suffice. Their status
+    /// is that of the last answer, where the request has been sent before.
     pub fn spend(&mut self, wait: Duration, asked_by: Option<StatusCode>) -> Result<(), Error> {
         match self.patience.checked_sub(wait) {
             Some(left) => {
                 self.patience = left;
                 Ok(())
             }
-            None => Err(refusal::held_back(wait, asked_by)),
+            None => Err(refusal::held_back(wait, asked_by, self.answered)),
         }
     }
 
@@ -258,6 +285,13 @@ impl Call {
         Verdict::Repeat { after: pause }
     }
 
+    /// Whether this is HTML that nobody asked for. A success without content is none, whatever its label.
+    fn is_page(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        let nothing = || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
+        let done = status == StatusCode::NO_CONTENT || status.is_success() && nothing();
+        !self.wants_html && !status.is_redirection() && !done && is_html(headers)
+    }
+
     /// Whether sending the request twice does the same as sending it once.
     fn is_repeatable(&self) -> bool {
         self.method.is_safe() || self.options.idempotent
@@ -266,6 +300,19 @@ impl Call {
     /// Whether the request was answered with a redirect, after having been carried out perhaps, and must not be so twice.
     fn may_be_done(&self) -> bool {
         self.redirected && !self.is_repeatable()
+    }
+}
+
+impl fmt::Debug for Call {
+    /// Leaves the query out: it may hold secrets of the caller.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("path", &self.uri.path())
+            .field("options", &self.options)
+            .field("patience", &self.patience)
+            .field("answered", &self.answered)
+            .finish_non_exhaustive()
     }
 }
 

@@ -27,17 +27,17 @@ pub(crate) struct Refused<'a> {
 }
 
 impl Refused<'_> {
-    /// Something other than the API answered.
-    pub(crate) fn intercepted(&self) -> Error {
-        let (what, hint) = match self.status.as_u16() {
-            404 | 405 => ("an HTML page answered instead of the API", "check the base URL and the path"),
-            500.. => ("an HTML page answered instead of the API", "a gateway cannot reach the API; try again later"),
-            _ => (
-                "an HTML page answered instead of the API",
-                "a proxy, a captive portal or a bot check stands in between; see what a browser shows from here",
-            ),
+    /// Something other than the API answered, after the request was carried out perhaps.
+    pub(crate) fn intercepted(&self, may_be_done: bool) -> Error {
+        let hint = match self.status.as_u16() {
+            _ if may_be_done => MAY_BE_DONE,
+            404 | 405 => "check the base URL and the path",
+            500.. => "a gateway cannot reach the API; try again later",
+            _ => "a proxy, a captive portal or a bot check stands in between; see what a browser shows from here",
         };
-        self.error(Inner { retryable: self.status.is_server_error(), ..Inner::new(ErrorKind::Intercepted, what, hint) })
+        let what = "an HTML page answered instead of the API";
+        let retryable = self.status.is_server_error() && !may_be_done;
+        self.error(Inner { retryable, ..Inner::new(ErrorKind::Intercepted, what, hint) })
     }
 
     /// A 401 that another token does not mend.
@@ -255,33 +255,43 @@ fn unquoted(text: &str) -> String {
     std::iter::from_fn(unescaped).collect()
 }
 
-/// Scopes that the caller requires and the token lacks; nothing was sent.
-pub(crate) fn required(token: &Token, missing: Vec<Scope>) -> Error {
+/// Scopes that the caller requires and the token lacks, so that nothing is sent, or not again.
+pub(crate) fn required(token: &Token, missing: Vec<Scope>, answered: Option<StatusCode>) -> Error {
     let hint = if token.scopes().is_read_only() { READS_ONLY.to_owned() } else { grant(&missing, "") };
-    let what = format!("the access token lacks {}; nothing was sent", listed(&missing));
-    Error::build(Inner { missing_scopes: missing, ..Inner::new(ErrorKind::MissingScope, what, hint) })
+    let what = format!("the access token lacks {}; {}", listed(&missing), so_far(answered));
+    Error::build(Inner { status: answered, missing_scopes: missing, ..Inner::new(ErrorKind::MissingScope, what, hint) })
 }
 
 /// A call would have to be held back for longer than it may wait, to keep the limits or because the API asked for it.
-pub(crate) fn held_back(wait: Duration, asked_by: Option<StatusCode>) -> Error {
+pub(crate) fn held_back(wait: Duration, asked_by: Option<StatusCode>, answered: Option<StatusCode>) -> Error {
     let (kind, what, hint) = match asked_by {
         Some(StatusCode::SERVICE_UNAVAILABLE) => (
             ErrorKind::Unavailable,
             "the call was held back because the API said a moment ago that it is unavailable",
-            "wait and call again; nothing was sent",
+            "wait and call again",
         ),
         Some(_) => (
             ErrorKind::RateLimited,
             "the call was held back because the API asked a moment ago for fewer requests",
-            "wait and call again; nothing was sent",
+            "wait and call again",
         ),
         None => (
             ErrorKind::RateLimited,
             "the call was held back to stay within the rate limits",
-            "call less often, or allow the call more patience; nothing was sent",
+            "call less often, or allow the call more patience",
         ),
     };
-    Error::build(Inner { retryable: true, retry_after: Some(wait), ..Inner::new(kind, what, hint) })
+    let hint = format!("{hint}; {}", so_far(answered));
+    let inner = Inner::new(kind, what, hint);
+    Error::build(Inner { status: answered, retryable: true, retry_after: Some(wait), ..inner })
+}
+
+/// What the API has seen of a request that is not sent now.
+fn so_far(answered: Option<StatusCode>) -> String {
+    match answered {
+        None => "nothing was sent".to_owned(),
+        Some(status) => format!("it was sent before, answered {}, and not sent again", status.as_u16()),
+    }
 }
 
 /// A token keeps the scopes it was issued with, so granting alone does not help at once.

@@ -108,8 +108,12 @@ fn what_another_origin_answers_is_delivered() {
         "/api/p/v1/loads",
     ];
     for url in elsewhere {
-        for refused in [answer(401, ""), answer(403, ""), answer(429, ""), answer(503, ""), html(200)] {
+        for refused in [answer(401, ""), answer(403, ""), answer(429, ""), answer(503, ""), html(302)] {
             assert!(get().delivers(refused.status(), refused.headers(), &url.parse().unwrap()), "{url}");
+        }
+        for label in ["application/pdf", "application/xml", "text/plain", "application/octet-stream"] {
+            let document = with(answer(200, "<"), "content-type", label);
+            assert!(get().delivers(document.status(), document.headers(), &url.parse().unwrap()), "{url} as {label}");
         }
     }
     for url in ["https://INTEGRATIONS.alvys.com:443/", "https://integrations.alvys.com/another/path"] {
@@ -264,12 +268,40 @@ fn all_the_waits_of_a_call_share_one_patience() {
     let busy = |wait| with(answer(429, ""), "retry-after", wait);
     assert_eq!(repeated(judged(&mut call, &busy("20"))), seconds(20));
     call.spend(seconds(15), None).unwrap();
+    let error = call.spend(seconds(26), None).unwrap_err();
+    assert_eq!(error.status(), Some(StatusCode::TOO_MANY_REQUESTS));
     assert_eq!(failed(judged(&mut call, &busy("26"))).retry_after(), Some(seconds(26)));
     assert_eq!(repeated(judged(&mut call, &busy("25"))), seconds(25), "a wait that was not taken costs nothing");
     let error = call.spend(Duration::from_millis(1), None).unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_millis(1))));
-    assert!(error.is_retryable() && error.hint().contains("nothing was sent"), "{error}");
     call.spend(Duration::ZERO, None).unwrap();
+}
+
+#[test]
+fn what_is_held_back_says_whether_it_was_sent_before() {
+    let busy = with(answer(503, ""), "retry-after", "5");
+    let (limited, unavailable) = (ErrorKind::RateLimited, ErrorKind::Unavailable);
+    for (asked_by, kind) in [(None, limited), (Some(429), limited), (Some(503), unavailable)] {
+        let asked_by = asked_by.map(|status| StatusCode::from_u16(status).unwrap());
+        let mut call = call("POST", "loads", CallOptions::new().idempotent());
+        let told = |error: alvys_auth_core::Error| {
+            assert_eq!((error.kind(), error.is_retryable(), error.retry_after()), (kind, true, Some(seconds(61))));
+            (error.status().map(|status| status.as_u16()), error.hint().to_owned())
+        };
+        let (status, hint) = told(call.spend(seconds(61), asked_by).unwrap_err());
+        assert!(status.is_none() && hint.ends_with("; nothing was sent"), "{hint}");
+
+        repeated(judged(&mut call, &busy));
+        let (status, hint) = told(call.spend(seconds(61), asked_by).unwrap_err());
+        assert_eq!(status, Some(503));
+        assert!(hint.ends_with("; it was sent before, answered 503, and not sent again"), "{hint}");
+    }
+    let mut call = call("POST", "loads", CallOptions::new().require([Scope::LOAD_CREATE]));
+    repeated(call.judge(&answer(401, ""), &token("abc", "load:create"), |_| true));
+    let error = call.authorise(&reader(), &mut HeaderMap::new()).unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::MissingScope, Some(StatusCode::UNAUTHORIZED)));
+    let text = error.to_string();
+    assert!(text.contains("it was sent before, answered 401") && !text.contains("nothing was sent"), "{text}");
 }
 
 #[test]
@@ -309,7 +341,7 @@ fn only_what_is_safe_or_idempotent_is_repeated_after_a_pause() {
 fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
     for (status, hint) in [
         (200, "bot check"),
-        (204, "bot check"),
+        (206, "bot check"),
         (401, "bot check"),
         (403, "bot check"),
         (429, "bot check"),
@@ -333,6 +365,51 @@ fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
     let error = failed(judged(&mut get(), &unavailable));
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(seconds(3600))));
     assert!(error.to_string().contains("HTML page"), "{error}");
+}
+
+#[test]
+fn a_success_without_content_is_no_page_whatever_its_label() {
+    let empty = |status| with(html(status), "content-length", "0");
+    for done in [html(204), empty(200), empty(201), empty(205)] {
+        assert!(delivers(&mut call("DELETE", "loads/1", CallOptions::new()), &done), "{done:?}");
+        assert!(get().delivers_bare(done.status(), done.headers()), "{done:?}");
+    }
+    for page in [empty(401), empty(404), empty(502), html(205), with(html(200), "content-length", "10")] {
+        assert_eq!(failed(judged(&mut get(), &page)).kind(), ErrorKind::Intercepted, "{page:?}");
+    }
+}
+
+#[test]
+fn html_from_where_a_redirect_led_is_no_answer_either_and_costs_nothing() {
+    let elsewhere = Uri::from_static("https://portal.example.net/login");
+    for status in [200, 401, 403, 404, 429, 500, 503] {
+        let challenged = with(html(status), "www-authenticate", "Bearer error=\"invalid_token\"");
+        let page = with(challenged, "retry-after", "1");
+        for (method, may_be_done) in [("GET", false), ("POST", true)] {
+            for same_origin in [false, true] {
+                let mut call = call(method, "loads", CallOptions::new());
+                assert!(!match same_origin {
+                    false => call.delivers(page.status(), page.headers(), &elsewhere),
+                    true => call.delivers_bare(page.status(), page.headers()),
+                });
+                let error = failed(call.judge(&page, &reader(), |_| panic!("the token was not there")));
+                assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Intercepted, None), "{status}");
+                assert_eq!(error.is_retryable(), status >= 500 && !may_be_done, "{status} {method}");
+                assert_eq!(error.hint().contains("whether it was carried out"), may_be_done, "{error}");
+            }
+        }
+    }
+    // With the token, at another URL of the API.
+    let later = "https://integrations.alvys.com/login".parse().unwrap();
+    let mut post = call("POST", "loads", CallOptions::new());
+    assert!(!post.delivers(html(502).status(), html(502).headers(), &later));
+    let error = failed(post.judge(&html(502), &reader(), |_| panic!("only a 401 costs a token")));
+    assert!(!error.is_retryable() && error.hint().contains("whether it was carried out"), "{error}");
+    // What is said of one answer does not hold for the next one.
+    let mut call = get();
+    assert!(call.delivers_bare(StatusCode::OK, &HeaderMap::new()));
+    assert!(!delivers(&mut call, &answer(401, "")));
+    repeated(call.judge(&answer(401, ""), &reader(), |_| true));
 }
 
 #[test]
@@ -382,6 +459,9 @@ fn a_caller_that_asks_for_html_gets_it() {
     };
     assert!(delivers(&mut accepting("application/json, Text/HTML;q=0.5"), &html(200)));
     assert!(!delivers(&mut accepting("Text/HTML"), &html(401)), "a refusal is judged all the same");
+    for status in [200, 401] {
+        assert!(accepting("Text/HTML").delivers_bare(html(status).status(), html(status).headers()), "{status}");
+    }
     for accept in ["*/*", "application/pdf"] {
         assert!(!delivers(&mut accepting(accept), &html(200)), "{accept}");
     }
@@ -392,6 +472,16 @@ fn a_parameter_of_the_media_type_makes_no_html() {
     let json =
         with(answer(200, "{}"), "content-type", "application/problem+json; profile=\"https://x.example/e.html\"");
     assert!(delivers(&mut get(), &json));
+}
+
+#[test]
+fn a_call_is_shown_without_the_query() {
+    let call = call("POST", "loads?key=s3cret", CallOptions::new().idempotent());
+    let shown = format!("{call:?}");
+    for part in ["POST", "/api/p/v1/loads\"", "idempotent: true", "60s"] {
+        assert!(shown.contains(part), "{shown}");
+    }
+    assert!(!shown.contains("s3cret") && !shown.contains("key"), "{shown}");
 }
 
 #[test]

@@ -115,7 +115,11 @@ proptest! {
         let mut call = call_of(&api, "GET", "loads", CallOptions::new());
         let here = Uri::from_static("https://integrations.alvys.com/");
         let elsewhere = Uri::from_static("https://files.example.net/");
-        prop_assert!(call.delivers(answer.status(), answer.headers(), &elsewhere));
+        if !call.delivers(answer.status(), answer.headers(), &elsewhere) {
+            prop_assert!(answer.headers().contains_key("content-type"));
+            let verdict = call.judge(&answer, &token("abc", "load:read"), |_| unreachable!("it got no token"));
+            prop_assert!(matches!(verdict, Verdict::Fail(error) if error.kind() == ErrorKind::Intercepted));
+        }
         if !call.delivers(answer.status(), answer.headers(), &here) {
             let status = answer.status().as_u16();
             let page = answer.headers().contains_key("content-type");

@@ -2,12 +2,13 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use alvys_auth_driver::header;
 use http::{HeaderName, HeaderValue, Method};
 use reqwest::redirect::Policy;
-use reqwest::{Request, Response};
+use reqwest::{Request, Response, Url};
 use serde::Serialize;
 
 use crate::caller::{Caller, Exchange, Failure};
@@ -281,16 +282,18 @@ impl fmt::Debug for RequestBuilder {
 /// Set this on the client to which the middleware `Authorise` is added, and on one for [`Client::sharing`]. By itself
 /// reqwest takes the token off where a redirect leaves an origin, and puts it on again where the next one stays there. That
 /// one is not followed but delivered as an answer, and so is one that leads back to the URL that was called: what came of it
-/// could not be told from the first answer, and a request that was carried out already would be sent again.
+/// could not be told from the first answer, and a request that was carried out already would be sent again. Nor is one
+/// followed from https to plain http, or from this machine to plain http elsewhere, which would take the body along.
 #[must_use]
 pub fn redirects() -> Policy {
     Policy::custom(|attempt| {
         let (first, last) = (attempt.previous().first(), attempt.previous().last());
         let next = attempt.url().origin();
-        let stays = |url: Option<&reqwest::Url>| url.is_some_and(|url| url.origin() == next);
+        let stays = |url: Option<&Url>| url.is_some_and(|url| url.origin() == next);
+        let exposes = last.is_some_and(|last| exposes(last, attempt.url()));
         if attempt.previous().len() > MOST_REDIRECTS {
             attempt.error("too many redirects")
-        } else if stays(last) && !stays(first) || first.is_some_and(|first| is_same(first, attempt.url())) {
+        } else if exposes || stays(last) && !stays(first) || first.is_some_and(|first| is_same(first, attempt.url())) {
             attempt.stop()
         } else {
             attempt.follow()
@@ -299,13 +302,18 @@ pub fn redirects() -> Policy {
 }
 
 /// Whether both name the same resource; a fragment is not sent.
-fn is_same(one: &reqwest::Url, other: &reqwest::Url) -> bool {
-    let sent = |url: &reqwest::Url| {
-        let mut url = url.clone();
-        url.set_fragment(None);
-        url
-    };
-    sent(one) == sent(other)
+fn is_same(one: &Url, other: &Url) -> bool {
+    one.as_str().split('#').next() == other.as_str().split('#').next()
+}
+
+/// Whether what is sent from `last` on to `next` could be read on the way, as it could not be before.
+fn exposes(last: &Url, next: &Url) -> bool {
+    next.scheme() == "http" && (last.scheme() != "http" || is_here(last) && !is_here(next))
+}
+
+fn is_here(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_plain_http(api: &Api) -> bool {
@@ -320,5 +328,23 @@ impl Exchange for Plain<'_> {
 
     async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {
         self.0.execute(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_exposes_a_request_where_it_goes_on_unencrypted() {
+        let url = |url: &str| url.parse::<Url>().expect("a URL");
+        let https = url("https://localhost");
+        let far = ["http://files.example.net", "http://0.0.0.0", "http://127.0.0.1.example.net", "http://[::2]"];
+        let here = ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:8080", "http://127.255.0.1"];
+        for (far, here) in far.map(url).iter().zip(&here.map(url)) {
+            assert!(exposes(&https, far) && exposes(&https, here) && exposes(here, far), "{far} {here}");
+            assert!([&https, here, far].iter().all(|last| !exposes(last, &https)), "{far} {here}");
+            assert!(!exposes(here, here) && !exposes(far, here) && !exposes(far, far), "{far} {here}");
+        }
     }
 }

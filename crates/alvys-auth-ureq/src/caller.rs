@@ -58,7 +58,12 @@ impl Caller {
         loop {
             let token = self.authorise(&mut call, &mut parts.headers)?;
             let mut answer = send(Request::from_parts(parts.clone(), ()))?;
-            if redirected(&answer) || call.delivers(answer.status(), answer.headers(), &parts.uri) {
+            let (status, headers) = (answer.status(), answer.headers());
+            let delivers = match redirected(&answer) {
+                true => call.delivers_bare(status, headers),
+                false => call.delivers(status, headers, &parts.uri),
+            };
+            if delivers {
                 return Ok(answer);
             }
             let answer = look(&mut answer);
@@ -104,7 +109,7 @@ pub(crate) fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-/// What came after a redirect, to which the token did not go along, says nothing about the token.
+/// Whether the answer is from where a redirect led, to which the token did not go along.
 fn redirected(answer: &Response<Body>) -> bool {
     answer.get_redirect_history().is_some_and(|history| history.len() > 1)
 }

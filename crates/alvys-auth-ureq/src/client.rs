@@ -75,7 +75,8 @@ impl Client {
     ///
     /// They replace the default ones: without time limits of yours, ureq waits for ever. `http_status_as_error` and
     /// `redirect_auth_headers` are set over yours: a redirect is followed without the token, and what it leads to is
-    /// delivered as it is. Plain http is sent to this machine only, and to no proxy.
+    /// delivered as it is, except a page of HTML. Plain http is sent to this machine only, and to no proxy; ureq alone decides
+    /// where a redirect may lead, over plain http too, and takes neither token nor body along.
     #[must_use]
     pub fn agent(mut self, agent: Agent) -> Self {
         self.agent = agent;

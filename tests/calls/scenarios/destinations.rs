@@ -5,7 +5,8 @@ use std::time::Duration;
 use alvys_auth_core::ErrorKind;
 use alvys_auth_sandbox::{Fault, Received, Route, Sandbox};
 use alvys_auth_tests::caller::{Call, Caller, Failure, Reply, Setup, calls_to};
-use http::header::AUTHORIZATION;
+use http::Method;
+use http::header::{ACCEPT, AUTHORIZATION};
 
 use crate::start;
 
@@ -74,14 +75,69 @@ pub(crate) fn what_another_host_answers_is_delivered_and_costs_no_token<C: Calle
     }
     let (sandbox, elsewhere) = start_two();
     let caller = C::build(Setup::of(&sandbox).without_grace());
-    for fault in [401, 403, 429, 503].map(Fault::status).into_iter().chain([200, 401, 403].map(Fault::challenge)) {
+    for fault in [401, 403, 429, 503].map(Fault::status) {
         elsewhere.inject(Route::Storage, fault.once());
         let reply = caller.call(download()).expect("the answer of the other host");
         let answered = elsewhere.requests().pop().expect("a request");
         assert_eq!(Some(reply.status.as_u16()), answered.status());
         assert!(!reply.body.is_empty() && is_bare(&answered));
     }
-    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (7, 1));
+    assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (4, 1));
+}
+
+pub(crate) fn a_web_page_that_a_redirect_leads_to_is_told_as_one<C: Caller>() {
+    let (sandbox, elsewhere) = start_two();
+    for (host, origin) in [(&elsewhere, elsewhere.url()), (&sandbox, sandbox.url())] {
+        let caller = C::build(Setup::of(&sandbox).without_grace());
+        sandbox.clear_faults();
+        sandbox.inject_at("/api/p/v1/loads", Fault::redirect(302, format!("{origin}/storage/login")));
+        sandbox.clear_log();
+        for (calls, status) in (1..).zip([200, 403, 502]) {
+            for call in [Call::get("loads"), Call::post("loads")] {
+                host.inject(Route::Storage, Fault::challenge(status).retry_after(Duration::from_secs(1)).once());
+                let (post, result) = (call.method == Method::POST, caller.call(call));
+                if !C::FOLLOWS {
+                    assert_eq!(result.expect("the redirect").status, 302);
+                    continue;
+                }
+                let error = result.expect_err("a page").ours();
+                assert_eq!(error.kind(), ErrorKind::Intercepted, "{error}");
+                assert_eq!(error.is_retryable(), status == 502 && !post, "{error}");
+                assert_eq!(error.hint().contains("whether it was carried out"), post, "{error}");
+            }
+            assert_eq!((times(&sandbox, "GET"), times(&sandbox, "POST")), (calls, calls), "sent once each");
+        }
+        assert_eq!(sandbox.token_requests(), 1);
+        if C::FOLLOWS {
+            host.inject(Route::Storage, Fault::challenge(200).once());
+            let wanted = caller.call(Call::get("loads").header(ACCEPT, "text/html")).expect("the page");
+            assert!(wanted.body.starts_with(b"<!DOCTYPE html>"));
+        }
+    }
+}
+
+pub(crate) fn a_redirect_to_plain_http_elsewhere_takes_neither_token_nor_body_along<C: Caller>() {
+    let (sandbox, elsewhere) = start_two();
+    let caller = C::build(Setup::of(&sandbox));
+    // Not named as this machine, although it is reached there.
+    let location = format!("http://0.0.0.0:{}/storage/x?signature=1", elsewhere.address().port());
+    for status in [302, 307] {
+        sandbox.clear_faults();
+        sandbox.inject_at("/api/p/v1/loads", Fault::redirect(status, &location));
+        for call in [Call::get("loads"), Call::post("loads")] {
+            elsewhere.clear_log();
+            let (by_ureq, moves_body) = (C::FOLLOWS && !C::KEEPS_TOKEN, call.method == Method::POST && status == 307);
+            let followed = by_ureq && !moves_body;
+            match caller.call(call) {
+                Ok(reply) => assert_eq!(reply.status, if followed { 200 } else { status }),
+                Err(error) => assert!(by_ureq && moves_body, "{error:?}"),
+            }
+            let requests = elsewhere.requests();
+            assert_eq!(requests.len(), usize::from(followed));
+            assert!(requests.iter().all(|request| is_bare(request) && request.body().is_empty()));
+        }
+    }
+    assert_eq!(sandbox.api_requests(), 4);
 }
 
 pub(crate) fn a_redirect_there_and_back_gets_no_token_at_the_end<C: Caller>() {

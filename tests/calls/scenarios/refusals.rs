@@ -4,6 +4,7 @@ use alvys_auth_core::{ErrorKind, Scope};
 use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
 use alvys_auth_tests::caller::{Call, Caller, Setup, calls_to};
 use alvys_auth_tests::credentials;
+use http::Method;
 use http::header::ACCEPT;
 
 use crate::start;
@@ -98,6 +99,16 @@ pub(crate) fn a_web_page_that_asks_for_a_token_is_about_the_token<C: Caller>() {
     sandbox.inject(Route::Api, page.header("www-authenticate", "Bearer error=\"invalid_token\"").once());
     assert_eq!(caller.call(Call::get("loads")).expect("an answer").status, 200);
     assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (2, 2));
+}
+
+pub(crate) fn a_success_without_content_is_delivered_whatever_its_label<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox));
+    for status in [204, 200] {
+        sandbox.inject(Route::Api, Fault::reply(status, "").header("content-type", "text/html").once());
+        let reply = caller.call(Call::new(Method::DELETE, "loads/load-1")).expect("done");
+        assert_eq!((reply.status.as_u16(), reply.body.len()), (status, 0));
+    }
 }
 
 pub(crate) fn a_web_page_that_was_asked_for_is_delivered<C: Caller>() {

@@ -136,5 +136,19 @@ pub(crate) fn a_limit_beyond_the_patience_is_told_and_nothing_sent<C: Caller>() 
     let error = caller.call(Call::get("loads")).expect_err("held back").ours();
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::RateLimited, true));
     assert!(error.retry_after().is_some_and(|wait| wait > SECOND && wait <= 30 * SECOND), "{error}");
+    assert!(error.status().is_none() && error.hint().contains("nothing was sent"), "{error}");
+    assert_eq!(sandbox.api_requests(), 1);
+}
+
+pub(crate) fn a_call_that_is_held_back_when_it_is_repeated_says_that_it_was_sent<C: Caller>() {
+    let sandbox = start();
+    let pace = Pace::new(RateLimits::none().endpoint("POST loads", [Limit::new(1, 30 * SECOND)]));
+    sandbox.inject_at("/api/p/v1/loads", Fault::status(503).retry_after(SECOND).once());
+    let caller = C::build(Setup::of(&sandbox).pace(&pace).patience(5 * SECOND));
+    let error = caller.call(Call::post("loads").idempotent()).expect_err("held back").ours();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::RateLimited, true));
+    assert!(error.retry_after().is_some_and(|wait| wait > 5 * SECOND && wait <= 30 * SECOND), "{error}");
+    assert_eq!(error.status().map(|status| status.as_u16()), Some(503));
+    assert!(error.hint().contains("sent before") && !error.to_string().contains("nothing was sent"), "{error}");
     assert_eq!(sandbox.api_requests(), 1);
 }
