@@ -38,7 +38,8 @@ async fn loads(
     let tokens = service.tenants.source(&tenant).await.map_err(refused)?;
     let alvys = Client::sharing(service.http, tokens, service.api);
     let answer = alvys.get("loads").send().await.map_err(refused)?;
-    answer.json().await.map(Json).map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))
+    let failed = |error: reqwest::Error| (StatusCode::BAD_GATEWAY, error.without_url().to_string());
+    answer.error_for_status().map_err(failed)?.json().await.map(Json).map_err(failed)
 }
 
 /// The tenants of this service; a real one would ask its database.

@@ -106,6 +106,21 @@ fn a_provider_that_hangs_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn a_first_caller_that_rests_holds_nobody_up_for_ever() {
+    let (_sandbox, provider, runtime) = start();
+    let policy = Policy::new().request_timeout(Duration::from_secs(1));
+    let tenants = Tenants::builder(provider.clone()).policy(policy).build();
+    let mut first = Box::pin(tenants.token("aa111"));
+    runtime.block_on(async {
+        assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        provider.open();
+        let second = tokio::time::timeout(Duration::from_secs(30), tenants.token("aa111")).await;
+        second.expect("no wait for the first caller").expect("a token");
+        first.await.expect("a token for it, too");
+    });
+}
+
+#[test]
 fn a_first_use_outside_of_a_runtime_is_an_error_and_no_panic() {
     let sandbox = Sandbox::start().expect("a sandbox");
     let Settings { flow, credentials, .. } = Settings::current(&sandbox);

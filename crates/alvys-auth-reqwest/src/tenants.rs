@@ -107,7 +107,8 @@ impl Tenants {
     /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
     ///
     /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A
-    /// provider that has not answered within its time limit is not waited for any longer.
+    /// provider that has not answered within its time limit is not waited for any longer; where another call was first, and
+    /// nobody goes on with that, the provider is asked again after twice as long.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
@@ -119,7 +120,18 @@ impl Tenants {
             }
             Entry::Making(making) => making,
         };
-        let made = making.get_or_init(|| self.make(tenant.into())).await.clone();
+        if Handle::try_current().is_err() {
+            return Err(Error::configuration(
+                "a tenant was first used outside of a tokio runtime",
+                "use it from a task of a tokio runtime, or use the blocking driver",
+            ));
+        }
+        // The first one makes it inside of its own future, which may rest for ever, half-way.
+        let waiting = making.get_or_init(|| self.make(tenant.into()));
+        let made = match tokio::time::timeout(self.time_limit().saturating_mul(2), waiting).await {
+            Ok(made) => made.clone(),
+            Err(_) => self.make(tenant.into()).await,
+        };
         let member = made.as_ref().ok().map(|source| Arc::new(Member::new(source.clone())));
         if self.0.registry.settle(tenant, &making, member.clone())
             && let Some(member) = member
@@ -148,17 +160,10 @@ impl Tenants {
     }
 
     async fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
-        if Handle::try_current().is_err() {
-            return Err(Error::configuration(
-                "a tenant was first used outside of a tokio runtime",
-                "use it from a task of a tokio runtime, or use the blocking driver",
-            ));
-        }
         let Inner { provider, settings, .. } = &*self.0;
         let revision = provider.revision(&tenant);
         let given = Arc::clone(provider).tenant(Arc::clone(&tenant));
-        let given =
-            tokio::time::timeout(provider.time_limit().unwrap_or_else(|| settings.policy.timeout()), given).await;
+        let given = tokio::time::timeout(self.time_limit(), given).await;
         let late = |_| Err(Error::timed_out("the tenant provider did not answer in time"));
         let (flow, credentials) = known_tenant(&tenant, given.unwrap_or_else(late)?, settings.guard)?;
         let plain_http = TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http();
@@ -170,6 +175,11 @@ impl Tenants {
             None => builder,
         };
         builder.rotation(own, Some(revision)).build()
+    }
+
+    /// How long the provider may take.
+    fn time_limit(&self) -> Duration {
+        self.0.provider.time_limit().unwrap_or_else(|| self.0.settings.policy.timeout())
     }
 
     /// Sees to a new member's renewal, if that is wanted, by workers that begin with the first one.

@@ -31,7 +31,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
 /// let alvys = Client::new(tokens, Api::production());
-/// let load: serde_json::Value = alvys.get("loads/4711").send()?.body_mut().read_json()?;
+/// let mut answer = alvys.get("loads/4711").send()?;
+/// if !answer.status().is_success() {
+///     return Err(format!("Alvys answered {}", answer.status()).into());
+/// }
+/// let load: serde_json::Value = answer.body_mut().read_json()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
