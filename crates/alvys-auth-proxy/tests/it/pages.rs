@@ -279,6 +279,42 @@ async fn pages_can_only_be_read() {
 }
 
 #[tokio::test]
+async fn a_head_over_http_2_gets_the_headers_of_a_get_and_no_body() {
+    let sandbox = Sandbox::start().unwrap();
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let proxy = Proxy::new(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).unwrap();
+    let server = Server::new(proxy).listen(&Listen::loopback(0)).await.unwrap();
+    let running = Running::serve(server.health(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap());
+    let second = reqwest::Client::builder().no_proxy().timeout(SOON).http2_prior_knowledge().build().unwrap();
+    for (place, pages) in [
+        // A page, the refusal of one, what the API does not serve, and what it does.
+        (&running.places[0], &[("/healthz", 200), ("/status", 200), ("/token", 404), (LOADS, 200)][..]),
+        (&running.places[1], &[("/healthz", 200), ("/metrics", 200), ("/status", 404)]),
+    ] {
+        let Listen::Tcp(address) = place else { panic!("no port") };
+        for (path, status) in pages {
+            let url = format!("http://{address}{path}");
+            let length = |answer: &reqwest::Response| {
+                answer.headers().get("content-length").map(|length| length.to_str().unwrap().parse::<usize>().unwrap())
+            };
+            for client in [&second, &client()] {
+                let head = client.head(&url).send().await.unwrap();
+                let told = length(&head);
+                assert_eq!(head.status(), *status, "{url}");
+                assert_eq!(head.bytes().await.unwrap().len(), 0, "{url}");
+                let get = client.get(&url).send().await.unwrap();
+                assert_eq!(get.status(), *status, "{url}");
+                // The numbers and what is seen of them may have changed since.
+                if ["/healthz", "/token"].contains(path) {
+                    assert_eq!(told, length(&get), "{url}");
+                }
+                assert!(*path == LOADS || told.is_some_and(|length| length > 0), "{url}: {told:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_an_mcp_server_there_is_none() {
     let sandbox = Sandbox::start().unwrap();
     let account = Account::new(tokens(&sandbox, &sandbox.application()));
