@@ -57,6 +57,23 @@ async fn a_proxy_that_gets_no_token_is_not_ready_until_it_does() {
 }
 
 #[tokio::test]
+async fn a_problem_gives_its_advice_once() {
+    let stage = Stage::start().await;
+    wait_for(&stage, "/readyz", 200).await;
+    stage.sandbox.inject(Route::Api, Fault::status(403).once());
+    let refused = problem(stage.get(LOADS).send().await.unwrap()).await;
+    stage.sandbox.inject(Route::Token, Fault::status(401));
+    stage.tokens.invalidate();
+    let without_token = problem(stage.get(LOADS).send().await.unwrap()).await;
+    let unready = problem(stage.get("/readyz").send().await.unwrap()).await;
+    for ((status, document), expected) in [(refused, 403), (without_token, 502), (unready, 503)] {
+        assert_eq!(status, expected);
+        let (detail, hint) = (document["detail"].as_str().unwrap(), document["hint"].as_str().unwrap());
+        assert!(!detail.is_empty() && !hint.is_empty() && !detail.contains(hint), "{document}");
+    }
+}
+
+#[tokio::test]
 async fn the_numbers_are_there() {
     let stage = Stage::start().await;
     assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);
