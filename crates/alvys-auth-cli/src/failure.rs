@@ -149,7 +149,7 @@ impl Failure {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let line = error.to_string();
-        let what = line.strip_suffix(error.hint()).and_then(|what| what.strip_suffix("; ")).unwrap_or(&line);
+        let what = without_hint(&line, error);
         let what = match error.source().map(|source| one_line(&source.to_string())) {
             Some(source) => format!("{what}: {}", source.chars().take(LONGEST_SOURCE).collect::<String>()),
             None => what.to_owned(),
@@ -168,6 +168,15 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::from(&error)
     }
+}
+
+/// What an error says, without what to do about it: also where it repeats another error that ended with the same advice.
+pub(crate) fn without_hint<'a>(line: &'a str, error: &Error) -> &'a str {
+    let mut what = line;
+    while let Some(rest) = what.strip_suffix(error.hint()).and_then(|rest| rest.strip_suffix("; ")) {
+        what = rest;
+    }
+    what
 }
 
 fn capitalised(sentence: &str) -> String {
