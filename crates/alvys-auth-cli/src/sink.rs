@@ -74,7 +74,10 @@ impl Sink {
                 // A link stays one: what it leads to is replaced.
                 let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
                 let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let file = NamedTempFile::new_in(directory.unwrap_or_else(|| Path::new("."))).map_err(failed)?;
+                // Left behind by a run that is killed, it is to tell whose it is.
+                let mut named = tempfile::Builder::new();
+                let file = named.prefix(".alvys-auth-").tempfile_in(directory.unwrap_or_else(|| Path::new(".")));
+                let file = file.map_err(failed)?;
                 Place::File { file, path }
             }
         };

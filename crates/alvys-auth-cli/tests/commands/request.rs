@@ -386,3 +386,25 @@ fn redirected(world: &World, place: &str, redirection: &str) -> Ran {
     shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("LOG", world.path("log"));
     ran(&mut shell)
 }
+
+#[test]
+fn what_an_interrupted_call_leaves_behind_tells_whose_it_is() {
+    let world = World::new();
+    world.sandbox.inject(Route::Api, Fault::hang());
+    let directory = world.home.path().join("downloads");
+    std::fs::create_dir(&directory).unwrap();
+    let output = directory.join("loads.json");
+    let mut child = world.command(&["request", "GET", "loads", "-o", output.to_str().unwrap()]).spawn().unwrap();
+    let started = Instant::now();
+    let left = loop {
+        if let Some(entry) = std::fs::read_dir(&directory).unwrap().next() {
+            break entry.unwrap().file_name().into_string().unwrap();
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "no file appears");
+        thread::sleep(Duration::from_millis(10));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(left.starts_with(".alvys-auth-"), "{left}");
+    assert!(!output.exists());
+}
