@@ -1,6 +1,7 @@
 //! One authorised call: what goes out, what comes back, and which exit code that makes.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -385,6 +386,29 @@ fn redirected(world: &World, place: &str, redirection: &str) -> Ran {
     shell.args(["-c", &line]).arg(program.get_program()).args(program.get_args()).env_clear();
     shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("LOG", world.path("log"));
     ran(&mut shell)
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_one_that_makes_no_sense() {
+    let world = World::new();
+    for answer in [
+        "HTTP/1.1 200 OK\r\nX-Note: a\u{1}b\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.6\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nnothing like a length\r\n",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/api/p/v1", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut head = BufReader::new(&stream).lines();
+            while head.next().unwrap().unwrap() != "" {}
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        });
+        let ran = world.run(&["request", "GET", "loads", "--api-base-url", &base]);
+        assert!(ran.failed(76).contains("the answer cannot be read"), "{answer:?}: {ran:?}");
+        server.join().unwrap();
+    }
 }
 
 #[test]
