@@ -14,6 +14,10 @@ use crate::output::{self, one_line};
 /// The longest quote of an error's source, in characters.
 const LONGEST_SOURCE: usize = 160;
 
+/// What [`is_unreadable`] says, and what to do about it.
+pub(crate) const UNREADABLE: &str = "the answer cannot be read";
+pub(crate) const NOT_THE_API: &str = "something else may answer there: check the URL and the proxies on the way";
+
 /// The class of a failure: its exit code, documented and stable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -149,17 +153,23 @@ impl Failure {
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
         let line = error.to_string();
-        let what = line.strip_suffix(error.hint()).and_then(|what| what.strip_suffix("; ")).unwrap_or(&line);
+        let what = without_hint(&line, error);
+        let unreadable = error.source().is_some_and(|source| source.downcast_ref().is_some_and(is_unreadable));
+        let (class, what, todo) = if unreadable {
+            (Class::Nonsense, format!("{what}: {UNREADABLE}"), NOT_THE_API)
+        } else {
+            (Class::of(error), what.to_owned(), error.hint())
+        };
         let what = match error.source().map(|source| one_line(&source.to_string())) {
             Some(source) => format!("{what}: {}", source.chars().take(LONGEST_SOURCE).collect::<String>()),
-            None => what.to_owned(),
+            None => what,
         };
         Self {
             wait: error.retry_after(),
             retryable: error.is_retryable(),
             status: error.status().map(|status| status.as_u16()),
             request_id: error.request_id().map(str::to_owned),
-            ..Self::new(Class::of(error), what, error.hint())
+            ..Self::new(class, what, todo)
         }
     }
 }
@@ -168,6 +178,20 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::from(&error)
     }
+}
+
+/// Whether an answer arrived and was none in HTTP.
+pub(crate) fn is_unreadable(error: &ureq::Error) -> bool {
+    matches!(error, ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..))
+}
+
+/// What an error says, without what to do about it: also where it repeats another error that ended with the same advice.
+pub(crate) fn without_hint<'a>(line: &'a str, error: &Error) -> &'a str {
+    let mut what = line;
+    while let Some(rest) = what.strip_suffix(error.hint()).and_then(|rest| rest.strip_suffix("; ")) {
+        what = rest;
+    }
+    what
 }
 
 fn capitalised(sentence: &str) -> String {

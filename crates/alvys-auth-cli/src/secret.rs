@@ -6,12 +6,12 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alvys_auth_core::Credentials;
+use alvys_auth_core::{Credentials, Error};
 use alvys_auth_driver::{CommandProvider, CredentialsProvider, EnvironmentProvider, Variables};
 use tracing::debug;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, without_hint};
 use crate::keychain;
 use crate::profiles::{Named, SecretPlace};
 use crate::settings::{Layers, variable};
@@ -66,7 +66,7 @@ pub(crate) fn provider(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Provid
     }
     if let Some(path) = &flags.secret_file {
         debug!(target: "alvys_auth", "the secret comes from --secret-file");
-        return Ok(of(file(path).over(variables())));
+        return Ok(file(path, "--secret-file".to_owned(), variables()));
     }
     if let Some(line) = &flags.secret_command {
         debug!(target: "alvys_auth", "the secret comes from --secret-command");
@@ -109,7 +109,7 @@ pub(crate) fn of_profile(Named { name, profile }: &Named, variables: Variables) 
     debug!(target: "alvys_auth", "the secret comes from profile {name}: {}", place.in_words());
     match place {
         SecretPlace::Keychain => Ok(of(value(keychain::read(name)?).over(variables))),
-        SecretPlace::File(path) => Ok(of(file(path).over(variables))),
+        SecretPlace::File(path) => Ok(file(path, format!("secret_file of profile {name}"), variables)),
         SecretPlace::Command(line) => command(line, variables),
     }
 }
@@ -177,7 +177,29 @@ fn value(secret: Zeroizing<String>) -> Variables {
     Variables::new(move |name| (name == SECRET).then(|| OsString::from(secret.as_str())))
 }
 
-fn file(path: &Path) -> Variables {
+/// The secret alone in a file that `place` names, which errors then say.
+fn file(path: &Path, place: String, variables: Variables) -> Provider {
     let path = path.to_owned();
-    Variables::new(move |name| (name == SECRET_FILE).then(|| path.clone().into_os_string()))
+    let file = Variables::new(move |name| (name == SECRET_FILE).then(|| path.clone().into_os_string()));
+    Arc::new(ByPlace { place, provider: EnvironmentProvider::of(file.over(variables)) })
+}
+
+/// Reads a file as if its variable named it.
+struct ByPlace {
+    place: String,
+    provider: EnvironmentProvider,
+}
+
+impl CredentialsProvider for ByPlace {
+    fn credentials(&self) -> Result<Credentials, Error> {
+        self.provider.credentials().map_err(|error| {
+            let line = error.to_string();
+            let what = without_hint(&line, &error).replacen(SECRET_FILE, &self.place, 1);
+            Error::configuration(what, error.hint().to_owned())
+        })
+    }
+
+    fn revision(&self) -> u64 {
+        self.provider.revision()
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use tempfile::{NamedTempFile, SpooledTempFile};
 
@@ -11,6 +12,8 @@ use crate::output::is_obeyed;
 
 /// What is kept in memory of a body for stdout, in bytes; the rest waits in a temporary file.
 const IN_MEMORY: usize = 4 * 1024 * 1024;
+/// As many links as Linux follows.
+const MOST_LINKS: usize = 40;
 
 /// A place for a payload. Nothing is there before [`finish`](Self::finish), except for [`Sink::live`].
 pub(crate) struct Sink(Place);
@@ -43,12 +46,24 @@ impl Sink {
         Self(Place::Live(Live { out: Box::new(io::stdout()), name: "stdout".into(), terminal }))
     }
 
-    /// A file, put in the place of any other when it is whole. What is no regular file is written to directly.
+    /// A file, put in the place of any other when it is whole. What is no regular file is written to directly, and stdout by
+    /// any of its names is stdout.
     ///
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn file(path: &Path) -> Result<Self, Failure> {
         let failed = |error: io::Error| unwritable(path, &error);
+        match descriptor(path) {
+            Some(Descriptor::Stdout) => return Ok(Self::stdout()),
+            // What the others who write through it have written, and where they go on, is not known here.
+            Some(Descriptor::Other) if path.is_file() => {
+                return Err(Failure::configuration(
+                    format!("{} leads to a file that is open already, which would be replaced", path.display()),
+                    "name the file itself, or write to stdout and redirect that",
+                ));
+            }
+            _ => {}
+        }
         let place = match fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => {
                 let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
@@ -59,7 +74,10 @@ impl Sink {
                 // A link stays one: what it leads to is replaced.
                 let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
                 let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                let file = NamedTempFile::new_in(directory.unwrap_or_else(|| Path::new("."))).map_err(failed)?;
+                // Left behind by a run that is killed, it is to tell whose it is.
+                let mut named = tempfile::Builder::new();
+                let file = named.prefix(".alvys-auth-").tempfile_in(directory.unwrap_or_else(|| Path::new(".")));
+                let file = file.map_err(failed)?;
                 Place::File { file, path }
             }
         };
@@ -119,6 +137,30 @@ impl Live {
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_obeyed(*c)).collect()
+}
+
+/// A descriptor, of this process or of another one.
+enum Descriptor {
+    Stdout,
+    Other,
+}
+
+/// The descriptor that a path leads to, such as `/dev/stdout` does. To replace the file behind it would take away what others
+/// have written there.
+fn descriptor(path: &Path) -> Option<Descriptor> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let name = path.file_name()?.to_owned();
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        // Its links are followed, but not the last one, which would lead to the file that is open.
+        let directory = fs::canonicalize(directory.unwrap_or_else(|| Path::new("."))).ok()?;
+        let own = directory == Path::new("/dev/fd") || directory == Path::new(&format!("/proc/{}/fd", process::id()));
+        if own || directory.starts_with("/proc") && directory.ends_with("fd") {
+            return Some(if own && name == "1" { Descriptor::Stdout } else { Descriptor::Other });
+        }
+        path = directory.join(fs::read_link(directory.join(name)).ok()?);
+    }
+    None
 }
 
 /// A reader that has seen enough is no failure.

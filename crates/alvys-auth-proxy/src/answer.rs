@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::Response;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,6 +21,17 @@ pub(crate) enum Answer {
 impl Answer {
     pub(crate) fn full(bytes: impl Into<Bytes>) -> Self {
         Self::Full(Full::new(bytes.into()))
+    }
+
+    /// What is left of it where the request was a HEAD: HTTP/1.1 leaves the body out by itself, HTTP/2 sends what it is given.
+    pub(crate) fn of_head(mut response: Response<Self>) -> Response<Self> {
+        if let Self::Full(body) = response.body()
+            && let Some(length) = body.size_hint().exact()
+        {
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+            *response.body_mut() = Self::full(Bytes::new());
+        }
+        response
     }
 }
 

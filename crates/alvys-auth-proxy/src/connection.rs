@@ -12,7 +12,9 @@ use std::time::Duration;
 use alvys_auth_core::Timestamp;
 use alvys_auth_driver::now;
 use bytes::Bytes;
+use http::{Method, Request};
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -89,11 +91,13 @@ impl Connection {
         let turning_away = Arc::clone(&inner);
         let service = service_fn({
             let activity = Arc::clone(&activity);
-            move |request| {
+            move |request: Request<Incoming>| {
                 let call = Call::begin(&activity);
                 let inner = Arc::clone(&inner);
+                let is_head = request.method() == Method::HEAD;
                 async move {
                     let answer = inner.answer(door, request).await;
+                    let answer = if is_head { Answer::of_head(answer) } else { answer };
                     Ok::<_, Infallible>(answer.map(|answer| Held { answer, _call: call }))
                 }
             }

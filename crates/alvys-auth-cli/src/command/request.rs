@@ -14,7 +14,7 @@ use ureq::Body;
 
 use super::scopes::scope;
 use crate::client::{Authorised, Limits};
-use crate::failure::{Class, Failure};
+use crate::failure::{Class, Failure, NOT_THE_API, UNREADABLE, is_unreadable};
 use crate::output::{self, one_line};
 use crate::session::Wanted;
 use crate::settings::SettingsArgs;
@@ -207,6 +207,10 @@ fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool) -> Result<
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = body.read(&mut buffer).map_err(|error| {
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            if inner.is_some_and(is_unreadable) {
+                return Failure::new(Class::Nonsense, format!("{UNREADABLE}: {error}"), NOT_THE_API);
+            }
             let todo = "call again if that is safe";
             Failure::new(Class::Unreachable, format!("the answer was cut short: {error}"), todo)
         })?;

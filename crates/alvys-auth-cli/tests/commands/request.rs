@@ -1,6 +1,7 @@
 //! One authorised call: what goes out, what comes back, and which exit code that makes.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use alvys_auth_sandbox::{Fault, Route};
 
-use crate::support::{World, at_a_terminal, exists, ran, ran_with};
+use crate::support::{Ran, World, at_a_terminal, exists, ran, ran_with};
 
 const LOADS: &str = "/api/p/v1/loads";
 /// A token that is younger is not given up because of a 401.
@@ -342,7 +343,92 @@ fn a_link_stays_one_and_a_pipe_is_written_to() {
     assert_eq!(receiver.recv_timeout(Duration::from_secs(10)).unwrap(), r#"{"Id":"load-2"}"#);
     if exists("/dev/full") {
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let ran = crate::support::Ran::from(world.command(&["request", "GET", "loads"]).stdout(full).output().unwrap());
+        let ran = Ran::from(world.command(&["request", "GET", "loads"]).stdout(full).output().unwrap());
         assert!(ran.failed(78).contains("cannot write to stdout"), "{ran:?}");
     }
+}
+
+#[test]
+fn stdout_by_its_name_is_written_to_where_it_stands_and_never_replaced() {
+    let world = World::new();
+    let (log, link) = (world.path("log"), world.path("link"));
+    std::os::unix::fs::symlink("/dev/stdout", &link).unwrap();
+    for place in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", &link] {
+        if !place.starts_with("/proc") || exists("/proc/self/fd") {
+            for redirection in [">>", ">"] {
+                world.file("log", "");
+                redirected(&world, place, redirection).text();
+                let written = std::fs::read_to_string(&log).unwrap();
+                assert_eq!(written, "before\n{\"Id\":\"load-1\"}after\n", "{place} {redirection}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_open_already_is_not_replaced_by_way_of_its_descriptor() {
+    let world = World::new();
+    let log = world.file("log", "old\n");
+    for redirection in ["3>>", "3<>"] {
+        let ran = redirected(&world, "/dev/fd/3", redirection);
+        assert!(ran.stderr.contains("a file that is open already"), "{ran:?}");
+        assert_eq!((ran.code, ran.stdout), (Some(78), b"before\n".to_vec()));
+        assert_eq!(std::fs::read_to_string(&log).unwrap(), "old\n");
+    }
+    assert_eq!(world.sandbox.requests().len(), 0);
+}
+
+/// A call whose answer goes to `place`, between two lines on stdout of the shell around it, which redirects to the log.
+fn redirected(world: &World, place: &str, redirection: &str) -> Ran {
+    let line = format!(r#"{{ echo before; "$0" "$@" && echo after; }} {redirection} "$LOG""#);
+    let program = world.command(&["request", "GET", "loads/load-1", "-o", place]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line]).arg(program.get_program()).args(program.get_args()).env_clear();
+    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("LOG", world.path("log"));
+    ran(&mut shell)
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_one_that_makes_no_sense() {
+    let world = World::new();
+    for answer in [
+        "HTTP/1.1 200 OK\r\nX-Note: a\u{1}b\r\nContent-Length: 2\r\n\r\n{}",
+        "HTTP/1.1 200 OK\r\nno header\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.6\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nnothing like a length\r\n",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/api/p/v1", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut head = BufReader::new(&stream).lines();
+            while head.next().unwrap().unwrap() != "" {}
+            (&stream).write_all(answer.as_bytes()).unwrap();
+        });
+        let ran = world.run(&["request", "GET", "loads", "--api-base-url", &base]);
+        assert!(ran.failed(76).contains("the answer cannot be read"), "{answer:?}: {ran:?}");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn what_an_interrupted_call_leaves_behind_tells_whose_it_is() {
+    let world = World::new();
+    world.sandbox.inject(Route::Api, Fault::hang());
+    let directory = world.home.path().join("downloads");
+    std::fs::create_dir(&directory).unwrap();
+    let output = directory.join("loads.json");
+    let mut child = world.command(&["request", "GET", "loads", "-o", output.to_str().unwrap()]).spawn().unwrap();
+    let started = Instant::now();
+    let left = loop {
+        if let Some(entry) = std::fs::read_dir(&directory).unwrap().next() {
+            break entry.unwrap().file_name().into_string().unwrap();
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "no file appears");
+        thread::sleep(Duration::from_millis(10));
+    };
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(left.starts_with(".alvys-auth-"), "{left}");
+    assert!(!output.exists());
 }

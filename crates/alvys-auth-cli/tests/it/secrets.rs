@@ -58,6 +58,42 @@ fn a_secret_that_cannot_be_had_is_78() {
 }
 
 #[test]
+fn a_secret_file_that_cannot_be_read_is_told_of_by_what_names_it() {
+    let world = World::new();
+    let file = world.home.path().join("secret");
+    let path = file.to_str().unwrap();
+    fs::write(&file, world.secret()).unwrap();
+    let url = world.sandbox.token_url();
+    let add = ["profile", "add", "acme", "--client-id", "x", "--secret-file", path, "--token-url", &url];
+    assert_eq!(ran(&mut world.bare(&add)).code, Some(0));
+    let by_flag = || without_secret(&world, &["token", "--secret-file", path]);
+    let by_profile = || world.bare(&["token", "--profile", "acme"]);
+    let by_variable = || {
+        let mut command = without_secret(&world, &["token"]);
+        command.env("ALVYS_CLIENT_SECRET_FILE", path);
+        command
+    };
+    fs::write(&file, "").unwrap();
+    for (mut command, source) in [
+        (by_flag(), "ALVYS_CLIENT_ID, --secret-file: "),
+        (by_variable(), "ALVYS_CLIENT_ID, ALVYS_CLIENT_SECRET_FILE: "),
+        (by_profile(), "ALVYS_CLIENT_ID, secret_file of profile acme: "),
+    ] {
+        let ran = ran(&mut command);
+        assert!(ran.failed(78).starts_with(&format!("alvys-auth: {source}")), "{ran:?}");
+    }
+    fs::remove_file(&file).unwrap();
+    for (mut command, source) in [
+        (by_flag(), "--secret-file"),
+        (by_variable(), "ALVYS_CLIENT_SECRET_FILE"),
+        (by_profile(), "secret_file of profile acme"),
+    ] {
+        let ran = ran(&mut command);
+        assert!(ran.failed(78).starts_with(&format!("alvys-auth: {source}: cannot read \"{path}\": ")), "{ran:?}");
+    }
+}
+
+#[test]
 fn neither_secret_nor_token_shows_in_anything_but_the_payload() {
     let world = World::new();
     let secret = world.secret();

@@ -79,6 +79,17 @@ fn the_port_for_probes_answers_probes_and_nothing_else() {
 }
 
 #[test]
+fn a_notice_gives_its_advice_once() {
+    let world = World::new();
+    let proxy = Running::start(&world, world.complete(&[]).env("ALVYS_CLIENT_SECRET", "wrong"), 1);
+    let call = proxy.get("/api/p/v1/loads").json();
+    let (detail, hint) = (call["detail"].as_str().unwrap(), call["hint"].as_str().unwrap());
+    proxy.says("no access token: ");
+    assert_eq!(proxy.said().matches(hint).count(), 1, "{}", proxy.said());
+    assert!(!detail.contains(hint), "{call}");
+}
+
+#[test]
 fn it_is_up_but_not_ready_while_the_credentials_are_refused() {
     let world = World::new();
     let mut command = world.complete(&["--health", "127.0.0.1:0"]);

@@ -58,6 +58,15 @@ fn a_setting_that_does_not_do_is_a_configuration_error() {
 }
 
 #[test]
+fn advice_about_a_setting_is_given_once() {
+    let world = World::new();
+    let said = failed(world.complete(&[]).env("ALVYS_API_BASE_URL", "http://example.com/api"), 78);
+    let (what, todo) = said.split_once('\n').unwrap();
+    assert_eq!(what, "alvys-auth: ALVYS_API_BASE_URL: the API base would send secrets unencrypted");
+    assert!(todo.starts_with("Use https; plain http is accepted only to"), "{said}");
+}
+
+#[test]
 fn beyond_this_machine_takes_the_flag_and_a_key() {
     let world = World::new();
     let key = "0123456789abcdef";

@@ -117,6 +117,32 @@ fn all_are_served(proxy: &Running, tenants: &[&str]) {
 }
 
 #[test]
+fn what_keeps_all_profiles_from_being_read_is_told_once_for_each_sighup() {
+    let world = World::new();
+    let names = ["acme", "globex", "initech"];
+    for name in names {
+        world.profile(name, &[]);
+    }
+    let key = world.file("key", "a-key-of-24-characters-x");
+    let proxy = Running::start(&world, serving(&world, &names).args(["--key-file", &key]), 1);
+    world.file(".config/alvys-auth/profiles.toml", "broken");
+    // The key is read last: what is said of it says that all the rest was said.
+    world.file("key", "too-short");
+    for signals in [1, 2] {
+        proxy.signal("HUP");
+        let said = |words: &str| proxy.said().matches(words).count();
+        within(|| said("the shared key of the proxy is too short") == signals, || proxy.said());
+        assert_eq!(said("profiles.toml is wrong"), signals, "{}", proxy.said());
+    }
+    // What differs is told of each.
+    world.file(".config/alvys-auth/profiles.toml", "");
+    proxy.signal("HUP");
+    for name in names {
+        proxy.says(&format!("there is no profile {name}"));
+    }
+}
+
+#[test]
 fn sighup_reads_the_profiles_anew_and_keeps_a_tenant_whose_profile_broke() {
     let world = World::new();
     world.sandbox.set_lifetime(Duration::from_secs(12));

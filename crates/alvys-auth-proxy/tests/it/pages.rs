@@ -57,6 +57,23 @@ async fn a_proxy_that_gets_no_token_is_not_ready_until_it_does() {
 }
 
 #[tokio::test]
+async fn a_problem_gives_its_advice_once() {
+    let stage = Stage::start().await;
+    wait_for(&stage, "/readyz", 200).await;
+    stage.sandbox.inject(Route::Api, Fault::status(403).once());
+    let refused = problem(stage.get(LOADS).send().await.unwrap()).await;
+    stage.sandbox.inject(Route::Token, Fault::status(401));
+    stage.tokens.invalidate();
+    let without_token = problem(stage.get(LOADS).send().await.unwrap()).await;
+    let unready = problem(stage.get("/readyz").send().await.unwrap()).await;
+    for ((status, document), expected) in [(refused, 403), (without_token, 502), (unready, 503)] {
+        assert_eq!(status, expected);
+        let (detail, hint) = (document["detail"].as_str().unwrap(), document["hint"].as_str().unwrap());
+        assert!(!detail.is_empty() && !hint.is_empty() && !detail.contains(hint), "{document}");
+    }
+}
+
+#[tokio::test]
 async fn the_numbers_are_there() {
     let stage = Stage::start().await;
     assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);
@@ -276,6 +293,42 @@ async fn pages_can_only_be_read() {
     assert_eq!((head.status().as_u16(), head.bytes().await.unwrap().len()), (200, 0));
     assert_eq!(stage.get("/healthz/").send().await.unwrap().status(), 404, "other paths are the API's");
     assert_eq!(stage.received().len(), 1);
+}
+
+#[tokio::test]
+async fn a_head_over_http_2_gets_the_headers_of_a_get_and_no_body() {
+    let sandbox = Sandbox::start().unwrap();
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let proxy = Proxy::new(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).unwrap();
+    let server = Server::new(proxy).listen(&Listen::loopback(0)).await.unwrap();
+    let running = Running::serve(server.health(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap());
+    let second = reqwest::Client::builder().no_proxy().timeout(SOON).http2_prior_knowledge().build().unwrap();
+    for (place, pages) in [
+        // A page, the refusal of one, what the API does not serve, and what it does.
+        (&running.places[0], &[("/healthz", 200), ("/status", 200), ("/token", 404), (LOADS, 200)][..]),
+        (&running.places[1], &[("/healthz", 200), ("/metrics", 200), ("/status", 404)]),
+    ] {
+        let Listen::Tcp(address) = place else { panic!("no port") };
+        for (path, status) in pages {
+            let url = format!("http://{address}{path}");
+            let length = |answer: &reqwest::Response| {
+                answer.headers().get("content-length").map(|length| length.to_str().unwrap().parse::<usize>().unwrap())
+            };
+            for client in [&second, &client()] {
+                let head = client.head(&url).send().await.unwrap();
+                let told = length(&head);
+                assert_eq!(head.status(), *status, "{url}");
+                assert_eq!(head.bytes().await.unwrap().len(), 0, "{url}");
+                let get = client.get(&url).send().await.unwrap();
+                assert_eq!(get.status(), *status, "{url}");
+                // The numbers and what is seen of them may have changed since.
+                if ["/healthz", "/token"].contains(path) {
+                    assert_eq!(told, length(&get), "{url}");
+                }
+                assert!(*path == LOADS || told.is_some_and(|length| length > 0), "{url}: {told:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A proxy for the applications of several profiles, each under a path of its own.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,13 +72,16 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
 /// now. One that does not do is said so of at once, and goes on.
 fn rereading(profiles: Profiles) -> Reload {
     Box::new(move || {
+        // What keeps all of them from being read, a mistake in their file, is told once.
+        let mut told = HashSet::new();
         for one in &*profiles.served {
             match one.credentials() {
                 Ok(_) => {
                     one.revision.fetch_add(1, Ordering::Release);
                     info!(target: "alvys_auth", profile = one.name, "reads a profile anew");
                 }
-                Err(failure) => not_reloaded(&failure),
+                Err(failure) if told.insert(failure.what.clone()) => not_reloaded(&failure),
+                Err(_) => {}
             }
         }
     })
