@@ -248,8 +248,8 @@ impl Call {
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`](crate::ErrorKind::RateLimited) or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable),
-    /// with the wait, when the patience does not suffice. Their status
-    /// is that of the last answer, where the request has been sent before.
+    /// with the wait, when the patience does not suffice. Their status is that of the last answer, where the request has been
+    /// sent before.
     pub fn spend(&mut self, wait: Duration, asked_by: Option<StatusCode>) -> Result<(), Error> {
         match self.patience.checked_sub(wait) {
             Some(left) => {

@@ -25,10 +25,10 @@ const KEPT: u64 = 1024 * 1024;
 ///
 /// ureq lets a middleware pass a request on once. It is sent again, where the rules say so, through the agent given to
 /// [`new`](Self::new), whose settings hold for the first time too, except where the request has its own. Redirects are
-/// followed without token and body, wherever ureq lets them lead, over plain http too, and whether a status becomes an error is
-/// up to that agent alone. Plain http is otherwise sent to this machine only, and to no proxy. Bodies of up to 1 MiB are kept to be sent again; a longer one is streamed in chunks and
-/// sent once. Give that agent time limits, as below: without them ureq waits for ever for a server that answers nothing, or
-/// that stops reading a long body.
+/// followed without token and body, wherever ureq lets them lead, over plain http too, and whether a status becomes an error
+/// is up to that agent alone. Plain http is otherwise sent to this machine only, and to no proxy. Bodies of up to 1 MiB are
+/// kept to be sent again; a longer one is streamed in chunks and sent once. Give that agent time limits, as below: without
+/// them ureq waits for ever for a server that answers nothing, or that stops reading a long body.
 ///
 /// ```no_run
 /// use std::time::Duration;
