@@ -152,13 +152,12 @@ impl Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let line = error.to_string();
-        let what = without_hint(&line, error);
+        let what = error.what();
         let unreadable = error.source().is_some_and(|source| source.downcast_ref().is_some_and(is_unreadable));
         let (class, what, todo) = if unreadable {
             (Class::Nonsense, format!("{what}: {UNREADABLE}"), NOT_THE_API)
         } else {
-            (Class::of(error), what.to_owned(), error.hint())
+            (Class::of(error), what, error.hint())
         };
         let what = match error.source().map(|source| one_line(&source.to_string())) {
             Some(source) => format!("{what}: {}", source.chars().take(LONGEST_SOURCE).collect::<String>()),
@@ -183,15 +182,6 @@ impl From<Error> for Failure {
 /// Whether an answer arrived and was none in HTTP.
 pub(crate) fn is_unreadable(error: &ureq::Error) -> bool {
     matches!(error, ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..))
-}
-
-/// What an error says, without what to do about it: also where it repeats another error that ended with the same advice.
-pub(crate) fn without_hint<'a>(line: &'a str, error: &Error) -> &'a str {
-    let mut what = line;
-    while let Some(rest) = what.strip_suffix(error.hint()).and_then(|rest| rest.strip_suffix("; ")) {
-        what = rest;
-    }
-    what
 }
 
 fn capitalised(sentence: &str) -> String {

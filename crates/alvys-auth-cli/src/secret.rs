@@ -11,7 +11,7 @@ use alvys_auth_driver::{CommandProvider, CredentialsProvider, EnvironmentProvide
 use tracing::debug;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::failure::{Failure, without_hint};
+use crate::failure::Failure;
 use crate::keychain;
 use crate::profiles::{Named, SecretPlace};
 use crate::settings::{Layers, variable};
@@ -193,8 +193,7 @@ struct ByPlace {
 impl CredentialsProvider for ByPlace {
     fn credentials(&self) -> Result<Credentials, Error> {
         self.provider.credentials().map_err(|error| {
-            let line = error.to_string();
-            let what = without_hint(&line, &error).replacen(SECRET_FILE, &self.place, 1);
+            let what = error.what().replacen(SECRET_FILE, &self.place, 1);
             Error::configuration(what, error.hint().to_owned())
         })
     }

@@ -129,6 +129,19 @@ impl Error {
         &self.0.missing_scopes
     }
 
+    /// What went wrong and what the server told of it: the line of `Display` up to the [`hint`](Self::hint), for those who
+    /// show that apart.
+    ///
+    /// ```
+    /// let error = alvys_auth_core::Error::configuration("the key file is empty", "write a key into it");
+    /// assert_eq!(error.what(), "the key file is empty");
+    /// assert_eq!(error.to_string(), format!("{}; {}", error.what(), error.hint()));
+    /// ```
+    #[must_use]
+    pub fn what(&self) -> String {
+        self.0.what()
+    }
+
     /// The likely cause and what to do about it, in one sentence.
     #[must_use]
     pub fn hint(&self) -> &str {
@@ -220,6 +233,10 @@ impl Inner {
 
     /// `what (status code: what the server said, request id); hint`
     fn line(&self) -> String {
+        format!("{}; {}", self.what(), self.hint)
+    }
+
+    fn what(&self) -> String {
         let mut facts = Vec::new();
         if let Some(status) = self.status {
             facts.push(format!("status {}", status.as_u16()));
@@ -237,7 +254,7 @@ impl Inner {
             facts.push(format!("request id {id}"));
         }
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
-        format!("{}{facts}; {}", self.what, self.hint)
+        format!("{}{facts}", self.what)
     }
 }
 

@@ -136,7 +136,8 @@ fn api(variables: &Variables) -> Result<Api, Error> {
         None => (API_VERSION, Zeroizing::new(standard.base().to_owned())),
     };
     let at = |base: &str| {
-        Api::at(base).map_err(|error| Error::configuration(format!("{name}: {error}"), error.hint().to_owned()))
+        Api::at(base)
+            .map_err(|error| Error::configuration(format!("{name}: {}", error.what()), error.hint().to_owned()))
     };
     let Some((scheme, rest)) = base.split_once("://") else { return at(&base) };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));

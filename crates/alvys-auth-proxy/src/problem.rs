@@ -92,7 +92,7 @@ impl Problem {
         Self {
             retry_after: error.retry_after(),
             more: Box::new(more),
-            ..Self::new(status, reason(error.kind()), what(error), error.hint())
+            ..Self::new(status, reason(error.kind()), error.what(), error.hint())
         }
     }
 
@@ -124,12 +124,6 @@ impl Problem {
         }
         response
     }
-}
-
-/// What an error says, without what to do about it.
-pub(crate) fn what(error: &Error) -> String {
-    let line = error.to_string();
-    line.strip_suffix(error.hint()).and_then(|what| what.strip_suffix("; ")).unwrap_or(&line).to_owned()
 }
 
 /// The word for a kind of error.

@@ -9,7 +9,7 @@ use alvys_auth_reqwest::TokenSource;
 use tracing::warn;
 
 use crate::metrics::count;
-use crate::problem::{self, reason};
+use crate::problem::reason;
 use crate::watch::{NOTICES, Subject, Watch, lock};
 
 /// A pause that ends so much later than the last one seen is another one.
@@ -100,7 +100,7 @@ impl Watch {
         }
         if !error.is_retryable() && last.is_none_or(|last| last.reason != reason) {
             let tenant = subject.tenant.as_deref().map(|tenant| format!(" for {tenant}")).unwrap_or_default();
-            warn!(target: NOTICES, "no access token{tenant}: {}; {}", problem::what(error), error.hint());
+            warn!(target: NOTICES, "no access token{tenant}: {error}");
         }
     }
 

@@ -53,9 +53,7 @@ pub(crate) fn credentials(
 
 /// The same refusal with the place in front.
 pub(crate) fn located(place: &str, error: &Error) -> Error {
-    let line = error.to_string();
-    let what = line.strip_suffix(error.hint()).and_then(|what| what.strip_suffix("; ")).unwrap_or(&line);
-    Error::configuration(format!("{place}: {what}"), error.hint().to_owned())
+    Error::configuration(format!("{place}: {}", error.what()), error.hint().to_owned())
 }
 
 const FORMAT: &str = "write {\"client_id\": \"…\", \"client_secret\": \"…\"}, or lines such as ALVYS_CLIENT_ID=…; \
