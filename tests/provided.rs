@@ -1,6 +1,7 @@
-//! Sources whose credentials come from a provider, of both drivers behind one face.
+//! Sources whose credentials come from a provider, of both drivers behind one face, and a provider to count questions.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, Token};
@@ -86,6 +87,51 @@ impl Provided for Blocking {
 
     fn invalidate(&self) {
         self.0.invalidate();
+    }
+}
+
+/// Gives the secrets in turn, the last one for ever, and counts how often it is asked.
+#[derive(Debug, Clone)]
+pub struct Store(pub Arc<Shelf>);
+
+/// What a [`Store`] has.
+#[derive(Debug)]
+pub struct Shelf {
+    client_id: String,
+    /// What it gives from now on.
+    pub secrets: Mutex<Vec<Result<String, Error>>>,
+    /// The mark of what it would give.
+    pub revision: AtomicU64,
+    asked: AtomicUsize,
+}
+
+impl Store {
+    /// Of one client.
+    pub fn new(client_id: &str, secrets: impl IntoIterator<Item = Result<String, Error>>) -> Self {
+        Self(Arc::new(Shelf {
+            client_id: client_id.to_owned(),
+            secrets: Mutex::new(secrets.into_iter().collect()),
+            revision: AtomicU64::new(0),
+            asked: AtomicUsize::new(0),
+        }))
+    }
+
+    /// How often it was asked.
+    pub fn asked(&self) -> usize {
+        self.0.asked.load(Ordering::SeqCst)
+    }
+}
+
+impl CredentialsProvider for Store {
+    fn credentials(&self) -> Result<Credentials, Error> {
+        self.0.asked.fetch_add(1, Ordering::SeqCst);
+        let mut secrets = self.0.secrets.lock().expect("a whole list");
+        let secret = if secrets.len() > 1 { secrets.remove(0) } else { secrets[0].clone() };
+        Credentials::new(self.0.client_id.clone(), secret?)
+    }
+
+    fn revision(&self) -> u64 {
+        self.0.revision.load(Ordering::SeqCst)
     }
 }
 

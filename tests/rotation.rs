@@ -1,14 +1,14 @@
 //! Credentials that change while a source is in use: the same scenarios against both drivers.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Policy};
 use alvys_auth_driver::{CredentialsProvider, FileProvider};
 use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
-use alvys_auth_tests::provided::{Async, Blocking, Provided};
+use alvys_auth_tests::provided::{Async, Blocking, Provided, Store};
 use alvys_auth_tests::{both_drivers, credentials, eventually};
 
 both_drivers![
@@ -33,45 +33,6 @@ both_drivers![
     credentials_that_were_taken_away_end_the_token_when_its_renewal_is_due,
     credentials_given_beside_a_provider_are_compared_with_its_own_first,
 ];
-
-/// Gives the secrets in turn, the last one for ever, and counts how often it is asked.
-#[derive(Clone)]
-struct Store(Arc<Shelf>);
-
-struct Shelf {
-    client_id: String,
-    secrets: Mutex<Vec<Result<String, Error>>>,
-    revision: AtomicU64,
-    asked: AtomicUsize,
-}
-
-impl Store {
-    fn new(client_id: &str, secrets: impl IntoIterator<Item = Result<String, Error>>) -> Self {
-        Self(Arc::new(Shelf {
-            client_id: client_id.to_owned(),
-            secrets: Mutex::new(secrets.into_iter().collect()),
-            revision: AtomicU64::new(0),
-            asked: AtomicUsize::new(0),
-        }))
-    }
-
-    fn asked(&self) -> usize {
-        self.0.asked.load(Ordering::SeqCst)
-    }
-}
-
-impl CredentialsProvider for Store {
-    fn credentials(&self) -> Result<Credentials, Error> {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let mut secrets = self.0.secrets.lock().expect("a whole list");
-        let secret = if secrets.len() > 1 { secrets.remove(0) } else { secrets[0].clone() };
-        Credentials::new(self.0.client_id.clone(), secret?)
-    }
-
-    fn revision(&self) -> u64 {
-        self.0.revision.load(Ordering::SeqCst)
-    }
-}
 
 /// A sandbox whose application has the secret `new`, and its flow.
 fn rotated() -> (Sandbox, String, Flow) {

@@ -3,44 +3,16 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Call, CallOptions, ErrorKind, Scope, Token, Verdict};
-use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use alvys_auth_core::{Api, Call, CallOptions, ErrorKind, Scope};
+use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use crate::support::{
-    answer, at, call, call_of, failed, fetched, granted, holding, legacy_token, repeated, token, used, with,
+    answer, at, call, call_of, delivers, failed, fetched, get, granted, holding, html, judged, legacy_token, reader,
+    repeated, seconds, token, used, with,
 };
 
 mod support;
-
-const HERE: &str = "https://integrations.alvys.com/api/p/v1/loads";
-
-fn reader() -> Token {
-    token("abc", "load:read")
-}
-
-fn get() -> Call {
-    call("GET", "loads", CallOptions::new())
-}
-
-fn html(status: u16) -> Response<Vec<u8>> {
-    with(answer(status, "<html>Just a moment...</html>"), "content-type", "text/html; charset=utf-8")
-}
-
-fn delivers(call: &mut Call, answer: &Response<Vec<u8>>) -> bool {
-    call.delivers(answer.status(), answer.headers(), &Uri::from_static(HERE))
-}
-
-/// Judges an answer that is no 401.
-#[track_caller]
-fn judged(call: &mut Call, answer: &Response<Vec<u8>>) -> Verdict {
-    assert!(!delivers(call, answer), "{answer:?} would be delivered");
-    call.judge(answer, &reader(), |_| panic!("only a 401 costs a token"))
-}
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
-}
 
 #[test]
 fn the_token_is_put_on_the_request_and_marked_sensitive() {
@@ -335,143 +307,6 @@ fn only_what_is_safe_or_idempotent_is_repeated_after_a_pause() {
             repeated(judged(&mut call(method, "loads", CallOptions::new().idempotent()), &busy));
         }
     }
-}
-
-#[test]
-fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
-    for (status, hint) in [
-        (200, "bot check"),
-        (206, "bot check"),
-        (401, "bot check"),
-        (403, "bot check"),
-        (429, "bot check"),
-        (404, "check the base URL and the path"),
-        (405, "check the base URL and the path"),
-        (500, "gateway cannot reach"),
-        (502, "gateway cannot reach"),
-    ] {
-        for method in ["GET", "HEAD", "POST"] {
-            let error = failed(judged(&mut call(method, "loads", CallOptions::new()), &html(status)));
-            assert_eq!(error.kind(), ErrorKind::Intercepted, "{status}");
-            assert!(error.hint().contains(hint), "{status}: {error}");
-            assert_eq!(error.is_retryable(), status >= 500);
-            assert_eq!(error.status().unwrap().as_u16(), status);
-        }
-    }
-    for content_type in ["text/html", "TEXT/HTML; charset=x", "application/xhtml+xml"] {
-        assert!(!delivers(&mut get(), &with(answer(200, ""), "content-type", content_type)), "{content_type}");
-    }
-    let unavailable = with(html(503), "retry-after", "3600");
-    let error = failed(judged(&mut get(), &unavailable));
-    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Unavailable, Some(seconds(3600))));
-    assert!(error.to_string().contains("HTML page"), "{error}");
-}
-
-#[test]
-fn a_success_without_content_is_no_page_whatever_its_label() {
-    let empty = |status| with(html(status), "content-length", "0");
-    for done in [html(204), empty(200), empty(201), empty(205)] {
-        assert!(delivers(&mut call("DELETE", "loads/1", CallOptions::new()), &done), "{done:?}");
-        assert!(get().delivers_bare(done.status(), done.headers()), "{done:?}");
-    }
-    for page in [empty(401), empty(404), empty(502), html(205), with(html(200), "content-length", "10")] {
-        assert_eq!(failed(judged(&mut get(), &page)).kind(), ErrorKind::Intercepted, "{page:?}");
-    }
-}
-
-#[test]
-fn html_from_where_a_redirect_led_is_no_answer_either_and_costs_nothing() {
-    let elsewhere = Uri::from_static("https://portal.example.net/login");
-    for status in [200, 401, 403, 404, 429, 500, 503] {
-        let challenged = with(html(status), "www-authenticate", "Bearer error=\"invalid_token\"");
-        let page = with(challenged, "retry-after", "1");
-        for (method, may_be_done) in [("GET", false), ("POST", true)] {
-            for same_origin in [false, true] {
-                let mut call = call(method, "loads", CallOptions::new());
-                assert!(!match same_origin {
-                    false => call.delivers(page.status(), page.headers(), &elsewhere),
-                    true => call.delivers_bare(page.status(), page.headers()),
-                });
-                let error = failed(call.judge(&page, &reader(), |_| panic!("the token was not there")));
-                assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Intercepted, None), "{status}");
-                assert_eq!(error.is_retryable(), status >= 500 && !may_be_done, "{status} {method}");
-                assert_eq!(error.hint().contains("whether it was carried out"), may_be_done, "{error}");
-            }
-        }
-    }
-    // With the token, at another URL of the API.
-    let later = "https://integrations.alvys.com/login".parse().unwrap();
-    let mut post = call("POST", "loads", CallOptions::new());
-    assert!(!post.delivers(html(502).status(), html(502).headers(), &later));
-    let error = failed(post.judge(&html(502), &reader(), |_| panic!("only a 401 costs a token")));
-    assert!(!error.is_retryable() && error.hint().contains("whether it was carried out"), "{error}");
-    // What is said of one answer does not hold for the next one.
-    let mut call = get();
-    assert!(call.delivers_bare(StatusCode::OK, &HeaderMap::new()));
-    assert!(!delivers(&mut call, &answer(401, "")));
-    repeated(call.judge(&answer(401, ""), &reader(), |_| true));
-}
-
-#[test]
-fn a_page_that_asks_for_a_bearer_token_is_about_the_token() {
-    for challenge in ["Bearer error=\"invalid_token\"", "Bearer", "Basic realm=\"a, b\", bearer realm=x", ",Bearer abc"]
-    {
-        for page in [html(401), answer(401, "<html>Authorization Required")] {
-            let asking = with(page, "www-authenticate", challenge);
-            assert!(!delivers(&mut get(), &asking));
-            assert_eq!(repeated(get().judge(&asking, &reader(), |_| true)), Duration::ZERO, "{challenge}");
-            let error = failed(get().judge(&asking, &reader(), |_| false));
-            assert_eq!(error.kind(), ErrorKind::Unauthorized, "{challenge}");
-        }
-        for (status, kind) in [(403, ErrorKind::Intercepted), (429, ErrorKind::Intercepted)] {
-            let page = with(html(status), "www-authenticate", challenge);
-            assert_eq!(failed(judged(&mut get(), &page)).kind(), kind, "{status}");
-        }
-    }
-    for challenge in
-        ["", "Basic realm=\"Bearer\"", "Negotiate", "Basic realm=\"a\", x=Bearer", "BearerToken", "NTLM, Basic a"]
-    {
-        let page = with(html(401), "www-authenticate", challenge);
-        assert_eq!(failed(judged(&mut get(), &page)).kind(), ErrorKind::Intercepted, "{challenge}");
-    }
-}
-
-#[test]
-fn html_under_another_label_costs_no_token_either() {
-    let pages = ["<!DOCTYPE html><p>no", " \r\n<html>", "\u{feff}<html>"];
-    for page in pages {
-        for label in ["text/plain", "application/json", "application/octet-stream"] {
-            let error = failed(judged(&mut get(), &with(answer(401, page), "content-type", label)));
-            assert_eq!(error.kind(), ErrorKind::Intercepted, "{page} as {label}");
-        }
-        assert_eq!(failed(judged(&mut get(), &answer(401, page))).kind(), ErrorKind::Intercepted, "{page}");
-    }
-}
-
-#[test]
-fn a_caller_that_asks_for_html_gets_it() {
-    let api = Api::production();
-    let accepting = |accept: &str| {
-        let mut headers = HeaderMap::new();
-        headers.append("accept", "application/json".parse().unwrap());
-        headers.append("accept", accept.parse().unwrap());
-        api.call(&Method::GET, &HERE.parse().unwrap(), &headers, CallOptions::new()).unwrap().unwrap()
-    };
-    assert!(delivers(&mut accepting("application/json, Text/HTML;q=0.5"), &html(200)));
-    assert!(!delivers(&mut accepting("Text/HTML"), &html(401)), "a refusal is judged all the same");
-    for status in [200, 401] {
-        assert!(accepting("Text/HTML").delivers_bare(html(status).status(), html(status).headers()), "{status}");
-    }
-    for accept in ["*/*", "application/pdf"] {
-        assert!(!delivers(&mut accepting(accept), &html(200)), "{accept}");
-    }
-}
-
-#[test]
-fn a_parameter_of_the_media_type_makes_no_html() {
-    let json =
-        with(answer(200, "{}"), "content-type", "application/problem+json; profile=\"https://x.example/e.html\"");
-    assert!(delivers(&mut get(), &json));
 }
 
 #[test]

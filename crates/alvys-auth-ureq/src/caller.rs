@@ -59,9 +59,10 @@ impl Caller {
             let token = self.authorise(&mut call, &mut parts.headers)?;
             let mut answer = send(Request::from_parts(parts.clone(), ()))?;
             let (status, headers) = (answer.status(), answer.headers());
-            let delivers = match redirected(&answer) {
-                true => call.delivers_bare(status, headers),
-                false => call.delivers(status, headers, &parts.uri),
+            let delivers = if redirected(&answer) {
+                call.delivers_bare(status, headers)
+            } else {
+                call.delivers(status, headers, &parts.uri)
             };
             if delivers {
                 return Ok(answer);

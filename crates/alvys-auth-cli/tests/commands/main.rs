@@ -11,4 +11,5 @@ mod export;
 mod inspect;
 mod migrate;
 mod request;
+mod request_output;
 mod support;

@@ -2,14 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use alvys_auth_sandbox::{Fault, Route};
 
-use crate::support::{Ran, World, at_a_terminal, exists, ran, ran_with};
+use crate::support::{World, at_a_terminal, exists, ran, ran_with};
 
 const LOADS: &str = "/api/p/v1/loads";
 /// A token that is younger is not given up because of a 401.
@@ -326,69 +325,6 @@ fn a_redirect_to_another_host_is_followed_without_the_token() {
 }
 
 #[test]
-fn a_link_stays_one_and_a_pipe_is_written_to() {
-    let world = World::new();
-    let file = world.file("real", "old");
-    let link = world.path("link");
-    std::os::unix::fs::symlink(&file, &link).unwrap();
-    world.run(&["request", "GET", "loads/load-1", "-o", &link]).text();
-    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), r#"{"Id":"load-1"}"#);
-    let pipe = world.path("pipe");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let (sender, receiver) = mpsc::channel();
-    let reader = pipe.clone();
-    thread::spawn(move || sender.send(std::fs::read_to_string(reader).unwrap()));
-    world.run(&["request", "GET", "loads/load-2", "-o", &pipe]).text();
-    assert_eq!(receiver.recv_timeout(Duration::from_secs(10)).unwrap(), r#"{"Id":"load-2"}"#);
-    if exists("/dev/full") {
-        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        let ran = Ran::from(world.command(&["request", "GET", "loads"]).stdout(full).output().unwrap());
-        assert!(ran.failed(78).contains("cannot write to stdout"), "{ran:?}");
-    }
-}
-
-#[test]
-fn stdout_by_its_name_is_written_to_where_it_stands_and_never_replaced() {
-    let world = World::new();
-    let (log, link) = (world.path("log"), world.path("link"));
-    std::os::unix::fs::symlink("/dev/stdout", &link).unwrap();
-    for place in ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", &link] {
-        if !place.starts_with("/proc") || exists("/proc/self/fd") {
-            for redirection in [">>", ">"] {
-                world.file("log", "");
-                redirected(&world, place, redirection).text();
-                let written = std::fs::read_to_string(&log).unwrap();
-                assert_eq!(written, "before\n{\"Id\":\"load-1\"}after\n", "{place} {redirection}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_file_that_is_open_already_is_not_replaced_by_way_of_its_descriptor() {
-    let world = World::new();
-    let log = world.file("log", "old\n");
-    for redirection in ["3>>", "3<>"] {
-        let ran = redirected(&world, "/dev/fd/3", redirection);
-        assert!(ran.stderr.contains("a file that is open already"), "{ran:?}");
-        assert_eq!((ran.code, ran.stdout), (Some(78), b"before\n".to_vec()));
-        assert_eq!(std::fs::read_to_string(&log).unwrap(), "old\n");
-    }
-    assert_eq!(world.sandbox.requests().len(), 0);
-}
-
-/// A call whose answer goes to `place`, between two lines on stdout of the shell around it, which redirects to the log.
-fn redirected(world: &World, place: &str, redirection: &str) -> Ran {
-    let line = format!(r#"{{ echo before; "$0" "$@" && echo after; }} {redirection} "$LOG""#);
-    let program = world.command(&["request", "GET", "loads/load-1", "-o", place]);
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &line]).arg(program.get_program()).args(program.get_args()).env_clear();
-    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("LOG", world.path("log"));
-    ran(&mut shell)
-}
-
-#[test]
 fn an_answer_that_cannot_be_read_is_one_that_makes_no_sense() {
     let world = World::new();
     for answer in [
@@ -409,26 +345,4 @@ fn an_answer_that_cannot_be_read_is_one_that_makes_no_sense() {
         assert!(ran.failed(76).contains("the answer cannot be read"), "{answer:?}: {ran:?}");
         server.join().unwrap();
     }
-}
-
-#[test]
-fn what_an_interrupted_call_leaves_behind_tells_whose_it_is() {
-    let world = World::new();
-    world.sandbox.inject(Route::Api, Fault::hang());
-    let directory = world.home.path().join("downloads");
-    std::fs::create_dir(&directory).unwrap();
-    let output = directory.join("loads.json");
-    let mut child = world.command(&["request", "GET", "loads", "-o", output.to_str().unwrap()]).spawn().unwrap();
-    let started = Instant::now();
-    let left = loop {
-        if let Some(entry) = std::fs::read_dir(&directory).unwrap().next() {
-            break entry.unwrap().file_name().into_string().unwrap();
-        }
-        assert!(started.elapsed() < Duration::from_secs(20), "no file appears");
-        thread::sleep(Duration::from_millis(10));
-    };
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(left.starts_with(".alvys-auth-"), "{left}");
-    assert!(!output.exists());
 }

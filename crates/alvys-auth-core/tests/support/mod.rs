@@ -10,7 +10,7 @@ use alvys_auth_core::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, Uri};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -205,4 +205,36 @@ pub(crate) fn value() -> impl Strategy<Value = String> {
             ];
             !text.is_empty() && !refused.iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close))
         })
+}
+
+/// Where [`get`] goes.
+pub(crate) const HERE: &str = "https://integrations.alvys.com/api/p/v1/loads";
+
+pub(crate) fn reader() -> Token {
+    token("abc", "load:read")
+}
+
+/// A call of the list of loads.
+pub(crate) fn get() -> Call {
+    call("GET", "loads", CallOptions::new())
+}
+
+/// A page of somebody else.
+pub(crate) fn html(status: u16) -> Response<Vec<u8>> {
+    with(answer(status, "<html>Just a moment...</html>"), "content-type", "text/html; charset=utf-8")
+}
+
+pub(crate) fn delivers(call: &mut Call, answer: &Response<Vec<u8>>) -> bool {
+    call.delivers(answer.status(), answer.headers(), &Uri::from_static(HERE))
+}
+
+/// Judges an answer that is no 401.
+#[track_caller]
+pub(crate) fn judged(call: &mut Call, answer: &Response<Vec<u8>>) -> Verdict {
+    assert!(!delivers(call, answer), "{answer:?} would be delivered");
+    call.judge(answer, &reader(), |_| panic!("only a 401 costs a token"))
+}
+
+pub(crate) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
