@@ -154,9 +154,9 @@ async fn a_call_over_plain_http_passes_no_proxy() {
         let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(agent.clone());
         assert_eq!(client.get(&sandbox.me_url()).send().unwrap().status(), 200);
 
-        let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, agent);
+        let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, agent);
         let through = ureq::Proxy::new(&proxy.url()).unwrap();
-        let agent: Agent = Agent::config_builder().proxy(Some(through)).middleware(authorise).build().into();
+        let agent: Agent = Agent::config_builder().proxy(Some(through)).middleware(authorize).build().into();
         sandbox.inject(Route::Api, Fault::status(503).retry_after(TICK).once());
         assert_eq!(agent.get(&sandbox.me_url()).call().unwrap().status(), 200);
     }
@@ -204,8 +204,8 @@ fn an_agent_that_makes_statuses_errors_keeps_them_for_the_client() {
     assert_eq!(client.get("loads/none").send().unwrap().status(), 404);
 
     // Middleware leaves it to the agent, once the answer has been judged.
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, agent);
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, agent);
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let status = |path: &str| agent.get(format!("{}/{path}", sandbox.api_url())).call().map(|answer| answer.status());
     assert!(matches!(status("loads/none"), Err(ureq::Error::StatusCode(404))));
     assert_eq!(status("loads").unwrap(), 200);
@@ -217,10 +217,10 @@ fn an_agent_that_makes_statuses_errors_keeps_them_for_the_client() {
 fn an_answer_that_another_middleware_has_made_is_delivered() {
     let sandbox = start();
     let api = Api::at(&sandbox.api_url()).unwrap();
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, Agent::new_with_defaults());
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, Agent::new_with_defaults());
     let from_a_cache =
         |_: Request<SendBody<'_>>, _: MiddlewareNext<'_>| Ok(Response::new(ureq::Body::builder().data("kept")));
-    let agent: Agent = Agent::config_builder().middleware(authorise).middleware(from_a_cache).build().into();
+    let agent: Agent = Agent::config_builder().middleware(authorize).middleware(from_a_cache).build().into();
     let mut answer = agent.get(format!("{}/loads", sandbox.api_url())).call().unwrap();
     assert_eq!(answer.body_mut().read_to_string().unwrap(), "kept");
 }
@@ -230,9 +230,9 @@ fn a_request_with_an_authorization_of_its_own_keeps_the_settings_of_its_agent() 
     let sandbox = start();
     let api = Api::at(&sandbox.api_url()).unwrap();
     let plain = Agent::config_builder().max_redirects(0).build().into();
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, plain);
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, plain);
     let keeps = RedirectAuthHeaders::SameHost;
-    let agent: Agent = Agent::config_builder().redirect_auth_headers(keeps).middleware(authorise).build().into();
+    let agent: Agent = Agent::config_builder().redirect_auth_headers(keeps).middleware(authorize).build().into();
     sandbox.inject_at("/api/p/v1/loads", Fault::redirect(307, "/v1/me"));
     let call = |path: &str| {
         let request = agent.get(format!("{}/{path}", sandbox.api_url()));
@@ -249,8 +249,8 @@ fn a_blocking_call_is_framed_as_a_plain_agent_frames_it() {
     let sandbox = start();
     let (api, plain) = (Api::at(&sandbox.api_url()).unwrap(), Agent::new_with_defaults());
     let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone());
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, plain.clone());
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, plain.clone());
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let url = format!("{}/documents", sandbox.api_url());
     let send = |agent: &Agent, text: &str| {
         agent.post(&url).send(text).map(drop).unwrap();
@@ -277,8 +277,8 @@ fn a_transfer_coding_of_the_callers_own_gets_no_length_beside_it() {
     let (sandbox, listener) = (start(), TcpListener::bind("127.0.0.1:0").unwrap());
     let url = format!("http://{}", listener.local_addr().unwrap());
     let plain = Agent::new_with_defaults();
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), Api::at(&url).unwrap(), plain);
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), Api::at(&url).unwrap(), plain);
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let call = thread::spawn(move || agent.post(url).header("transfer-encoding", "chunked").send("hello"));
 
     // Raw, because servers drop the length of such a request.
@@ -319,8 +319,8 @@ fn a_refusal_that_falls_silent_is_told_by_agents_without_time_limits() {
     assert_eq!(client.get("loads").send().unwrap_err().kind(), ErrorKind::Refused);
 
     let plain = Agent::new_with_defaults();
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api.clone(), plain);
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api.clone(), plain);
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let error = agent.get(format!("{}/loads", api.base())).call().unwrap_err();
     assert!(matches!(&error, ureq::Error::Other(error) if error.is::<Error>()), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
@@ -336,7 +336,7 @@ fn a_blocking_call_can_be_sent_from_another_thread() {
 }
 
 #[test]
-fn a_request_that_was_built_elsewhere_is_authorised() {
+fn a_request_that_was_built_elsewhere_is_authorized() {
     let sandbox = start();
     let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap());
     let post = Request::post(format!("{}/documents", sandbox.api_url())).header("x-own", "one").body("ready").unwrap();

@@ -47,7 +47,7 @@ pub enum ErrorKind {
     Unavailable,
     /// The client id or the secret is wrong, rotated or expired.
     Credentials,
-    /// Known, but not allowed what was asked for: an audience, a scope, a grant type, an item.
+    /// Known, but not allowed what was asked for: an audience, a scope, a response type, an item.
     Refused,
     /// Something other than Alvys answered: a proxy, a captive portal, a bot check.
     Intercepted,
@@ -190,7 +190,7 @@ impl Error {
         })
     }
 
-    /// A grant of which nothing was left by the time it could have been used.
+    /// A token of which nothing was left by the time it could have been used.
     pub(crate) fn dead_on_arrival() -> Self {
         Self::new(
             ErrorKind::InvalidResponse,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Credentials, Error, ErrorKind, Flow, Grant, Lifecycle, Policy, Timestamp};
+use alvys_auth_core::{Completion, Credentials, Error, ErrorKind, Flow, Lifecycle, Policy, Timestamp, TokenResponse};
 use http::Response;
 
 use crate::support::{
@@ -289,7 +289,7 @@ fn a_token_that_cannot_be_used_is_an_error_and_no_loop() {
 fn a_token_from_a_store_serves_during_a_cool_down_and_does_not_end_it() {
     let mut lifecycle = lifecycle();
     fail(&mut lifecycle, &answer(401, ""), at(0));
-    assert!(lifecycle.adopt(Grant::new("stored", Duration::from_secs(3), "").unwrap(), at(1)));
+    assert!(lifecycle.adopt(TokenResponse::new("stored", Duration::from_secs(3), "").unwrap(), at(1)));
     assert_eq!(used(&mut lifecycle, just_before(at(4))).access_token(), "stored");
     refused(&mut lifecycle, at(4));
     // Nor does it end the row of failures.
@@ -300,7 +300,7 @@ fn a_token_from_a_store_serves_during_a_cool_down_and_does_not_end_it() {
 fn a_token_from_a_store_does_not_undercut_the_servers_word() {
     let mut lifecycle = lifecycle();
     fail(&mut lifecycle, &with(answer(429, ""), "retry-after", "3600"), at(0));
-    assert!(lifecycle.adopt(Grant::new("stored", Duration::from_secs(60), "").unwrap(), at(1)));
+    assert!(lifecycle.adopt(TokenResponse::new("stored", Duration::from_secs(60), "").unwrap(), at(1)));
     assert_eq!(used(&mut lifecycle, at(60)).access_token(), "stored");
     assert_eq!(waited(&mut lifecycle, at(61)).until(), at(3600));
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Credentials, Error, ErrorKind, Flow, Grant, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp,
+    Attempt, Credentials, Error, ErrorKind, Flow, TokenResponse, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp,
     Token, TokenRequest,
 };
 use arc_swap::ArcSwap;
@@ -97,7 +97,7 @@ impl Engine {
     }
 
     /// Takes a token from elsewhere; see [`Lifecycle::adopt`].
-    pub fn adopt(&self, grant: Grant) -> bool {
+    pub fn adopt(&self, grant: TokenResponse) -> bool {
         let (client_id, adopted) = self.change(|lifecycle| lifecycle.adopt(grant, now()));
         events::adopted(&client_id, adopted);
         adopted

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Grant, Policy, Step, Token, TokenRequest};
+use alvys_auth_core::{Credentials, Error, Flow, Policy, Step, Token, TokenRequest, TokenResponse};
 use alvys_auth_driver::{Engine, now};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -95,7 +95,7 @@ fn every_change_is_seen_by_readers_at_once() {
     assert!(held(&engine).is_none());
     assert!(engine.reject(&token), "the second caller is told to retry as well, and changes nothing");
 
-    assert!(engine.adopt(Grant::new("from-a-store", Duration::from_secs(60), "").unwrap()));
+    assert!(engine.adopt(TokenResponse::new("from-a-store", Duration::from_secs(60), "").unwrap()));
     assert_eq!(held(&engine).unwrap().header(), "Bearer from-a-store");
 
     engine.invalidate();
@@ -159,7 +159,7 @@ fn every_decision_is_one_event() {
         engine.set_credentials(Credentials::new("my-client", "s3cret").unwrap()).unwrap();
         fetch(&engine, Ok(http::Response::new(ANSWER)));
         assert!(engine.reject(&held(&engine).unwrap()));
-        assert!(engine.adopt(Grant::new("from-a-store", Duration::from_secs(1), "").unwrap()));
+        assert!(engine.adopt(TokenResponse::new("from-a-store", Duration::from_secs(1), "").unwrap()));
         while held(&engine).is_some() {
             std::thread::sleep(Duration::from_millis(5));
         }

@@ -21,7 +21,7 @@ pub use alvys_auth_driver::{
 pub use builder::Builder;
 pub use client::{Client, ClientBuilder, RequestBuilder, redirects};
 #[cfg(feature = "middleware")]
-pub use middleware::Authorise;
+pub use middleware::Authorize;
 pub use provider::{CredentialsProvider, ProviderFuture, TenantFuture, TenantProvider};
 pub use source::TokenSource;
 pub use tenants::{Tenants, TenantsBuilder};

@@ -1,4 +1,4 @@
-//! A client for the Alvys API whose calls are authorised.
+//! A client for the Alvys API whose calls are authorized.
 
 use std::fmt;
 use std::io::Read;
@@ -20,7 +20,7 @@ use crate::caller::{Caller, Failure, configured, expects_body};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Calls the Alvys API: authorised, renewed and repeated where that is safe.
+/// Calls the Alvys API: authorized, renewed and repeated where that is safe.
 ///
 /// What the API answers arrives as an [`http::Response`](Response), with whatever status, except where the answer is about
 /// the token or about waiting: a 401 that a renewal does not mend, a 403, a 429 or 503 that outlasts the patience, and an

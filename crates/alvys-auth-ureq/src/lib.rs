@@ -19,7 +19,7 @@ pub use alvys_auth_driver::{
 };
 pub use builder::Builder;
 pub use client::{Client, RequestBuilder};
-pub use middleware::Authorise;
+pub use middleware::Authorize;
 pub use source::TokenSource;
 pub use tenants::{Tenants, TenantsBuilder};
 // What appears in signatures here, under the very names it has there.

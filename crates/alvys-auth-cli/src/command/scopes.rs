@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Flow, Grant, Lifecycle, Policy, Step, Token, TokenRequest};
+use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Token, TokenRequest, TokenResponse};
 use alvys_auth_driver::now;
 
 use crate::cache::Held;
@@ -65,7 +65,7 @@ pub(crate) fn missing<'a>(token: &Token, required: &'a [String]) -> Vec<&'a str>
 /// When it is none any more.
 pub(crate) fn token(flow: Flow, credentials: Credentials, held: &Held) -> Result<Token, Failure> {
     let left = held.left().max(Duration::from_secs(1));
-    let grant = Grant::new(&held.access_token, left, held.scope.as_deref().unwrap_or_default())?;
+    let grant = TokenResponse::new(&held.access_token, left, held.scope.as_deref().unwrap_or_default())?;
     let mut lifecycle = Lifecycle::new(TokenRequest::new(flow, credentials)?, Policy::new(), 0);
     lifecycle.adopt(grant, now());
     match lifecycle.poll(now()) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Completion, Credentials, Error, Flow, Grant, Lifecycle, Outcome, Policy, Step, Timestamp, Token,
+    Attempt, Completion, Credentials, Error, Flow, Lifecycle, Outcome, Policy, Step, Timestamp, Token, TokenResponse,
 };
 
 use self::event::{Event, Failure};
@@ -204,7 +204,7 @@ impl World {
 
     fn arrived(&mut self, token: Token, expires_at: Timestamp, live: bool) {
         assert_eq!(token.expires_at(), expires_at);
-        assert!(token.refresh_at() > self.now && token.refresh_at() <= expires_at);
+        assert!(token.renewal_at() > self.now && token.renewal_at() <= expires_at);
         self.seen.push(token);
         self.held_until = Some(expires_at);
         if live {
@@ -283,7 +283,7 @@ impl World {
     fn adopt(&mut self, seconds: u64) {
         self.serial += 1;
         let lifetime = Duration::from_secs(seconds);
-        let grant = Grant::new(&format!("token-{}", self.serial), lifetime, "").expect("a legal token");
+        let grant = TokenResponse::new(&format!("token-{}", self.serial), lifetime, "").expect("a legal token");
         let expires_at = self.now.saturating_add(lifetime);
         let better = self.held_until.is_none_or(|until| until <= self.now || until < expires_at);
         assert_eq!(self.lifecycle.adopt(grant, self.now), better);

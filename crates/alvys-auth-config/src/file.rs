@@ -5,10 +5,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use alvys_auth_core::{Credentials, Error};
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
 use zeroize::Zeroizing;
 
-use super::{CredentialsProvider, text};
+use crate::text;
 
 /// Credentials from a file, read again when it has changed.
 ///
@@ -18,19 +18,21 @@ use super::{CredentialsProvider, text};
 /// secret or a file is replaced by renaming. Only regular files of at most 64 KiB are read.
 ///
 /// ```
-/// use alvys_auth_driver::{CredentialsProvider, FileProvider};
+/// use alvys_auth_config::FileProvider;
+/// use alvys_auth_core::{CredentialsProvider, Given};
 ///
 /// # let directory = std::env::temp_dir().join(format!("alvys-auth-doc-{}", std::process::id()));
 /// # std::fs::create_dir_all(&directory)?;
 /// let path = directory.join("alvys.json");
 /// std::fs::write(&path, r#"{"client_id": "my-client", "client_secret": "s3cret"}"#)?;
 /// let provider = FileProvider::new(&path);
-/// let (seen, credentials) = (provider.revision(), provider.credentials()?);
+/// let (credentials, mark) = provider.credentials(None)?.first()?;
 /// assert_eq!(credentials.client_id(), "my-client");
+/// assert_eq!(provider.credentials(Some(mark))?, Given::Unchanged);
 ///
 /// std::fs::write(&path, "ALVYS_CLIENT_ID=my-client\nALVYS_CLIENT_SECRET=rotated\n")?;
-/// assert_ne!(provider.revision(), seen);
-/// assert_ne!(provider.credentials()?, credentials);
+/// assert_ne!(provider.credentials(Some(mark))?, Given::Unchanged);
+/// assert_ne!(provider.current()?, credentials);
 /// # std::fs::remove_dir_all(&directory)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -73,7 +75,17 @@ impl CredentialsProvider for FileProvider {
     /// # Errors
     /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) that names the file, and what is wrong with
     /// it.
-    fn credentials(&self) -> Result<Credentials, Error> {
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+        let mark = match &self.layout {
+            Layout::One(path) | Layout::Secret { path, .. } => mark([path]),
+            Layout::Pair { client_id, client_secret } => mark([client_id, client_secret]),
+        };
+        Given::unless(known, mark, || self.read())
+    }
+}
+
+impl FileProvider {
+    fn read(&self) -> Result<Credentials, Error> {
         match &self.layout {
             Layout::One(path) => text::pair(&read(path)?, &shown(path)),
             Layout::Secret { client_id, path } => {
@@ -83,13 +95,6 @@ impl CredentialsProvider for FileProvider {
                 let place = format!("{}, {}", shown(client_id), shown(client_secret));
                 text::credentials(text::bare(&read(client_id)?), text::bare(&read(client_secret)?), &place)
             }
-        }
-    }
-
-    fn revision(&self) -> u64 {
-        match &self.layout {
-            Layout::One(path) | Layout::Secret { path, .. } => revision([path]),
-            Layout::Pair { client_id, client_secret } => revision([client_id, client_secret]),
         }
     }
 }
@@ -138,13 +143,13 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
 }
 
 /// A mark that differs when one of the files was written, replaced, removed or made.
-pub(crate) fn revision(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> u64 {
+pub(crate) fn mark(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Mark {
     let mut hasher = DefaultHasher::new();
     for path in paths {
         let metadata = fs::metadata(path).ok();
         metadata.map(|metadata| (metadata.len(), metadata.modified().ok(), identity(&metadata))).hash(&mut hasher);
     }
-    hasher.finish()
+    Mark::new(hasher.finish())
 }
 
 /// Where there are inodes: which one, and when it last changed in any way, which nobody can set back.

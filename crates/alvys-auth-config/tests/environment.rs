@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow};
-use alvys_auth_driver::{CredentialsProvider, EnvironmentProvider, Setup, Variables};
+use alvys_auth_config::{EnvironmentProvider, Setup, Variables};
+use alvys_auth_core::CredentialsProvider;
+use alvys_auth_core::{Credentials, Error, Flow, Given, Mark};
 
-use crate::support::{CANARY, Directory, SECRET, assert_gives, assert_refused};
+use crate::support::{CANARY, Directory, SECRET, assert_gives, assert_refused, is_unchanged, mark};
 
 mod support;
 
@@ -18,7 +20,7 @@ fn provider<const N: usize>(variables: [(&str, &str); N]) -> EnvironmentProvider
 }
 
 fn refused<const N: usize>(variables: [(&str, &str); N], words: &[&str]) {
-    assert_refused(provider(variables).credentials(), words);
+    assert_refused(provider(variables).current(), words);
 }
 
 #[test]
@@ -86,7 +88,7 @@ fn a_value_that_is_not_utf8_is_refused_by_name() {
         _ => None,
     });
     let provider = EnvironmentProvider::of(variables);
-    assert_refused(provider.credentials(), &["ALVYS_CLIENT_SECRET is not UTF-8"]);
+    assert_refused(provider.current(), &["ALVYS_CLIENT_SECRET is not UTF-8"]);
 }
 
 #[test]
@@ -98,16 +100,16 @@ fn a_named_file_is_read_without_its_last_line_break_and_again_when_it_changes() 
         ("ALVYS_CLIENT_ID_FILE", id.to_str().unwrap()),
         ("ALVYS_CLIENT_SECRET_FILE", secret.to_str().unwrap()),
     ]);
-    let revision = provider.revision();
+    let first = mark(&provider);
     assert_gives(&provider, "id", SECRET);
-    assert_eq!(provider.revision(), revision);
+    assert!(is_unchanged(&provider, first));
 
     fs::write(&secret, "C4n4ry-rotated").unwrap();
-    let rotated = provider.revision();
-    assert_ne!(rotated, revision);
+    let rotated = mark(&provider);
+    assert_ne!(rotated, first);
     assert_gives(&provider, "id", "C4n4ry-rotated");
     fs::write(&id, "other\n").unwrap();
-    assert_ne!(provider.revision(), rotated);
+    assert_ne!(mark(&provider), rotated);
     assert_gives(&provider, "other", "C4n4ry-rotated");
 }
 
@@ -152,7 +154,7 @@ fn an_upper_layer_beats_a_lower_one_under_any_name() {
 
     let empty = Variables::from_iter([("Alvys__ClientId", "")]);
     let provider = EnvironmentProvider::of(empty.over(lower()));
-    assert_refused(provider.credentials(), &["Alvys__ClientId is set, but empty"]);
+    assert_refused(provider.current(), &["Alvys__ClientId is set, but empty"]);
 }
 
 /// Runs itself with other variables, because a process must not change its own.
@@ -190,21 +192,22 @@ fn debug_shows_no_value() {
 fn credentials_boxes_and_arcs_are_providers() {
     struct Own;
     impl CredentialsProvider for Own {
-        fn credentials(&self) -> Result<Credentials, Error> {
-            Credentials::new("own", SECRET)
+        fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+            Given::unless(known, Mark::new(7), || Credentials::new("own", SECRET))
         }
 
-        fn revision(&self) -> u64 {
-            7
+        fn time_limit(&self) -> Option<Duration> {
+            Some(Duration::from_secs(7))
         }
     }
     let fixed = Credentials::new("id", SECRET).unwrap();
     assert_gives(&fixed, "id", SECRET);
-    assert_eq!(fixed.revision(), 0);
+    assert!(is_unchanged(&fixed, mark(&fixed)));
     let shared: Arc<dyn CredentialsProvider> = Arc::new(Own);
     let boxed: Box<dyn CredentialsProvider> = Box::new(Arc::clone(&shared));
     for provider in [&shared as &dyn CredentialsProvider, &boxed] {
         assert_gives(provider, "own", SECRET);
-        assert_eq!(provider.revision(), 7);
+        assert!(is_unchanged(provider, Some(Mark::new(7))));
+        assert_eq!(provider.time_limit(), Some(Duration::from_secs(7)));
     }
 }

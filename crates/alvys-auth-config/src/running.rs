@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use zeroize::Zeroizing;
 
 /// What there is to read now.
-pub(super) enum Heard {
+pub(crate) enum Heard {
     /// So much of the output.
     Chunk(Zeroizing<Vec<u8>>),
     /// Nothing yet.
@@ -16,7 +16,7 @@ pub(super) enum Heard {
 }
 
 /// A program on its way, killed and reaped when it is given up; on Unix with all that it started and that stayed in its group.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     output: Option<Output>,
     done: bool,
@@ -24,7 +24,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts it without input, with its error output dropped and in a process group of its own.
-    pub(super) fn start(mut command: Command) -> io::Result<Self> {
+    pub(crate) fn start(mut command: Command) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -34,17 +34,17 @@ impl Running {
     }
 
     /// Reads what there is, without waiting for more.
-    pub(super) fn hear(&mut self) -> io::Result<Heard> {
+    pub(crate) fn hear(&mut self) -> io::Result<Heard> {
         self.output.as_mut().map_or(Ok(Heard::End), Output::next)
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
     /// It did what it was run for: what it leaves behind may stay.
-    pub(super) fn done(mut self) {
+    pub(crate) fn done(mut self) {
         self.done = true;
     }
 }

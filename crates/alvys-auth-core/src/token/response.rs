@@ -11,9 +11,9 @@ use memchr::memchr_iter;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::claims::{Field, Payload, object, with_payload};
-use crate::diagnosis::{Answer, diagnose, unreadable};
 use crate::error::Inner;
+use crate::token::claims::{Field, Payload, object, with_payload};
+use crate::token::diagnosis::{Answer, diagnose, unreadable};
 use crate::words;
 use crate::{Error, ErrorKind, Flow, Scopes, TokenRequest, UnverifiedClaims};
 
@@ -29,10 +29,10 @@ const BEARER: &str = "Bearer ";
 
 /// An access token as it was granted: its text, its scopes and how long it lives.
 ///
-/// The lifetime is relative, so no clock is involved; [`Lifecycle`](crate::Lifecycle) turns a grant into a
+/// The lifetime is relative, so no clock is involved; [`Lifecycle`](crate::Lifecycle) turns a token response into a
 /// [`Token`](crate::Token). `Debug` does not show the token.
 #[derive(Clone)]
-pub struct Grant {
+pub struct TokenResponse {
     /// The ready header value: a window on the front of `text`.
     header: HeaderValue,
     /// `Bearer `, the access token, then the scopes: one allocation.
@@ -62,16 +62,16 @@ struct Members<'a, T> {
 #[derive(Deserialize)]
 struct Unchecked<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 
-impl Grant {
+impl TokenResponse {
     /// A token that is already there, for example from a store: its text, the lifetime that is left to it, and its scopes
     /// as the server writes them, separated by spaces. Where that is empty, the token's claims tell.
     ///
     /// ```
-    /// use alvys_auth_core::Grant;
+    /// use alvys_auth_core::TokenResponse;
     /// use std::time::Duration;
     ///
-    /// let grant = Grant::new("an.access.token", Duration::from_secs(1800), "load:read")?;
-    /// assert_eq!(grant.lifetime(), Some(Duration::from_secs(1800)));
+    /// let response = TokenResponse::new("an.access.token", Duration::from_secs(1800), "load:read")?;
+    /// assert_eq!(response.lifetime(), Some(Duration::from_secs(1800)));
     /// # Ok::<(), alvys_auth_core::Error>(())
     /// ```
     ///
@@ -85,8 +85,8 @@ impl Grant {
             let scope = Some(scope).filter(|scope| !scope.is_empty()).or_else(|| claims?.scope()).unwrap_or_default();
             Self::checked(access_token, lifetime, scope, false, claims.is_none())
         };
-        let grant = with_payload(access_token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None));
-        grant.map_err(|refusal| Error::build(refusal.inner()))
+        let response = with_payload(access_token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None));
+        response.map_err(|refusal| Error::build(refusal.inner()))
     }
 
     /// Reads the answer to `request`: its flow decides how a refusal reads, and its secret is struck from whatever the
@@ -96,17 +96,17 @@ impl Grant {
     /// `token_type`, nulls, unknown members, a byte order mark, JSON under another content type.
     ///
     /// ```
-    /// use alvys_auth_core::{Credentials, ErrorKind, Flow, Grant, TokenRequest};
+    /// use alvys_auth_core::{Credentials, ErrorKind, Flow, TokenResponse, TokenRequest};
     /// use std::time::Duration;
     ///
     /// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
     ///
     /// let answer = http::Response::new(r#"{"access_token":"abc","expires_in":3600,"token_type":"Bearer"}"#);
-    /// let grant = Grant::from_http(&request, &answer)?;
-    /// assert_eq!(grant.lifetime(), Some(Duration::from_secs(3600)));
+    /// let response = TokenResponse::from_http(&request, &answer)?;
+    /// assert_eq!(response.lifetime(), Some(Duration::from_secs(3600)));
     ///
     /// let answer = http::Response::builder().status(401).body(r#"{"error":"access_denied"}"#).unwrap();
-    /// let error = Grant::from_http(&request, &answer).unwrap_err();
+    /// let error = TokenResponse::from_http(&request, &answer).unwrap_err();
     /// assert_eq!(error.kind(), ErrorKind::Credentials);
     /// # Ok::<(), alvys_auth_core::Error>(())
     /// ```
@@ -137,7 +137,7 @@ impl Grant {
         Self::from_members(request, &members, token).map_err(|refusal| refusal.about(&answer))
     }
 
-    /// Holds a grant from elsewhere to the rules of `flow`; none when it is not of the expected organization.
+    /// Holds a token from elsewhere to the rules of `flow`; none when it is not of the expected organization.
     pub(crate) fn under(mut self, flow: &Flow) -> Option<Self> {
         if flow.expected_organization().is_some() {
             let fits = |claims: Option<&Payload<'_>>| check_organization(flow, claims).is_ok();
@@ -244,9 +244,9 @@ impl Grant {
     }
 }
 
-impl fmt::Debug for Grant {
+impl fmt::Debug for TokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant")
+        f.debug_struct("TokenResponse")
             .field("access_token", &"[redacted]")
             .field("lifetime", &self.lifetime)
             .field("scopes", &self.scopes().to_string())

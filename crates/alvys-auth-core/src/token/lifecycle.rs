@@ -22,8 +22,8 @@
 use std::time::Duration;
 
 use crate::jitter::Jitter;
-use crate::step::{Attempt, Completion, End, Outcome, Step, Wait};
-use crate::{Credentials, Error, ErrorKind, Grant, Policy, Snapshot, Timestamp, Token, TokenRequest};
+use crate::token::attempt::{Attempt, Completion, End, Outcome, Step, Wait};
+use crate::{Credentials, Error, ErrorKind, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// How often the rejection grace is doubled at the most.
 const MOST_DOUBLINGS: u32 = 6;
@@ -113,7 +113,7 @@ impl Lifecycle {
             self.rejections = 0;
         }
         if let Some(token) = self.held.as_ref()
-            && (now < token.refresh_at() || now < self.busy_until())
+            && (now < token.renewal_at() || now < self.busy_until())
         {
             return Step::Use(token.clone());
         }
@@ -149,7 +149,7 @@ impl Lifecycle {
             }
             (End::Abandoned | End::Spared, _) if current => Completion::Abandoned,
             (End::Abandoned | End::Spared, _) => Completion::Superseded,
-            (End::Answered(Ok(grant)), _) => match self.token(grant, Some(outcome.started), now) {
+            (End::Answered(Ok(response)), _) => match self.token(response, Some(outcome.started), now) {
                 Ok(token) => self.arrived(token, current, now),
                 Err(error) => self.failed(error, outcome.started, current, now),
             },
@@ -187,8 +187,9 @@ impl Lifecycle {
     ///
     /// Only a token that expires later than the held one is taken, never the one that was given up last, and none that fails
     /// the flow's expectation of an organization. A pause goes on: the token is used meanwhile.
-    pub fn adopt(&mut self, grant: Grant, now: Timestamp) -> bool {
-        let Some(Ok(token)) = grant.under(self.request.flow()).map(|grant| self.token(grant, None, now)) else {
+    pub fn adopt(&mut self, response: TokenResponse, now: Timestamp) -> bool {
+        let Some(Ok(token)) = response.under(self.request.flow()).map(|response| self.token(response, None, now))
+        else {
             return false;
         };
         let given_up = self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token));
@@ -265,7 +266,7 @@ impl Lifecycle {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let usable_until = self.held.as_ref().map(|token| {
-            let renewal_due = token.refresh_at().max(self.busy_until());
+            let renewal_due = token.renewal_at().max(self.busy_until());
             renewal_due.min(token.expires_at())
         });
         Snapshot {
@@ -282,7 +283,7 @@ impl Lifecycle {
     /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
     #[must_use]
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let renewal_due = self.held.as_ref().map(Token::refresh_at);
+        let renewal_due = self.held.as_ref().map(Token::renewal_at);
         let busy_until = Some(self.busy_until()).filter(|until| *until > Timestamp::default());
         renewal_due.max(busy_until)
     }
@@ -327,8 +328,8 @@ impl Lifecycle {
         Attempt { id: self.newest, started: now, renewal: self.held.is_some(), request: self.request.clone() }
     }
 
-    fn token(&mut self, grant: Grant, started: Option<Timestamp>, now: Timestamp) -> Result<Token, Error> {
-        Token::new(grant, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
+    fn token(&mut self, response: TokenResponse, started: Option<Timestamp>, now: Timestamp) -> Result<Token, Error> {
+        Token::new(response, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
     }
 
     /// A late answer counts only when it expires later than what is held, and ends no pause.
@@ -347,7 +348,7 @@ impl Lifecycle {
 
     /// A late failure counts only while nothing newer has been tried or has arrived.
     fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Completion {
-        let fresh = self.held.as_ref().is_some_and(|held| now < held.refresh_at());
+        let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
         if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
             return Completion::Superseded;
         }

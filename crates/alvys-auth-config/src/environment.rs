@@ -2,15 +2,12 @@
 
 use std::path::PathBuf;
 
-use alvys_auth_core::{Credentials, Error};
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
 use zeroize::Zeroizing;
 
-use super::variables::{Found, Place, Variables};
-use super::{CredentialsProvider, file, text};
+use crate::variables::{CLIENT_ID, CLIENT_SECRET, Found, Place, Variables};
+use crate::{file, text};
 
-/// The names of each half of the credentials: of the value itself, and of a file that holds it.
-pub(crate) const CLIENT_ID: [&str; 2] = ["ALVYS_CLIENT_ID", "Alvys__ClientId"];
-pub(crate) const CLIENT_SECRET: [&str; 2] = ["ALVYS_CLIENT_SECRET", "Alvys__ClientSecret"];
 const CLIENT_ID_FILE: &str = "ALVYS_CLIENT_ID_FILE";
 const CLIENT_SECRET_FILE: &str = "ALVYS_CLIENT_SECRET_FILE";
 
@@ -21,13 +18,14 @@ const CLIENT_SECRET_FILE: &str = "ALVYS_CLIENT_SECRET_FILE";
 /// such as `/run/secrets/alvys`; line breaks at their end are no part of it, and they are read again when they change.
 ///
 /// ```
-/// use alvys_auth_driver::{CredentialsProvider, EnvironmentProvider, Variables};
+/// use alvys_auth_config::{EnvironmentProvider, Variables};
+/// use alvys_auth_core::CredentialsProvider;
 ///
 /// let variables = Variables::from_iter([("ALVYS_CLIENT_ID", "my-client"), ("ALVYS_CLIENT_SECRET", "s3cret")]);
-/// assert_eq!(EnvironmentProvider::of(variables).credentials()?.client_id(), "my-client");
+/// assert_eq!(EnvironmentProvider::of(variables).current()?.client_id(), "my-client");
 ///
 /// let nothing = EnvironmentProvider::of(Variables::new(|_| None));
-/// assert!(nothing.credentials().unwrap_err().to_string().starts_with("ALVYS_CLIENT_ID is not set"));
+/// assert!(nothing.current().unwrap_err().to_string().starts_with("ALVYS_CLIENT_ID is not set"));
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
 #[derive(Debug)]
@@ -67,18 +65,21 @@ impl CredentialsProvider for EnvironmentProvider {
     /// # Errors
     /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) that names the variable: one is missing,
     /// empty or not UTF-8, two contradict each other, a file cannot be read, or a value is none.
-    fn credentials(&self) -> Result<Credentials, Error> {
-        let (client_id, id_place) = read(self.client_id()?, CLIENT_ID[0], CLIENT_ID_FILE)?;
-        let (client_secret, secret_place) = read(self.client_secret()?, CLIENT_SECRET[0], CLIENT_SECRET_FILE)?;
-        text::credentials(client_id, client_secret, &format!("{id_place}, {secret_place}"))
-    }
-
-    fn revision(&self) -> u64 {
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
         let path = |found: Result<Option<(Found, Place)>, Error>| match found {
             Ok(Some((path, Place::File))) => Some(PathBuf::from(path.value.as_str())),
             _ => None,
         };
-        file::revision([path(self.client_id()), path(self.client_secret())].into_iter().flatten())
+        let files = [path(self.client_id()), path(self.client_secret())];
+        Given::unless(known, file::mark(files.into_iter().flatten()), || self.read())
+    }
+}
+
+impl EnvironmentProvider {
+    fn read(&self) -> Result<Credentials, Error> {
+        let (client_id, id_place) = read(self.client_id()?, CLIENT_ID[0], CLIENT_ID_FILE)?;
+        let (client_secret, secret_place) = read(self.client_secret()?, CLIENT_SECRET[0], CLIENT_SECRET_FILE)?;
+        text::credentials(client_id, client_secret, &format!("{id_place}, {secret_place}"))
     }
 }
 

@@ -7,12 +7,11 @@ use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use alvys_auth_core::{Credentials, Error, Timestamp};
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
 use zeroize::Zeroizing;
 
-use super::running::{Heard, Running};
-use super::{CredentialsProvider, text};
-use crate::now;
+use crate::running::{Heard, Running};
+use crate::text;
 
 /// How often the command is looked after.
 const TICK: Duration = Duration::from_millis(10);
@@ -35,10 +34,11 @@ const GRACE: Duration = Duration::from_secs(1);
 /// # #[cfg(unix)] {
 /// use std::time::Duration;
 ///
-/// use alvys_auth_driver::{CommandProvider, CredentialsProvider};
+/// use alvys_auth_config::CommandProvider;
+/// use alvys_auth_core::CredentialsProvider;
 ///
 /// let provider = CommandProvider::new("echo", ["s3cret"]).client_id("my-client").timeout(Duration::from_secs(60));
-/// assert_eq!(provider.credentials()?.client_id(), "my-client");
+/// assert_eq!(provider.current()?.client_id(), "my-client");
 ///
 /// // Arguments may hold secrets, so they are not shown.
 /// let op = CommandProvider::new("op", ["read", "op://vault/alvys/secret"]).client_id("my-client");
@@ -52,7 +52,7 @@ pub struct CommandProvider {
     arguments: Vec<OsString>,
     client_id: Option<String>,
     timeout: Duration,
-    refresh: Option<(Timestamp, Duration)>,
+    again: Option<(Instant, Duration)>,
 }
 
 impl CommandProvider {
@@ -64,7 +64,7 @@ impl CommandProvider {
             arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
             client_id: None,
             timeout: Duration::from_secs(10),
-            refresh: None,
+            again: None,
         }
     }
 
@@ -86,8 +86,8 @@ impl CommandProvider {
     ///
     /// Without it, the program runs once, and again only when the server refuses the credentials.
     #[must_use]
-    pub fn refresh_every(mut self, period: Duration) -> Self {
-        self.refresh = Some((now(), period));
+    pub fn run_again_every(mut self, period: Duration) -> Self {
+        self.again = Some((Instant::now(), period));
         self
     }
 
@@ -151,25 +151,25 @@ impl CredentialsProvider for CommandProvider {
     /// [`ErrorKind::TimedOut`](alvys_auth_core::ErrorKind::TimedOut) when the program takes too long; otherwise
     /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration), with the program's name and exit status,
     /// but never its arguments or anything that it wrote.
-    fn credentials(&self) -> Result<Credentials, Error> {
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+        let periods = self.again.map_or(0, |(since, period)| since.elapsed().as_millis() / period.as_millis().max(1));
+        Given::unless(known, Mark::new(u64::try_from(periods).unwrap_or(u64::MAX)), || self.read())
+    }
+
+    /// The program's [`timeout`](Self::timeout), and a moment to say so.
+    fn time_limit(&self) -> Option<Duration> {
+        Some(self.timeout.saturating_add(GRACE))
+    }
+}
+
+impl CommandProvider {
+    fn read(&self) -> Result<Credentials, Error> {
         let place = format!("the output of {:?}", self.program);
         let output = text::utf8(self.run()?, &place)?;
         match &self.client_id {
             Some(client_id) => text::credentials(Zeroizing::new(client_id.clone()), text::bare(&output), &place),
             None => text::pair(&output, &place),
         }
-    }
-
-    fn revision(&self) -> u64 {
-        self.refresh.map_or(0, |(since, period)| {
-            let periods = now().saturating_duration_since(since).as_millis() / period.as_millis().max(1);
-            u64::try_from(periods).unwrap_or(u64::MAX)
-        })
-    }
-
-    /// The program's [`timeout`](Self::timeout), and a moment to say so.
-    fn time_limit(&self) -> Option<Duration> {
-        Some(self.timeout.saturating_add(GRACE))
     }
 }
 
@@ -179,7 +179,7 @@ impl fmt::Debug for CommandProvider {
             .field("program", &self.program)
             .field("client_id", &self.client_id)
             .field("timeout", &self.timeout)
-            .field("refresh_every", &self.refresh.map(|(_, period)| period))
+            .field("run_again_every", &self.again.map(|(_, period)| period))
             .finish_non_exhaustive()
     }
 }

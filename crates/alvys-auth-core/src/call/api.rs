@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use http::uri::Scheme;
 use http::{HeaderMap, Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::error::Inner;
-use crate::url::{check_url, has_host_and_port, is_loopback};
+use crate::url::{Origin, check_url, has_host_and_port, is_loopback};
 use crate::{Call, CallOptions, Environment, Error, ErrorKind};
 
 /// The hosts that Alvys documents for its API, its MCP server and its test installation. The integration host is spelt
@@ -15,7 +14,7 @@ use crate::{Call, CallOptions, Environment, Error, ErrorKind};
 const DOCUMENTED: [&str; 5] =
     ["integrations.alvys.com", "integration.alvys.com", "api.alvys.com", "mcp.alvys.com", "qaapi.alvys.net"];
 
-/// Where authorised calls go, and the rules they follow.
+/// Where authorized calls go, and the rules they follow.
 ///
 /// Tokens go over https to the hosts that Alvys documents, to this machine itself, and to the origins that are named
 /// here; to no other place.
@@ -36,14 +35,6 @@ pub struct Api {
     base: String,
     origins: Vec<Origin>,
     pub(crate) patience: Duration,
-}
-
-/// Scheme, host and port: what decides who receives a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Origin {
-    https: bool,
-    host: String,
-    port: u16,
 }
 
 impl Api {
@@ -171,7 +162,7 @@ impl Api {
         refused(format!("a token must not go to {authority}{scheme}"))
     }
 
-    /// Begins an authorised call.
+    /// Begins an authorized call.
     ///
     /// None when the request carries an `Authorization` of its own: it is then to be sent as it is, and its answer
     /// delivered as it comes.
@@ -190,17 +181,5 @@ impl Api {
         }
         self.permits(uri)?;
         Ok(Some(Call::new(self.patience, method, uri, headers, options)))
-    }
-}
-
-impl Origin {
-    pub(crate) fn of(uri: &Uri) -> Option<Self> {
-        let scheme = uri.scheme()?;
-        let https = *scheme == Scheme::HTTPS;
-        if !https && *scheme != Scheme::HTTP {
-            return None;
-        }
-        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        Some(Self { https, host: uri.host()?.to_ascii_lowercase(), port })
     }
 }

@@ -2,7 +2,7 @@
 
 use http::{Request, Response};
 
-use crate::{Error, Grant, Timestamp, Token, TokenRequest};
+use crate::{Error, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Attempt {
 
     /// An answer arrived, whatever its status. Reads it, which is the one costly step: do it outside the lock.
     pub fn answered<B: AsRef<[u8]>>(self, response: &Response<B>) -> Outcome {
-        let result = Grant::from_http(&self.request, response);
+        let result = TokenResponse::from_http(&self.request, response);
         self.ended(End::Answered(result))
     }
 
@@ -103,7 +103,7 @@ impl Attempt {
     /// What is wrong with `response`, if anything: to see whether it is worth looking for other credentials first.
     #[must_use]
     pub fn refusal<B: AsRef<[u8]>>(&self, response: &Response<B>) -> Option<Error> {
-        Grant::from_http(&self.request, response).err()
+        TokenResponse::from_http(&self.request, response).err()
     }
 
     fn ended(self, end: End) -> Outcome {
@@ -122,7 +122,7 @@ pub struct Outcome {
 
 #[derive(Debug)]
 pub(crate) enum End {
-    Answered(Result<Grant, Error>),
+    Answered(Result<TokenResponse, Error>),
     Spared,
     Abandoned,
 }

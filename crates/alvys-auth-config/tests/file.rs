@@ -2,16 +2,17 @@
 
 use std::fs;
 
+use alvys_auth_config::FileProvider;
 use alvys_auth_core::Credentials;
-use alvys_auth_driver::{CredentialsProvider, FileProvider};
+use alvys_auth_core::CredentialsProvider;
 
-use crate::support::{CANARY, Directory, SECRET, assert_gives, assert_refused};
+use crate::support::{CANARY, Directory, SECRET, assert_gives, assert_refused, is_unchanged, mark};
 
 mod support;
 
 /// What a file with these contents gives.
 fn both(contents: impl AsRef<[u8]>) -> Result<Credentials, alvys_auth_core::Error> {
-    FileProvider::new(Directory::new().write("alvys", contents)).credentials()
+    FileProvider::new(Directory::new().write("alvys", contents)).current()
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn what_is_wrong_with_a_file_is_told_without_its_contents() {
     ] {
         let directory = Directory::new();
         let path = directory.write("alvys", contents);
-        let error = assert_refused(FileProvider::new(&path).credentials(), &[words]);
+        let error = assert_refused(FileProvider::new(&path).current(), &[words]);
         assert!(error.to_string().contains(&format!("{path:?}")), "{error}");
     }
 }
@@ -83,7 +84,7 @@ fn text_in_another_encoding_is_refused() {
     assert_refused(both(b"\xff\xfe{\0C4n4ry"), &["is not UTF-8 text", "UTF-16"]);
     let directory = Directory::new();
     let path = directory.write("secret", b"C4n4ry\xe4");
-    assert_refused(FileProvider::secret("id", path).credentials(), &["is not UTF-8 text"]);
+    assert_refused(FileProvider::secret("id", path).current(), &["is not UTF-8 text"]);
 }
 
 #[test]
@@ -103,10 +104,10 @@ fn a_secret_may_stand_alone() {
         assert_gives(&FileProvider::pair(id, path), "id", SECRET);
     }
     let bad = directory.write("client_secret", format!(" {SECRET}"));
-    assert_refused(FileProvider::secret("id", &bad).credentials(), &["client_secret\": the client secret begins"]);
-    assert_refused(FileProvider::secret("<id>", &bad).credentials(), &["the client id is still a placeholder"]);
+    assert_refused(FileProvider::secret("id", &bad).current(), &["client_secret\": the client secret begins"]);
+    assert_refused(FileProvider::secret("<id>", &bad).current(), &["the client id is still a placeholder"]);
     let id = directory.write("client_id", "");
-    assert_refused(FileProvider::pair(id, bad).credentials(), &["client_id\"", "the client id is empty"]);
+    assert_refused(FileProvider::pair(id, bad).current(), &["client_id\"", "the client id is empty"]);
 }
 
 #[test]
@@ -114,12 +115,12 @@ fn every_way_to_change_a_file_is_noticed() {
     let directory = Directory::new();
     let path = directory.write("secret", "C4n4ry-1");
     let provider = FileProvider::secret("id", &path);
-    let mut seen = vec![provider.revision()];
+    let mut seen = vec![mark(&provider)];
     let mut changed = |what: &str| {
-        let revision = provider.revision();
-        assert!(!seen.contains(&revision), "{what}");
-        assert_eq!(provider.revision(), revision, "{what}, and no change since");
-        seen.push(revision);
+        let now = mark(&provider);
+        assert!(!seen.contains(&now), "{what}");
+        assert!(now.is_none() || is_unchanged(&provider, now), "{what}, and no change since");
+        seen.push(now);
     };
 
     fs::write(&path, "C4n4ry-22").unwrap();
@@ -128,7 +129,7 @@ fn every_way_to_change_a_file_is_noticed() {
     changed("replaced by a file of the same length");
     fs::remove_file(&path).unwrap();
     changed("removed");
-    assert_refused(provider.credentials(), &["cannot read", "secret\"", "check that the file is there"]);
+    assert_refused(provider.current(), &["cannot read", "secret\"", "check that the file is there"]);
     fs::write(&path, "C4n4ry-444").unwrap();
     changed("there again");
     assert_gives(&provider, "id", "C4n4ry-444");
@@ -139,12 +140,12 @@ fn a_change_of_either_file_of_a_pair_is_noticed() {
     let directory = Directory::new();
     let (id, secret) = (directory.write("id", "id"), directory.write("secret", "C4n4ry-1"));
     let provider = FileProvider::pair(&id, &secret);
-    let first = provider.revision();
+    let first = mark(&provider);
     fs::write(&id, "other").unwrap();
-    let second = provider.revision();
+    let second = mark(&provider);
     assert_ne!(second, first);
     fs::write(&secret, "C4n4ry-22").unwrap();
-    assert_ne!(provider.revision(), second);
+    assert_ne!(mark(&provider), second);
     assert_gives(&provider, "other", "C4n4ry-22");
 }
 
@@ -155,18 +156,18 @@ fn a_file_of_the_same_length_and_date_is_told_apart() {
     let path = directory.write("secret", "C4n4ry-1");
     let modified = fs::metadata(&path).unwrap().modified().unwrap();
     let provider = FileProvider::secret("id", &path);
-    let seen = provider.revision();
+    let seen = mark(&provider);
     let new = directory.write("new", "C4n4ry-2");
     fs::File::options().write(true).open(&new).unwrap().set_modified(modified).unwrap();
     fs::rename(new, &path).unwrap();
-    let replaced = provider.revision();
+    let replaced = mark(&provider);
     assert_ne!(replaced, seen);
 
     // Longer than the granularity of the file system's clock.
     std::thread::sleep(std::time::Duration::from_millis(50));
     fs::write(&path, "C4n4ry-3").unwrap();
     fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
-    assert_ne!(provider.revision(), replaced, "written in place and dated back");
+    assert_ne!(mark(&provider), replaced, "written in place and dated back");
 }
 
 /// Kubernetes mounts `secret -> ..data/secret` and `..data -> ..2026_01_01`, and renames another `..data` over it.
@@ -185,12 +186,12 @@ fn a_swapped_directory_of_a_mounted_secret_is_noticed() {
         symlink(format!("..data/{name}"), directory.path(name)).unwrap();
     }
     let provider = FileProvider::pair(directory.path("client_id"), directory.path("client_secret"));
-    let seen = provider.revision();
+    let seen = mark(&provider);
     assert_gives(&provider, "id", "C4n4ry-1");
 
     symlink("..2", directory.path("..data_tmp")).unwrap();
     fs::rename(directory.path("..data_tmp"), directory.path("..data")).unwrap();
-    assert_ne!(provider.revision(), seen);
+    assert_ne!(mark(&provider), seen);
     assert_gives(&provider, "id", "C4n4ry-2");
 }
 
@@ -199,34 +200,34 @@ fn two_sources_that_share_a_provider_both_notice_a_change() {
     let directory = Directory::new();
     let path = directory.write("secret", "C4n4ry-1");
     let provider = FileProvider::secret("id", &path);
-    let (first, second) = (provider.revision(), provider.revision());
+    let (first, second) = (mark(&provider), mark(&provider));
     fs::write(&path, "C4n4ry-22").unwrap();
-    assert_ne!(provider.revision(), first);
+    assert_ne!(mark(&provider), first);
     assert_gives(&provider, "id", "C4n4ry-22");
-    assert_ne!(provider.revision(), second, "the first one's reading does not hide it from the second");
+    assert_ne!(mark(&provider), second, "the first one's reading does not hide it from the second");
 }
 
 #[test]
 fn only_regular_files_are_read() {
     let directory = Directory::new();
     let provider = FileProvider::new(directory.path(""));
-    assert_refused(provider.credentials(), &["is not a regular file", "use a command"]);
+    assert_refused(provider.current(), &["is not a regular file", "use a command"]);
     #[cfg(unix)]
     {
         let pipe = directory.path("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let (sender, receiver) = std::sync::mpsc::channel();
-        std::thread::spawn(move || sender.send(FileProvider::secret("id", pipe).credentials()));
+        std::thread::spawn(move || sender.send(FileProvider::secret("id", pipe).current()));
         let result = receiver.recv_timeout(std::time::Duration::from_secs(10)).expect("a pipe blocks nobody");
         assert_refused(result, &["pipe\" is not a regular file"]);
-        assert_refused(FileProvider::new("/dev/zero").credentials(), &["\"/dev/zero\" is not a regular file"]);
+        assert_refused(FileProvider::new("/dev/zero").current(), &["\"/dev/zero\" is not a regular file"]);
     }
 }
 
 #[cfg(unix)]
 #[test]
 fn a_path_cannot_break_the_line_of_an_error() {
-    assert_refused(FileProvider::new("/nowhere/a\nb").credentials(), &[r#""/nowhere/a\nb""#]);
+    assert_refused(FileProvider::new("/nowhere/a\nb").current(), &[r#""/nowhere/a\nb""#]);
 }
 
 #[test]

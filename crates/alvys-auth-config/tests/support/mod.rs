@@ -8,8 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, TokenRequest};
-use alvys_auth_driver::CredentialsProvider;
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, ErrorKind, Flow, Given, Mark, TokenRequest};
 
 /// In every secret of these tests.
 pub(crate) const CANARY: &str = "C4n4ry";
@@ -39,7 +38,7 @@ pub(crate) fn assert_refused<T: Debug>(result: Result<T, Error>, words: &[&str])
 /// That the provider gives exactly these two values, seen in what would be sent.
 #[track_caller]
 pub(crate) fn assert_gives(provider: &dyn CredentialsProvider, client_id: &str, client_secret: &str) {
-    assert_eq!(provider.credentials().unwrap(), Credentials::new(client_id, client_secret).unwrap());
+    assert_eq!(provider.current().unwrap(), Credentials::new(client_id, client_secret).unwrap());
 }
 
 /// What would be sent, to see a secret that cannot be asked for.
@@ -75,4 +74,16 @@ impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// The mark of what the provider would give now; none where it can give nothing.
+pub(crate) fn mark(provider: &dyn CredentialsProvider) -> Option<Mark> {
+    provider.credentials(None).ok()?.first().ok().map(|(_, mark)| mark)
+}
+
+/// Whether the provider says that nothing has changed since `known`.
+#[track_caller]
+pub(crate) fn is_unchanged(provider: &dyn CredentialsProvider, known: Option<Mark>) -> bool {
+    assert!(known.is_some(), "there was nothing to know");
+    matches!(provider.credentials(known), Ok(Given::Unchanged))
 }

@@ -12,12 +12,12 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 /// Good for logs, for telling tenants apart and for finding out what is wrong; never for deciding who may do what.
 ///
 /// ```
-/// use alvys_auth_core::Grant;
+/// use alvys_auth_core::TokenResponse;
 /// # use std::time::Duration;
 ///
 /// // {"alg":"none"} . {"org_name":"va336","exp":3600}
-/// let grant = Grant::new("eyJhbGciOiJub25lIn0.eyJvcmdfbmFtZSI6InZhMzM2IiwiZXhwIjozNjAwfQ.c2ln", Duration::from_secs(60), "")?;
-/// let claims = grant.unverified_claims().unwrap();
+/// let response = TokenResponse::new("eyJhbGciOiJub25lIn0.eyJvcmdfbmFtZSI6InZhMzM2IiwiZXhwIjozNjAwfQ.c2ln", Duration::from_secs(60), "")?;
+/// let claims = response.unverified_claims().unwrap();
 /// assert_eq!(claims.organization_name(), Some("va336"));
 /// assert_eq!(claims.expires_at(), Some(3600));
 /// # Ok::<(), alvys_auth_core::Error>(())

@@ -3,8 +3,7 @@
 use alvys_auth_core::{Api, Encoding, Environment, Error, Flow};
 use zeroize::Zeroizing;
 
-use crate::Variables;
-use crate::provider::Found;
+use crate::variables::{Found, Variables};
 
 const FLOW: &str = "ALVYS_FLOW";
 const TENANT: [&str; 2] = ["ALVYS_TENANT_ID", "ALVYS_COMPANY_CODE"];
@@ -34,7 +33,7 @@ const STATIC_TOKENS: [&str; 2] = ["ALVYS_ACCESS_TOKEN", "ALVYS_TOKEN"];
 /// | `ALVYS_API_VERSION` | | the version of the API, `v1` by default; only without a path in the base URL |
 ///
 /// ```
-/// use alvys_auth_driver::{Setup, Variables};
+/// use alvys_auth_config::{Setup, Variables};
 ///
 /// let profile = Variables::from_iter([("ALVYS_FLOW", "legacy"), ("ALVYS_TENANT_ID", "va336")]);
 /// let flags = Variables::from_iter([("ALVYS_FLOW", "current")]);

@@ -7,7 +7,7 @@ use crate::{Error, Timestamp, Token};
 /// A copy of a lifecycle's state, for a driver to publish to its readers.
 ///
 /// ```
-/// use alvys_auth_core::{Credentials, Flow, Grant, Lifecycle, Policy, Timestamp, TokenRequest};
+/// use alvys_auth_core::{Credentials, Flow, TokenResponse, Lifecycle, Policy, Timestamp, TokenRequest};
 /// use std::time::Duration;
 ///
 /// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
@@ -15,7 +15,7 @@ use crate::{Error, Timestamp, Token};
 /// let now = Timestamp::from_millis(0);
 /// assert!(lifecycle.snapshot().usable(now).is_none());
 ///
-/// lifecycle.adopt(Grant::new("an.access.token", Duration::from_secs(3600), "")?, now);
+/// lifecycle.adopt(TokenResponse::new("an.access.token", Duration::from_secs(3600), "")?, now);
 /// let snapshot = lifecycle.snapshot();
 /// assert!(snapshot.usable(now).is_some());
 /// assert_eq!(snapshot.status(now).expires_in, Some(Duration::from_secs(3600)));
@@ -42,7 +42,7 @@ impl Snapshot {
     #[must_use]
     pub fn deferrable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|token| {
-            let window = token.expires_at().saturating_duration_since(token.refresh_at());
+            let window = token.expires_at().saturating_duration_since(token.renewal_at());
             now.saturating_add(window / 4) < token.expires_at()
         })
     }

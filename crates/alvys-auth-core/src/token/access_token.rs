@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use crate::{Grant, Policy, Scopes, Timestamp, UnverifiedClaims};
+use crate::{Policy, Scopes, Timestamp, TokenResponse, UnverifiedClaims};
 
 /// An access token that a [`Lifecycle`](crate::Lifecycle) holds: cheap to clone, and never shown by `Debug`.
 ///
 /// ```
-/// use alvys_auth_core::{Credentials, Flow, Grant, Lifecycle, Policy, Step, Timestamp, TokenRequest};
+/// use alvys_auth_core::{Credentials, Flow, TokenResponse, Lifecycle, Policy, Step, Timestamp, TokenRequest};
 /// use std::time::Duration;
 ///
 /// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
 /// let mut lifecycle = Lifecycle::new(request, Policy::new(), 0);
 /// let now = Timestamp::from_millis(0);
-/// lifecycle.adopt(Grant::new("an.access.token", Duration::from_secs(3600), "load:read")?, now);
+/// lifecycle.adopt(TokenResponse::new("an.access.token", Duration::from_secs(3600), "load:read")?, now);
 ///
 /// let Step::Use(token) = lifecycle.poll(now) else { unreachable!() };
 /// assert_eq!(token.header(), "Bearer an.access.token");
@@ -29,25 +29,25 @@ use crate::{Grant, Policy, Scopes, Timestamp, UnverifiedClaims};
 pub struct Token(Arc<Inner>);
 
 struct Inner {
-    grant: Grant,
+    response: TokenResponse,
     obtained_at: Option<Timestamp>,
-    refresh_at: Timestamp,
+    renewal_at: Timestamp,
     expires_at: Timestamp,
 }
 
 impl Token {
-    /// Puts a grant on the clock; none when nothing is left of it at `now`.
+    /// Puts a token response on the clock; none when nothing is left of its lifetime at `now`.
     ///
     /// Its lifetime counts from when it was asked for, or from `now` when it comes from elsewhere. `jitter` below 1
     /// spreads the refreshes of many holders over the later half of the margin.
     pub(crate) fn new(
-        grant: Grant,
+        response: TokenResponse,
         obtained_at: Option<Timestamp>,
         now: Timestamp,
         policy: &Policy,
         jitter: f64,
     ) -> Option<Self> {
-        let lifetime = grant.lifetime().unwrap_or(policy.default_lifetime);
+        let lifetime = response.lifetime().unwrap_or(policy.default_lifetime);
         let expires_at = obtained_at.unwrap_or(now).saturating_add(lifetime);
         if expires_at <= now {
             return None;
@@ -55,38 +55,38 @@ impl Token {
         // Never more than half of what is left, so that a token is not due for renewal the moment it arrives.
         let left = expires_at.saturating_duration_since(now);
         let margin = policy.margin.min(lifetime / 5).mul_f64(1.0 - jitter / 2.0).min(left / 2);
-        let refresh_at = expires_at.saturating_sub(margin);
-        Some(Self(Arc::new(Inner { grant, obtained_at, refresh_at, expires_at })))
+        let renewal_at = expires_at.saturating_sub(margin);
+        Some(Self(Arc::new(Inner { response, obtained_at, renewal_at, expires_at })))
     }
 
     /// The value for the `Authorization` header, `Bearer …`: built once, marked sensitive.
     #[must_use]
     pub fn header(&self) -> &HeaderValue {
-        self.0.grant.header()
+        self.0.response.header()
     }
 
     /// The bare access token, for protocols that want it without `Bearer`. Handle it like a password.
     #[must_use]
     pub fn access_token(&self) -> &str {
-        self.0.grant.access_token()
+        self.0.response.access_token()
     }
 
     /// What the token may do.
     #[must_use]
     pub fn scopes(&self) -> Scopes<'_> {
-        self.0.grant.scopes()
+        self.0.response.scopes()
     }
 
     /// What the token says of itself, **unverified**; none for an opaque token.
     #[must_use]
     pub fn unverified_claims(&self) -> Option<UnverifiedClaims> {
-        self.0.grant.unverified_claims()
+        self.0.response.unverified_claims()
     }
 
     /// What is suspicious about the token although it may work, in one sentence.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
-        self.0.grant.warning()
+        self.0.response.warning()
     }
 
     /// When it was asked for, on the driver's clock; none when it comes from elsewhere, so that its age is unknown.
@@ -97,8 +97,8 @@ impl Token {
 
     /// From when on it is renewed if somebody asks for it, on the driver's clock.
     #[must_use]
-    pub fn refresh_at(&self) -> Timestamp {
-        self.0.refresh_at
+    pub fn renewal_at(&self) -> Timestamp {
+        self.0.renewal_at
     }
 
     /// From when on it must not be used, on the driver's clock.
@@ -123,7 +123,7 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Token")
             .field("access_token", &"[redacted]")
-            .field("refresh_at", &self.0.refresh_at)
+            .field("renewal_at", &self.0.renewal_at)
             .field("expires_at", &self.0.expires_at)
             .field("scopes", &self.scopes().to_string())
             .finish()

@@ -6,7 +6,7 @@ use alvys_auth_core::{Credentials, Error};
 use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::environment::{CLIENT_ID, CLIENT_SECRET};
+use crate::variables::{CLIENT_ID, CLIENT_SECRET};
 
 /// How much is read of a file or of a command's output, in bytes.
 pub(crate) const LIMIT: usize = 64 * 1024;

@@ -8,10 +8,11 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use alvys_auth_config::CommandProvider;
+use alvys_auth_core::CredentialsProvider;
 use alvys_auth_core::ErrorKind;
-use alvys_auth_driver::{CommandProvider, CredentialsProvider};
 
-use crate::support::{CANARY, Directory, SECRET, assert_error, assert_gives, assert_refused, body};
+use crate::support::{CANARY, Directory, SECRET, assert_error, assert_gives, assert_refused, body, mark};
 
 mod support;
 
@@ -38,7 +39,7 @@ fn the_output_is_json_or_lines_or_the_secret_alone() {
 #[test]
 fn arguments_pass_by_every_shell() {
     let odd = "C4n4ry $(echo x) `y` \"'\\ *";
-    let sent = body(CommandProvider::new("printf", ["%s", odd]).client_id("id").credentials().unwrap());
+    let sent = body(CommandProvider::new("printf", ["%s", odd]).client_id("id").current().unwrap());
     assert_eq!(serde_json::from_str::<serde_json::Value>(&sent).unwrap()["client_secret"], odd);
 }
 
@@ -50,10 +51,10 @@ fn the_command_gets_no_input() {
 #[test]
 fn a_failure_is_told_by_program_and_status_alone() {
     let failing = shell("echo C4n4ry; echo C4n4ry >&2; exit 3");
-    assert_refused(failing.credentials(), &["\"sh\" failed with exit status: 3", "run it by hand"]);
-    assert_refused(shell("echo C4n4ry; kill -9 $$").credentials(), &["\"sh\" failed with signal: 9"]);
+    assert_refused(failing.current(), &["\"sh\" failed with exit status: 3", "run it by hand"]);
+    assert_refused(shell("echo C4n4ry; kill -9 $$").current(), &["\"sh\" failed with signal: 9"]);
     let missing = CommandProvider::new("/nowhere/op", [SECRET]);
-    assert_refused(missing.credentials(), &["cannot run \"/nowhere/op\"", "check that the program is installed"]);
+    assert_refused(missing.current(), &["cannot run \"/nowhere/op\"", "check that the program is installed"]);
 }
 
 #[test]
@@ -65,10 +66,10 @@ fn output_that_is_no_credentials_is_refused_unseen() {
         ("printf 'C4n4ry\\377'", "the output of \"sh\" is not UTF-8"),
         ("yes C4n4ry", "\"sh\" wrote more than 64 KiB"),
     ] {
-        assert_refused(shell(script).credentials(), &[words]);
+        assert_refused(shell(script).current(), &[words]);
     }
-    assert_refused(shell("printf ''").client_id("id").credentials(), &["\"sh\": the client secret is empty"]);
-    assert_refused(shell("echo ' C4n4ry'").client_id("id").credentials(), &["\"sh\": the client secret begins"]);
+    assert_refused(shell("printf ''").client_id("id").current(), &["\"sh\": the client secret is empty"]);
+    assert_refused(shell("echo ' C4n4ry'").client_id("id").current(), &["\"sh\": the client secret begins"]);
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn output_of_exactly_the_limit_is_read() {
         shell(&format!("printf '{}'; head -c {rest} /dev/zero | tr '\\0' x", lines.replace('\n', "\\n")))
     };
     assert_gives(&of(64 * 1024), "id", SECRET);
-    assert_refused(of(64 * 1024 + 1).credentials(), &["wrote more than 64 KiB"]);
+    assert_refused(of(64 * 1024 + 1).current(), &["wrote more than 64 KiB"]);
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn a_command_that_takes_too_long_is_killed_and_reaped() {
     let script = format!("echo $$ > '{}'; echo C4n4ry; exec sleep 300", pid.display());
     let started = Instant::now();
     let provider = shell(&script).client_id("id").timeout(Duration::from_secs(3));
-    let error = assert_error(provider.credentials(), ErrorKind::TimedOut, &["\"sh\"", "within 3s"]);
+    let error = assert_error(provider.current(), ErrorKind::TimedOut, &["\"sh\"", "within 3s"]);
     assert!(error.is_retryable());
     assert!((3..30).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
     assert_gone(&pid);
@@ -101,7 +102,7 @@ fn a_command_that_only_closes_its_output_has_not_ended() {
     let pid = directory.path("pid");
     let script = format!("echo $$ > '{}'; echo C4n4ry; exec sleep 300 >&-", pid.display());
     let provider = shell(&script).client_id("id").timeout(Duration::from_secs(3));
-    assert_error(provider.credentials(), ErrorKind::TimedOut, &["\"sh\"", "within 3s"]);
+    assert_error(provider.current(), ErrorKind::TimedOut, &["\"sh\"", "within 3s"]);
     assert_gone(&pid);
 }
 
@@ -110,7 +111,7 @@ fn a_refused_command_leaves_no_process_behind() {
     let directory = Directory::new();
     let pid = directory.path("pid");
     let script = format!("echo $$ > '{}'; exec yes C4n4ry", pid.display());
-    assert_refused(shell(&script).credentials(), &["64 KiB"]);
+    assert_refused(shell(&script).current(), &["64 KiB"]);
     assert_gone(&pid);
 }
 
@@ -126,9 +127,9 @@ fn assert_gone(pid_file: &Path) {
 fn a_grandchild_that_holds_the_pipe_keeps_nobody_waiting() {
     let started = Instant::now();
     assert_gives(&shell("sleep 120 & echo C4n4ry-s3cret").client_id("id"), "id", SECRET);
-    assert_refused(shell("sleep 120 & echo C4n4ry; exit 4").client_id("id").credentials(), &["exit status: 4"]);
+    assert_refused(shell("sleep 120 & echo C4n4ry; exit 4").client_id("id").current(), &["exit status: 4"]);
     let endless = shell("sleep 120 & echo C4n4ry; wait").client_id("id").timeout(Duration::from_secs(1));
-    assert_error(endless.credentials(), ErrorKind::TimedOut, &["\"sh\""]);
+    assert_error(endless.current(), ErrorKind::TimedOut, &["\"sh\""]);
     assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
@@ -143,7 +144,7 @@ fn a_command_that_is_given_up_takes_what_it_started_along() {
         (format!("{start}; exit 3"), ErrorKind::Configuration),
     ] {
         let given_up = shell(&script).client_id("id").timeout(Duration::from_secs(2));
-        assert_error(given_up.credentials(), kind, &["\"sh\""]);
+        assert_error(given_up.current(), kind, &["\"sh\""]);
         assert_ends(&pid);
     }
 }
@@ -188,18 +189,18 @@ fn it_says_how_long_it_may_take() {
 fn a_grandchild_that_goes_on_writing_runs_into_the_time_limit() {
     let script = "(while sleep 0.2; do echo C4n4ry || exit; done) & exit 0";
     let provider = shell(script).client_id("id").timeout(Duration::from_secs(3));
-    assert_error(provider.credentials(), ErrorKind::TimedOut, &["close its output"]);
+    assert_error(provider.current(), ErrorKind::TimedOut, &["close its output"]);
 }
 
 #[test]
 fn it_runs_again_only_when_told_to() {
     let once = CommandProvider::new("echo", [SECRET]).client_id("id");
-    let hourly = once.clone().refresh_every(Duration::from_secs(3600));
-    let often = once.clone().refresh_every(Duration::from_millis(20));
-    let always = once.clone().refresh_every(Duration::ZERO);
-    let before = [&once, &hourly, &often, &always].map(CredentialsProvider::revision);
+    let hourly = once.clone().run_again_every(Duration::from_secs(3600));
+    let often = once.clone().run_again_every(Duration::from_millis(20));
+    let always = once.clone().run_again_every(Duration::ZERO);
+    let before = [&once, &hourly, &often, &always].map(|provider| mark(provider));
     thread::sleep(Duration::from_millis(50));
-    let after = [&once, &hourly, &often, &always].map(CredentialsProvider::revision);
+    let after = [&once, &hourly, &often, &always].map(|provider| mark(provider));
     assert_eq!(before[..2], after[..2]);
     assert_ne!(before[2], after[2]);
     assert_ne!(before[3], after[3]);

@@ -7,6 +7,10 @@ use std::fmt;
 use alvys_auth_core::Error;
 use zeroize::Zeroizing;
 
+/// The names of each half of the credentials, in whatever is read.
+pub(crate) const CLIENT_ID: [&str; 2] = ["ALVYS_CLIENT_ID", "Alvys__ClientId"];
+pub(crate) const CLIENT_SECRET: [&str; 2] = ["ALVYS_CLIENT_SECRET", "Alvys__ClientSecret"];
+
 type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 /// Named values such as `ALVYS_CLIENT_ID`, in layers: what an earlier layer sets counts, whatever later ones say.
@@ -15,7 +19,7 @@ type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 /// `ALVYS_CLIENT_SECRET_FILE` in a lower one. Two names of one value that differ within a layer are an error.
 ///
 /// ```
-/// use alvys_auth_driver::Variables;
+/// use alvys_auth_config::Variables;
 ///
 /// let flags = Variables::from_iter([("ALVYS_FLOW", "current")]);
 /// let all = flags.over(Variables::environment());

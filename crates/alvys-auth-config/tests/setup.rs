@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
+use alvys_auth_config::{Setup, Variables};
 use alvys_auth_core::{Api, Credentials, Encoding, Environment, Flow, Scope, TokenRequest};
-use alvys_auth_driver::{Setup, Variables};
 
 use crate::support::{CANARY, assert_refused};
 

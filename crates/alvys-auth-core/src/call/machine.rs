@@ -1,4 +1,4 @@
-//! One authorised call: what the answer means, and whether to send the request again.
+//! One authorized call: what the answer means, and whether to send the request again.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 
-use crate::api::Origin;
-use crate::refusal::{self, Refused};
+use crate::call::refusal::{self, Refused};
 use crate::retry_after::retry_after;
+use crate::url::Origin;
 use crate::words;
 use crate::{Endpoint, Error, Scope, Token};
 
@@ -64,21 +64,21 @@ impl CallOptions {
     }
 }
 
-/// One authorised call on its way; made by [`Api::call`](crate::Api::call).
+/// One authorized call on its way; made by [`Api::call`](crate::Api::call).
 ///
-/// A driver loops: get a token, [`authorise`](Self::authorise) the request, send it. An answer that
+/// A driver loops: get a token, [`authorize`](Self::authorize) the request, send it. An answer that
 /// [`delivers`](Self::delivers) goes to the caller unread; of any other one it reads the first [`Self::LOOK`] bytes and
 /// [`judge`](Self::judge)s.
 ///
 /// ```
-/// use alvys_auth_core::{Api, CallOptions, Grant, Verdict};
+/// use alvys_auth_core::{Api, CallOptions, TokenResponse, Verdict};
 /// use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Timestamp, TokenRequest};
 /// use http::{HeaderMap, Method, Response};
 /// use std::time::Duration;
 /// # let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
 /// # let mut lifecycle = Lifecycle::new(request, Policy::new(), 0);
 /// # let now = Timestamp::from_millis(0);
-/// # lifecycle.adopt(Grant::new("abc", Duration::from_secs(3600), "load:read")?, now);
+/// # lifecycle.adopt(TokenResponse::new("abc", Duration::from_secs(3600), "load:read")?, now);
 ///
 /// let api = Api::production();
 /// let uri = api.url("loads")?;
@@ -86,7 +86,7 @@ impl CallOptions {
 /// let mut call = api.call(&Method::GET, &uri, &headers, CallOptions::new())?.expect("no Authorization of its own");
 ///
 /// let Step::Use(token) = lifecycle.poll(now) else { unreachable!() };
-/// call.authorise(&token, &mut headers)?;
+/// call.authorize(&token, &mut headers)?;
 /// assert_eq!(headers["authorization"], "Bearer abc");
 ///
 /// let answer = Response::builder().status(429).header("retry-after", "7").body(b"").unwrap();
@@ -155,7 +155,7 @@ impl Call {
     ///
     /// # Errors
     /// [`ErrorKind::MissingScope`](crate::ErrorKind::MissingScope) when the token lacks a scope that the caller requires.
-    pub fn authorise(&self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error> {
+    pub fn authorize(&self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error> {
         let scopes = token.scopes();
         let missing: Vec<Scope> = self
             .options
