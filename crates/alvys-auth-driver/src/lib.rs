@@ -9,29 +9,25 @@ pub mod events;
 mod header;
 mod limits;
 mod pace;
-mod provider;
 mod questions;
 mod registry;
 mod renewal;
 mod rotation;
-mod setup;
 mod tenant;
-mod tokens;
+mod source;
 
 pub use agenda::{Agenda, Next};
-pub use clock::now;
+pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Engine, Flight};
 pub use header::header;
 pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn, judge};
-pub use provider::{CommandProvider, CredentialsProvider, EnvironmentProvider, FileProvider, Variables};
 pub use questions::{Question, open_question};
 pub use registry::{Entry, Registry};
 pub use renewal::{Member, RenewalPlan};
 pub use rotation::{Asking, Rotated, Rotation};
-pub use setup::Setup;
+pub use source::{AsyncTokens, BlockingTokens, TokenFuture};
 pub use tenant::{TenantProvider, known_tenant};
-pub use tokens::Tokens;
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);
