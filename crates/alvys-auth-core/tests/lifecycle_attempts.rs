@@ -5,7 +5,8 @@ use std::time::Duration;
 use alvys_auth_core::{Attempt, Change, Policy, Timestamp};
 
 use crate::support::{
-    answer, at, fetched, granted, just_before, lifecycle, obtain, unreachable_server, used, waited, with_policy,
+    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, sent, unreachable_server, used, waited,
+    with_policy,
 };
 
 mod support;
@@ -23,9 +24,6 @@ fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
         assert!(waited(&mut lifecycle, just_before(LEASE)).is_in_flight());
         let successor = fetched(&mut lifecycle, LEASE);
         assert_eq!(waited(&mut lifecycle, LEASE).until(), Timestamp::from_millis(30_002));
-        assert!(
-            !lifecycle.extend(&silent, Duration::ZERO, LEASE) && lifecycle.extend(&successor, Duration::ZERO, LEASE)
-        );
 
         // Whatever the silent one says now changes nothing.
         assert!(matches!(complete(&mut lifecycle, late(silent), at(16)), Change::Superseded));
@@ -84,6 +82,32 @@ fn a_late_failure_never_disturbs_a_held_token() {
     assert!(matches!(done, Change::Superseded));
     assert_eq!(used(&mut lifecycle, at(21)).access_token(), "newer");
     assert!(lifecycle.snapshot().status(at(21)).last_error.is_none());
+}
+
+#[test]
+fn an_attempt_that_was_taken_over_before_it_sent_its_request_sends_none() {
+    let mut lifecycle = lifecycle();
+    let silent = fetched(&mut lifecycle, at(0));
+    let successor = fetched(&mut lifecycle, LEASE);
+    assert!(matches!(complete(&mut lifecycle, silent, LEASE), Change::Superseded));
+    let _ = sent(&mut lifecycle, successor, LEASE);
+}
+
+#[test]
+fn a_request_is_given_its_time_from_when_it_is_sent() {
+    let mut lifecycle = lifecycle();
+    let attempt = fetched(&mut lifecycle, at(0));
+    let _ = sent(&mut lifecycle, attempt, at(10));
+    assert_eq!(waited(&mut lifecycle, at(10)).until(), Timestamp::from_millis(25_001));
+}
+
+#[test]
+fn a_request_whose_end_nobody_knows_is_not_sent_twice() {
+    let mut lifecycle = lifecycle();
+    let attempt = fetched(&mut lifecycle, at(0));
+    let sending = sent(&mut lifecycle, attempt, at(0));
+    assert!(matches!(complete(&mut lifecycle, sending, at(1)), Change::Abandoned));
+    let _ = fetched(&mut lifecycle, at(1));
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Token {
     /// Puts a token response on the clock; none when nothing is left of its lifetime at `now`.
     ///
     /// Its lifetime counts from when it was asked for, or from `now` when it comes from elsewhere. `jitter` below 1
-    /// spreads the refreshes of many holders over the later half of the margin.
+    /// spreads the renewals of many holders over the later half of the margin.
     pub(crate) fn new(
         response: TokenResponse,
         obtained_at: Option<Timestamp>,
