@@ -286,6 +286,20 @@ fn an_abandoned_question_stays_open_until_it_is_answered() {
 }
 
 #[test]
+fn a_late_answer_of_a_replaced_attempt_does_not_end_the_question_of_another() {
+    let mut lifecycle = provided();
+    let replaced = asking(&mut lifecycle, at(0));
+    // The driver knows that the provider has answered before it hands that in, and another attempt asks in between.
+    lifecycle.provider_answered();
+    lifecycle.set_credentials(Credentials::new("my-client", "newest").unwrap()).unwrap();
+    let open = asking(&mut lifecycle, at(1));
+    complete(&mut lifecycle, replaced.provided(Ok(Given::Unchanged)), at(1));
+    complete(&mut lifecycle, open.abandoned(), at(2));
+    let attempt = fetched(&mut lifecycle, at(2));
+    let _ = sent(&mut lifecycle, attempt, at(2));
+}
+
+#[test]
 fn an_attempt_that_was_handed_out_to_ask_and_comes_back_unchanged_is_over() {
     let mut lifecycle = provided();
     let attempt = asking(&mut lifecycle, at(0));

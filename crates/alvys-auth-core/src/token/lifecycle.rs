@@ -92,8 +92,8 @@ struct Provider {
     known: Option<Mark>,
     /// How long it may take to answer.
     time_limit: Duration,
-    /// Whether it has been asked and has not answered.
-    asked: bool,
+    /// The attempt that has asked it, until it answers.
+    asked_by: Option<u64>,
     /// When it was last asked because of a refusal that is remembered.
     looked: Option<Timestamp>,
 }
@@ -140,7 +140,7 @@ impl Lifecycle {
     /// credentials in use; without one, the first attempt asks for what there is.
     #[must_use]
     pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
-        self.provider = Some(Provider { known, time_limit, asked: false, looked: None });
+        self.provider = Some(Provider { known, time_limit, asked_by: None, looked: None });
         self
     }
 
@@ -194,8 +194,8 @@ impl Lifecycle {
             Stage::Begun => self.ask(attempt, None, now),
             Stage::Provided(given, refusal) => {
                 attempt.stage = Stage::Begun;
-                if given.is_some() {
-                    self.provider_answered();
+                if let (Some(_), Some(provider)) = (&given, &mut self.provider) {
+                    provider.asked_by.take_if(|asked_by| *asked_by == attempt.id);
                 }
                 self.take_over(attempt, given, refusal, now)
             }
@@ -218,7 +218,7 @@ impl Lifecycle {
     /// The provider has answered, however late: it may be asked again.
     pub fn provider_answered(&mut self) {
         if let Some(provider) = &mut self.provider {
-            provider.asked = false;
+            provider.asked_by = None;
         }
     }
 
@@ -355,7 +355,7 @@ impl Lifecycle {
 
     /// Whether the provider is there to be asked.
     fn may_ask(&self) -> bool {
-        self.provider.as_ref().is_some_and(|provider| !provider.asked)
+        self.provider.as_ref().is_some_and(|provider| provider.asked_by.is_none())
     }
 
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
@@ -405,7 +405,7 @@ impl Lifecycle {
             return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
         }
         if let Some(provider) = &mut self.provider {
-            provider.asked = true;
+            provider.asked_by = Some(attempt.id);
         }
         attempt.stage = Stage::Asking(refusal);
         Next::Ask(attempt, known)
