@@ -330,3 +330,13 @@ fn an_attempt_with_other_credentials_counts_its_token_from_when_they_were_instal
     complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), at(6));
     assert_eq!(used(&mut lifecycle, at(6)).expires_at(), at(64));
 }
+
+#[test]
+fn an_attempt_is_no_renewal_once_the_held_token_has_expired() {
+    let mut lifecycle = provided();
+    obtain(&mut lifecycle, "old", 60, at(0));
+    let attempt = asking(&mut lifecycle, at(59));
+    assert!(attempt.is_renewal());
+    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 2))), at(61));
+    assert!(!attempt.is_renewal());
+}

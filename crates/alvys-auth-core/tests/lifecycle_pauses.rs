@@ -94,6 +94,25 @@ fn a_long_pause_while_a_token_is_held_is_a_short_one_once_that_is_gone() {
 }
 
 #[test]
+fn the_status_tells_of_the_pause_that_holds_once_the_token_has_expired() {
+    let mut lifecycle = with_policy(Policy::new().backoff(seconds(3600), seconds(3600)), 7);
+    obtain(&mut lifecycle, "abc", 60, at(0));
+    assert!(pause(&mut lifecycle, &answer(503, ""), at(57)) > seconds(5));
+    let snapshot = lifecycle.snapshot();
+    assert!(snapshot.status(at(57)).paused_for > Some(seconds(5)) && snapshot.status(at(60)).paused_for.is_none());
+    let _ = fetched(&mut lifecycle, at(60));
+}
+
+#[test]
+fn a_renewal_that_fails_after_the_token_has_expired_pauses_as_for_those_who_wait() {
+    let mut lifecycle = with_policy(Policy::new().backoff(seconds(3600), seconds(3600)), 7);
+    obtain(&mut lifecycle, "abc", 60, at(0));
+    let attempt = fetched(&mut lifecycle, at(59));
+    let change = complete(&mut lifecycle, attempt.failed(unreachable_server()), at(61));
+    assert!(matches!(change, Change::Paused { until, .. } if until <= at(63)), "{change:?}");
+}
+
+#[test]
 fn the_servers_own_wait_holds_whether_or_not_somebody_waits() {
     let limited = with(answer(429, ""), "retry-after", "30");
     assert_eq!(pause(&mut lifecycle(), &limited, at(0)), seconds(30));

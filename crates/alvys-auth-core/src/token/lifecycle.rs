@@ -301,7 +301,7 @@ impl Lifecycle {
             token: self.held.clone(),
             usable_until: usable_until.unwrap_or_default(),
             in_flight: self.in_flight.is_some(),
-            paused_until: self.failure.as_ref().map(|failure| self.pause_ends(failure)),
+            paused_until: self.failure.as_ref().map(|failure| (failure.until, failure.soon)),
             error: self.failure.as_ref().map(|failure| failure.error.clone()),
         }
     }
@@ -339,8 +339,8 @@ impl Lifecycle {
         self.lease_ends().max(pause_ends).unwrap_or_default()
     }
 
-    fn pause_ends(&self, failure: &Failure) -> Timestamp {
-        if self.held.is_some() { failure.until } else { failure.soon }
+    fn holds_usable_token(&self, now: Timestamp) -> bool {
+        self.held.as_ref().is_some_and(|held| now < held.expires_at())
     }
 
     fn lease_ends(&self) -> Option<Timestamp> {
@@ -378,7 +378,7 @@ impl Lifecycle {
         Attempt {
             id: self.newest,
             started: now,
-            renewal: self.held.is_some(),
+            renewal: self.holds_usable_token(now),
             request: self.request.clone(),
             purpose,
             stage: Stage::Begun,
@@ -552,7 +552,7 @@ impl Lifecycle {
         let [pause, short] = self.policy.pauses(&error, before, &mut self.jitter);
         let (until, soon) = (now.saturating_add(pause), now.saturating_add(short));
         let failure = Failure { error: error.clone(), asked, until, soon, in_a_row: before.saturating_add(1) };
-        let until = self.pause_ends(&failure);
+        let until = if self.holds_usable_token(now) { until } else { soon };
         self.failure = Some(failure);
         Change::Paused { until, error }
     }
