@@ -156,6 +156,36 @@ fn a_page_of_somebody_else_costs_no_token_and_passes() {
 }
 
 #[test]
+fn an_outage_does_not_lengthen_the_cool_down_of_a_refusal_after_it() {
+    let mut lifecycle = lifecycle();
+    let outage: Duration = pauses(&mut lifecycle, &answer(503, ""), 60, at(0)).iter().sum();
+    let after = at(0).saturating_add(outage);
+    assert_eq!(pauses(&mut lifecycle, &answer(401, ""), 3, after), [5, 10, 20].map(seconds));
+}
+
+#[test]
+fn refusals_become_ever_rarer_whatever_comes_between_them() {
+    let (mut lifecycle, mut now, mut cool_downs) = (lifecycle(), at(0), Vec::new());
+    for _ in 0..4 {
+        cool_downs.push(pause(&mut lifecycle, &answer(401, ""), now));
+        now = now.saturating_add(cool_downs[cool_downs.len() - 1]);
+        now = now.saturating_add(pause(&mut lifecycle, &answer(503, ""), now));
+    }
+    assert_eq!(cool_downs, [5, 10, 20, 40].map(seconds));
+}
+
+#[test]
+fn answers_that_cost_tokens_become_ever_rarer_whatever_comes_between_them() {
+    let (mut lifecycle, mut now, mut costly) = (lifecycle(), at(0), Vec::new());
+    for _ in 0..4 {
+        costly.push(pause(&mut lifecycle, &answer(200, "garbage"), now));
+        now = now.saturating_add(costly[costly.len() - 1]);
+        now = now.saturating_add(pause(&mut lifecycle, &answer(503, ""), now));
+    }
+    assert_eq!(costly[1..], [5, 10, 20].map(seconds));
+}
+
+#[test]
 fn a_token_ends_every_row() {
     let mut lifecycle = lifecycle();
     let _ = pauses(&mut lifecycle, &answer(200, "garbage"), 3, at(0));

@@ -112,8 +112,8 @@ struct Failure {
     /// When asking is allowed again while a token is held, and while somebody waits for one.
     until: Timestamp,
     soon: Timestamp,
-    /// How many there were in a row; decides the length of the next pause.
-    in_a_row: u32,
+    /// How many transient, permanent and costly ones there were since the last token; decides the length of the next pause.
+    rows: [u32; 3],
 }
 
 impl Lifecycle {
@@ -546,12 +546,18 @@ impl Lifecycle {
         if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
             return Change::Superseded;
         }
-        let alike =
-            self.failure.as_ref().filter(|failure| failure.error.has_cost_a_token() == error.has_cost_a_token());
-        let before = alike.map_or(0, |failure| failure.in_a_row);
-        let [pause, short] = self.policy.pauses(&error, before, &mut self.jitter);
+        let last = self.failure.as_ref();
+        let mut rows = last.map_or([0; 3], |failure| failure.rows);
+        let [transient, permanent, costly] = &mut rows;
+        let row = match (error.has_cost_a_token(), error.is_retryable()) {
+            (true, _) => costly,
+            (_, true) => transient,
+            (_, false) => permanent,
+        };
+        let [pause, short] = self.policy.pauses(&error, *row, &mut self.jitter);
+        *row = row.saturating_add(1);
         let (until, soon) = (now.saturating_add(pause), now.saturating_add(short));
-        let failure = Failure { error: error.clone(), asked, until, soon, in_a_row: before.saturating_add(1) };
+        let failure = Failure { error: error.clone(), asked, until, soon, rows };
         let until = if self.holds_usable_token(now) { until } else { soon };
         self.failure = Some(failure);
         Change::Paused { until, error }
