@@ -203,6 +203,42 @@ fn an_unknown_tenant_gives_the_held_token_up_and_is_reported() {
 }
 
 #[test]
+fn a_tenant_that_is_known_again_is_served_again_even_with_the_credentials_it_had() {
+    for known_again in [Given::Unchanged, given("my-client", "s3cret", 1), given("my-client", "s3cret", 2)] {
+        let mut lifecycle = provided();
+        let mut now = at(0);
+        // A tenant that has long been unknown has a long cool-down.
+        for _ in 0..6 {
+            let attempt = fetched(&mut lifecycle, now);
+            let (attempt, _) = asked(&mut lifecycle, attempt, now);
+            complete(&mut lifecycle, attempt.provided(Err(Error::unknown_tenant("va336"))), now);
+            now = now.saturating_add(Duration::from_secs(5));
+        }
+        let look = fetched(&mut lifecycle, now);
+        let (look, _) = asked(&mut lifecycle, look, now);
+        let attempt = sent(&mut lifecycle, look.provided(Ok(known_again)), now);
+        complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), now);
+        assert_eq!(used(&mut lifecycle, now).access_token(), "abc");
+    }
+}
+
+#[test]
+fn nothing_is_sent_for_an_unknown_tenant_while_nobody_says_that_it_is_known_again() {
+    for silent in [false, true] {
+        let mut lifecycle = provided();
+        let attempt = fetched(&mut lifecycle, at(0));
+        let (attempt, _) = asked(&mut lifecycle, attempt, at(0));
+        complete(&mut lifecycle, attempt.provided(Err(Error::unknown_tenant("va336"))), at(0));
+        let attempt = fetched(&mut lifecycle, at(5));
+        let (attempt, _) = asked(&mut lifecycle, attempt, at(5));
+        let heard =
+            if silent { attempt.unanswered() } else { attempt.provided(Err(Error::timed_out("the store is shut"))) };
+        let change = complete(&mut lifecycle, heard, at(5));
+        assert!(matches!(change, Change::Paused { error, .. } if error.kind() == ErrorKind::UnknownTenant));
+    }
+}
+
+#[test]
 fn an_unknown_tenant_after_a_refusal_is_what_is_reported() {
     let mut lifecycle = provided();
     let attempt = fetched(&mut lifecycle, at(0));

@@ -422,6 +422,7 @@ impl Lifecycle {
         if !self.is_current(&attempt) {
             return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
         }
+        let is_known = matches!(given, Some(Ok(_)));
         match given.map(|given| self.install(given)) {
             Some(Ok(true)) => return self.replace(attempt, refusal.is_some(), now),
             None | Some(Ok(false)) => {}
@@ -433,6 +434,7 @@ impl Lifecycle {
         }
         match (refusal, attempt.purpose) {
             (Some(refusal), _) => Next::Over(self.ended(&attempt, Err(refusal), now)),
+            (None, Purpose::Look | Purpose::Retry) if is_known && self.is_unknown_tenant() => self.send(attempt, now),
             (None, Purpose::Look) => Next::Over(self.given_up(&attempt, Change::Unchanged)),
             (None, Purpose::Retry) if self.is_futile(now) => Next::Over(self.spared(&attempt, now)),
             (None, _) => self.send(attempt, now),
@@ -491,12 +493,19 @@ impl Lifecycle {
         change
     }
 
-    /// Whether the same credentials would get another token of the wrong organization, which is of no use and costs money.
+    /// Whether the provider said last that there is no such tenant.
+    fn is_unknown_tenant(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.error.kind() == ErrorKind::UnknownTenant)
+    }
+
+    /// Whether there is no tenant to ask for, or the same credentials would get another token of the wrong organization,
+    /// which is of no use and costs money.
     fn is_futile(&self, now: Timestamp) -> bool {
         let (_, longest) = self.policy.cool_down;
-        self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
-            error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
-        })
+        self.is_unknown_tenant()
+            || self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
+                error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
+            })
     }
 
     /// Reports the last failure again in place of sending a request.
