@@ -239,6 +239,16 @@ fn nothing_is_sent_for_an_unknown_tenant_while_nobody_says_that_it_is_known_agai
 }
 
 #[test]
+fn an_unknown_tenant_behind_a_refusal_does_not_shorten_the_servers_wait() {
+    let mut lifecycle = provided();
+    refuse(&mut lifecycle, at(0), &with(denied(), "retry-after", "600"));
+    let look = looking(&mut lifecycle, at(1));
+    let change = complete(&mut lifecycle, look.provided(Err(Error::unknown_tenant("va336"))), at(1));
+    assert!(matches!(change, Change::Paused { until, .. } if until == at(600)), "{change:?}");
+    refused(&mut lifecycle, at(5));
+}
+
+#[test]
 fn an_unknown_tenant_after_a_refusal_is_what_is_reported() {
     let mut lifecycle = provided();
     let attempt = fetched(&mut lifecycle, at(0));

@@ -565,7 +565,9 @@ impl Lifecycle {
         };
         let [pause, short] = self.policy.pauses(&error, *row, &mut self.jitter);
         *row = row.saturating_add(1);
-        let (until, soon) = (now.saturating_add(pause), now.saturating_add(short));
+        // What a look finds behind a refusal does not shorten the pause that the server asked for.
+        let (calm, sooner) = last.map_or_else(Default::default, |failure| (failure.until, failure.soon));
+        let (until, soon) = (now.saturating_add(pause).max(calm), now.saturating_add(short).max(sooner));
         let failure = Failure { error: error.clone(), asked, until, soon, rows };
         let until = if self.holds_usable_token(now) { until } else { soon };
         self.failure = Some(failure);
