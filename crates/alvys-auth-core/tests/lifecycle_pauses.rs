@@ -239,6 +239,15 @@ fn a_token_in_the_first_half_of_its_life_is_always_good_enough() {
 }
 
 #[test]
+fn a_token_that_took_long_to_arrive_is_good_enough_for_half_of_what_is_left() {
+    let mut lifecycle = with_policy(Policy::new().margin(Duration::ZERO), 7);
+    let Step::Fetch(attempt) = step(&mut lifecycle, 60, at(0)) else { panic!("nothing is held") };
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 10)), at(8));
+    assert!(matches!(step(&mut lifecycle, 60, at(9)), Step::Use(_)), "or a slow server would be asked again and again");
+    assert!(matches!(step(&mut lifecycle, 60, Timestamp::from_millis(9001)), Step::Fetch(_)));
+}
+
+#[test]
 fn a_stored_token_whose_age_nobody_knows_is_good_for_what_is_left_of_it() {
     let mut lifecycle = lifecycle();
     lifecycle.adopt(TokenResponse::new("stored", seconds(60), "").unwrap(), at(0));
