@@ -102,6 +102,15 @@ struct Provider {
 struct InFlight {
     id: u64,
     lease_ends: Timestamp,
+    /// When a caller who waits may send a second request beside this one; none where there is no second one.
+    hedge_at: Option<Timestamp>,
+}
+
+impl InFlight {
+    /// Until when whoever has no token waits for it.
+    fn awaited_until(&self) -> Timestamp {
+        self.hedge_at.map_or(self.lease_ends, |hedge_at| hedge_at.min(self.lease_ends))
+    }
 }
 
 #[derive(Debug)]
@@ -163,10 +172,10 @@ impl Lifecycle {
         {
             return Step::Use(token.clone());
         }
-        if let Some(InFlight { lease_ends, .. }) = self.in_flight
-            && now < lease_ends
+        if let Some(until) = self.in_flight.as_ref().map(InFlight::awaited_until)
+            && now < until
         {
-            return Step::Wait(Wait { until: lease_ends, error: self.recent_error(now), in_flight: true });
+            return Step::Wait(Wait { until, error: self.recent_error(now), in_flight: true });
         }
         match &self.failure {
             Some(Failure { error, soon, .. }) if now < *soon => {
@@ -311,7 +320,8 @@ impl Lifecycle {
     /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
     #[must_use]
     pub fn attempt_due(&self) -> Option<Timestamp> {
-        let soon = self.lease_ends().max(self.failure.as_ref().map(|failure| failure.soon));
+        let awaited_until = self.in_flight.as_ref().map(InFlight::awaited_until);
+        let soon = awaited_until.max(self.failure.as_ref().map(|failure| failure.soon));
         let Some(held) = &self.held else { return soon };
         let calm = held.renewal_at().max(self.busy_until());
         Some(calm.min(held.expires_at().max(soon.unwrap_or_default())))
@@ -374,7 +384,11 @@ impl Lifecycle {
             provider.looked = Some(now);
         }
         self.newest += 1;
-        self.in_flight = Some(InFlight { id: self.newest, lease_ends: now.saturating_add(self.policy.lease()) });
+        let lease_ends = now.saturating_add(self.policy.lease());
+        // There is no third request beside two, and none more for what was refused.
+        let hedged = self.in_flight.is_none() && matches!(purpose, Purpose::Token | Purpose::Replaced);
+        let hedge_at = hedged.then_some(lease_ends);
+        self.in_flight = Some(InFlight { id: self.newest, lease_ends, hedge_at });
         Attempt {
             id: self.newest,
             started: now,
@@ -389,8 +403,12 @@ impl Lifecycle {
     /// Starts the lease anew, with `more` time; false when another attempt has taken the place of this one.
     fn keep_lease(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
         let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
-        let current = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id);
-        current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
+        let Some(current) = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id) else {
+            return false;
+        };
+        current.lease_ends = lease_ends;
+        current.hedge_at = current.hedge_at.map(|_| lease_ends);
+        true
     }
 
     /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
@@ -464,6 +482,9 @@ impl Lifecycle {
         // The provider took its time, or the driver rested: others may have taken over meanwhile.
         if !self.keep_lease(&attempt, Duration::ZERO, now) {
             return Next::Over(Change::Superseded);
+        }
+        if let Some(hedge_at) = self.in_flight.as_mut().and_then(|in_flight| in_flight.hedge_at.as_mut()) {
+            *hedge_at = now.saturating_add(self.policy.hedge_after);
         }
         attempt.stage = Stage::Sending;
         Next::Send(attempt)

@@ -23,6 +23,7 @@ pub struct Policy {
     pub(crate) cool_down: (Duration, Duration),
     pub(crate) rejection_grace: Duration,
     pub(crate) waiting: Duration,
+    pub(crate) hedge_after: Duration,
 }
 
 /// The shortest duration that a policy takes: the core counts in milliseconds.
@@ -44,6 +45,7 @@ impl Policy {
             cool_down: (Duration::from_secs(5), Duration::from_secs(300)),
             rejection_grace: Duration::from_secs(10),
             waiting: Duration::from_secs(2),
+            hedge_after: Duration::from_secs(3),
         }
     }
 
@@ -91,6 +93,17 @@ impl Policy {
     #[must_use]
     pub fn pause_while_waiting(mut self, longest: Duration) -> Self {
         self.waiting = longest.max(TICK);
+        self
+    }
+
+    /// How long callers who have no token wait for an answer before a second request is sent beside the first; 3 seconds.
+    ///
+    /// A request that got lost then costs them 3 seconds instead of the [`request_timeout`](Self::request_timeout). The
+    /// answer that arrives first is used. There is never a third request beside the two, and none beside the renewal of a
+    /// token that is still valid.
+    #[must_use]
+    pub fn hedge_after(mut self, time: Duration) -> Self {
+        self.hedge_after = time.max(TICK);
         self
     }
 

@@ -33,10 +33,6 @@ pub(super) enum Point {
 pub(super) type Reply = Option<Result<Given<Credentials>, Error>>;
 
 impl World {
-    fn is_live(&self, open: &Open) -> bool {
-        self.live.is_some_and(|(number, _)| number == open.number)
-    }
-
     pub(super) fn take(&mut self, which: usize) -> Option<Open> {
         (!self.open.is_empty()).then(|| self.open.swap_remove(which % self.open.len()))
     }
@@ -76,7 +72,7 @@ impl World {
 
     /// Hands in an attempt that has come to its next question or request.
     fn go_on(&mut self, mut open: Open) {
-        let live = self.is_live(&open);
+        let live = self.is_live(open.number);
         let mut heard = None;
         if let Point::Heard(reply, read_at) = open.point.clone() {
             if reply.is_some() && self.question == Some(open.number) {
@@ -94,7 +90,7 @@ impl World {
         if live && self.live.is_none() {
             // Other credentials were installed: it is another attempt now.
             self.attempts += 1;
-            self.live = Some((self.attempts, self.now));
+            self.awaits(self.attempts, Duration::ZERO, None, true);
             (open.number, open.started) = (self.attempts, self.now);
         }
         match self.lifecycle.next(open.attempt, self.now) {
@@ -131,7 +127,8 @@ impl World {
         assert_eq!(known, self.shown(&open), "the wrong mark");
         self.met.insert(if open.sent > 0 { "ask after a refusal" } else { "ask" });
         self.question = Some(open.number);
-        self.live = Some((open.number, self.lease(TIME_LIMIT)));
+        let hedged = self.live.is_some_and(|live| live.hedged);
+        self.awaits(open.number, TIME_LIMIT, None, hedged);
         open.asked += 1;
         open.point = Point::Asking;
         self.open.push(open);
@@ -155,7 +152,8 @@ impl World {
             assert!(self.word <= self.now || known_again, "the server's word is undercut");
         }
         self.met.insert(if open.sent > 0 { "send again" } else { "send" });
-        self.live = Some((open.number, self.lease(Duration::ZERO)));
+        let hedged = self.live.is_some_and(|live| live.hedged);
+        self.awaits(open.number, Duration::ZERO, Some(self.rules.hedge_after), hedged);
         open.sent += 1;
         open.credentials = self.in_use.clone();
         open.point = Point::Sending;
@@ -164,7 +162,7 @@ impl World {
 
     /// The server answers, or does not.
     fn answered(&mut self, open: Open, answered: Answer) {
-        let live = self.is_live(&open);
+        let live = self.is_live(open.number);
         let with_wait = |status, seconds: u64| with(answer(status, ""), "retry-after", &seconds.to_string());
         let response = match answered {
             Answer::Token(lifetime) => return self.succeed(open, lifetime),
@@ -210,7 +208,7 @@ impl World {
 
     fn succeed(&mut self, open: Open, lifetime: u64) {
         let response = self.granted(lifetime, "va336");
-        let live = self.is_live(&open);
+        let live = self.is_live(open.number);
         let expires_at = open.started.saturating_add(Duration::from_secs(lifetime));
         let held = self.held_until.filter(|until| self.now < *until);
         let next = self.lifecycle.next(open.attempt.answered(&response), self.now);
@@ -251,7 +249,7 @@ impl World {
 
     /// An attempt is over without a token. `sent` says whether a request of it was answered.
     fn over(&mut self, change: Change, number: u64, started: Timestamp, sent: bool, look: bool) {
-        let live = self.live.is_some_and(|(live, _)| live == number);
+        let live = self.is_live(number);
         match change {
             Change::Paused { until, error } => {
                 assert!(number > self.outdated, "a failure of credentials that are in use no more");
@@ -273,7 +271,9 @@ impl World {
                 });
                 if live {
                     self.live = None;
-                    self.completed = self.completed.filter(|_| !sent).or(sent.then_some(self.now));
+                    if sent {
+                        self.completed = Some(self.now);
+                    }
                 }
             }
             Change::Unchanged => {

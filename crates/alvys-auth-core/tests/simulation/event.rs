@@ -126,25 +126,32 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
 pub(crate) struct Rules {
     pub(crate) policy: Policy,
     pub(crate) waiting: Duration,
+    pub(crate) hedge_after: Duration,
     pub(crate) longest_cool_down: Duration,
 }
 
 pub(crate) fn rules() -> impl Strategy<Value = Rules> {
     let seconds = |most: u64| (1..most * 1000).prop_map(Duration::from_millis);
-    let own = (seconds(1000), seconds(30), seconds(20), seconds(20), seconds(60), seconds(4)).prop_map(
-        |(margin, timeout, backoff, cool_down, grace, waiting)| Rules {
+    let own = (seconds(1000), seconds(30), seconds(20), seconds(20), seconds(60), seconds(4), seconds(20)).prop_map(
+        |(margin, timeout, backoff, cool_down, grace, waiting, hedge_after)| Rules {
             policy: Policy::new()
                 .margin(margin)
                 .request_timeout(timeout)
                 .backoff(backoff, backoff * 8)
                 .cool_down(cool_down, cool_down * 8)
                 .rejection_grace(grace)
-                .pause_while_waiting(waiting),
+                .pause_while_waiting(waiting)
+                .hedge_after(hedge_after),
             waiting,
+            hedge_after,
             longest_cool_down: cool_down * 8,
         },
     );
-    let standard =
-        Rules { policy: Policy::new(), waiting: Duration::from_secs(2), longest_cool_down: Duration::from_secs(300) };
+    let standard = Rules {
+        policy: Policy::new(),
+        waiting: Duration::from_secs(2),
+        hedge_after: Duration::from_secs(3),
+        longest_cool_down: Duration::from_secs(300),
+    };
     prop_oneof![Just(standard), own]
 }

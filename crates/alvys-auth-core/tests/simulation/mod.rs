@@ -37,6 +37,16 @@ struct Failure {
     asked: Timestamp,
 }
 
+/// The attempt that everybody waits for: until when it is the only one, and until when those wait who have no token.
+#[derive(Clone, Copy)]
+struct Live {
+    number: u64,
+    lease_ends: Timestamp,
+    awaited_until: Timestamp,
+    /// Whether there may be a second request beside its own.
+    hedged: bool,
+}
+
 impl Failure {
     fn is_mendable(&self) -> bool {
         use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
@@ -54,8 +64,8 @@ pub(crate) struct World {
     /// How many attempts were started, and how many of them before the credentials last changed.
     attempts: u64,
     outdated: u64,
-    /// The attempt that everybody waits for, and until when.
-    live: Option<(u64, Timestamp)>,
+    /// The attempt that everybody waits for.
+    live: Option<Live>,
     /// The end of the held token.
     held_until: Option<Timestamp>,
     /// Until when the server asked to be left alone.
@@ -159,7 +169,19 @@ impl World {
     }
 
     fn has_live_attempt(&self) -> bool {
-        self.live.is_some_and(|(_, until)| self.now < until)
+        self.live.is_some_and(|live| self.now < live.awaited_until)
+    }
+
+    fn is_live(&self, number: u64) -> bool {
+        self.live.is_some_and(|live| live.number == number)
+    }
+
+    /// The attempt of this number has its time anew, and `more`; where `hedge` is told, a second one may come that soon.
+    fn awaits(&mut self, number: u64, more: Duration, hedge: Option<Duration>, hedged: bool) {
+        let lease_ends = self.lease(more);
+        let hedge_at = hedge.filter(|_| hedged).map(|hedge| self.now.saturating_add(hedge));
+        let awaited_until = hedge_at.unwrap_or(lease_ends).min(lease_ends);
+        self.live = Some(Live { number, lease_ends, awaited_until, hedged });
     }
 
     fn lease(&self, more: Duration) -> Timestamp {
@@ -183,7 +205,8 @@ impl World {
             assert_eq!(usable.as_ref().map(Token::header), Some(token.header()), "the snapshot disagrees");
         }
         let calm = self.failure.map_or(self.now, |failure| failure.calm);
-        assert!(!fetches || !self.holds_valid_token() || calm <= self.now, "a pause is undercut while a token is held");
+        let calm = self.live.map_or(calm, |live| live.lease_ends.max(calm));
+        assert!(!fetches || !self.holds_valid_token() || calm <= self.now, "somebody renews, or must not");
         let blocked = matches!(step, Step::Wait(_) | Step::Fail(_)) && self.holds_valid_token();
         assert!(!blocked, "a reader is blocked although a valid token is held: {step:?}");
         self.told(step);
@@ -228,7 +251,7 @@ impl World {
                 assert!(wait.until() > self.now, "a wait of no length");
                 assert_eq!(wait.is_in_flight(), self.has_live_attempt());
                 if wait.is_in_flight() {
-                    assert_eq!(Some(wait.until()), self.live.map(|(_, until)| until));
+                    assert_eq!(Some(wait.until()), self.live.map(|live| live.awaited_until));
                 } else {
                     let (from, to) = self.failure.expect("a failure").soon;
                     assert!((from..=to).contains(&wait.until()), "{wait:?} is not within {from:?} and {to:?}");
@@ -252,14 +275,19 @@ impl World {
             self.looked = Some(self.now);
         }
         self.attempts += 1;
-        self.live = Some((self.attempts, self.lease(Duration::ZERO)));
+        if self.live.is_some_and(|live| self.now < live.lease_ends) {
+            self.met.insert("hedge");
+        }
+        let after_refusal = self.failure.is_some_and(|failure| failure.is_mendable());
+        let hedged = self.live.is_none() && !after_refusal;
+        self.awaits(self.attempts, Duration::ZERO, None, hedged);
         self.open.push(Open {
             attempt,
             point: Point::Begun,
             number: self.attempts,
             started: self.now,
             look,
-            after_refusal: self.failure.is_some_and(|failure| failure.is_mendable()),
+            after_refusal,
             credentials: self.in_use.clone(),
             asked: 0,
             sent: 0,

@@ -18,7 +18,7 @@ impl World {
         if mended {
             self.store(Stored::Secret);
         }
-        let lease_ends = self.live.map_or(self.now, |(_, until)| until).max(self.now);
+        let lease_ends = self.live.map_or(self.now, |live| live.lease_ends).max(self.now);
         let pause_ends = self.failure.map_or(self.now, |failure| {
             let passes = failure.retryable && !failure.costly;
             let asked_for = if mended { self.now } else { self.word };
@@ -31,7 +31,7 @@ impl World {
                 failure.soon.1
             }
         });
-        let deadline = lease_ends.max(pause_ends.saturating_add(SOON.max(self.rules.waiting)));
+        let deadline = lease_ends.max(pause_ends.saturating_add(SOON.max(self.rules.waiting))).saturating_add(CALLERS);
         let mut requests = 0;
         while self.now <= deadline {
             match self.lifecycle.poll(self.now) {
