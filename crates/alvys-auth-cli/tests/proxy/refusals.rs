@@ -63,7 +63,7 @@ fn advice_about_a_setting_is_given_once() {
     let said = failed(world.complete(&[]).env("ALVYS_API_BASE_URL", "http://example.com/api"), 78);
     let (what, todo) = said.split_once('\n').unwrap();
     assert_eq!(what, "alvys-auth: ALVYS_API_BASE_URL: the API base would send secrets unencrypted");
-    assert!(todo.starts_with("Use https; plain http is accepted only to"), "{said}");
+    assert!(todo.starts_with("Use https; plain http is allowed only to"), "{said}");
 }
 
 #[test]
