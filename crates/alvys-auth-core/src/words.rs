@@ -1,6 +1,5 @@
 //! Reads what a server says about an error, and removes everything that must not be shown or logged.
 
-use http::uri::Authority;
 use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
@@ -60,8 +59,7 @@ pub(crate) fn support_headers(headers: &HeaderMap, secret: &str) -> Vec<(&'stati
 /// `uri` if it is a short http or https URL of printable ASCII, without user information, `secret` and tokens.
 pub(crate) fn plain_uri(uri: String, secret: &str) -> Option<String> {
     let parsed: Uri = uri.parse().ok()?;
-    let located = |it: &Authority| has_host_and_port(it) && !it.as_str().contains('@');
-    let located = Origin::of(&parsed).is_some() && parsed.authority().is_some_and(located);
+    let located = Origin::of(&parsed).is_some() && parsed.authority().is_some_and(has_host_and_port);
     let plain = uri.len() <= LONGEST_QUOTE && uri.bytes().all(|byte| byte.is_ascii_graphic());
     let token = uri.contains("eyJ") || uri.split(['/', '.', '?', '&', '=', '#']).any(looks_like_token);
     (located && plain && !token && !repeats(&uri, secret)).then_some(uri)
