@@ -114,6 +114,8 @@ pub(crate) struct Inner {
     pub(crate) error_uri: Option<String>,
     pub(crate) support_headers: Vec<(&'static str, String)>,
     pub(crate) missing_scopes: Vec<Scope>,
+    /// Whether the server may have issued, and billed, a token that is lost.
+    pub(crate) costly: bool,
     #[source]
     pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -239,6 +241,24 @@ impl Error {
         })
     }
 
+    /// An error of the kind [`ErrorKind::Transport`], for drivers: the answer to a token request was a success and broke off.
+    ///
+    /// It is retryable. But Alvys may have billed the token in that answer, so the lifecycle asks once more at once and after
+    /// that with long pauses only. `what` says which step failed. It must not contain a secret.
+    #[must_use]
+    pub fn cut_short(what: impl Into<Cow<'static, str>>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::build(Inner {
+            retryable: true,
+            costly: true,
+            source: Some(source.into()),
+            ..Inner::new(
+                ErrorKind::Transport,
+                what,
+                "check the network and any proxy between this machine and the server: something ends connections early",
+            )
+        })
+    }
+
     /// An error of the kind [`ErrorKind::TimedOut`], for drivers. It is retryable.
     ///
     /// `what` says what was not there in time. It must not contain a secret.
@@ -254,6 +274,11 @@ impl Error {
             "the access token had expired by the time it arrived",
             "the token endpoint answers too slowly for the lifetime that it grants, or the clock of this machine runs too fast",
         )
+    }
+
+    /// Whether the server may have issued, and billed, a token that is lost.
+    pub(crate) fn has_cost_a_token(&self) -> bool {
+        self.0.costly
     }
 
     pub(crate) fn new(kind: ErrorKind, what: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
@@ -285,6 +310,7 @@ impl Inner {
             error_uri: None,
             support_headers: Vec::new(),
             missing_scopes: Vec::new(),
+            costly: false,
             source: None,
         }
     }

@@ -49,6 +49,8 @@ pub(crate) fn unreadable(answer: &Answer<'_>, what: &'static str) -> Error {
         "the answer was cut short, or something other than Alvys sent it: check the token URL and any proxy"
     };
     Error::build(Inner {
+        retryable: true,
+        costly: true,
         retry_after: retry_after(answer.status, answer.headers),
         status: Some(answer.status),
         support_headers: answer.support_headers(),
@@ -65,7 +67,8 @@ fn meaning(answer: &Answer<'_>, code: &str, said: &str) -> Meaning {
     let gone = legacy && matches!(status, 404 | 405);
     if html && status != 503 && !gone {
         let hint = "an HTML page came back: check for a proxy, a captive portal or a bot check between here and Alvys";
-        return intercepted(transient, hint);
+        // A bot check or a captive portal passes. A page that says that there is nothing at this URL does not.
+        return intercepted(!matches!(status, 300..400 | 404 | 405 | 501), hint);
     }
     match by_code(code, said) {
         Some(verdict) if verdict.retryable || !transient => verdict,
