@@ -5,7 +5,7 @@ use std::time::Duration;
 use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse};
 use serde_json::json;
 
-use crate::support::{
+use crate::support::{complete, 
     answer, at, fetched, granted, holding, just_before, jwt, lifecycle, obtain, request, unreachable_server, used,
     waited, with_policy,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{Attempt, Change, Policy, Timestamp};
 
-use crate::support::{
+use crate::support::{complete, 
     answer, at, fetched, granted, just_before, lifecycle, obtain, unreachable_server, used, waited, with_policy,
 };
 

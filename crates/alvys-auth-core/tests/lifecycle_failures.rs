@@ -5,7 +5,7 @@ use std::time::Duration;
 use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Flow, Lifecycle, Policy, Timestamp, TokenResponse};
 use http::Response;
 
-use crate::support::{
+use crate::support::{complete, 
     answer, at, fetched, granted, just_before, lifecycle, obtain, refused, request, unreachable_server, used, waited,
     with,
 };

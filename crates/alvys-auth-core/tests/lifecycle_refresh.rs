@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{Change, Lifecycle, Timestamp, Token};
 
-use crate::support::{
+use crate::support::{complete, 
     answer, at, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
 };
 
