@@ -210,7 +210,8 @@ struct Guesses {
 impl CredentialsProvider for Guesses {
     fn credentials(&self, _: Option<Mark>) -> Result<Given<Credentials>, Error> {
         let number = self.given.fetch_add(1, Ordering::SeqCst);
-        Credentials::new(&*self.client_id, format!("guess {number}")).map(|guess| Given::These(guess, Mark::new(number)))
+        Credentials::new(&*self.client_id, format!("guess {number}"))
+            .map(|guess| Given::These(guess, Mark::new(number)))
     }
 }
 

@@ -7,9 +7,9 @@ use alvys_auth_core::{Api, Call, CallOptions, ErrorKind, Scope};
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
-use crate::support::{complete, 
-    answer, at, call, call_of, delivers, failed, fetched, get, granted, holding, html, judged, legacy_token, reader,
-    repeated, seconds, token, used, with,
+use crate::support::{
+    answer, at, call, call_of, complete, delivers, failed, fetched, get, granted, holding, html, judged, legacy_token,
+    reader, repeated, seconds, token, used, with,
 };
 
 mod support;

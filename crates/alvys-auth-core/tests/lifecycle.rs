@@ -5,9 +5,9 @@ use std::time::Duration;
 use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse};
 use serde_json::json;
 
-use crate::support::{complete, 
-    answer, at, fetched, granted, holding, just_before, jwt, lifecycle, obtain, request, unreachable_server, used,
-    waited, with_policy,
+use crate::support::{
+    answer, at, complete, fetched, granted, holding, just_before, jwt, lifecycle, obtain, request, unreachable_server,
+    used, waited, with_policy,
 };
 
 mod support;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Flow, Lifecycle, Policy, Timestamp, TokenResponse};
 use http::Response;
 
-use crate::support::{complete, 
-    answer, at, fetched, granted, just_before, lifecycle, obtain, refused, request, unreachable_server, used, waited,
-    with,
+use crate::support::{
+    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, refused, request, unreachable_server, used,
+    waited, with,
 };
 
 mod support;

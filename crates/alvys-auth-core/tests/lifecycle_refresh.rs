@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use alvys_auth_core::{Change, Lifecycle, Timestamp, Token};
 
-use crate::support::{complete, 
-    answer, at, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
+use crate::support::{
+    answer, at, complete, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
 };
 
 mod support;
