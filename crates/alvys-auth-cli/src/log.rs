@@ -1,4 +1,4 @@
-//! What `-v` shows: each decision, and with `-vv` the redacted requests and responses, on stderr.
+//! The log on stderr: `-v` shows each decision, `-vv` also requests and responses without secrets.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -11,7 +11,7 @@ use tracing_subscriber::{fmt, registry};
 
 use crate::output::is_obeyed;
 
-/// Starts logging: nothing without `-v`, decisions with one, requests and responses with two.
+/// Starts the log. `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
         0 => return,
@@ -21,11 +21,11 @@ pub(crate) fn start(verbose: u8) {
     let coloured = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = fmt::layer().without_time().with_target(false).with_ansi(coloured).with_writer(Stderr { coloured });
     let logged = registry().with(lines).with(Targets::new().with_target("alvys_auth", level));
-    // Fails only when there is a subscriber already, and there is none.
+    // Fails only when there is a subscriber already. There is none.
     let _ = tracing::subscriber::set_global_default(logged);
 }
 
-/// Stderr without what a terminal would obey; of colours, only those that were asked for.
+/// Stderr without control characters, except for the colors of the log itself.
 #[derive(Clone, Copy)]
 struct Stderr {
     coloured: bool,

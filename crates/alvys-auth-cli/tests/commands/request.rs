@@ -184,7 +184,7 @@ fn what_cannot_work_is_told_before_anything_is_sent() {
         (&["request", "BREW", "loads"][..], 2, "GET, HEAD"),
         (&["request", "GET"], 2, "is missing"),
         (&["request", "GET", "loads", "-H", "Authorization: Bearer abc"], 2, "other users"),
-        (&["request", "GET", "loads", "-H", "Content-Length: 5"], 2, "follows from"),
+        (&["request", "GET", "loads", "-H", "Content-Length: 5"], 2, "is set from the URL and the body"),
         (&["request", "GET", "loads", "-H", "no header"], 2, "Name: value"),
         (&["request", "HEAD", "loads", "-d", "x"], 2, "no body"),
         (&["request", "POST", "loads", "-d", "-", "--secret-stdin"], 2, "both"),

@@ -16,7 +16,7 @@ fn usage_is_2_and_repeats_nothing_that_may_be_a_secret() {
     let cases: [(&[&str], &str); 12] = [
         (&[], "no command"),
         (&["tocken"], "no such command"),
-        (&["token", "hunter2"], "an argument too many"),
+        (&["token", "hunter2"], "one argument too many"),
         (&["token", "--client-secret=hunter2"], "no flag takes a secret"),
         (&["token", "--token", "hunter2"], "no flag takes a secret"),
         (&["token", "--format", "hunter2"], "raw, json, header"),
@@ -25,7 +25,7 @@ fn usage_is_2_and_repeats_nothing_that_may_be_a_secret() {
         (&["token", "--secret-stdin", "--secret-file", "x"], "cannot be used together"),
         (&["token", "--client-id"], "give it a value"),
         (&["token", "--format", "--force"], "give it a value"),
-        (&["exec", "ls"], "an argument too many"),
+        (&["exec", "ls"], "one argument too many"),
     ];
     for (arguments, said) in cases {
         let ran = world.run(arguments);

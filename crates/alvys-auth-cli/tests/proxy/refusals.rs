@@ -26,7 +26,7 @@ fn a_value_that_is_none_is_a_usage_error() {
         assert!(said.contains(flag), "{said}");
     }
     let said = failed(&mut world.complete(&["--most-at-once", "0"]), 2);
-    assert!(said.contains("1 at least"), "{said}");
+    assert!(said.contains("at least 1"), "{said}");
     let said = failed(&mut world.complete(&["--secret", "s3cret"]), 2);
     assert!(said.contains("No flag takes a secret"), "{said}");
 }
