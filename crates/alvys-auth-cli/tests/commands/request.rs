@@ -268,7 +268,12 @@ fn a_write_is_repeated_only_when_it_is_said_to_be_idempotent() {
     let world = World::new();
     let busy = || Fault::status(503).retry_after(Duration::from_secs(1)).once();
     world.sandbox.inject(Route::Api, busy());
-    assert!(world.run(&["request", "POST", "loads", "-d", "{}"]).failed(75).contains("may not be safe to send this method or body twice"));
+    assert!(
+        world
+            .run(&["request", "POST", "loads", "-d", "{}"])
+            .failed(75)
+            .contains("may not be safe to send this method or body twice")
+    );
     assert_eq!(world.calls(LOADS), 1);
     world.sandbox.inject(Route::Api, busy());
     world.run(&["request", "POST", "loads", "-d", "{}", "--idempotent"]).text();
