@@ -121,13 +121,13 @@ impl Report {
 
     fn lines(&self) -> String {
         let terminal = io::stdout().is_terminal();
-        let coloured = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colored = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let mut lines = String::new();
         for Finding { step, state, what, todo } in &self.findings {
             let mark = if terminal { state.tick() } else { state.word() };
             let width = if terminal { 1 } else { 7 };
             let mark = format!("{mark:<width$}");
-            let mark = if coloured { format!("\u{1b}[{}m{mark}\u{1b}[0m", state.colour()) } else { mark };
+            let mark = if colored { format!("\u{1b}[{}m{mark}\u{1b}[0m", state.color()) } else { mark };
             // Writing to a string does not fail.
             let _ = writeln!(lines, "{mark} {step:<16} {what}");
             if let Some(todo) = todo {
@@ -157,7 +157,7 @@ impl State {
         }
     }
 
-    fn colour(&self) -> u8 {
+    fn color(&self) -> u8 {
         match self {
             Self::Fine => 32,
             Self::Warning => 33,
