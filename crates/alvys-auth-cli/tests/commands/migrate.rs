@@ -24,7 +24,7 @@ fn a_legacy_configuration_is_told_what_to_change() {
     world.run(&profile).text();
     let mut command = world.command(&["migrate", "--profile", "old", "--current-token-url", &url]);
     let profile = ran(command.env("ALVYS_TOKEN_URL", world.sandbox.legacy_token_url()));
-    assert!(profile.text().contains("the profile says flow"), "{profile:?}");
+    assert!(profile.text().contains("the profile has flow"), "{profile:?}");
     let json = ran(&mut world.legacy(&["migrate", "--json", "--current-token-url", &url])).json();
     assert_eq!(
         (&json["ok"], &json["current_works"], &json["legacy_works"]),
