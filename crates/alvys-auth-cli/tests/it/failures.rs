@@ -155,7 +155,7 @@ fn a_refusal_is_repeated_for_a_while_without_asking() {
 #[test]
 fn a_refusal_is_over_after_a_while() {
     let world = World::new();
-    world.sandbox.inject(Route::Token, Fault::challenge(403).once());
+    world.sandbox.inject(Route::Token, Fault::reply(404, "<html>nothing here</html>").once());
     world.run(&["token"]).failed(76);
     world.run(&["token"]).failed(76);
     assert_eq!((world.sandbox.token_requests(), world.kept("pause").len()), (1, 1));
