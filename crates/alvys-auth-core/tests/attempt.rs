@@ -107,6 +107,7 @@ fn the_same_credentials_under_another_mark_are_no_change() {
     let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), at(0));
     let change = complete(&mut lifecycle, attempt.provided(Ok(given("my-client", "s3cret", 3))), at(0));
     assert!(matches!(change, Change::Paused { .. }), "{change:?}");
+    lifecycle.end_pause();
     let attempt = fetched(&mut lifecycle, at(1));
     assert_eq!(asked(&mut lifecycle, attempt, at(1)).1, Some(Mark::new(3)));
 }

@@ -29,6 +29,13 @@ fn refused_at(now: Timestamp) -> Lifecycle {
     lifecycle
 }
 
+/// A lifecycle whose credentials were refused at the origin by a server that wants to be left alone for ten minutes.
+fn shut_out() -> Lifecycle {
+    let mut lifecycle = provided();
+    refuse(&mut lifecycle, at(0), &with(denied(), "retry-after", "600"));
+    lifecycle
+}
+
 /// Carries out an attempt with a provider that has nothing new and a server that answers with `response`.
 fn refuse(lifecycle: &mut Lifecycle, now: Timestamp, response: &Response<Vec<u8>>) -> Change {
     let mut attempt = fetched(lifecycle, now);
@@ -53,16 +60,20 @@ fn looking(lifecycle: &mut Lifecycle, now: Timestamp) -> Attempt {
 
 #[test]
 fn a_remembered_refusal_is_looked_behind_by_one_caller_and_the_others_wait() {
-    let mut lifecycle = refused_at(at(0));
-    let look = looking(&mut lifecycle, at(0));
-    for _ in 0..10 {
-        assert!(waited(&mut lifecycle, at(0)).is_in_flight());
-    }
-    let change = complete(&mut lifecycle, look.provided(Ok(Given::Unchanged)), at(0));
-    assert!(matches!(change, Change::Unchanged), "{change:?}");
+    let mut lifecycle = shut_out();
     for now in [at(0), at(1), just_before(at(5))] {
+        assert_eq!(refused(&mut lifecycle, now).kind(), ErrorKind::Credentials, "it was asked after the refusal");
+    }
+    let look = looking(&mut lifecycle, at(5));
+    for _ in 0..10 {
+        assert!(waited(&mut lifecycle, at(5)).is_in_flight());
+    }
+    let change = complete(&mut lifecycle, look.provided(Ok(Given::Unchanged)), at(5));
+    assert!(matches!(change, Change::Unchanged), "{change:?}");
+    for now in [at(5), at(6), just_before(at(10))] {
         assert_eq!(refused(&mut lifecycle, now).kind(), ErrorKind::Credentials);
     }
+    let _ = looking(&mut lifecycle, at(10));
 }
 
 #[test]
@@ -83,53 +94,51 @@ fn a_look_comes_every_five_seconds_while_a_long_cool_down_lasts() {
             _ => failures += 1,
         }
     }
-    assert_eq!(looks, (76..155).step_by(5).collect::<Vec<_>>());
+    assert_eq!(looks, (80..155).step_by(5).collect::<Vec<_>>());
     assert_eq!(failures, 79 - looks.len());
 }
 
 #[test]
 fn a_look_that_finds_nothing_new_sends_nothing_and_lengthens_nothing() {
-    let mut lifecycle = refused_at(at(0));
-    let look = looking(&mut lifecycle, at(1));
-    complete(&mut lifecycle, look.provided(Ok(given("my-client", "s3cret", 2))), at(1));
-    assert_eq!(lifecycle.snapshot().status(at(1)).paused_for, Some(Duration::from_secs(4)));
-    let attempt = fetched(&mut lifecycle, at(5));
-    let (attempt, known) = asked(&mut lifecycle, attempt, at(5));
+    let mut lifecycle = shut_out();
+    let look = looking(&mut lifecycle, at(5));
+    complete(&mut lifecycle, look.provided(Ok(given("my-client", "s3cret", 2))), at(5));
+    assert_eq!(lifecycle.snapshot().status(at(5)).paused_for, Some(Duration::from_secs(595)));
+    let attempt = fetched(&mut lifecycle, at(600));
+    let (attempt, known) = asked(&mut lifecycle, attempt, at(600));
     assert_eq!(known, None, "after the cool-down the provider is asked for what it has, whatever the mark");
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "s3cret", 2))), at(5));
-    let change = complete(&mut lifecycle, attempt.answered(&denied()), at(5));
-    assert!(matches!(change, Change::Paused { until, .. } if until == at(15)), "it was asked before: {change:?}");
+    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "s3cret", 2))), at(600));
+    let change = complete(&mut lifecycle, attempt.answered(&denied()), at(600));
+    assert!(matches!(change, Change::Paused { until, .. } if until == at(610)), "it was asked before: {change:?}");
 }
 
 #[test]
 fn a_look_that_fails_or_is_not_answered_sends_nothing() {
-    let mut lifecycle = refused_at(at(0));
-    let look = looking(&mut lifecycle, at(0));
-    let change = complete(&mut lifecycle, look.provided(Err(Error::timed_out("the vault is locked"))), at(0));
+    let mut lifecycle = shut_out();
+    let look = looking(&mut lifecycle, at(5));
+    let change = complete(&mut lifecycle, look.provided(Err(Error::timed_out("the vault is locked"))), at(5));
     assert!(matches!(change, Change::Unchanged), "{change:?}");
-
-    let mut lifecycle = refused_at(at(0));
-    let look = looking(&mut lifecycle, at(0));
-    let change = complete(&mut lifecycle, look.unanswered(), at(3));
+    let look = looking(&mut lifecycle, at(10));
+    let change = complete(&mut lifecycle, look.unanswered(), at(13));
     assert!(matches!(change, Change::Unchanged), "{change:?}");
-    refused(&mut lifecycle, at(3));
+    refused(&mut lifecycle, at(20));
 }
 
 #[test]
 fn a_look_that_finds_other_credentials_sends_them_once() {
-    let mut lifecycle = refused_at(at(0));
-    let look = looking(&mut lifecycle, at(1));
-    let mut attempt = sent(&mut lifecycle, look.provided(Ok(given("my-client", "second", 2))), at(1));
+    let mut lifecycle = shut_out();
+    let look = looking(&mut lifecycle, at(5));
+    let mut attempt = sent(&mut lifecycle, look.provided(Ok(given("my-client", "second", 2))), at(5));
     assert!(matches!(attempt.take_news(), Some(Change::CredentialsChanged)));
-    let change = complete(&mut lifecycle, attempt.answered(&denied()), at(1));
-    assert!(matches!(change, Change::Paused { until, .. } if until == at(6)), "reported, not asked about: {change:?}");
-    refused(&mut lifecycle, at(5));
+    let change = complete(&mut lifecycle, attempt.answered(&denied()), at(5));
+    assert!(matches!(change, Change::Paused { until, .. } if until == at(10)), "reported, not asked about: {change:?}");
+    refused(&mut lifecycle, at(9));
 }
 
 #[test]
 fn looks_behind_a_refusal_stay_five_seconds_apart_whatever_they_find() {
-    let mut lifecycle = refused_at(at(0));
-    for (now, secret) in [(1, "second"), (6, "third"), (11, "fourth")] {
+    let mut lifecycle = shut_out();
+    for (now, secret) in [(5, "second"), (10, "third"), (15, "fourth")] {
         let look = looking(&mut lifecycle, at(now));
         let attempt = sent(&mut lifecycle, look.provided(Ok(given("my-client", secret, now))), at(now));
         complete(&mut lifecycle, attempt.answered(&with(denied(), "retry-after", "30")), at(now));
@@ -141,30 +150,32 @@ fn looks_behind_a_refusal_stay_five_seconds_apart_whatever_they_find() {
 fn only_a_refusal_that_other_credentials_may_mend_is_looked_behind() {
     for response in [answer(302, ""), answer(404, "<html>"), answer(200, r#"{"access_token":null}"#)] {
         let mut lifecycle = provided();
-        refuse(&mut lifecycle, at(0), &response);
-        refused(&mut lifecycle, at(1));
+        refuse(&mut lifecycle, at(0), &with(response, "retry-after", "60"));
+        refused(&mut lifecycle, at(6));
     }
     let mut lifecycle = lifecycle();
-    refuse(&mut lifecycle, at(0), &denied());
-    refused(&mut lifecycle, at(1));
+    refuse(&mut lifecycle, at(0), &with(denied(), "retry-after", "60"));
+    refused(&mut lifecycle, at(6));
 }
 
 #[test]
 fn nobody_looks_while_a_token_is_held() {
     let mut lifecycle = holding("abc", 3600).with_provider(Some(Mark::new(1)), TIME_LIMIT);
     let due = used(&mut lifecycle, at(0)).renewal_at();
-    refuse(&mut lifecycle, due, &denied());
-    assert_eq!(used(&mut lifecycle, due).access_token(), "abc");
-    assert!(lifecycle.snapshot().usable(due).is_some());
+    refuse(&mut lifecycle, due, &with(denied(), "retry-after", "60"));
+    let later = due.saturating_add(Duration::from_secs(6));
+    assert_eq!(used(&mut lifecycle, later).access_token(), "abc");
+    assert!(lifecycle.snapshot().usable(later).is_some());
 }
 
 #[test]
 fn an_abandoned_look_is_not_repeated_at_once() {
-    let mut lifecycle = refused_at(at(0));
-    let look = looking(&mut lifecycle, at(0));
-    assert!(matches!(complete(&mut lifecycle, look.abandoned(), at(1)), Change::Abandoned));
+    let mut lifecycle = shut_out();
+    let look = looking(&mut lifecycle, at(5));
+    assert!(matches!(complete(&mut lifecycle, look.abandoned(), at(6)), Change::Abandoned));
     lifecycle.provider_answered();
-    refused(&mut lifecycle, at(4));
+    refused(&mut lifecycle, at(9));
+    let _ = looking(&mut lifecycle, at(10));
 }
 
 #[test]
@@ -240,12 +251,11 @@ fn nothing_is_sent_for_an_unknown_tenant_while_nobody_says_that_it_is_known_agai
 
 #[test]
 fn an_unknown_tenant_behind_a_refusal_does_not_shorten_the_servers_wait() {
-    let mut lifecycle = provided();
-    refuse(&mut lifecycle, at(0), &with(denied(), "retry-after", "600"));
-    let look = looking(&mut lifecycle, at(1));
-    let change = complete(&mut lifecycle, look.provided(Err(Error::unknown_tenant("va336"))), at(1));
+    let mut lifecycle = shut_out();
+    let look = looking(&mut lifecycle, at(5));
+    let change = complete(&mut lifecycle, look.provided(Err(Error::unknown_tenant("va336"))), at(5));
     assert!(matches!(change, Change::Paused { until, .. } if until == at(600)), "{change:?}");
-    refused(&mut lifecycle, at(5));
+    refused(&mut lifecycle, at(9));
 }
 
 #[test]
@@ -256,8 +266,6 @@ fn an_unknown_tenant_after_a_refusal_is_what_is_reported() {
     let attempt = sent(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), at(0));
     let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), at(0));
     complete(&mut lifecycle, attempt.provided(Err(Error::unknown_tenant("va336"))), at(0));
-    let look = looking(&mut lifecycle, at(0));
-    complete(&mut lifecycle, look.unanswered(), at(1));
     assert_eq!(refused(&mut lifecycle, at(1)).kind(), ErrorKind::UnknownTenant);
 }
 
@@ -309,10 +317,11 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
 fn other_credentials_are_tried_at_once_after_a_token_of_another_organization() {
     let mut lifecycle = mixed_up().with_provider(Some(Mark::new(1)), TIME_LIMIT);
     refuse(&mut lifecycle, at(0), &granted("opaque", 3600));
-    let look = looking(&mut lifecycle, at(1));
-    let attempt = sent(&mut lifecycle, look.provided(Ok(given("another", "s3cret", 2))), at(1));
-    complete(&mut lifecycle, attempt.answered(&granted("opaque", 3600)), at(1));
+    let attempt = fetched(&mut lifecycle, at(5));
+    let (attempt, _) = asked(&mut lifecycle, attempt, at(5));
+    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("another", "s3cret", 2))), at(5));
+    complete(&mut lifecycle, attempt.answered(&granted("opaque", 3600)), at(5));
     lifecycle.set_credentials(Credentials::new("a-third", "s3cret").unwrap()).unwrap();
-    let attempt = fetched(&mut lifecycle, at(2));
-    let _ = asked(&mut lifecycle, attempt, at(2));
+    let attempt = fetched(&mut lifecycle, at(6));
+    let _ = asked(&mut lifecycle, attempt, at(6));
 }

@@ -94,8 +94,8 @@ struct Provider {
     time_limit: Duration,
     /// The attempt that has asked it, until it answers.
     asked_by: Option<u64>,
-    /// When it was last asked because of a refusal that is remembered.
-    looked: Option<Timestamp>,
+    /// When it was last asked.
+    asked_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -149,7 +149,7 @@ impl Lifecycle {
     /// credentials in use; without one, the first attempt asks for what there is.
     #[must_use]
     pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
-        self.provider = Some(Provider { known, time_limit, asked_by: None, looked: None });
+        self.provider = Some(Provider { known, time_limit, asked_by: None, asked_at: None });
         self
     }
 
@@ -369,19 +369,16 @@ impl Lifecycle {
     }
 
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
-        let looked = self.provider.as_ref().and_then(|provider| provider.looked);
+        let asked_at = self.provider.as_ref().and_then(|provider| provider.asked_at);
         self.may_ask()
             && is_mendable(error)
-            && looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY)
+            && asked_at.is_none_or(|asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY)
     }
 
     fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
         if self.held.is_some() {
             // The held token has reached its margin without being rejected: it was a good one.
             self.rejections = 0;
-        }
-        if let (Purpose::Look, Some(provider)) = (purpose, &mut self.provider) {
-            provider.looked = Some(now);
         }
         self.newest += 1;
         let lease_ends = now.saturating_add(self.policy.lease());
@@ -423,7 +420,7 @@ impl Lifecycle {
             return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
         }
         if let Some(provider) = &mut self.provider {
-            provider.asked_by = Some(attempt.id);
+            (provider.asked_by, provider.asked_at) = (Some(attempt.id), Some(now));
         }
         attempt.stage = Stage::Asking(refusal);
         Next::Ask(attempt, known)

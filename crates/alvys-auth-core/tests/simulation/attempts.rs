@@ -126,7 +126,7 @@ impl World {
         assert!(self.stored.is_some() && self.question.is_none(), "a second open question");
         assert_eq!(known, self.shown(&open), "the wrong mark");
         self.met.insert(if open.sent > 0 { "ask after a refusal" } else { "ask" });
-        self.question = Some(open.number);
+        (self.question, self.asked_at) = (Some(open.number), Some(self.now));
         let hedged = self.live.is_some_and(|live| live.hedged);
         self.awaits(open.number, TIME_LIMIT, None, hedged);
         open.asked += 1;

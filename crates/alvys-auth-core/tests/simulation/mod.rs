@@ -20,7 +20,7 @@ mod recovery;
 
 /// How long a provider may take.
 const TIME_LIMIT: Duration = Duration::from_secs(4);
-/// How far two looks behind a refusal are apart at the least.
+/// How long after a question it may be looked behind a refusal.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What the model knows of the last failure.
@@ -79,7 +79,7 @@ pub(crate) struct World {
     /// The mark of what was taken in last, and the question that is open.
     known: Option<Mark>,
     question: Option<u64>,
-    looked: Option<Timestamp>,
+    asked_at: Option<Timestamp>,
     /// The credentials that must be in use, and how often they were installed.
     in_use: Credentials,
     installed: u64,
@@ -115,7 +115,7 @@ impl World {
             stored,
             known,
             question: None,
-            looked: None,
+            asked_at: None,
             in_use,
             installed: 0,
             serial: 0,
@@ -228,7 +228,7 @@ impl World {
             && self.stored.is_some()
             && self.question.is_none()
             && !self.has_live_attempt()
-            && self.looked.is_none_or(|looked| self.now.saturating_duration_since(looked) >= LOOK_EVERY)
+            && self.asked_at.is_none_or(|asked_at| self.now.saturating_duration_since(asked_at) >= LOOK_EVERY)
     }
 
     fn told(&mut self, step: Step) {
@@ -271,9 +271,6 @@ impl World {
         assert!(!look || self.may_look(), "the pause is undercut");
         assert!(look || self.word <= self.now, "the server's word is undercut");
         assert_eq!(attempt.is_renewal(), self.holds_valid_token());
-        if look {
-            self.looked = Some(self.now);
-        }
         self.attempts += 1;
         if self.live.is_some_and(|live| self.now < live.lease_ends) {
             self.met.insert("hedge");
