@@ -167,7 +167,7 @@ fn an_http_client_that_panics_is_paused_like_any_failure() {
     }
     let credentials = alvys_auth_reqwest::Credentials::new("id", "secret").expect("acceptable credentials");
     let source = alvys_auth_reqwest::TokenSource::builder(alvys_auth_reqwest::Flow::current(), credentials)
-        .client(reqwest::Client::builder().dns_resolver(Panics))
+        .http(|| reqwest::Client::builder().dns_resolver(Panics))
         .policy(Policy::new().backoff(Duration::from_secs(3600), Duration::from_secs(3600)))
         .build()
         .expect("acceptable settings");

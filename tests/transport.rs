@@ -20,13 +20,16 @@ fn start() -> Sandbox {
     Sandbox::start().expect("a sandbox")
 }
 
-async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Result<(), Error> {
+async fn with_http(
+    sandbox: &Sandbox,
+    http: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static,
+) -> Result<(), Error> {
     let settings = Settings::current(sandbox);
     let policy = Policy::new().request_timeout(Duration::from_secs(2)).backoff(TICK, TICK);
     let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
         .policy(policy)
         .patience(Duration::from_millis(3_500))
-        .client(client)
+        .http(http)
         .build()?;
     source.token().await.map(drop)
 }
@@ -46,8 +49,8 @@ fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), Error> {
 async fn a_client_that_follows_redirects_is_overruled() {
     let (sandbox, elsewhere) = (start(), start());
     sandbox.inject(Route::Token, Fault::redirect(307, elsewhere.token_url()));
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(10));
-    assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::Intercepted);
+    let http = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(10));
+    assert_eq!(with_http(&sandbox, http).await.unwrap_err().kind(), ErrorKind::Intercepted);
 
     let agent: Agent = Agent::config_builder().max_redirects(10).max_redirects_will_error(true).build().into();
     assert_eq!(with_agent(&sandbox, agent).unwrap_err().kind(), ErrorKind::Intercepted);
@@ -57,8 +60,8 @@ async fn a_client_that_follows_redirects_is_overruled() {
 #[tokio::test]
 async fn plain_http_passes_no_proxy() {
     let (sandbox, proxy) = (start(), start());
-    let client = reqwest::Client::builder().proxy(reqwest::Proxy::all(proxy.url()).unwrap());
-    with_client(&sandbox, client).await.expect("a token");
+    let through = reqwest::Proxy::all(proxy.url()).unwrap();
+    with_http(&sandbox, move || reqwest::Client::builder().proxy(through.clone())).await.expect("a token");
 
     let through = ureq::Proxy::new(&proxy.url()).unwrap();
     let agent: Agent = Agent::config_builder().proxy(Some(through)).build().into();
@@ -71,8 +74,8 @@ async fn plain_http_passes_no_proxy() {
 async fn a_client_without_timeouts_is_bounded() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::hang());
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(3600));
-    assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    let http = || reqwest::Client::builder().timeout(Duration::from_secs(3600));
+    assert_eq!(with_http(&sandbox, http).await.unwrap_err().kind(), ErrorKind::TimedOut);
     assert_eq!(sandbox.token_requests(), 2, "the first request ended in time for a second one");
 
     let agent: Agent = Agent::config_builder().timeout_global(None).build().into();
@@ -84,9 +87,11 @@ async fn a_client_without_timeouts_is_bounded() {
 async fn a_client_that_retries_is_overruled() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::status(429).retry_after(Duration::from_secs(600)));
-    let retry =
-        reqwest::retry::for_host("127.0.0.1").max_retries_per_request(5).classify_fn(|attempt| attempt.retryable());
-    let error = with_client(&sandbox, reqwest::Client::builder().retry(retry)).await.unwrap_err();
+    let http = || {
+        let retry = reqwest::retry::for_host("127.0.0.1").max_retries_per_request(5);
+        reqwest::Client::builder().retry(retry.classify_fn(|attempt| attempt.retryable()))
+    };
+    let error = with_http(&sandbox, http).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
     assert_eq!(sandbox.token_requests(), 1);
 }
@@ -95,7 +100,7 @@ async fn a_client_that_retries_is_overruled() {
 async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses() {
     let sandbox = start();
     sandbox.remove(sandbox.application().client_id());
-    let error = with_client(&sandbox, reqwest::Client::builder()).await.unwrap_err();
+    let error = with_http(&sandbox, reqwest::Client::builder).await.unwrap_err();
     assert_eq!(error.oauth_code(), Some("access_denied"));
 
     let agent: Agent = Agent::config_builder().http_status_as_error(true).build().into();
@@ -106,7 +111,7 @@ async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses()
 #[tokio::test]
 async fn the_callers_own_settings_reach_the_wire() {
     let sandbox = start();
-    with_client(&sandbox, reqwest::Client::builder().user_agent("mine/1")).await.expect("a token");
+    with_http(&sandbox, || reqwest::Client::builder().user_agent("mine/1")).await.expect("a token");
     let agent: Agent = Agent::config_builder().user_agent("mine/2").build().into();
     with_agent(&sandbox, agent).expect("a token");
     let agents: Vec<_> =
@@ -121,7 +126,7 @@ fn what_a_builder_shows_holds_no_setting_of_the_client() {
     let mut headers = reqwest::header::HeaderMap::new();
     headers.insert("proxy-authorization", reqwest::header::HeaderValue::from_static("Basic canary"));
     let builder = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
-        .client(reqwest::Client::builder().default_headers(headers));
+        .http(move || reqwest::Client::builder().default_headers(headers.clone()));
     assert!(!format!("{builder:?}").contains("canary"));
 }
 
@@ -130,7 +135,7 @@ fn a_client_that_cannot_be_built_is_an_error_and_no_panic() {
     let sandbox = start();
     let settings = Settings::current(&sandbox);
     let error = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
-        .client(reqwest::Client::builder().user_agent("line\nbreak"))
+        .http(|| reqwest::Client::builder().user_agent("line\nbreak"))
         .build()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
@@ -142,8 +147,9 @@ async fn a_call_over_plain_http_passes_no_proxy() {
     let (lower, upper) = (sandbox.api_url(), sandbox.api_url().replace("http", "HTTP"));
     for (base, plain) in [(lower, true), (upper, true), ("https://integrations.alvys.com/api/p/v1".to_owned(), false)] {
         let api = Api::at(&base).unwrap();
-        let http = reqwest::Client::builder().proxy(reqwest::Proxy::all(proxy.url()).unwrap());
-        let client = Client::builder(async_tokens(&sandbox), api.clone()).client(http).build().unwrap();
+        let through = reqwest::Proxy::all(proxy.url()).unwrap();
+        let http = move || reqwest::Client::builder().proxy(through.clone());
+        let client = Client::builder(async_tokens(&sandbox), api.clone()).http(http).build().unwrap();
         match client.get(&sandbox.me_url()).send().await {
             Ok(answer) => assert!(plain && answer.status() == 200),
             Err(error) => assert!(!plain && error.kind() == ErrorKind::Configuration, "{error}"),
@@ -168,9 +174,9 @@ async fn a_call_over_plain_http_passes_no_proxy() {
 async fn a_client_whose_settings_send_the_url_along_is_overruled() {
     let (sandbox, elsewhere) = (start(), start());
     sandbox.set_document_host(elsewhere.url());
-    let http = reqwest::Client::builder().referer(true).redirect(reqwest::redirect::Policy::limited(10));
+    let http = || reqwest::Client::builder().referer(true).redirect(reqwest::redirect::Policy::limited(10));
     let api = Api::at(&sandbox.api_url()).unwrap();
-    let client = Client::builder(async_tokens(&sandbox), api).client(http).build().unwrap();
+    let client = Client::builder(async_tokens(&sandbox), api).http(http).build().unwrap();
     let answer = client.get("documents/document-1/download?private=1").send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(elsewhere.requests()[0].header("referer"), None);

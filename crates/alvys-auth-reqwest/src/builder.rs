@@ -8,7 +8,9 @@ use alvys_auth_core::{Credentials, Error, Flow, Policy, TokenRequest};
 use alvys_auth_driver::{Engine, Rotation};
 use tokio::sync::Notify;
 
+use crate::runtimes::Http;
 use crate::source::Inner;
+use crate::tls::default_http;
 use crate::transport::Transport;
 use crate::{CredentialsProvider, TokenSource};
 
@@ -20,14 +22,14 @@ pub struct Builder {
     rotation: Option<Rotation<dyn CredentialsProvider>>,
     policy: Policy,
     patience: Duration,
-    client: Option<reqwest::ClientBuilder>,
+    http: Http,
     transport: Option<Arc<Transport>>,
 }
 
 impl fmt::Debug for Builder {
     /// Leaves the client out: its default headers may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flow, credentials, rotation, policy, patience, client: _, transport: _ } = self;
+        let Self { flow, credentials, rotation, policy, patience, http: _, transport: _ } = self;
         f.debug_struct("Builder")
             .field("flow", flow)
             .field("credentials", credentials)
@@ -46,7 +48,7 @@ impl Builder {
             rotation: None,
             policy: Policy::new(),
             patience: Duration::from_secs(15),
-            client: None,
+            http: Arc::new(default_http),
             transport: None,
         }
     }
@@ -75,12 +77,14 @@ impl Builder {
         self
     }
 
-    /// Your own transport settings: certificates, proxies, name resolution, user agent.
+    /// Your own transport settings: certificates, proxies, name resolution, user agent. `http` is called when the source is
+    /// built and for each further tokio runtime, because runtimes share no connections.
     ///
-    /// Redirects, retries, timeouts, connection pooling and `https_only` are set over yours, and proxies are taken off an
-    /// endpoint on this machine. A builder is asked for because a finished client does not tell its redirect policy.
-    pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
-        self.client = Some(client);
+    /// Redirects, retries, timeouts, `pool_idle_timeout` (2 seconds) and `https_only` are set over yours, and proxies are
+    /// taken off an endpoint on this machine. A builder is asked for because a finished client does not tell its redirect
+    /// policy.
+    pub fn http(mut self, http: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static) -> Self {
+        self.http = Arc::new(http);
         self
     }
 
@@ -100,10 +104,7 @@ impl Builder {
         Transport::check(&request)?;
         let transport = match self.transport {
             Some(shared) => shared,
-            None => {
-                let client = self.client.unwrap_or_else(default_client);
-                Arc::new(Transport::new(client, request.is_plain_http(), self.policy.timeout())?)
-            }
+            None => Arc::new(Transport::new(self.http, request.is_plain_http(), self.policy.timeout())?),
         };
         let changed = Arc::new(Notify::new());
         let waiters = Arc::clone(&changed);
@@ -117,9 +118,4 @@ impl Builder {
             workers: OnceLock::new(),
         })))
     }
-}
-
-/// The transport settings of those who bring none.
-pub(crate) fn default_client() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
 }

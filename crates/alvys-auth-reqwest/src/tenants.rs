@@ -11,7 +11,8 @@ use alvys_auth_driver::{Entry, Member, Next, Registry, RenewalPlan, known_tenant
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::builder::default_client;
+use crate::runtimes::Http;
+use crate::tls::default_http;
 use crate::transport::Transport;
 use crate::{CredentialsProvider, ProviderFuture, TenantProvider, TokenSource};
 
@@ -41,7 +42,7 @@ struct Inner {
     provider: Arc<dyn TenantProvider>,
     registry: Registry<Arc<Member<TokenSource>>, OnceCell<Result<TokenSource, Error>>>,
     settings: Settings,
-    /// One HTTP client for https, one for plain http to this machine.
+    /// One for https, one for plain http to this machine.
     transports: [OnceCell<Arc<Transport>>; 2],
     plan: RenewalPlan<TokenSource>,
     changed: Arc<Notify>,
@@ -53,7 +54,7 @@ struct Settings {
     patience: Option<Duration>,
     guard: bool,
     workers: usize,
-    client: Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>,
+    http: Http,
 }
 
 /// Settings of [`Tenants`]; from [`Tenants::builder`].
@@ -80,7 +81,7 @@ impl Tenants {
                 patience: None,
                 guard: true,
                 workers: 0,
-                client: Box::new(default_client),
+                http: Arc::new(default_http),
             },
         }
     }
@@ -234,10 +235,10 @@ async fn work(tenants: Weak<Inner>, changed: Arc<Notify>) {
 
 impl Inner {
     async fn transport(&self, plain_http: bool) -> Result<Arc<Transport>, Error> {
-        let [https, http] = &self.transports;
-        let Settings { client, policy, .. } = &self.settings;
-        let make = async || Transport::new(client(), plain_http, policy.timeout()).map(Arc::new);
-        (if plain_http { http } else { https }).get_or_try_init(make).await.cloned()
+        let [https, plain] = &self.transports;
+        let Settings { http, policy, .. } = &self.settings;
+        let make = async || Transport::new(Arc::clone(http), plain_http, policy.timeout()).map(Arc::new);
+        (if plain_http { plain } else { https }).get_or_try_init(make).await.cloned()
     }
 }
 
@@ -288,10 +289,10 @@ impl TenantsBuilder {
         self
     }
 
-    /// Your own transport settings; see [`Builder::client`](crate::Builder::client). Called at most twice, once for https
-    /// and once for plain http.
-    pub fn client(mut self, client: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static) -> Self {
-        self.settings.client = Box::new(client);
+    /// Your own transport settings; see [`Builder::http`](crate::Builder::http). In each tokio runtime `http` is called at most
+    /// twice, once for https and once for plain http: the tenants share the connections.
+    pub fn http(mut self, http: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static) -> Self {
+        self.settings.http = Arc::new(http);
         self
     }
 

@@ -1,37 +1,41 @@
 //! Sends one token request with reqwest, under rules that the caller's settings cannot loosen.
 
-use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, TokenRequest};
 use alvys_auth_driver::BODY_LIMIT;
 use reqwest::redirect;
 
+use crate::runtimes::{Http, PerRuntime};
+
+/// How long a connection is kept for the next token request. That is long enough for a wave of tenants. It is shorter than
+/// the time after which servers close idle connections, so no token request, which cannot be repeated, meets a closed one.
+const KEPT_FOR: Duration = Duration::from_secs(2);
+
 pub(crate) struct Transport {
-    client: reqwest::Client,
+    clients: PerRuntime,
     timeout: Duration,
 }
 
 impl Transport {
-    /// Finishes the caller's builder: no redirects, no retries, no proxy for plain http, a bound on every wait.
-    pub(crate) fn new(builder: reqwest::ClientBuilder, plain_http: bool, timeout: Duration) -> Result<Self, Error> {
-        let builder = builder
-            // A redirect would take the secret along in the body, whatever the status says about methods.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // Whether and when to try again is decided by the lifecycle alone.
-            .retry(reqwest::retry::never())
-            // A pooled connection is driven by the runtime that opened it, and hangs when that one is not running. A
-            // request every hour needs no pool.
-            .pool_max_idle_per_host(0)
-            .connect_timeout(timeout / 2);
-        let builder = if plain_http {
+    /// Adds to the caller's settings: no redirects, no retries, no proxy for plain http, a bound on every wait.
+    pub(crate) fn new(http: Http, plain_http: bool, timeout: Duration) -> Result<Self, Error> {
+        let clients = PerRuntime::new(Arc::new(move || {
+            let http = http()
+                // A redirect would take the secret along in the body, whatever the status says about methods.
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                // Whether and when to try again is decided by the lifecycle alone.
+                .retry(reqwest::retry::never())
+                .pool_idle_timeout(KEPT_FOR)
+                .connect_timeout(timeout / 2)
+                .https_only(!plain_http);
             // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
-            builder.no_proxy().https_only(false)
-        } else {
-            builder.https_only(true)
-        };
-        Ok(Self { client: built(builder)?, timeout })
+            if plain_http { http.no_proxy() } else { http }
+        }));
+        clients.check()?;
+        Ok(Self { clients, timeout })
     }
 
     /// Refuses an endpoint that reqwest would not take.
@@ -63,7 +67,8 @@ impl Transport {
             }
         };
         let (parts, body) = request.into_parts();
-        let request = self.client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
+        let request =
+            self.clients.client()?.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
         let sent = request.timeout(self.timeout).send().await;
         let mut answer = sent.map_err(failed("the token request could not be sent"))?;
 
@@ -80,15 +85,4 @@ impl Transport {
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
     }
-}
-
-/// The client of a builder that the caller may have filled.
-pub(crate) fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
-    builder.build().map_err(|error| {
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        Error::configuration(
-            format!("the HTTP client could not be built{cause}"),
-            "check the certificates, proxies and TLS settings given to it",
-        )
-    })
 }

@@ -9,6 +9,7 @@ use alvys_auth_driver::{CredentialsProvider, Engine, Rotation};
 use ureq::Agent;
 
 use crate::TokenSource;
+use crate::agent::{agent, config};
 use crate::signal::Signal;
 use crate::source::Inner;
 use crate::transport::Transport;
@@ -46,7 +47,7 @@ impl Builder {
             rotation: None,
             policy: Policy::new(),
             patience: Duration::from_secs(15),
-            agent: default_agent(),
+            agent: agent(config().build()),
         }
     }
 
@@ -102,10 +103,4 @@ impl Builder {
             workers: OnceLock::new(),
         })))
     }
-}
-
-/// The transport settings of those who bring none.
-pub(crate) fn default_agent() -> Agent {
-    let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-    Agent::config_builder().user_agent(agent).build().into()
 }

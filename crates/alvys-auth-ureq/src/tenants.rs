@@ -14,7 +14,7 @@ use alvys_auth_driver::{
 use ureq::Agent;
 
 use crate::TokenSource;
-use crate::builder::default_agent;
+use crate::agent::{agent, config};
 use crate::signal::Signal;
 use crate::source::asked;
 
@@ -79,7 +79,7 @@ impl Tenants {
                 patience: None,
                 guard: true,
                 workers: 0,
-                agent: default_agent(),
+                agent: agent(config().build()),
             },
         }
     }

@@ -30,9 +30,10 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
     let start = Start { flow: setup.flow.clone(), api: setup.api.clone(), ca_bundle: layers.ca_bundle() };
     let certificates = Certificates::read(start.ca_bundle.as_deref())?;
     let current = Arc::new(Current(RwLock::new(layers.provider()?)));
+    let trusted = certificates.clone();
     let tokens = TokenSource::builder(setup.flow, current.credentials()?)
         .provider(Arc::clone(&current))
-        .client(certificates.client())
+        .http(move || trusted.client())
         .build()?;
     let account = Account::new(tokens.clone());
     let account = if arguments.unshaped { account.unpaced() } else { account };

@@ -88,7 +88,7 @@ fn rereading(profiles: Profiles) -> Reload {
 }
 
 fn tenants(profiles: Profiles, certificates: Certificates) -> Tenants {
-    Tenants::builder(profiles).without_organization_guard().client(move || certificates.client()).build()
+    Tenants::builder(profiles).without_organization_guard().http(move || certificates.client()).build()
 }
 
 /// The profiles to be served, each the tenant of its name.
