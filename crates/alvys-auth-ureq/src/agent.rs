@@ -32,3 +32,22 @@ impl Resolver for Addresses {
         self.0.resolve(uri, config, NextTimeout { after, ..timeout })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_there_without_a_look_up_and_a_name_within_its_time() {
+        let resolve = |uri: &'static str, after| {
+            let timeout = NextTimeout { after, ..NextTimeout::default() };
+            Addresses(DefaultResolver::default()).resolve(&Uri::from_static(uri), &Config::default(), timeout)
+        };
+        let at_once = Duration::from_secs(0);
+        for (uri, address) in [("http://127.0.0.1:80", "127.0.0.1:80"), ("https://[::1]/path", "[::1]:443")] {
+            assert_eq!(resolve(uri, at_once).expect("no look-up")[0], address.parse().expect("an address"));
+        }
+        let patient = Duration::from_secs(60);
+        assert!(resolve("http://localhost", patient).expect("a look-up")[0].ip().is_loopback());
+    }
+}
