@@ -1,4 +1,4 @@
-//! Calls that just work: authorised, renewed after a 401, repeated after a wait, and refusals that say what to do.
+//! Calls that just work: authorized, renewed after a 401, repeated after a wait, and refusals that say what to do.
 //!
 //! `cargo run --example async_client` starts a local Alvys and talks to that.
 

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn with_reqwest(sandbox: &Sandbox) -> Result<(), Box<dyn Error>> {
-    use alvys_auth_reqwest::{Authorise, TokenSource, redirects};
+    use alvys_auth_reqwest::{Authorize, TokenSource, redirects};
 
     let (flow, credentials, api) = settings(sandbox)?;
     let policy = Policy::new().rejection_grace(Duration::ZERO);
@@ -25,7 +25,7 @@ async fn with_reqwest(sandbox: &Sandbox) -> Result<(), Box<dyn Error>> {
     // The local Alvys speaks plain http: a proxy that the environment names would see the token. Leave this out for the real
     // one.
     let mine = mine.no_proxy().build()?;
-    let mine = reqwest_middleware::ClientBuilder::new(mine).with(Authorise::new(tokens, api)).build();
+    let mine = reqwest_middleware::ClientBuilder::new(mine).with(Authorize::new(tokens, api)).build();
 
     let url = format!("{}/loads/search", sandbox.api_url());
     let search = || {
@@ -44,14 +44,14 @@ async fn with_reqwest(sandbox: &Sandbox) -> Result<(), Box<dyn Error>> {
 }
 
 fn with_ureq(sandbox: &Sandbox) -> Result<(), Box<dyn Error>> {
-    use alvys_auth_ureq::{Authorise, TokenSource};
+    use alvys_auth_ureq::{Authorize, TokenSource};
 
     let (flow, credentials, api) = settings(sandbox)?;
     let policy = Policy::new().rejection_grace(Duration::ZERO);
     let tokens = TokenSource::builder(flow, credentials).policy(policy).build()?;
     let settings = || Agent::config_builder().timeout_global(Some(Duration::from_secs(20)));
-    let authorise = Authorise::new(tokens, api, settings().build().into());
-    let mine: Agent = settings().middleware(authorise).build().into();
+    let authorize = Authorize::new(tokens, api, settings().build().into());
+    let mine: Agent = settings().middleware(authorize).build().into();
 
     let url = format!("{}/loads", sandbox.api_url());
     println!("ureq:    {}", mine.get(&url).call()?.status());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alvys_auth_reqwest::{Credentials, Flow, Policy, TokenSource};
 use alvys_auth_sandbox::Sandbox;
-use alvys_auth_tower::{Api, AuthoriseLayer, CallOptions};
+use alvys_auth_tower::{Api, AuthorizeLayer, CallOptions};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
@@ -25,7 +25,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let tokens = TokenSource::builder(flow, credentials).policy(policy).build()?;
 
     let mut alvys = ServiceBuilder::new()
-        .layer(AuthoriseLayer::new(tokens, Api::at(&sandbox.api_url())?))
+        .layer(AuthorizeLayer::new(tokens, Api::at(&sandbox.api_url())?))
         .map_request(|request: Request<Full<Bytes>>| {
             println!("→ {} {}", request.method(), request.uri().path());
             request

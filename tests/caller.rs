@@ -1,4 +1,4 @@
-//! One face for every stack that makes authorised calls, seen from blocking code.
+//! One face for every stack that makes authorized calls, seen from blocking code.
 
 use std::sync::Barrier;
 use std::thread;
@@ -210,7 +210,7 @@ impl Failure {
     }
 }
 
-/// A stack that makes authorised calls.
+/// A stack that makes authorized calls.
 pub trait Caller: Send + Sync + Sized + 'static {
     /// Whether redirects are followed.
     const FOLLOWS: bool;

@@ -1,4 +1,4 @@
-//! Distinctive secrets and tokens go through authorised calls that fail in every way, and show up nowhere.
+//! Distinctive secrets and tokens go through authorized calls that fail in every way, and show up nowhere.
 
 use std::collections::HashSet;
 use std::thread;

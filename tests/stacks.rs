@@ -137,7 +137,7 @@ async fn read(answer: reqwest::Response) -> Result<Reply, Failure> {
     Ok(Reply { status, headers, body })
 }
 
-/// `alvys_auth_reqwest::Authorise`, for reqwest-middleware
+/// `alvys_auth_reqwest::Authorize`, for reqwest-middleware
 #[derive(Debug)]
 pub struct ReqwestMiddleware {
     runtime: Arc<Runtime>,
@@ -156,9 +156,9 @@ impl ReqwestMiddleware {
     fn sender(setup: Setup) -> WithMiddleware {
         let http = reqwest::Client::builder().read_timeout(setup.timeout).no_proxy();
         let http = http.redirect(alvys_auth_reqwest::redirects()).build().expect("a client");
-        let authorise = alvys_auth_reqwest::Authorise::new(async_tokens(&setup), setup.api.clone());
-        let authorise = if let Some(pace) = setup.pace { authorise.pace(pace) } else { authorise };
-        WithMiddleware { client: reqwest_middleware::ClientBuilder::new(http).with(authorise).build(), api: setup.api }
+        let authorize = alvys_auth_reqwest::Authorize::new(async_tokens(&setup), setup.api.clone());
+        let authorize = if let Some(pace) = setup.pace { authorize.pace(pace) } else { authorize };
+        WithMiddleware { client: reqwest_middleware::ClientBuilder::new(http).with(authorize).build(), api: setup.api }
     }
 }
 
@@ -183,7 +183,7 @@ impl Sender for WithMiddleware {
     }
 }
 
-/// `alvys_auth_tower::AuthoriseLayer` around the client of hyper-util
+/// `alvys_auth_tower::AuthorizeLayer` around the client of hyper-util
 #[derive(Debug)]
 pub struct TowerLayer {
     runtime: Arc<Runtime>,
@@ -205,16 +205,16 @@ async_stack!(TowerLayer, follows: false, explains: false);
 impl TowerLayer {
     fn sender(setup: Setup) -> Layered {
         let http = legacy::Client::builder(TokioExecutor::new()).build_http();
-        let authorise =
-            alvys_auth_tower::AuthoriseLayer::copying(async_tokens(&setup), setup.api.clone(), |body: &TowerBody| {
+        let authorize =
+            alvys_auth_tower::AuthorizeLayer::copying(async_tokens(&setup), setup.api.clone(), |body: &TowerBody| {
                 match body {
                     Either::Left(bytes) => Some(Either::Left(bytes.clone())),
                     Either::Right(_) => None,
                 }
             });
-        let authorise = if let Some(pace) = setup.pace { authorise.pace(pace) } else { authorise };
+        let authorize = if let Some(pace) = setup.pace { authorize.pace(pace) } else { authorize };
         // The limit takes no call that was not preceded by a wait for readiness, replays included.
-        let service = ServiceBuilder::new().layer(authorise).layer(ConcurrencyLimitLayer::new(1000));
+        let service = ServiceBuilder::new().layer(authorize).layer(ConcurrencyLimitLayer::new(1000));
         let service = service.layer(TimeoutLayer::new(setup.timeout)).service(http);
         Layered { service: BoxCloneSyncService::new(service), api: setup.api }
     }
@@ -294,7 +294,7 @@ fn read_blocking(answer: Response<ureq::Body>) -> Result<Reply, Failure> {
     Ok(Reply { status: parts.status, headers: parts.headers, body: body.into() })
 }
 
-/// `alvys_auth_ureq::Authorise`, a middleware of an agent
+/// `alvys_auth_ureq::Authorize`, a middleware of an agent
 #[derive(Debug)]
 pub struct UreqMiddleware {
     agent: ureq::Agent,
@@ -308,9 +308,9 @@ impl Caller for UreqMiddleware {
 
     fn build(setup: Setup) -> Self {
         let plain = agent(&setup).build().into();
-        let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&setup), setup.api.clone(), plain);
-        let authorise = if let Some(pace) = setup.pace.clone() { authorise.pace(pace) } else { authorise };
-        Self { agent: agent(&setup).middleware(authorise).build().into(), api: setup.api }
+        let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&setup), setup.api.clone(), plain);
+        let authorize = if let Some(pace) = setup.pace.clone() { authorize.pace(pace) } else { authorize };
+        Self { agent: agent(&setup).middleware(authorize).build().into(), api: setup.api }
     }
 
     fn call(&self, call: Call) -> Result<Reply, Failure> {

@@ -20,7 +20,7 @@ fn start() -> Sandbox {
     Sandbox::start().expect("a sandbox")
 }
 
-async fn with_http(
+async fn with_client(
     sandbox: &Sandbox,
     http: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static,
 ) -> Result<(), Error> {
@@ -40,7 +40,7 @@ fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), Error> {
     let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
         .policy(policy)
         .patience(Duration::from_millis(3_500))
-        .agent(agent)
+        .http(agent)
         .build()?;
     source.token().map(drop)
 }
@@ -49,8 +49,8 @@ fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), Error> {
 async fn a_client_that_follows_redirects_is_overruled() {
     let (sandbox, elsewhere) = (start(), start());
     sandbox.inject(Route::Token, Fault::redirect(307, elsewhere.token_url()));
-    let http = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(10));
-    assert_eq!(with_http(&sandbox, http).await.unwrap_err().kind(), ErrorKind::Intercepted);
+    let client = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(10));
+    assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::Intercepted);
 
     let agent: Agent = Agent::config_builder().max_redirects(10).max_redirects_will_error(true).build().into();
     assert_eq!(with_agent(&sandbox, agent).unwrap_err().kind(), ErrorKind::Intercepted);
@@ -60,8 +60,9 @@ async fn a_client_that_follows_redirects_is_overruled() {
 #[tokio::test]
 async fn plain_http_passes_no_proxy() {
     let (sandbox, proxy) = (start(), start());
-    let through = reqwest::Proxy::all(proxy.url()).unwrap();
-    with_http(&sandbox, move || reqwest::Client::builder().proxy(through.clone())).await.expect("a token");
+    let url = proxy.url();
+    let client = move || reqwest::Client::builder().proxy(reqwest::Proxy::all(&url).unwrap());
+    with_client(&sandbox, client).await.expect("a token");
 
     let through = ureq::Proxy::new(&proxy.url()).unwrap();
     let agent: Agent = Agent::config_builder().proxy(Some(through)).build().into();
@@ -74,8 +75,8 @@ async fn plain_http_passes_no_proxy() {
 async fn a_client_without_timeouts_is_bounded() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::hang());
-    let http = || reqwest::Client::builder().timeout(Duration::from_secs(3600));
-    assert_eq!(with_http(&sandbox, http).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    let client = || reqwest::Client::builder().timeout(Duration::from_secs(3600));
+    assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::TimedOut);
     assert_eq!(sandbox.token_requests(), 2, "the first request ended in time for a second one");
 
     let agent: Agent = Agent::config_builder().timeout_global(None).build().into();
@@ -87,11 +88,11 @@ async fn a_client_without_timeouts_is_bounded() {
 async fn a_client_that_retries_is_overruled() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::status(429).retry_after(Duration::from_secs(600)));
-    let http = || {
+    let retrying = || {
         let retry = reqwest::retry::for_host("127.0.0.1").max_retries_per_request(5);
         reqwest::Client::builder().retry(retry.classify_fn(|attempt| attempt.retryable()))
     };
-    let error = with_http(&sandbox, http).await.unwrap_err();
+    let error = with_client(&sandbox, retrying).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
     assert_eq!(sandbox.token_requests(), 1);
 }
@@ -100,7 +101,7 @@ async fn a_client_that_retries_is_overruled() {
 async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses() {
     let sandbox = start();
     sandbox.remove(sandbox.application().client_id());
-    let error = with_http(&sandbox, reqwest::Client::builder).await.unwrap_err();
+    let error = with_client(&sandbox, || reqwest::Client::builder()).await.unwrap_err();
     assert_eq!(error.oauth_code(), Some("access_denied"));
 
     let agent: Agent = Agent::config_builder().http_status_as_error(true).build().into();
@@ -111,7 +112,7 @@ async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses()
 #[tokio::test]
 async fn the_callers_own_settings_reach_the_wire() {
     let sandbox = start();
-    with_http(&sandbox, || reqwest::Client::builder().user_agent("mine/1")).await.expect("a token");
+    with_client(&sandbox, || reqwest::Client::builder().user_agent("mine/1")).await.expect("a token");
     let agent: Agent = Agent::config_builder().user_agent("mine/2").build().into();
     with_agent(&sandbox, agent).expect("a token");
     let agents: Vec<_> =
@@ -160,9 +161,9 @@ async fn a_call_over_plain_http_passes_no_proxy() {
         let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(agent.clone());
         assert_eq!(client.get(&sandbox.me_url()).send().unwrap().status(), 200);
 
-        let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, agent);
+        let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, agent);
         let through = ureq::Proxy::new(&proxy.url()).unwrap();
-        let agent: Agent = Agent::config_builder().proxy(Some(through)).middleware(authorise).build().into();
+        let agent: Agent = Agent::config_builder().proxy(Some(through)).middleware(authorize).build().into();
         sandbox.inject(Route::Api, Fault::status(503).retry_after(TICK).once());
         assert_eq!(agent.get(&sandbox.me_url()).call().unwrap().status(), 200);
     }
@@ -210,8 +211,8 @@ fn an_agent_that_makes_statuses_errors_keeps_them_for_the_client() {
     assert_eq!(client.get("loads/none").send().unwrap().status(), 404);
 
     // Middleware leaves it to the agent, once the answer has been judged.
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, agent);
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, agent);
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let status = |path: &str| agent.get(format!("{}/{path}", sandbox.api_url())).call().map(|answer| answer.status());
     assert!(matches!(status("loads/none"), Err(ureq::Error::StatusCode(404))));
     assert_eq!(status("loads").unwrap(), 200);
@@ -223,10 +224,10 @@ fn an_agent_that_makes_statuses_errors_keeps_them_for_the_client() {
 fn an_answer_that_another_middleware_has_made_is_delivered() {
     let sandbox = start();
     let api = Api::at(&sandbox.api_url()).unwrap();
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, Agent::new_with_defaults());
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, Agent::new_with_defaults());
     let from_a_cache =
         |_: Request<SendBody<'_>>, _: MiddlewareNext<'_>| Ok(Response::new(ureq::Body::builder().data("kept")));
-    let agent: Agent = Agent::config_builder().middleware(authorise).middleware(from_a_cache).build().into();
+    let agent: Agent = Agent::config_builder().middleware(authorize).middleware(from_a_cache).build().into();
     let mut answer = agent.get(format!("{}/loads", sandbox.api_url())).call().unwrap();
     assert_eq!(answer.body_mut().read_to_string().unwrap(), "kept");
 }
@@ -236,9 +237,9 @@ fn a_request_with_an_authorization_of_its_own_keeps_the_settings_of_its_agent() 
     let sandbox = start();
     let api = Api::at(&sandbox.api_url()).unwrap();
     let plain = Agent::config_builder().max_redirects(0).build().into();
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, plain);
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, plain);
     let keeps = RedirectAuthHeaders::SameHost;
-    let agent: Agent = Agent::config_builder().redirect_auth_headers(keeps).middleware(authorise).build().into();
+    let agent: Agent = Agent::config_builder().redirect_auth_headers(keeps).middleware(authorize).build().into();
     sandbox.inject_at("/api/p/v1/loads", Fault::redirect(307, "/v1/me"));
     let call = |path: &str| {
         let request = agent.get(format!("{}/{path}", sandbox.api_url()));
@@ -255,8 +256,8 @@ fn a_blocking_call_is_framed_as_a_plain_agent_frames_it() {
     let sandbox = start();
     let (api, plain) = (Api::at(&sandbox.api_url()).unwrap(), Agent::new_with_defaults());
     let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone());
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api, plain.clone());
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, plain.clone());
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let url = format!("{}/documents", sandbox.api_url());
     let send = |agent: &Agent, text: &str| {
         agent.post(&url).send(text).map(drop).unwrap();
@@ -283,8 +284,8 @@ fn a_transfer_coding_of_the_callers_own_gets_no_length_beside_it() {
     let (sandbox, listener) = (start(), TcpListener::bind("127.0.0.1:0").unwrap());
     let url = format!("http://{}", listener.local_addr().unwrap());
     let plain = Agent::new_with_defaults();
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), Api::at(&url).unwrap(), plain);
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), Api::at(&url).unwrap(), plain);
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let call = thread::spawn(move || agent.post(url).header("transfer-encoding", "chunked").send("hello"));
 
     // Raw, because servers drop the length of such a request.
@@ -325,8 +326,8 @@ fn a_refusal_that_falls_silent_is_told_by_agents_without_time_limits() {
     assert_eq!(client.get("loads").send().unwrap_err().kind(), ErrorKind::Refused);
 
     let plain = Agent::new_with_defaults();
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api.clone(), plain);
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api.clone(), plain);
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let error = agent.get(format!("{}/loads", api.base())).call().unwrap_err();
     assert!(matches!(&error, ureq::Error::Other(error) if error.is::<Error>()), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(10), "it took {:?}", started.elapsed());
@@ -342,7 +343,7 @@ fn a_blocking_call_can_be_sent_from_another_thread() {
 }
 
 #[test]
-fn a_request_that_was_built_elsewhere_is_authorised() {
+fn a_request_that_was_built_elsewhere_is_authorized() {
     let sandbox = start();
     let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap());
     let post = Request::post(format!("{}/documents", sandbox.api_url())).header("x-own", "one").body("ready").unwrap();

@@ -1,4 +1,4 @@
-//! One list of scenarios, run against every stack that makes authorised calls.
+//! One list of scenarios, run against every stack that makes authorized calls.
 
 mod requests;
 mod scenarios;
@@ -63,7 +63,7 @@ macro_rules! async_conformance {
 
 conformance![
     sending:
-        a_call_is_authorised_and_its_token_is_shared
+        a_call_is_authorized_and_its_token_is_shared
         json_goes_out_and_comes_back
         every_method_and_header_arrives
         body_bytes_arrive_whole

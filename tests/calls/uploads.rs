@@ -77,8 +77,8 @@ fn a_server_that_stops_reading_a_body_ends_in_an_error() {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(error.to_string().contains("did not take the request"), "{error}");
     }
-    let authorise = alvys_auth_ureq::Authorise::new(blocking_tokens(&sandbox), api.clone(), settings().build().into());
-    let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+    let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api.clone(), settings().build().into());
+    let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let error = agent.post(format!("{}/documents", api.base())).send(vec![0; LONG]).unwrap_err();
     assert!(matches!(error, ureq::Error::Timeout(ureq::Timeout::PerWrite)), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());

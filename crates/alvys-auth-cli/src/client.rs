@@ -1,4 +1,4 @@
-//! Authorised calls whose tokens are the kept ones: the cache stands where the client expects the token endpoint.
+//! Authorized calls whose tokens are the kept ones: the cache stands where the client expects the token endpoint.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -35,7 +35,7 @@ pub(crate) struct Limits {
 }
 
 /// A client for the API with the tokens of this application.
-pub(crate) struct Authorised {
+pub(crate) struct Authorized {
     client: Client,
     kept: Arc<Kept>,
 }
@@ -53,7 +53,7 @@ struct State {
     failure: Option<Failure>,
 }
 
-impl Authorised {
+impl Authorized {
     /// Gets a token as wanted and makes a client of it.
     ///
     /// # Errors
@@ -68,7 +68,7 @@ impl Authorised {
         let config = agent::config(ca_bundle.as_deref())?.middleware(InPlace(Arc::clone(&kept)));
         let tokens = TokenSource::builder(flow, credentials)
             .policy(Policy::new().rejection_grace(GRACE.saturating_sub(age)))
-            .agent(config.build().into())
+            .http(config.build())
             .build()?;
         let config = agent::config(ca_bundle.as_deref())?
             .timeout_global(limits.request)

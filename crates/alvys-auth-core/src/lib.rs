@@ -1,41 +1,26 @@
 #![doc = include_str!("../README.md")]
 
-mod api;
 mod call;
-mod claims;
 mod credentials;
-mod diagnosis;
-mod endpoint;
 mod error;
 mod flow;
 mod jitter;
-mod lifecycle;
-mod policy;
-mod refusal;
-mod request;
-mod response;
+mod provider;
 mod retry_after;
 mod scope;
-mod snapshot;
-mod step;
 mod time;
 mod token;
 mod url;
 mod words;
 
-pub use api::Api;
-pub use call::{Call, CallOptions, Verdict};
-pub use claims::UnverifiedClaims;
+pub use call::{Api, Call, CallOptions, Endpoint, Verdict};
 pub use credentials::Credentials;
-pub use endpoint::Endpoint;
 pub use error::{Error, ErrorKind};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};
-pub use lifecycle::Lifecycle;
-pub use policy::Policy;
-pub use request::TokenRequest;
-pub use response::Grant;
+pub use provider::{CredentialsProvider, Given, Mark, Tenant, TenantProvider};
 pub use scope::{Scope, Scopes};
-pub use snapshot::{Snapshot, Status};
-pub use step::{Attempt, Completion, Outcome, Step, Wait};
 pub use time::Timestamp;
-pub use token::Token;
+pub use token::{
+    Attempt, Change, Lifecycle, Next, Policy, Snapshot, Status, Step, Token, TokenRequest, TokenResponse,
+    UnverifiedClaims, Wait,
+};

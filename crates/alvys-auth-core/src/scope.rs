@@ -134,13 +134,13 @@ documented_scopes! {
 /// as read-only; or nothing is known, because an opaque token came without a list.
 ///
 /// ```
-/// use alvys_auth_core::{Grant, Scope};
+/// use alvys_auth_core::{TokenResponse, Scope};
 /// # use std::time::Duration;
 ///
-/// let grant = Grant::new("an.access.token", Duration::from_secs(3600), "load:read trip:read")?;
-/// assert!(grant.scopes().contains("load:read"));
-/// assert!(!grant.scopes().contains(Scope::LOAD_CREATE));
-/// assert_eq!(grant.scopes().to_string(), "load:read trip:read");
+/// let response = TokenResponse::new("an.access.token", Duration::from_secs(3600), "load:read trip:read")?;
+/// assert!(response.scopes().contains("load:read"));
+/// assert!(!response.scopes().contains(Scope::LOAD_CREATE));
+/// assert_eq!(response.scopes().to_string(), "load:read trip:read");
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

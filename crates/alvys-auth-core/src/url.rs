@@ -7,6 +7,26 @@ use http::uri::{Authority, Scheme};
 
 use crate::Error;
 
+/// Scheme, host and port: what decides who receives a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) https: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+}
+
+impl Origin {
+    pub(crate) fn of(uri: &Uri) -> Option<Self> {
+        let scheme = uri.scheme()?;
+        let https = *scheme == Scheme::HTTPS;
+        if !https && *scheme != Scheme::HTTP {
+            return None;
+        }
+        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+        Some(Self { https, host: uri.host()?.to_ascii_lowercase(), port })
+    }
+}
+
 /// Parses the URL called `name` and refuses what would send a secret in the clear or to somewhere else than it seems.
 pub(crate) fn check_url(name: &str, example: &str, url: &str) -> Result<Uri, Error> {
     let refused = |what: &str, hint: String| Err(Error::configuration(format!("the {name} {what}"), hint));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, ErrorKind, Flow, Grant, TokenRequest};
+use alvys_auth_core::{Credentials, ErrorKind, Flow, TokenRequest, TokenResponse};
 use serde_json::{Value, json};
 
 use crate::support::{accepted, answer, answer_with_token, jwt, read, refusal, request, with};
@@ -130,7 +130,7 @@ fn scopes_come_from_the_answer_and_else_from_the_token() {
 fn an_unscoped_legacy_token_may_read_and_nothing_else() {
     let token = jwt(&json!({"sub": "my-client"}));
     let body = json!({"access_token": token, "expires_in": 3600, "token_type": "Bearer"}).to_string();
-    let grant = Grant::from_http(&request(Flow::legacy("va336")), &answer(200, body)).unwrap();
+    let grant = TokenResponse::from_http(&request(Flow::legacy("va336")), &answer(200, body)).unwrap();
     assert!(grant.scopes().is_read_only() && grant.scopes().is_known());
     assert!(grant.scopes().contains("load:read"));
     assert!(!grant.scopes().contains("load:create"));
@@ -163,7 +163,7 @@ fn what_cannot_be_scopes_is_left_out() {
     ] {
         let body = json!({"access_token": "abc", "scope": scope}).to_string();
         let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret-value").unwrap());
-        let grant = Grant::from_http(&request.unwrap(), &http::Response::new(body)).unwrap();
+        let grant = TokenResponse::from_http(&request.unwrap(), &http::Response::new(body)).unwrap();
         assert_eq!(grant.scopes().to_string(), kept, "{scope:?}");
     }
 }
@@ -218,17 +218,17 @@ fn a_token_that_no_header_can_carry_is_refused() {
 fn a_token_from_elsewhere_meets_the_same_conditions() {
     let hour = Duration::from_secs(3600);
     for token in ["", "a b", "a\nb", "tökén", &"a".repeat(16 * 1024 + 1)] {
-        assert_eq!(Grant::new(token, hour, "").unwrap_err().kind(), ErrorKind::InvalidResponse);
+        assert_eq!(TokenResponse::new(token, hour, "").unwrap_err().kind(), ErrorKind::InvalidResponse);
     }
-    assert!(Grant::new("abc", Duration::ZERO, "").is_err());
-    assert!(Grant::new("abc", Duration::MAX, "").is_ok());
+    assert!(TokenResponse::new("abc", Duration::ZERO, "").is_err());
+    assert!(TokenResponse::new("abc", Duration::MAX, "").is_ok());
 }
 
 #[test]
 fn a_token_from_elsewhere_tells_its_scopes_too() {
     let token = jwt(&json!({"scope": "trip:read"}));
     let scopes = |scope| {
-        let grant = Grant::new(&token, Duration::from_secs(3600), scope).unwrap();
+        let grant = TokenResponse::new(&token, Duration::from_secs(3600), scope).unwrap();
         grant.scopes().to_string()
     };
     assert_eq!(scopes("load:read"), "load:read");
@@ -247,7 +247,7 @@ fn a_token_of_another_type_is_refused() {
 fn a_legacy_token_that_names_no_organization_is_of_the_tenant_it_was_asked_for() {
     let read = |expected: &str, token: &str| {
         let request = request(Flow::legacy("va336").expect_organization(expected));
-        Grant::from_http(&request, &answer(200, answer_with_token(&json!(token)))).map_err(|error| error.kind())
+        TokenResponse::from_http(&request, &answer(200, answer_with_token(&json!(token)))).map_err(|error| error.kind())
     };
     for silent in [jwt(&json!({"sub": "x"})), "0paque".to_owned()] {
         assert!(read("VA336", &silent).is_ok());
@@ -261,7 +261,7 @@ fn a_legacy_token_that_names_no_organization_is_of_the_tenant_it_was_asked_for()
 fn a_token_of_another_organization_is_refused() {
     let read = |expected: &str, token: &str| {
         let request = request(Flow::current().expect_organization(expected));
-        Grant::from_http(&request, &answer(200, answer_with_token(&json!(token))))
+        TokenResponse::from_http(&request, &answer(200, answer_with_token(&json!(token))))
     };
     let token = jwt(&json!({"org_name": "va336", "org_id": "org_0a1b2c"}));
     for expected in ["va336", "VA336", "org_0a1b2c"] {

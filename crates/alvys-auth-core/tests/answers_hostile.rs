@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{ErrorKind, Flow, Grant};
+use alvys_auth_core::{ErrorKind, Flow, TokenResponse};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Response;
@@ -161,7 +161,7 @@ fn a_token_under_a_failure_status_is_no_token() {
 /// Whatever is accepted can be sent and lives for some time.
 fn assert_usable(response: &Response<Vec<u8>>) {
     for flow in [Flow::current(), Flow::legacy("va336"), Flow::current().expect_organization("va336")] {
-        match Grant::from_http(&request(flow), response) {
+        match TokenResponse::from_http(&request(flow), response) {
             Ok(grant) => {
                 assert!(grant.lifetime().is_none_or(|lifetime| lifetime >= Duration::from_millis(1)));
                 let mut lifecycle = support::lifecycle();

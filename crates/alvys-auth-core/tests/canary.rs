@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    CallOptions, Completion, Credentials, Encoding, Error, Flow, Grant, Lifecycle, Policy, Step, TokenRequest,
+    CallOptions, Change, Credentials, Encoding, Error, Flow, Lifecycle, Policy, Step, TokenRequest, TokenResponse,
     UnverifiedClaims, Verdict,
 };
 use base64::Engine;
@@ -13,7 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::Response;
 use serde_json::json;
 
-use crate::support::{self as given, answer, at, call, granted, jwt, legacy_token, unreachable_server, with};
+use crate::support::{self as given, answer, at, call, complete, granted, jwt, legacy_token, unreachable_server, with};
 
 mod support;
 
@@ -181,7 +181,7 @@ fn indiscreet_answers() -> Vec<Response<Vec<u8>>> {
 fn an_indiscreet_server_gives_nothing_away() {
     for request in requests() {
         for response in indiscreet_answers() {
-            match Grant::from_http(&request, &response) {
+            match TokenResponse::from_http(&request, &response) {
                 Ok(grant) => assert_silent(&grant),
                 Err(error) => assert_silent_error(&error),
             }
@@ -192,22 +192,22 @@ fn an_indiscreet_server_gives_nothing_away() {
 #[test]
 fn a_grant_is_silent_however_it_was_made() {
     let request = &requests()[0];
-    let grant = Grant::from_http(request, &granted(&token(), 3600)).unwrap();
+    let grant = TokenResponse::from_http(request, &granted(&token(), 3600)).unwrap();
     assert_silent(&grant);
     assert_silent(&grant.scopes());
     assert_silent(&grant.unverified_claims());
-    assert_silent(&Grant::new(&token(), Duration::from_secs(60), "load:read").unwrap());
+    assert_silent(&TokenResponse::new(&token(), Duration::from_secs(60), "load:read").unwrap());
     for (bad, lifetime) in [(format!("{} ", token()), 60), (token().repeat(500), 60), (token(), 0)] {
-        assert_silent_error(&Grant::new(&bad, Duration::from_secs(lifetime), "").unwrap_err());
+        assert_silent_error(&TokenResponse::new(&bad, Duration::from_secs(lifetime), "").unwrap_err());
     }
     let guarded = Flow::current().expect_organization("ab123");
     let guarded = TokenRequest::new(guarded, credentials(SECRET)).unwrap();
-    assert_silent_error(&Grant::from_http(&guarded, &granted(&token(), 3600)).unwrap_err());
+    assert_silent_error(&TokenResponse::from_http(&guarded, &granted(&token(), 3600)).unwrap_err());
 }
 
 #[test]
 fn a_lifecycle_is_silent_in_every_state() {
-    let ends: [fn(alvys_auth_core::Attempt) -> alvys_auth_core::Outcome; 7] = [
+    let ends: [fn(alvys_auth_core::Attempt) -> alvys_auth_core::Attempt; 7] = [
         |attempt| attempt.answered(&granted(&token(), 3600)),
         |attempt| attempt.answered(&granted(&token(), 1)),
         |attempt| attempt.answered(&answer(401, json!({"error": SECRET, "error_description": token()}).to_string())),
@@ -228,9 +228,9 @@ fn a_lifecycle_is_silent_in_every_state() {
                 if let Step::Fetch(attempt) = step {
                     let outcome = end(attempt);
                     assert_silent(&outcome);
-                    let done = lifecycle.complete(outcome, now);
+                    let done = complete(&mut lifecycle, outcome, now);
                     assert_silent(&done);
-                    if let Completion::Paused { error, .. } = &done {
+                    if let Change::Paused { error, .. } = &done {
                         assert_silent_error(error);
                     }
                 }
@@ -239,7 +239,7 @@ fn a_lifecycle_is_silent_in_every_state() {
             }
             lifecycle.invalidate();
             assert_silent_lifecycle(&lifecycle);
-            lifecycle.adopt(Grant::new(&token(), Duration::from_secs(7200), "").unwrap(), at(9000));
+            lifecycle.adopt(TokenResponse::new(&token(), Duration::from_secs(7200), "").unwrap(), at(9000));
             assert_silent_lifecycle(&lifecycle);
             lifecycle.set_credentials(credentials(ROTATED)).unwrap();
             assert_silent_lifecycle(&lifecycle);
@@ -306,7 +306,7 @@ fn an_indiscreet_api_gives_nothing_of_the_token_away() {
         }
         let lacking = call("POST", "loads", CallOptions::new().require(["load:create"]));
         let mut headers = http::HeaderMap::new();
-        match lacking.authorise(&token, &mut headers) {
+        match lacking.authorize(&token, &mut headers) {
             Ok(()) => hidden(&format!("{headers:?}")),
             Err(error) => assert_silent_error(&error),
         }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Error, ErrorKind, Flow, Grant, Lifecycle, Policy, Step, Timestamp, Token};
+use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse};
 use serde_json::json;
 
 use crate::support::{
-    answer, at, fetched, granted, holding, just_before, jwt, lifecycle, obtain, request, unreachable_server, used,
-    waited, with_policy,
+    answer, at, complete, fetched, granted, holding, just_before, jwt, lifecycle, obtain, request, unreachable_server,
+    used, waited, with_policy,
 };
 
 mod support;
@@ -26,8 +26,8 @@ fn the_first_caller_fetches_and_the_others_wait() {
         assert!(wait.is_in_flight() && wait.error().is_none());
         assert_eq!(wait.give_up().kind(), ErrorKind::TimedOut);
     }
-    let done = lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(1));
-    assert!(matches!(done, Completion::Obtained(token) if token.access_token() == "abc"));
+    let done = complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(1));
+    assert!(matches!(done, Change::Obtained(token) if token.access_token() == "abc"));
     for _ in 0..50 {
         assert_eq!(used(&mut lifecycle, at(1)).header(), "Bearer abc");
     }
@@ -45,7 +45,7 @@ fn an_attempt_sends_the_request_of_the_lifecycle() {
 fn a_lifetime_counts_from_when_the_attempt_started() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(100));
-    lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(109));
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(109));
     let token = used(&mut lifecycle, at(109));
     assert_eq!((token.obtained_at(), token.expires_at()), (Some(at(100)), at(3700)));
     assert_eq!(token.expires_in(at(109)), Duration::from_secs(3591));
@@ -55,7 +55,7 @@ fn a_lifetime_counts_from_when_the_attempt_started() {
 #[test]
 fn a_fresh_token_is_used_without_asking_again() {
     let mut lifecycle = holding("abc", 3600);
-    let due = used(&mut lifecycle, at(0)).refresh_at();
+    let due = used(&mut lifecycle, at(0)).renewal_at();
     for now in [at(1), at(60), at(1800), at(3299), just_before(due)] {
         used(&mut lifecycle, now);
     }
@@ -77,7 +77,7 @@ fn an_expired_token_is_never_used() {
 #[test]
 fn a_renewal_may_be_left_to_others_until_the_last_quarter_of_its_time() {
     let mut lifecycle = holding("abc", 3600);
-    let (due, end) = (used(&mut lifecycle, at(0)).refresh_at(), at(3600));
+    let (due, end) = (used(&mut lifecycle, at(0)).renewal_at(), at(3600));
     let last = end.saturating_sub(end.saturating_duration_since(due) / 4);
     let snapshot = lifecycle.snapshot();
     assert!(snapshot.usable(due).is_none());
@@ -103,7 +103,7 @@ fn the_margin_is_at_most_a_fifth_of_the_lifetime_and_at_least_half_of_itself() {
     let margins = |policy: &Policy, lifetime: u64| -> Vec<Duration> {
         let margin = |seed| {
             let token = obtain(&mut with_policy(policy.clone(), seed), "abc", lifetime, at(0));
-            token.expires_at().saturating_duration_since(token.refresh_at())
+            token.expires_at().saturating_duration_since(token.renewal_at())
         };
         (0..200).map(margin).collect()
     };
@@ -127,14 +127,14 @@ fn the_margin_is_at_most_a_fifth_of_the_lifetime_and_at_least_half_of_itself() {
 
 #[test]
 fn the_jitter_is_drawn_once_per_token_and_decided_by_the_seed() {
-    let due = |seed| obtain(&mut with_policy(Policy::new(), seed), "abc", 3600, at(0)).refresh_at();
+    let due = |seed| obtain(&mut with_policy(Policy::new(), seed), "abc", 3600, at(0)).renewal_at();
     assert_eq!(due(7), due(7));
     assert_ne!(due(7), due(8));
 
     let mut lifecycle = with_policy(Policy::new(), 7);
-    let first = obtain(&mut lifecycle, "abc", 3600, at(0)).refresh_at();
-    assert_eq!(used(&mut lifecycle, at(1800)).refresh_at(), first);
-    let second = obtain(&mut lifecycle, "def", 3600, at(3600)).refresh_at();
+    let first = obtain(&mut lifecycle, "abc", 3600, at(0)).renewal_at();
+    assert_eq!(used(&mut lifecycle, at(1800)).renewal_at(), first);
+    let second = obtain(&mut lifecycle, "def", 3600, at(3600)).renewal_at();
     assert_ne!(second.saturating_duration_since(at(3600)), first.saturating_duration_since(at(0)));
 }
 
@@ -144,7 +144,7 @@ fn a_missing_lifetime_is_the_policys_default_and_a_jwt_beats_it() {
         let policy = Policy::new().default_lifetime(Duration::from_secs(120));
         let mut lifecycle = with_policy(policy, 7);
         let attempt = fetched(&mut lifecycle, at(0));
-        lifecycle.complete(attempt.answered(&answer(200, body)), at(0));
+        complete(&mut lifecycle, attempt.answered(&answer(200, body)), at(0));
         used(&mut lifecycle, at(0)).expires_at()
     };
     let token = jwt(&json!({"iat": 1_700_000_000, "exp": 1_700_000_900}));
@@ -157,15 +157,15 @@ fn a_missing_lifetime_is_the_policys_default_and_a_jwt_beats_it() {
 fn a_token_that_arrives_late_in_its_life_is_not_due_at_once() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&granted("abc", 10)), at(9));
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 10)), at(9));
     let token = used(&mut lifecycle, at(9));
-    assert!(token.refresh_at() >= Timestamp::from_millis(9500) && token.refresh_at() < token.expires_at());
+    assert!(token.renewal_at() >= Timestamp::from_millis(9500) && token.renewal_at() < token.expires_at());
 }
 
 #[test]
 fn a_token_from_a_store_serves_at_once() {
     let mut lifecycle = lifecycle();
-    let grant = Grant::new("stored", Duration::from_secs(1800), "load:read").unwrap();
+    let grant = TokenResponse::new("stored", Duration::from_secs(1800), "load:read").unwrap();
     assert!(lifecycle.adopt(grant, at(50)));
     let token = used(&mut lifecycle, at(50));
     assert_eq!((token.access_token(), token.expires_at()), ("stored", at(1850)));
@@ -175,26 +175,26 @@ fn a_token_from_a_store_serves_at_once() {
 fn a_token_from_a_store_ends_the_wait_but_not_the_attempt() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    assert!(lifecycle.adopt(Grant::new("stored", Duration::from_secs(1800), "").unwrap(), at(1)));
+    assert!(lifecycle.adopt(TokenResponse::new("stored", Duration::from_secs(1800), "").unwrap(), at(1)));
     assert_eq!(used(&mut lifecycle, at(1)).access_token(), "stored");
     assert!(lifecycle.snapshot().status(at(1)).in_flight);
-    lifecycle.complete(attempt.answered(&granted("fetched", 3600)), at(2));
+    complete(&mut lifecycle, attempt.answered(&granted("fetched", 3600)), at(2));
     assert_eq!(used(&mut lifecycle, at(2)).access_token(), "fetched");
 }
 
 #[test]
 fn a_store_never_replaces_a_token_by_one_that_expires_sooner() {
     let mut lifecycle = holding("abc", 3600);
-    assert!(!lifecycle.adopt(Grant::new("stored", Duration::from_secs(3600), "").unwrap(), at(0)));
-    assert!(!lifecycle.adopt(Grant::new("stored", Duration::from_secs(60), "").unwrap(), at(60)));
+    assert!(!lifecycle.adopt(TokenResponse::new("stored", Duration::from_secs(3600), "").unwrap(), at(0)));
+    assert!(!lifecycle.adopt(TokenResponse::new("stored", Duration::from_secs(60), "").unwrap(), at(60)));
     assert_eq!(used(&mut lifecycle, at(60)).access_token(), "abc");
-    assert!(lifecycle.adopt(Grant::new("stored", Duration::from_secs(3600), "").unwrap(), at(60)));
+    assert!(lifecycle.adopt(TokenResponse::new("stored", Duration::from_secs(3600), "").unwrap(), at(60)));
     assert_eq!(used(&mut lifecycle, at(60)).access_token(), "stored");
 }
 
 #[test]
 fn a_store_cannot_hand_over_a_token_of_another_organization() {
-    let stored = |token: &str| Grant::new(token, Duration::from_secs(1800), "").unwrap();
+    let stored = |token: &str| TokenResponse::new(token, Duration::from_secs(1800), "").unwrap();
     let guarded = || Lifecycle::new(request(Flow::current().expect_organization("va336")), Policy::new(), 7);
     assert!(guarded().adopt(stored(&jwt(&json!({"org_name": "va336"}))), at(0)));
     assert!(!guarded().adopt(stored(&jwt(&json!({"org_name": "ab123"}))), at(0)));
@@ -205,7 +205,7 @@ fn a_store_cannot_hand_over_a_token_of_another_organization() {
 fn a_stored_token_of_the_legacy_flow_is_read_only_too() {
     let mut lifecycle = Lifecycle::new(request(Flow::legacy("va336")), Policy::new(), 7);
     let token = jwt(&json!({"sub": "my-client"}));
-    lifecycle.adopt(Grant::new(&token, Duration::from_secs(1800), "").unwrap(), at(0));
+    lifecycle.adopt(TokenResponse::new(&token, Duration::from_secs(1800), "").unwrap(), at(0));
     assert!(used(&mut lifecycle, at(0)).scopes().is_read_only());
 }
 
@@ -217,10 +217,10 @@ fn the_snapshot_says_what_a_poll_would() {
 
     let attempt = fetched(&mut lifecycle, at(0));
     assert!(lifecycle.snapshot().status(at(0)).in_flight);
-    lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(0));
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(0));
 
     let fresh = lifecycle.snapshot();
-    let due = used(&mut lifecycle, at(0)).refresh_at();
+    let due = used(&mut lifecycle, at(0)).renewal_at();
     assert_eq!(fresh.usable(just_before(due)).map(Token::access_token), Some("abc"));
     assert!(fresh.usable(due).is_none(), "one reader has to poll now");
     assert_eq!(fresh.status(due).expires_in, Some(at(3600).saturating_duration_since(due)));
@@ -236,20 +236,20 @@ fn the_snapshot_says_what_a_poll_would() {
 #[test]
 fn the_wake_up_call_is_when_something_can_be_fetched() {
     let mut lifecycle = lifecycle();
-    assert_eq!(lifecycle.wake_at(), None, "the first caller fetches at once");
+    assert_eq!(lifecycle.attempt_due(), None, "the first caller fetches at once");
     let attempt = fetched(&mut lifecycle, at(0));
-    assert_eq!(lifecycle.wake_at(), Some(LEASE));
-    lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(1));
+    assert_eq!(lifecycle.attempt_due(), Some(LEASE));
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(1));
     let token = used(&mut lifecycle, at(1));
-    assert_eq!(lifecycle.wake_at(), Some(token.refresh_at()));
+    assert_eq!(lifecycle.attempt_due(), Some(token.renewal_at()));
 
-    let renewal = fetched(&mut lifecycle, token.refresh_at());
-    assert_eq!(lifecycle.wake_at(), Some(token.refresh_at().saturating_add(Duration::from_millis(15_001))));
-    let done = lifecycle.complete(renewal.failed(Error::timed_out("too slow")), token.refresh_at());
-    let Completion::Paused { until, .. } = done else { panic!("{done:?}") };
-    assert_eq!(lifecycle.wake_at(), Some(until));
+    let renewal = fetched(&mut lifecycle, token.renewal_at());
+    assert_eq!(lifecycle.attempt_due(), Some(token.renewal_at().saturating_add(Duration::from_millis(15_001))));
+    let done = complete(&mut lifecycle, renewal.failed(Error::timed_out("too slow")), token.renewal_at());
+    let Change::Paused { until, .. } = done else { panic!("{done:?}") };
+    assert_eq!(lifecycle.attempt_due(), Some(until));
     lifecycle.invalidate();
-    assert_eq!(lifecycle.wake_at(), Some(until));
+    assert_eq!(lifecycle.attempt_due(), Some(until));
 }
 
 #[test]
@@ -266,15 +266,15 @@ fn the_end_of_time_is_no_overflow() {
         for now in [just_before(end), end] {
             let mut lifecycle = with_policy(policy.clone(), 7);
             let attempt = fetched(&mut lifecycle, now);
-            lifecycle.complete(attempt.failed(unreachable_server()), now);
+            complete(&mut lifecycle, attempt.failed(unreachable_server()), now);
             let _ = lifecycle.poll(now);
-            lifecycle.adopt(Grant::new("abc", Duration::MAX, "").unwrap(), now);
-            let _ = (lifecycle.poll(now), lifecycle.wake_at(), lifecycle.snapshot().status(now));
+            lifecycle.adopt(TokenResponse::new("abc", Duration::MAX, "").unwrap(), now);
+            let _ = (lifecycle.poll(now), lifecycle.attempt_due(), lifecycle.snapshot().status(now));
         }
     }
     let mut lifecycle = with_policy(Policy::new().default_lifetime(Duration::MAX), 7);
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&answer(200, r#"{"access_token":"abc"}"#)), at(0));
+    complete(&mut lifecycle, attempt.answered(&answer(200, r#"{"access_token":"abc"}"#)), at(0));
     let token = used(&mut lifecycle, at(0));
     assert_eq!(token.expires_at(), end);
     let rejected = lifecycle.reject(&token, just_before(end));

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Lifecycle, Timestamp, Token};
+use alvys_auth_core::{Change, Lifecycle, Timestamp, Token};
 
 use crate::support::{
-    answer, at, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
+    answer, at, complete, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
 };
 
 mod support;
@@ -24,23 +24,23 @@ fn after(moment: Timestamp, seconds: u64) -> Timestamp {
 #[test]
 fn a_renewal_never_blocks_a_reader() {
     let (mut lifecycle, token) = due();
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
     assert!(attempt.is_renewal());
     for seconds in 0..15 {
-        assert_eq!(used(&mut lifecycle, after(token.refresh_at(), seconds)).access_token(), "old");
+        assert_eq!(used(&mut lifecycle, after(token.renewal_at(), seconds)).access_token(), "old");
     }
-    let done = lifecycle.complete(attempt.answered(&granted("new", 3600)), after(token.refresh_at(), 5));
-    assert!(matches!(done, Completion::Renewed(token) if token.access_token() == "new"));
-    assert_eq!(used(&mut lifecycle, after(token.refresh_at(), 5)).access_token(), "new");
+    let done = complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), after(token.renewal_at(), 5));
+    assert!(matches!(done, Change::Renewed(token) if token.access_token() == "new"));
+    assert_eq!(used(&mut lifecycle, after(token.renewal_at(), 5)).access_token(), "new");
 }
 
 #[test]
 fn a_renewed_token_counts_from_when_its_attempt_started() {
     let (mut lifecycle, token) = due();
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), after(token.refresh_at(), 9));
-    let renewed = used(&mut lifecycle, after(token.refresh_at(), 9));
-    assert_eq!(renewed.expires_at(), after(token.refresh_at(), 3600));
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), after(token.renewal_at(), 9));
+    let renewed = used(&mut lifecycle, after(token.renewal_at(), 9));
+    assert_eq!(renewed.expires_at(), after(token.renewal_at(), 3600));
 }
 
 #[test]
@@ -56,12 +56,12 @@ fn a_failed_refresh_keeps_the_valid_token() {
     ];
     for failure in failures {
         let (mut lifecycle, token) = due();
-        let attempt = fetched(&mut lifecycle, token.refresh_at());
-        let done = lifecycle.complete(attempt.answered(&failure), token.refresh_at());
-        assert!(matches!(done, Completion::Paused { .. }), "{failure:?}");
-        assert_eq!(used(&mut lifecycle, token.refresh_at()).access_token(), "old", "{failure:?}");
-        assert!(lifecycle.snapshot().usable(token.refresh_at()).is_some(), "{failure:?}");
-        let status = lifecycle.snapshot().status(token.refresh_at());
+        let attempt = fetched(&mut lifecycle, token.renewal_at());
+        let done = complete(&mut lifecycle, attempt.answered(&failure), token.renewal_at());
+        assert!(matches!(done, Change::Paused { .. }), "{failure:?}");
+        assert_eq!(used(&mut lifecycle, token.renewal_at()).access_token(), "old", "{failure:?}");
+        assert!(lifecycle.snapshot().usable(token.renewal_at()).is_some(), "{failure:?}");
+        let status = lifecycle.snapshot().status(token.renewal_at());
         assert!(status.is_ready() && status.last_error.is_some() && status.paused_for.is_some(), "{failure:?}");
     }
 }
@@ -69,22 +69,22 @@ fn a_failed_refresh_keeps_the_valid_token() {
 #[test]
 fn a_failed_refresh_is_tried_again_after_its_pause_and_not_before() {
     let (mut lifecycle, token) = due();
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
     let outcome = attempt.answered(&with(answer(429, ""), "retry-after", "60"));
-    lifecycle.complete(outcome, token.refresh_at());
+    complete(&mut lifecycle, outcome, token.renewal_at());
     for seconds in [0, 1, 30, 59] {
-        used(&mut lifecycle, after(token.refresh_at(), seconds));
+        used(&mut lifecycle, after(token.renewal_at(), seconds));
     }
-    assert!(fetched(&mut lifecycle, after(token.refresh_at(), 60)).is_renewal());
+    assert!(fetched(&mut lifecycle, after(token.renewal_at(), 60)).is_renewal());
 }
 
 #[test]
 fn a_pause_that_outlasts_the_token_is_kept_to_its_end() {
     let (mut lifecycle, token) = due();
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
     let outcome = attempt.answered(&with(answer(503, ""), "retry-after", "3600"));
-    lifecycle.complete(outcome, token.refresh_at());
-    let until = after(token.refresh_at(), 3600);
+    complete(&mut lifecycle, outcome, token.renewal_at());
+    let until = after(token.renewal_at(), 3600);
 
     assert_eq!(used(&mut lifecycle, at(3599)).access_token(), "old");
     assert!(lifecycle.snapshot().usable(at(3600)).is_none());
@@ -98,7 +98,7 @@ fn a_pause_that_outlasts_the_token_is_kept_to_its_end() {
 fn a_refused_renewal_is_reported_once_the_token_is_gone() {
     let (mut lifecycle, _) = due();
     let attempt = fetched(&mut lifecycle, at(3599));
-    lifecycle.complete(attempt.answered(&answer(401, "")), at(3599));
+    complete(&mut lifecycle, attempt.answered(&answer(401, "")), at(3599));
     used(&mut lifecycle, at(3599));
     assert_eq!(refused(&mut lifecycle, at(3600)).status().map(|status| status.as_u16()), Some(401));
 }
@@ -111,55 +111,55 @@ fn readers_wait_for_a_renewal_that_outlasts_the_token() {
     let wait = waited(&mut lifecycle, at(3600));
     assert!(wait.is_in_flight());
     assert_eq!(wait.until(), Timestamp::from_millis(3_610_001));
-    let done = lifecycle.complete(attempt.answered(&granted("new", 3600)), at(3601));
-    assert!(matches!(done, Completion::Obtained(_)));
+    let done = complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), at(3601));
+    assert!(matches!(done, Change::Obtained(_)));
     assert_eq!(used(&mut lifecycle, at(3601)).access_token(), "new");
 }
 
 #[test]
 fn a_silent_renewal_is_taken_over_without_disturbing_readers() {
     let (mut lifecycle, token) = due();
-    let _silent = fetched(&mut lifecycle, token.refresh_at());
-    used(&mut lifecycle, after(token.refresh_at(), 15));
-    assert!(fetched(&mut lifecycle, after(token.refresh_at(), 16)).is_renewal());
-    used(&mut lifecycle, after(token.refresh_at(), 16));
+    let _silent = fetched(&mut lifecycle, token.renewal_at());
+    used(&mut lifecycle, after(token.renewal_at(), 15));
+    assert!(fetched(&mut lifecycle, after(token.renewal_at(), 16)).is_renewal());
+    used(&mut lifecycle, after(token.renewal_at(), 16));
 }
 
 #[test]
 fn an_abandoned_renewal_is_taken_over_at_once() {
     let (mut lifecycle, token) = due();
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
-    lifecycle.complete(attempt.abandoned(), token.refresh_at());
-    assert!(fetched(&mut lifecycle, token.refresh_at()).is_renewal());
-    used(&mut lifecycle, token.refresh_at());
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
+    complete(&mut lifecycle, attempt.abandoned(), token.renewal_at());
+    assert!(fetched(&mut lifecycle, token.renewal_at()).is_renewal());
+    used(&mut lifecycle, token.renewal_at());
 }
 
 #[test]
 fn a_late_token_of_the_first_attempt_serves_instead_of_the_old_one() {
     let (mut lifecycle, token) = due();
-    let late = fetched(&mut lifecycle, token.refresh_at());
-    let successor = fetched(&mut lifecycle, after(token.refresh_at(), 20));
-    lifecycle.complete(late.answered(&granted("late", 3600)), after(token.refresh_at(), 21));
-    assert_eq!(used(&mut lifecycle, after(token.refresh_at(), 21)).access_token(), "late");
+    let late = fetched(&mut lifecycle, token.renewal_at());
+    let successor = fetched(&mut lifecycle, after(token.renewal_at(), 20));
+    complete(&mut lifecycle, late.answered(&granted("late", 3600)), after(token.renewal_at(), 21));
+    assert_eq!(used(&mut lifecycle, after(token.renewal_at(), 21)).access_token(), "late");
 
-    let done = lifecycle.complete(successor.failed(unreachable_server()), after(token.refresh_at(), 22));
-    assert!(matches!(done, Completion::Paused { .. }));
-    assert_eq!(used(&mut lifecycle, after(token.refresh_at(), 22)).access_token(), "late");
+    let done = complete(&mut lifecycle, successor.failed(unreachable_server()), after(token.renewal_at(), 22));
+    assert!(matches!(done, Change::Paused { .. }));
+    assert_eq!(used(&mut lifecycle, after(token.renewal_at(), 22)).access_token(), "late");
 }
 
 #[test]
 fn a_renewal_may_shorten_the_lifetime() {
     let (mut lifecycle, token) = due();
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
-    lifecycle.complete(attempt.answered(&granted("new", 60)), token.refresh_at());
-    let renewed = used(&mut lifecycle, token.refresh_at());
-    assert_eq!((renewed.access_token(), renewed.expires_at()), ("new", after(token.refresh_at(), 60)));
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
+    complete(&mut lifecycle, attempt.answered(&granted("new", 60)), token.renewal_at());
+    let renewed = used(&mut lifecycle, token.renewal_at());
+    assert_eq!((renewed.access_token(), renewed.expires_at()), ("new", after(token.renewal_at(), 60)));
 }
 
 #[test]
 fn a_token_too_short_for_a_margin_is_still_renewed_before_its_end() {
     let mut lifecycle = lifecycle();
     let token = obtain(&mut lifecycle, "short", 1, at(0));
-    assert!(token.refresh_at() < at(1) && token.refresh_at() >= Timestamp::from_millis(800));
-    assert!(fetched(&mut lifecycle, token.refresh_at()).is_renewal());
+    assert!(token.renewal_at() < at(1) && token.renewal_at() >= Timestamp::from_millis(800));
+    assert!(fetched(&mut lifecycle, token.renewal_at()).is_renewal());
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Credentials, Flow, Grant, Lifecycle, Policy, Timestamp, Token};
+use alvys_auth_core::{Change, Credentials, Flow, Lifecycle, Policy, Timestamp, Token, TokenResponse};
 
-use crate::support::{answer, at, fetched, granted, holding, lifecycle, obtain, request, used, waited, with};
+use crate::support::{answer, at, complete, fetched, granted, holding, lifecycle, obtain, request, used, waited, with};
 
 mod support;
 
@@ -15,8 +15,8 @@ fn held() -> (Lifecycle, Token) {
     (lifecycle, token)
 }
 
-fn stored(token: &str, seconds: u64) -> Grant {
-    Grant::new(token, Duration::from_secs(seconds), "").expect("a legal token")
+fn stored(token: &str, seconds: u64) -> TokenResponse {
+    TokenResponse::new(token, Duration::from_secs(seconds), "").expect("a legal token")
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn any_number_of_rejections_cost_one_fetch() {
         assert!(lifecycle.reject(&token, at(61)));
         assert!(waited(&mut lifecycle, at(61)).is_in_flight());
     }
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), at(62));
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), at(62));
     for _ in 0..50 {
         assert!(lifecycle.reject(&token, at(63)), "a retry with the new token is worth it");
         assert_eq!(used(&mut lifecycle, at(63)).access_token(), "new");
@@ -70,7 +70,7 @@ fn a_token_that_is_seconds_old_survives_a_rejection() {
 fn the_age_of_a_token_counts_from_when_it_was_asked_for() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&granted("old", 3600)), at(9));
+    complete(&mut lifecycle, attempt.answered(&granted("old", 3600)), at(9));
     let token = used(&mut lifecycle, at(9));
     assert!(!lifecycle.reject(&token, at(9)));
     assert!(lifecycle.reject(&token, at(10)));
@@ -97,10 +97,10 @@ fn a_token_that_served_until_its_margin_ends_the_row_of_rejections() {
     let (mut lifecycle, token) = held();
     assert!(lifecycle.reject(&token, at(60)));
     let good = obtain(&mut lifecycle, "good", 3600, at(60));
-    let attempt = fetched(&mut lifecycle, good.refresh_at());
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), good.refresh_at());
-    let new = used(&mut lifecycle, good.refresh_at());
-    assert!(lifecycle.reject(&new, good.refresh_at().saturating_add(Duration::from_secs(10))));
+    let attempt = fetched(&mut lifecycle, good.renewal_at());
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), good.renewal_at());
+    let new = used(&mut lifecycle, good.renewal_at());
+    assert!(lifecycle.reject(&new, good.renewal_at().saturating_add(Duration::from_secs(10))));
 }
 
 #[test]
@@ -129,22 +129,22 @@ fn the_grace_of_the_policy_is_obeyed() {
 #[test]
 fn a_rejection_does_not_undercut_the_servers_word() {
     let (mut lifecycle, token) = held();
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
     let outcome = attempt.answered(&with(answer(429, ""), "retry-after", "600"));
-    lifecycle.complete(outcome, token.refresh_at());
-    assert!(lifecycle.reject(&token, token.refresh_at()));
-    let until = token.refresh_at().saturating_add(Duration::from_secs(600));
-    assert_eq!(waited(&mut lifecycle, token.refresh_at()).until(), until);
+    complete(&mut lifecycle, outcome, token.renewal_at());
+    assert!(lifecycle.reject(&token, token.renewal_at()));
+    let until = token.renewal_at().saturating_add(Duration::from_secs(600));
+    assert_eq!(waited(&mut lifecycle, token.renewal_at()).until(), until);
 }
 
 #[test]
 fn a_rejection_during_a_renewal_waits_for_that_renewal() {
     let (mut lifecycle, token) = held();
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
-    assert!(lifecycle.reject(&token, token.refresh_at()));
-    assert!(waited(&mut lifecycle, token.refresh_at()).is_in_flight());
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), token.refresh_at());
-    assert_eq!(used(&mut lifecycle, token.refresh_at()).access_token(), "new");
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
+    assert!(lifecycle.reject(&token, token.renewal_at()));
+    assert!(waited(&mut lifecycle, token.renewal_at()).is_in_flight());
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), token.renewal_at());
+    assert_eq!(used(&mut lifecycle, token.renewal_at()).access_token(), "new");
 }
 
 #[test]
@@ -169,9 +169,9 @@ fn a_stored_token_may_be_rejected_at_once_because_nobody_knows_its_age() {
 fn a_token_fetched_after_a_stored_one_has_its_grace_again() {
     let mut lifecycle = lifecycle();
     assert!(lifecycle.adopt(stored("stored", 1800), at(0)));
-    let due = used(&mut lifecycle, at(0)).refresh_at();
+    let due = used(&mut lifecycle, at(0)).renewal_at();
     let attempt = fetched(&mut lifecycle, due);
-    lifecycle.complete(attempt.answered(&granted("fetched", 3600)), due);
+    complete(&mut lifecycle, attempt.answered(&granted("fetched", 3600)), due);
     let token = used(&mut lifecycle, due);
     assert!(!lifecycle.reject(&token, due.saturating_add(Duration::from_secs(9))));
 }
@@ -191,7 +191,7 @@ fn an_invalidated_token_is_gone_at_once() {
 fn invalidating_does_not_undercut_the_servers_word() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&with(answer(429, ""), "retry-after", "600")), at(0));
+    complete(&mut lifecycle, attempt.answered(&with(answer(429, ""), "retry-after", "600")), at(0));
     lifecycle.invalidate();
     assert_eq!(waited(&mut lifecycle, at(1)).until(), at(600));
 }
@@ -202,7 +202,7 @@ fn a_rotated_secret_keeps_the_token_and_is_used_from_the_next_fetch_on() {
     lifecycle.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
     assert_eq!(used(&mut lifecycle, at(1)).access_token(), "old");
     assert!(lifecycle.snapshot().usable(at(1)).is_some());
-    let body = fetched(&mut lifecycle, token.refresh_at()).to_http().into_body();
+    let body = fetched(&mut lifecycle, token.renewal_at()).to_http().into_body();
     assert!(String::from_utf8(body).unwrap().contains(r#""client_secret":"rotated""#));
 }
 
@@ -221,10 +221,10 @@ fn another_client_of_the_same_account_keeps_the_token() {
     let (mut lifecycle, token) = held();
     assert!(lifecycle.rotate_credentials(Credentials::new("another", "s3cret").unwrap()).unwrap());
     assert_eq!(used(&mut lifecycle, at(1)).access_token(), "old");
-    let attempt = fetched(&mut lifecycle, token.refresh_at());
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
     assert!(String::from_utf8(attempt.to_http().into_body()).unwrap().contains(r#""client_id":"another""#));
-    lifecycle.complete(attempt.answered(&answer(401, "")), token.refresh_at());
-    assert_eq!(used(&mut lifecycle, token.refresh_at()).access_token(), "old", "until the new client has proved good");
+    complete(&mut lifecycle, attempt.answered(&answer(401, "")), token.renewal_at());
+    assert_eq!(used(&mut lifecycle, token.renewal_at()).access_token(), "old", "until the new client has proved good");
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn outcomes_of_the_old_credentials_do_not_count() {
             let old = fetched(&mut lifecycle, at(0));
             lifecycle.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
             let new = asked_again.then(|| fetched(&mut lifecycle, at(0)));
-            assert!(matches!(lifecycle.complete(outcome(old), at(1)), Completion::Superseded));
+            assert!(matches!(complete(&mut lifecycle, outcome(old), at(1)), Change::Superseded));
             match new {
                 Some(_) => assert!(waited(&mut lifecycle, at(1)).is_in_flight()),
                 None => drop(fetched(&mut lifecycle, at(1))),

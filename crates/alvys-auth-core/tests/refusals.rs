@@ -5,7 +5,7 @@ use std::time::Duration;
 use alvys_auth_core::ErrorKind::{
     self, Credentials as WrongCredentials, Intercepted, InvalidResponse, RateLimited, Refused, Unavailable,
 };
-use alvys_auth_core::{Flow, Grant};
+use alvys_auth_core::{Flow, TokenResponse};
 
 use crate::support::{answer, read, request, with};
 
@@ -108,7 +108,7 @@ const LEGACY: &[Row] = &[
 fn assert_rows(flow: &Flow, rows: &[Row]) {
     for &(status, body, kind, retryable, code, word) in rows {
         let response = with(answer(status, body), "x-auth0-requestid", "b1946ac92492d2347c62");
-        let error = Grant::from_http(&request(flow.clone()), &response).expect_err("a refusal");
+        let error = TokenResponse::from_http(&request(flow.clone()), &response).expect_err("a refusal");
         let row = format!("{status} {body}\n-> {error}");
         assert_eq!(error.kind(), kind, "{row}");
         assert_eq!(error.is_retryable(), retryable, "{row}");
@@ -135,7 +135,7 @@ fn the_legacy_endpoint_is_understood() {
 #[test]
 fn a_validation_problem_names_its_fields() {
     for body in [LEGACY[0].1, LEGACY[1].1, r#"{"errors":{"client_id":"The ClientId field is required."}}"#] {
-        let error = Grant::from_http(&request(Flow::legacy("va336")), &answer(400, body)).unwrap_err();
+        let error = TokenResponse::from_http(&request(Flow::legacy("va336")), &answer(400, body)).unwrap_err();
         let line = error.to_string();
         assert!(line.contains("client_id: The ClientId field is required."), "{line}");
     }

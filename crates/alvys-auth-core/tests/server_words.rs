@@ -1,6 +1,6 @@
 //! What an error keeps of the server's own words: little, in one line, and nothing that must not be seen.
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Grant, TokenRequest};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, TokenRequest, TokenResponse};
 
 use crate::support::{answer, jwt, read, with};
 
@@ -12,7 +12,7 @@ fn told(secret: &str, said: &str) -> Error {
     let request = TokenRequest::new(Flow::current(), credentials).expect("legal");
     let body = serde_json::json!({"error": "invalid_request", "error_description": said}).to_string();
     let response = answer(400, body);
-    Grant::from_http(&request, &response).expect_err("a refusal")
+    TokenResponse::from_http(&request, &response).expect_err("a refusal")
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn our_secret_is_struck_wherever_the_server_puts_it() {
     ] {
         for status in [200, 400, 500] {
             let response = with(answer(status, body), "x-request-id", "tr0ub4dor");
-            let error = Grant::from_http(&request, &response).unwrap_err();
+            let error = TokenResponse::from_http(&request, &response).unwrap_err();
             assert!(
                 !format!("{error} {error:?} {:?} {:?}", error.oauth_code(), error.request_id()).contains("tr0ub4dor")
             );

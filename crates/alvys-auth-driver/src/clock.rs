@@ -1,15 +1,152 @@
-//! The clock of the drivers: it never runs backwards, does not follow the wall clock and, where the system has such a
-//! clock, goes on counting while the machine sleeps.
+//! The clock of the drivers, which can be replaced by one that is moved by hand.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use alvys_auth_core::Timestamp;
+use event_listener::Event;
 
-/// The time now, in milliseconds since an origin that stays the same for the life of the process.
+/// A clock that never runs backwards.
 ///
-/// Linux and Android count from boot including suspend (`CLOCK_BOOTTIME`), Apple's systems likewise (`CLOCK_MONOTONIC`);
-/// elsewhere this is [`std::time::Instant`], which on some systems stops in suspend.
+/// Drivers use [`Time::boot`] unless they are given another clock. Tests give a [`ManualClock`], so that nothing has to
+/// sleep.
+pub trait Clock: Send + Sync {
+    /// The time now, in milliseconds since an origin that stays the same for the life of the process.
+    fn now(&self) -> Timestamp;
+
+    /// Says that `event` is to be notified whenever the clock was moved. Only a clock that is moved by hand has to do that:
+    /// those who wait measure a real clock by the system's timers.
+    ///
+    /// Gives back whether the clock does, so that nobody has to set a timer.
+    fn watch(&self, event: &Arc<Event>) -> bool {
+        let _ = event;
+        false
+    }
+}
+
+/// The clock that a driver was given; by default [the system's](Time::boot). Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Time(Option<Arc<dyn Clock>>);
+
+impl Time {
+    /// The system's clock: it does not follow the wall clock and, where the system has such a clock, goes on counting while
+    /// the machine sleeps.
+    ///
+    /// Linux and Android count from boot including suspend (`CLOCK_BOOTTIME`), Apple's systems likewise (`CLOCK_MONOTONIC`);
+    /// elsewhere this is [`std::time::Instant`], which on some systems stops in suspend.
+    #[must_use]
+    pub fn boot() -> Self {
+        Self(None)
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            None => boot_time(),
+            Some(clock) => clock.now(),
+        }
+    }
+
+    /// A place to wait at: it is notified when the clock was moved by hand, and by whoever changes something that is waited
+    /// for there.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        let event = Arc::new(Event::new());
+        let moved_by_hand = self.0.as_ref().is_some_and(|clock| clock.watch(&event));
+        Bell { event, moved_by_hand }
+    }
+}
+
+impl<C: Clock + 'static> From<Arc<C>> for Time {
+    fn from(clock: Arc<C>) -> Self {
+        Self(Some(clock))
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Time(given)" } else { "Time(boot)" })
+    }
+}
+
+/// Where tasks and threads wait for a change or for a time; from [`Time::bell`].
+#[derive(Debug, Clone)]
+pub struct Bell {
+    event: Arc<Event>,
+    moved_by_hand: bool,
+}
+
+impl Bell {
+    /// Begins to listen. Do this before looking at what may change, so that no change falls between the two.
+    pub fn listen(&self) -> event_listener::EventListener {
+        self.event.listen()
+    }
+
+    /// Wakes everybody who listens.
+    pub fn ring(&self) {
+        self.event.notify(usize::MAX);
+    }
+
+    /// How long to wait at the most, on the system's timers, where `left` is left on the clock.
+    ///
+    /// A clock that is moved by hand rings when it was moved, so the system's timers do not matter then.
+    #[must_use]
+    pub fn timer(&self, left: Duration) -> Duration {
+        if self.moved_by_hand { Duration::from_secs(3600) } else { left }
+    }
+}
+
+/// A clock that stands still until it is moved by hand: for tests.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use alvys_auth_driver::{Clock, ManualClock, Time};
+///
+/// let clock = Arc::new(ManualClock::new());
+/// let time = Time::from(Arc::clone(&clock));
+/// let start = time.now();
+/// clock.advance(Duration::from_secs(3600));
+/// assert_eq!(time.now().saturating_duration_since(start), Duration::from_secs(3600));
+/// ```
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    millis: AtomicU64,
+    watching: Mutex<Vec<Weak<Event>>>,
+}
+
+impl ManualClock {
+    /// A clock that shows a day after its origin, so that something can be older than the test.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { millis: AtomicU64::new(24 * 60 * 60 * 1000), watching: Mutex::default() }
+    }
+
+    /// Moves the clock on, and wakes everybody who waits for a time.
+    pub fn advance(&self, by: Duration) {
+        self.millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        watching.retain(|event| event.upgrade().is_some_and(|event| event.notify(usize::MAX) < usize::MAX));
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.millis.load(Ordering::SeqCst))
+    }
+
+    fn watch(&self, event: &Arc<Event>) -> bool {
+        self.watching.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(event));
+        true
+    }
+}
+
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-#[must_use]
-pub fn now() -> Timestamp {
+fn boot_time() -> Timestamp {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
     #[cfg(target_vendor = "apple")]
@@ -19,10 +156,9 @@ pub fn now() -> Timestamp {
     Timestamp::from_millis(time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000)
 }
 
-/// The time now, in milliseconds since the first call.
+/// Milliseconds since the first call.
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-#[must_use]
-pub fn now() -> Timestamp {
+fn boot_time() -> Timestamp {
     use std::sync::OnceLock;
     use std::time::Instant;
 

@@ -4,8 +4,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{
-    Api, Call, CallOptions, Credentials, Endpoint, ErrorKind, Flow, Grant, Lifecycle, Policy, Step, Timestamp,
-    TokenRequest, Verdict,
+    Api, Call, CallOptions, Credentials, Endpoint, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, TokenRequest,
+    TokenResponse, Verdict,
 };
 use alvys_auth_driver::{Limit, Pace, RateLimits};
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
@@ -188,7 +188,7 @@ fn verdict(status: u16, retry_after: Option<u64>, method: Method) -> Verdict {
     let request =
         TokenRequest::new(Flow::current(), Credentials::new("a", "b").expect("acceptable")).expect("acceptable");
     let (mut lifecycle, now) = (Lifecycle::new(request, Policy::new(), 0), Timestamp::from_millis(0));
-    lifecycle.adopt(Grant::new("abc", HOUR, "load:read").expect("acceptable"), now);
+    lifecycle.adopt(TokenResponse::new("abc", HOUR, "load:read").expect("acceptable"), now);
     let Step::Use(token) = lifecycle.poll(now) else { panic!("a token") };
     let mut call = call(method);
     let mut answer = Response::builder().status(status);

@@ -120,7 +120,7 @@ impl Passage<'_> {
         (slot, route): (OwnedSemaphorePermit, &Route),
     ) -> Result<Response<Answer>, Problem> {
         loop {
-            let token = self.authorise(&mut headers).await?;
+            let token = self.authorize(&mut headers).await?;
             self.inner.watch.sends(&self.subject);
 
             let mut request = reqwest::Request::new(method.clone(), self.destination.url.clone());
@@ -151,12 +151,12 @@ impl Passage<'_> {
     ///
     /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
     /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
-    async fn authorise(&mut self, headers: &mut HeaderMap) -> Result<Token, Problem> {
+    async fn authorize(&mut self, headers: &mut HeaderMap) -> Result<Token, Problem> {
         let mut turn = self.account.pace.as_ref().map(|pace| pace.turn(&self.call.endpoint()));
         loop {
             let token = self.inner.token_of(&self.account, &self.subject).await;
             let token = token.map_err(|error| Problem::no_token(&error))?;
-            self.call.authorise(&token, headers).map_err(|error| self.failed(&error))?;
+            self.call.authorize(&token, headers).map_err(|error| self.failed(&error))?;
             let Some(turn) = &mut turn else { return Ok(token) };
             let Some(wait) = turn.hold(&mut self.call).map_err(|error| self.failed(&error))? else { return Ok(token) };
             self.inner.watch.shaped(&self.subject, wait);

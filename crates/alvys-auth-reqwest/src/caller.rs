@@ -1,4 +1,4 @@
-//! The loop around one authorised call: token and turn, send, judge.
+//! The loop around one authorized call: token and turn, send, judge.
 
 use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
 use alvys_auth_driver::{LOOK_TIME, Pace, events, judge};
@@ -8,7 +8,7 @@ use reqwest::{Request, Response, Url};
 
 use crate::TokenSource;
 
-/// What authorises calls: whose tokens, where to, how fast.
+/// What authorizes calls: whose tokens, where to, how fast.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) tokens: TokenSource,
@@ -53,7 +53,7 @@ impl Caller {
         };
         state_empty_body(&mut request);
         loop {
-            let token = self.authorise(&mut call, request.headers_mut()).await?;
+            let token = self.authorize(&mut call, request.headers_mut()).await?;
             let copy = request.try_clone();
             let mut answer = client.send(request).await.map_err(Failure::Transport)?;
             let answered_by = to_uri(answer.url())?;
@@ -76,11 +76,11 @@ impl Caller {
     ///
     /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
     /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
-    async fn authorise(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
+    async fn authorize(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
         let mut turn = self.pace.as_ref().map(|pace| pace.turn(&call.endpoint()));
         loop {
             let token = self.tokens.token().await?;
-            call.authorise(&token, headers)?;
+            call.authorize(&token, headers)?;
             let Some(turn) = &mut turn else { return Ok(token) };
             let Some(wait) = turn.hold(call)? else { return Ok(token) };
             tokio::time::sleep(wait).await;

@@ -1,9 +1,8 @@
-//! A client for the Alvys API whose calls are authorised.
+//! A client for the Alvys API whose calls are authorized.
 
 use std::error::Error as _;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_driver::header;
@@ -14,12 +13,12 @@ use serde::Serialize;
 
 use crate::caller::{Caller, Exchange, Failure};
 use crate::connections::Connections;
-use crate::runtimes::Http;
+use crate::transport::Http;
 use crate::{Api, CallOptions, Error, Pace, Scope, TokenSource};
 
 const MOST_REDIRECTS: usize = 10;
 
-/// Calls the Alvys API: authorised, renewed and repeated where that is safe.
+/// Calls the Alvys API: authorized, renewed and repeated where that is safe.
 ///
 /// What the API answers arrives as a [`reqwest::Response`], with whatever status, except where the answer is about the
 /// token or about waiting: a 401 that a renewal does not mend, a 403, a 429 or 503 that outlasts the patience, and an HTML
@@ -168,8 +167,8 @@ impl ClientBuilder {
     /// The settings replace the default ones of [`Client::new`], time limits included, and hold for uploads too: a `read_timeout`
     /// begins when the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only,
     /// and to no proxy: where the API base is https, not at all.
-    pub fn http(mut self, http: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static) -> Self {
-        self.http = Some(Arc::new(http));
+    pub fn http(mut self, http: impl Into<Http>) -> Self {
+        self.http = Some(http.into());
         self
     }
 
@@ -275,9 +274,9 @@ impl fmt::Debug for RequestBuilder {
     }
 }
 
-/// The redirects of a client whose calls are authorised: up to 10 are followed, to other origins without the token.
+/// The redirects of a client whose calls are authorized: up to 10 are followed, to other origins without the token.
 ///
-/// Set this on the client to which the middleware `Authorise` is added, and on one for [`Client::sharing`]. By itself
+/// Set this on the client to which the middleware `Authorize` is added, and on one for [`Client::sharing`]. By itself
 /// reqwest takes the token off where a redirect leaves an origin, and puts it on again where the next one stays there. That
 /// one is not followed but delivered as an answer, and so is one that leads back to the URL that was called: what came of it
 /// could not be told from the first answer, and a request that was carried out already would be sent again. Nor is one

@@ -6,8 +6,8 @@ use std::time::Duration;
 use reqwest::Request;
 
 use crate::Error;
-use crate::runtimes::{Http, PerRuntime};
-use crate::tls::default_http;
+use crate::runtimes::PerRuntime;
+use crate::transport::Http;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the head of an answer, the sending of the request included, and for each further piece.
@@ -39,10 +39,10 @@ impl Connections {
     ) -> Result<Self, Error> {
         let clients = |http: Http| {
             let finish = finish.clone();
-            PerRuntime::new(Arc::new(move || finish(http())))
+            PerRuntime::new(move || finish(http.builder()))
         };
         let within =
-            |limit| -> Http { Arc::new(move || default_http().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit)) };
+            |limit| Http::from(move || Http::default().builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit));
         let patient = http.is_none().then(|| clients(within(UPLOAD_TIMEOUT)));
         let quick = clients(http.unwrap_or_else(|| within(READ_TIMEOUT)));
         Ok(Self { builder: quick.check()?, own: Some(Arc::new(Own { quick, patient })) })
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn settings_of_the_callers_own_hold_for_every_call() {
         let http = || reqwest::Client::builder().read_timeout(Duration::from_secs(7));
-        let settings = Connections::new(Some(Arc::new(http)), |http| http).expect("clients");
+        let settings = Connections::new(Some(http.into()), |http| http).expect("clients");
         let finished = Connections::of(http().build().expect("a client"));
         for theirs in [settings, finished] {
             assert_eq!(limit(&theirs, |request| request), "7s");

@@ -1,4 +1,4 @@
-//! Authorised calls for a client built with `reqwest-middleware`.
+//! Authorized calls for a client built with `reqwest-middleware`.
 
 use http::Extensions;
 use reqwest::{Request, Response};
@@ -7,7 +7,7 @@ use reqwest_middleware::{Middleware, Next};
 use crate::caller::{Caller, Exchange, Failure};
 use crate::{Api, CallOptions, Pace, TokenSource};
 
-/// Authorises every request of a `reqwest-middleware` client, as [`Client`](crate::Client) does its own.
+/// Authorizes every request of a `reqwest-middleware` client, as [`Client`](crate::Client) does its own.
 ///
 /// A request that carries an `Authorization` of its own is sent as it is; one to a host that no token may go to fails, so
 /// use another client for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
@@ -19,7 +19,7 @@ use crate::{Api, CallOptions, Pace, TokenSource};
 /// the token unencrypted.
 ///
 /// ```no_run
-/// use alvys_auth_reqwest::{Api, Authorise, CallOptions, Credentials, Flow, TokenSource};
+/// use alvys_auth_reqwest::{Api, Authorize, CallOptions, Credentials, Flow, TokenSource};
 ///
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
@@ -29,7 +29,7 @@ use crate::{Api, CallOptions, Pace, TokenSource};
 ///     .read_timeout(std::time::Duration::from_secs(30))
 ///     .build()?;
 /// let client = reqwest_middleware::ClientBuilder::new(http)
-///     .with(Authorise::new(tokens, Api::production()))
+///     .with(Authorize::new(tokens, Api::production()))
 ///     .build();
 /// let answer = client
 ///     .post("https://integrations.alvys.com/api/p/v1/loads/search")
@@ -40,9 +40,9 @@ use crate::{Api, CallOptions, Pace, TokenSource};
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Authorise(Caller);
+pub struct Authorize(Caller);
 
-impl Authorise {
+impl Authorize {
     /// Takes the tokens from `tokens` and the rules from `api`.
     #[must_use]
     pub fn new(tokens: TokenSource, api: Api) -> Self {
@@ -58,7 +58,7 @@ impl Authorise {
 }
 
 #[async_trait::async_trait]
-impl Middleware for Authorise {
+impl Middleware for Authorize {
     async fn handle(
         &self,
         request: Request,

@@ -4,6 +4,7 @@
 //! two runtimes share connections.
 
 use std::error::Error as _;
+use std::fmt;
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -12,8 +13,7 @@ use reqwest::{Client, ClientBuilder};
 use tokio::runtime::{Handle, Id};
 use tokio::task::AbortHandle;
 
-/// Makes the settings of a client anew; a [`ClientBuilder`] cannot be copied.
-pub(crate) type Http = Arc<dyn Fn() -> ClientBuilder + Send + Sync>;
+use crate::transport::Http;
 
 /// A client for each runtime, made when that first asks for it and dropped when that ends.
 pub(crate) struct PerRuntime {
@@ -37,8 +37,8 @@ struct Kept {
 }
 
 impl PerRuntime {
-    pub(crate) fn new(http: Http) -> Self {
-        Self { http, clients: Mutex::default() }
+    pub(crate) fn new(http: impl Fn() -> ClientBuilder + Send + Sync + 'static) -> Self {
+        Self { http: http.into(), clients: Mutex::default() }
     }
 
     /// Makes the first client now, to see that the settings are good.
@@ -73,13 +73,20 @@ impl PerRuntime {
     }
 
     fn make(&self) -> Result<Client, Error> {
-        (self.http)().build().map_err(|error| {
+        self.http.builder().build().map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             Error::configuration(
                 format!("the HTTP client could not be built{cause}"),
                 "check the certificates, proxies and TLS settings given to it",
             )
         })
+    }
+}
+
+impl fmt::Debug for PerRuntime {
+    /// Shows nothing: default headers may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PerRuntime")
     }
 }
 

@@ -1,19 +1,85 @@
 //! Sends one token request with reqwest, under rules that the caller's settings cannot loosen.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, TokenRequest};
-use alvys_auth_driver::BODY_LIMIT;
+use alvys_auth_driver::{BODY_LIMIT, Driver, Engine};
 use reqwest::redirect;
 
-use crate::runtimes::{Http, PerRuntime};
+use crate::runtimes::PerRuntime;
+use crate::source::Inner;
+use crate::tls::default_http;
+use crate::{AsyncCredentialsProvider, TokenSource};
 
 /// How long a connection is kept for the next token request. That is long enough for a wave of tenants. It is shorter than
 /// the time after which servers close idle connections, so no token request, which cannot be repeated, meets a closed one.
 const KEPT_FOR: Duration = Duration::from_secs(2);
 
-pub(crate) struct Transport {
+/// The driver on reqwest and tokio: what a [`Builder`](crate::Builder) makes its source with.
+#[derive(Debug)]
+pub struct Reqwest;
+
+/// The transport settings of a client: a function that makes a builder of it. It is called when a source or a client is built,
+/// and again for each further tokio runtime, because runtimes share no connections.
+#[derive(Clone)]
+pub struct Http(Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>);
+
+impl<F: Fn() -> reqwest::ClientBuilder + Send + Sync + 'static> From<F> for Http {
+    fn from(make: F) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl Default for Http {
+    /// The transport settings of those who bring none.
+    fn default() -> Self {
+        Self::from(default_http)
+    }
+}
+
+impl Http {
+    pub(crate) fn builder(&self) -> reqwest::ClientBuilder {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Http {
+    /// Shows nothing: default headers may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
+}
+
+impl Driver for Reqwest {
+    type Http = Http;
+    type Transport = Transport;
+    type Provider = dyn AsyncCredentialsProvider;
+    type Source = TokenSource;
+
+    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
+        provider.time_limit()
+    }
+
+    fn transport(http: Option<Http>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
+        Transport::check(request)?;
+        Transport::new(http.unwrap_or_default(), request.is_plain_http(), timeout)
+    }
+
+    fn source(
+        engine: Engine,
+        transport: Arc<Transport>,
+        provider: Option<Arc<Self::Provider>>,
+        patience: Duration,
+    ) -> TokenSource {
+        TokenSource(Arc::new(Inner { engine: Arc::new(engine), transport, provider, patience }))
+    }
+}
+
+/// What sends token requests.
+#[derive(Debug)]
+pub struct Transport {
     clients: PerRuntime,
     timeout: Duration,
 }
@@ -21,8 +87,9 @@ pub(crate) struct Transport {
 impl Transport {
     /// Adds to the caller's settings: no redirects, no retries, no proxy for plain http, a bound on every wait.
     pub(crate) fn new(http: Http, plain_http: bool, timeout: Duration) -> Result<Self, Error> {
-        let clients = PerRuntime::new(Arc::new(move || {
-            let http = http()
+        let clients = PerRuntime::new(move || {
+            let http = http.builder();
+            let http = http
                 // A redirect would take the secret along in the body, whatever the status says about methods.
                 .redirect(redirect::Policy::none())
                 .referer(false)
@@ -33,7 +100,7 @@ impl Transport {
                 .https_only(!plain_http);
             // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
             if plain_http { http.no_proxy() } else { http }
-        }));
+        });
         clients.check()?;
         Ok(Self { clients, timeout })
     }
@@ -72,10 +139,18 @@ impl Transport {
         let sent = request.timeout(self.timeout).send().await;
         let mut answer = sent.map_err(failed("the token request could not be sent"))?;
 
+        let success = answer.status().is_success();
+        let cut_short = |error: reqwest::Error| {
+            let what = "the answer of the token endpoint was cut short";
+            if success && !error.is_timeout() {
+                Error::cut_short(what, error.without_url())
+            } else {
+                failed(what)(error)
+            }
+        };
         let mut body = Vec::new();
         while body.len() < BODY_LIMIT
-            && let Some(chunk) =
-                answer.chunk().await.map_err(failed("the answer of the token endpoint was cut short"))?
+            && let Some(chunk) = answer.chunk().await.map_err(cut_short)?
         {
             body.extend_from_slice(&chunk);
         }

@@ -4,21 +4,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use alvys_auth_core::Api;
-use alvys_auth_driver::{Pace, Tokens};
+use alvys_auth_driver::{AsyncTokens, Pace};
 use tower_layer::Layer;
 
-use crate::Authorise;
+use crate::Authorize;
 
-/// Authorises every request that passes, renews the token and repeats the request where the rules say so.
+/// Authorizes every request that passes, renews the token and repeats the request where the rules say so.
 ///
 /// `T` is where the tokens come from, `B` the body of the requests. [`new`](Self::new) sends a body again by cloning it;
 /// [`single_use`](Self::single_use) takes bodies that cannot be cloned.
-pub struct AuthoriseLayer<T, B> {
+pub struct AuthorizeLayer<T, B> {
     pub(crate) caller: Arc<Caller<T>>,
     pub(crate) copy: fn(&B) -> Option<B>,
 }
 
-/// What authorises calls: whose tokens, where to, how fast.
+/// What authorizes calls: whose tokens, where to, how fast.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller<T> {
     pub(crate) tokens: T,
@@ -26,7 +26,7 @@ pub(crate) struct Caller<T> {
     pub(crate) pace: Option<Pace>,
 }
 
-impl<T: Tokens, B> AuthoriseLayer<T, B> {
+impl<T: AsyncTokens, B> AuthorizeLayer<T, B> {
     /// For bodies that can be cloned, such as `Full<Bytes>`, `Empty<Bytes>` or `String`.
     #[must_use]
     pub fn new(tokens: T, api: Api) -> Self
@@ -59,23 +59,23 @@ impl<T: Tokens, B> AuthoriseLayer<T, B> {
     }
 }
 
-impl<S, T, B> Layer<S> for AuthoriseLayer<T, B> {
-    type Service = Authorise<S, T, B>;
+impl<S, T, B> Layer<S> for AuthorizeLayer<T, B> {
+    type Service = Authorize<S, T, B>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Authorise { inner, layer: self.clone() }
+        Authorize { inner, layer: self.clone() }
     }
 }
 
-impl<T, B> Clone for AuthoriseLayer<T, B> {
+impl<T, B> Clone for AuthorizeLayer<T, B> {
     fn clone(&self) -> Self {
         Self { caller: Arc::clone(&self.caller), copy: self.copy }
     }
 }
 
-impl<T, B> fmt::Debug for AuthoriseLayer<T, B> {
+impl<T, B> fmt::Debug for AuthorizeLayer<T, B> {
     /// Leaves the tokens out: they may be of any type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthoriseLayer").field("api", &self.caller.api).finish_non_exhaustive()
+        f.debug_struct("AuthorizeLayer").field("api", &self.caller.api).finish_non_exhaustive()
     }
 }

@@ -1,37 +1,37 @@
-//! The service: the loop around one authorised call.
+//! The service: the loop around one authorized call.
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Tokens, events, judge};
+use alvys_auth_driver::{AsyncTokens, LOOK_TIME, events, judge};
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
 use tower_service::Service;
 
-use crate::AuthoriseLayer;
+use crate::AuthorizeLayer;
 use crate::layer::Caller;
 
 /// What a service of any kind may fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A service whose requests are authorised; made by [`AuthoriseLayer`].
+/// A service whose requests are authorized; made by [`AuthorizeLayer`].
 ///
 /// A request that carries an `Authorization` of its own is sent as it is. [`CallOptions`] are taken from the request's
 /// extensions. Errors of this library arrive boxed and can be downcast to [`Error`].
-pub struct Authorise<S, T, B> {
+pub struct Authorize<S, T, B> {
     pub(crate) inner: S,
-    pub(crate) layer: AuthoriseLayer<T, B>,
+    pub(crate) layer: AuthorizeLayer<T, B>,
 }
 
-impl<S, T, B, A> Service<Request<B>> for Authorise<S, T, B>
+impl<S, T, B, A> Service<Request<B>> for Authorize<S, T, B>
 where
     S: Service<Request<B>, Response = Response<A>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
-    T: Tokens + 'static,
+    T: AsyncTokens + 'static,
     B: Send + 'static,
     A: Body + Send + Unpin + 'static,
     A::Data: Send,
@@ -55,13 +55,13 @@ where
 
 async fn call<S, T, B, A>(
     mut inner: S,
-    layer: &AuthoriseLayer<T, B>,
+    layer: &AuthorizeLayer<T, B>,
     mut request: Request<B>,
 ) -> Result<Response<A>, BoxError>
 where
     S: Service<Request<B>, Response = Response<A>>,
     S::Error: Into<BoxError>,
-    T: Tokens,
+    T: AsyncTokens,
     A: Body + Unpin,
 {
     let caller = &*layer.caller;
@@ -76,7 +76,7 @@ where
         return inner.call(request).await.map_err(Into::into);
     };
     loop {
-        let token = caller.authorise(&mut call, request.headers_mut()).await?;
+        let token = caller.authorize(&mut call, request.headers_mut()).await?;
         let (parts, body) = request.into_parts();
         let again = copy.map(|copy| Request::from_parts(parts.clone(), copy));
         let answer = inner.call(Request::from_parts(parts, body)).await.map_err(Into::into)?;
@@ -97,16 +97,16 @@ where
     }
 }
 
-impl<T: Tokens> Caller<T> {
+impl<T: AsyncTokens> Caller<T> {
     /// Waits for a token and for the turn, and puts the token on the request.
     ///
     /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
     /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
-    async fn authorise(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
+    async fn authorize(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
         let mut turn = self.pace.as_ref().map(|pace| pace.turn(&call.endpoint()));
         loop {
             let token = self.tokens.token().await?;
-            call.authorise(&token, headers)?;
+            call.authorize(&token, headers)?;
             let Some(turn) = &mut turn else { return Ok(token) };
             let Some(wait) = turn.hold(call)? else { return Ok(token) };
             tokio::time::sleep(wait).await;
@@ -139,14 +139,14 @@ async fn look<A: Body + Unpin>(answer: Response<A>) -> Response<Vec<u8>> {
     Response::from_parts(parts, looked)
 }
 
-impl<S: Clone, T, B> Clone for Authorise<S, T, B> {
+impl<S: Clone, T, B> Clone for Authorize<S, T, B> {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), layer: self.layer.clone() }
     }
 }
 
-impl<S: fmt::Debug, T, B> fmt::Debug for Authorise<S, T, B> {
+impl<S: fmt::Debug, T, B> fmt::Debug for Authorize<S, T, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorise").field("inner", &self.inner).field("layer", &self.layer).finish()
+        f.debug_struct("Authorize").field("inner", &self.inner).field("layer", &self.layer).finish()
     }
 }

@@ -16,8 +16,8 @@ pub(crate) fn config() -> ConfigBuilder<AgentScope> {
 }
 
 /// An agent that starts no thread to look up an address.
-pub(crate) fn agent(config: Config) -> Agent {
-    Agent::with_parts(config, DefaultConnector::default(), Addresses(DefaultResolver::default()))
+pub(crate) fn agent(config: ConfigBuilder<AgentScope>) -> Agent {
+    Agent::with_parts(config.build(), DefaultConnector::default(), Addresses(DefaultResolver::default()))
 }
 
 /// ureq's resolver, but for literal addresses: ureq starts a thread for each request that has a time limit, because a look-up

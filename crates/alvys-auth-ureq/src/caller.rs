@@ -1,4 +1,4 @@
-//! The loop around one authorised call: token and turn, send, judge.
+//! The loop around one authorized call: token and turn, send, judge.
 
 use std::io::Read;
 use std::sync::mpsc;
@@ -15,7 +15,7 @@ use ureq::{Agent, AsSendBody, Body, ResponseExt};
 
 use crate::TokenSource;
 
-/// What authorises calls: whose tokens, where to, how fast.
+/// What authorizes calls: whose tokens, where to, how fast.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) tokens: TokenSource,
@@ -56,7 +56,7 @@ impl Caller {
             return Ok(send(Request::from_parts(parts, ()))?);
         };
         loop {
-            let token = self.authorise(&mut call, &mut parts.headers)?;
+            let token = self.authorize(&mut call, &mut parts.headers)?;
             let mut answer = send(Request::from_parts(parts.clone(), ()))?;
             let (status, headers) = (answer.status(), answer.headers());
             let delivers = if redirected(&answer) {
@@ -79,11 +79,11 @@ impl Caller {
     ///
     /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
     /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
-    fn authorise(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
+    fn authorize(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
         let mut turn = self.pace.as_ref().map(|pace| pace.turn(&call.endpoint()));
         loop {
             let token = self.tokens.token()?;
-            call.authorise(&token, headers)?;
+            call.authorize(&token, headers)?;
             let Some(turn) = &mut turn else { return Ok(token) };
             let Some(wait) = turn.hold(call)? else { return Ok(token) };
             sleep(wait);

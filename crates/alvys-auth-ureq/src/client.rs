@@ -1,4 +1,4 @@
-//! A client for the Alvys API whose calls are authorised.
+//! A client for the Alvys API whose calls are authorized.
 
 use std::fmt;
 use std::io::Read;
@@ -21,7 +21,7 @@ use crate::caller::{Caller, Failure, configured, expects_body};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Calls the Alvys API: authorised, renewed and repeated where that is safe.
+/// Calls the Alvys API: authorized, renewed and repeated where that is safe.
 ///
 /// What the API answers arrives as an [`http::Response`](Response), with whatever status, except where the answer is about
 /// the token or about waiting: a 401 that a renewal does not mend, a 403, a 429 or 503 that outlasts the patience, and an
@@ -71,7 +71,7 @@ impl Client {
             .timeout_per_write(Some(ANSWER_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_per_read(Some(ANSWER_TIMEOUT));
-        Self { caller: Caller { tokens, api, pace: None }, agent: agent(config.build()) }
+        Self { caller: Caller { tokens, api, pace: None }, agent: agent(config) }
     }
 
     /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.

@@ -1,4 +1,4 @@
-//! Authorised calls for an agent that exists already.
+//! Authorized calls for an agent that exists already.
 
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -17,7 +17,7 @@ use crate::caller::{Caller, Failure, configured, expects_body};
 /// The longest body that is kept, in bytes, so that it can be sent again.
 const KEPT: u64 = 1024 * 1024;
 
-/// Authorises every request of a ureq agent, as [`Client`](crate::Client) does its own.
+/// Authorizes every request of a ureq agent, as [`Client`](crate::Client) does its own.
 ///
 /// A request that carries an `Authorization` of its own is sent as it is, with the settings of its own agent; one to a host
 /// that no token may go to fails, so use another agent for other hosts. [`CallOptions`] are taken from the request's
@@ -33,7 +33,7 @@ const KEPT: u64 = 1024 * 1024;
 /// ```no_run
 /// use std::time::Duration;
 ///
-/// use alvys_auth_ureq::{Api, Authorise, Credentials, Flow, TokenSource};
+/// use alvys_auth_ureq::{Api, Authorize, Credentials, Flow, TokenSource};
 /// use ureq::Agent;
 ///
 /// let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
@@ -44,18 +44,18 @@ const KEPT: u64 = 1024 * 1024;
 ///     .timeout_per_write(limit)
 ///     .timeout_recv_response(limit)
 ///     .timeout_per_read(limit);
-/// let authorise = Authorise::new(tokens, Api::production(), plain.build().into());
-/// let agent: Agent = Agent::config_builder().middleware(authorise).build().into();
+/// let authorize = Authorize::new(tokens, Api::production(), plain.build().into());
+/// let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
 /// let loads = agent.get("https://integrations.alvys.com/api/p/v1/loads").call()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct Authorise {
+pub struct Authorize {
     caller: Caller,
     agent: Agent,
 }
 
-impl Authorise {
+impl Authorize {
     /// Takes the tokens from `tokens` and the rules from `api`, and sends a second time through `agent`.
     #[must_use]
     pub fn new(tokens: TokenSource, api: Api, agent: Agent) -> Self {
@@ -75,7 +75,7 @@ impl Authorise {
     }
 }
 
-impl Middleware for Authorise {
+impl Middleware for Authorize {
     fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
         // As `Api::call` has it, but before anything is changed about the request.
         if request.headers().contains_key(AUTHORIZATION) {
@@ -114,10 +114,10 @@ impl Middleware for Authorise {
     }
 }
 
-impl fmt::Debug for Authorise {
+impl fmt::Debug for Authorize {
     /// Leaves the agent out: its settings may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorise").field("caller", &self.caller).finish_non_exhaustive()
+        f.debug_struct("Authorize").field("caller", &self.caller).finish_non_exhaustive()
     }
 }
 

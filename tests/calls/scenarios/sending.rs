@@ -9,7 +9,7 @@ use http::{HeaderName, Method};
 
 use crate::start;
 
-pub(crate) fn a_call_is_authorised_and_its_token_is_shared<C: Caller>() {
+pub(crate) fn a_call_is_authorized_and_its_token_is_shared<C: Caller>() {
     let sandbox = start();
     let caller = C::build(Setup::of(&sandbox));
     assert_eq!(sandbox.token_requests(), 0, "nothing is fetched before it is needed");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Grant, Lifecycle, Policy, Step, Timestamp, Token};
+use alvys_auth_core::{Completion, TokenResponse, Lifecycle, Policy, Step, Timestamp, Token};
 use http::Response;
 
 use crate::floor::read;
@@ -15,7 +15,7 @@ pub(crate) const WITH_LIFECYCLE: &str = "alvys-auth-core, with its lifecycle";
 pub(super) fn offer(probe: &mut impl Probe) {
     probe.offer(case(Kind::Ours, "alvys-auth-core, the answer alone"), || {
         let (request, answer) = (input::request(), input::answer());
-        move || Grant::from_http(&request, &answer).expect("a token")
+        move || TokenResponse::from_http(&request, &answer).expect("a token")
     });
     probe.offer(case(Kind::Ours, WITH_LIFECYCLE), || {
         let (mut lifecycle, answer) = (Lifecycle::new(input::request(), Policy::new(), 1), input::answer());

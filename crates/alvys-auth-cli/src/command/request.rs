@@ -1,4 +1,4 @@
-//! `alvys-auth request`: one authorised call.
+//! `alvys-auth request`: one authorized call.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use ureq::Body;
 
 use super::scopes::scope;
-use crate::client::{Authorised, Limits};
+use crate::client::{Authorized, Limits};
 use crate::failure::{Class, Failure, NOT_THE_API, UNREADABLE, is_unreadable};
 use crate::output::{self, one_line};
 use crate::session::Wanted;
@@ -30,7 +30,7 @@ const LIVE_SILENCE: Duration = Duration::from_secs(900);
 /// How much of an error's body is shown, in bytes.
 const LOOK: u64 = 16 * 1024;
 
-/// Make one authorised call and print the body of the answer.
+/// Make one authorized call and print the body of the answer.
 ///
 /// The token is the one that `token` prints; one that the API refuses is replaced once. The exit code tells what became
 /// of the call: 0 for 2xx and for 304; 77 when the API refused the token, the permission or the request itself (4xx); 75
@@ -117,7 +117,7 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         silence: if live { LIVE_SILENCE } else { SILENCE },
         patience: arguments.patience,
     };
-    let client = Authorised::open(settings, api, limits, Wanted::default())?;
+    let client = Authorized::open(settings, api, limits, Wanted::default())?;
     let answer = client.send(|client| {
         let call = client.request(arguments.method.clone(), &arguments.path).require(arguments.require.iter().cloned());
         let call = if arguments.idempotent { call.idempotent() } else { call };

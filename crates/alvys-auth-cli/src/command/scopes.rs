@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Flow, Grant, Lifecycle, Policy, Step, Token, TokenRequest};
-use alvys_auth_driver::now;
+use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Token, TokenRequest, TokenResponse};
+use alvys_auth_driver::Time;
 
 use crate::cache::Held;
 use crate::failure::{Class, Failure};
@@ -65,10 +65,10 @@ pub(crate) fn missing<'a>(token: &Token, required: &'a [String]) -> Vec<&'a str>
 /// When it is none any more.
 pub(crate) fn token(flow: Flow, credentials: Credentials, held: &Held) -> Result<Token, Failure> {
     let left = held.left().max(Duration::from_secs(1));
-    let grant = Grant::new(&held.access_token, left, held.scope.as_deref().unwrap_or_default())?;
+    let grant = TokenResponse::new(&held.access_token, left, held.scope.as_deref().unwrap_or_default())?;
     let mut lifecycle = Lifecycle::new(TokenRequest::new(flow, credentials)?, Policy::new(), 0);
-    lifecycle.adopt(grant, now());
-    match lifecycle.poll(now()) {
+    lifecycle.adopt(grant, Time::boot().now());
+    match lifecycle.poll(Time::boot().now()) {
         Step::Use(token) => Ok(token),
         _ => Err(Failure::new(Class::TryLater, "the token ended this moment", "try again")),
     }

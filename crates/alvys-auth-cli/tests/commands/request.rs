@@ -1,4 +1,4 @@
-//! One authorised call: what goes out, what comes back, and which exit code that makes.
+//! One authorized call: what goes out, what comes back, and which exit code that makes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

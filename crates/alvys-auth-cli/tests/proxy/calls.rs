@@ -7,7 +7,7 @@ use alvys_auth_sandbox::{Fault, Route};
 use crate::support::{Running, World, failed, get};
 
 #[test]
-fn a_call_without_a_token_is_authorised_and_one_token_serves_them_all() {
+fn a_call_without_a_token_is_authorized_and_one_token_serves_them_all() {
     let world = World::new();
     let proxy = Running::start(&world, &mut world.complete(&[]), 1);
     for _ in 0..5 {

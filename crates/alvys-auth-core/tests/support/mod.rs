@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Api, Attempt, Call, CallOptions, Credentials, Error, Flow, Grant, Lifecycle, Policy, Step, Timestamp, Token,
-    TokenRequest, Verdict, Wait,
+    Api, Attempt, Call, CallOptions, Change, Credentials, Error, Flow, Lifecycle, Next, Policy, Step, Timestamp, Token,
+    TokenRequest, TokenResponse, Verdict, Wait,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -48,10 +48,19 @@ pub(crate) fn holding(token: &str, seconds: u64) -> Lifecycle {
     lifecycle
 }
 
+/// Hands in an attempt that must be over then.
+#[track_caller]
+pub(crate) fn complete(lifecycle: &mut Lifecycle, attempt: Attempt, now: Timestamp) -> Change {
+    match lifecycle.next(attempt, now) {
+        Next::Over(change) => change,
+        other => panic!("expected the end at {now:?}, not {other:?}"),
+    }
+}
+
 /// Polls for an attempt and completes it with a granted token, all at `now`.
 pub(crate) fn obtain(lifecycle: &mut Lifecycle, token: &str, seconds: u64, now: Timestamp) -> Token {
     let attempt = fetched(lifecycle, now);
-    lifecycle.complete(attempt.answered(&granted(token, seconds)), now);
+    complete(lifecycle, attempt.answered(&granted(token, seconds)), now);
     used(lifecycle, now)
 }
 
@@ -73,13 +82,13 @@ pub(crate) fn granted(token: &str, seconds: u64) -> Response<Vec<u8>> {
 }
 
 /// What the current flow makes of an answer.
-pub(crate) fn read(response: &Response<Vec<u8>>) -> Result<Grant, Error> {
-    Grant::from_http(&request(Flow::current()), response)
+pub(crate) fn read(response: &Response<Vec<u8>>) -> Result<TokenResponse, Error> {
+    TokenResponse::from_http(&request(Flow::current()), response)
 }
 
 /// The grant that is in this body.
 #[track_caller]
-pub(crate) fn accepted(body: &str) -> Grant {
+pub(crate) fn accepted(body: &str) -> TokenResponse {
     match read(&answer(200, body)) {
         Ok(grant) => grant,
         Err(error) => panic!("{body} was refused: {error}"),
@@ -137,7 +146,7 @@ pub(crate) fn refused(lifecycle: &mut Lifecycle, now: Timestamp) -> Error {
 /// A token of the current flow with these scopes; where there are none, nothing is known of an opaque one.
 pub(crate) fn token(text: &str, scope: &str) -> Token {
     let mut lifecycle = lifecycle();
-    lifecycle.adopt(Grant::new(text, Duration::from_secs(3600), scope).expect("a legal token"), at(0));
+    lifecycle.adopt(TokenResponse::new(text, Duration::from_secs(3600), scope).expect("a legal token"), at(0));
     used(&mut lifecycle, at(0))
 }
 
@@ -154,7 +163,7 @@ pub(crate) fn call(method: &str, path: &str, options: CallOptions) -> Call {
 pub(crate) fn call_of(api: &Api, method: &str, path: &str, options: CallOptions) -> Call {
     let uri = api.url(path).expect("a path of the API");
     let method: Method = method.parse().expect("a method");
-    api.call(&method, &uri, &HeaderMap::new(), options).expect("an allowed destination").expect("an authorised call")
+    api.call(&method, &uri, &HeaderMap::new(), options).expect("an allowed destination").expect("an authorized call")
 }
 
 /// The error that an answer must end the call with.

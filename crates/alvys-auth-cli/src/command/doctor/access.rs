@@ -3,7 +3,7 @@
 use alvys_auth_core::{Api, Token};
 
 use super::{TOKEN, lint};
-use crate::client::{Authorised, Limits};
+use crate::client::{Authorized, Limits};
 use crate::command::inspect::Facts;
 use crate::command::request::refusal;
 use crate::command::scopes;
@@ -25,7 +25,7 @@ pub(super) const STEPS: [&str; 4] = [SHAPE, SCOPES, ORGANIZATION, CALL];
 
 /// A token that was just asked for, and the client that uses it.
 pub(super) struct Access {
-    client: Authorised,
+    client: Authorized,
     token: Token,
     legacy: bool,
 }
@@ -37,7 +37,7 @@ pub(super) fn token(mut settings: Settings, api: &Api, limits: Limits, report: &
     let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
     let legacy = flow.is_legacy();
     let wanted = Wanted { force: true, ..Wanted::default() };
-    let access = Authorised::open(settings, api.clone(), limits, wanted).and_then(|client| {
+    let access = Authorized::open(settings, api.clone(), limits, wanted).and_then(|client| {
         let held = client.held();
         let token = scopes::token(flow, credentials, &held)?;
         report.fine(TOKEN, format!("a token that is good for {}", in_words(held.left())));

@@ -46,7 +46,7 @@ const OF_ONE_APPLICATION: [&str; 13] = [
 /// What SIGHUP does.
 type Reload = Box<dyn Fn() + Send + Sync>;
 
-/// Run a reverse proxy that adds the token, until Ctrl-C: any language calls it and is authorised.
+/// Run a reverse proxy that adds the token, until Ctrl-C: any language calls it and is authorized.
 ///
 /// SIGHUP reads the credentials and the key file anew; a changed secret file is noticed without it. The proxy answers
 /// /healthz, /readyz, /metrics and /status itself.

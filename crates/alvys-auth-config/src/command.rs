@@ -1,0 +1,185 @@
+//! Credentials from the output of a command, such as the one of a password manager.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
+use zeroize::Zeroizing;
+
+use crate::running::{Heard, Running};
+use crate::text;
+
+/// How often the command is looked after.
+const TICK: Duration = Duration::from_millis(10);
+
+/// How long the output of a command that has ended may stay open and silent: something it started holds it then.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Credentials from the output of a program that is run without a shell.
+///
+/// The program gets no input, and its error output is dropped, because it may hold secrets. Its output is a JSON object
+/// with `client_id` and `client_secret`, or lines as in a `.env` file; with a [`client_id`](Self::client_id) given, the
+/// secret alone.
+///
+/// A program that fails, writes too much or takes too long is killed; on Unix together with what it started, for which it
+/// runs in a process group of its own. Such a program can ask nothing on the terminal, and a Ctrl-C there does not reach it:
+/// where that ends this process, the program goes on until it ends by itself. What a program that has done its work leaves
+/// behind may stay.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use std::time::Duration;
+///
+/// use alvys_auth_config::CommandProvider;
+/// use alvys_auth_core::CredentialsProvider;
+///
+/// let provider = CommandProvider::new("echo", ["s3cret"]).client_id("my-client").timeout(Duration::from_secs(60));
+/// assert_eq!(provider.current()?.client_id(), "my-client");
+///
+/// // Arguments may hold secrets, so they are not shown.
+/// let op = CommandProvider::new("op", ["read", "op://vault/alvys/secret"]).client_id("my-client");
+/// assert!(!format!("{op:?}").contains("vault"));
+/// # }
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct CommandProvider {
+    program: OsString,
+    arguments: Vec<OsString>,
+    client_id: Option<String>,
+    timeout: Duration,
+    again: Option<(Instant, Duration)>,
+}
+
+impl CommandProvider {
+    /// Runs `program` with `arguments`, in the directory and the environment of this process.
+    #[must_use]
+    pub fn new<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            arguments: arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect(),
+            client_id: None,
+            timeout: Duration::from_secs(10),
+            again: None,
+        }
+    }
+
+    /// Takes the whole output for the secret of this client; line breaks at its end are no part of it.
+    #[must_use]
+    pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
+
+    /// How long the program may run before it is killed; 10 seconds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Lets the program run again for the next token request once in every such period, counted from this call.
+    ///
+    /// Without it, the program runs once, and again only when the server refuses the credentials.
+    #[must_use]
+    pub fn run_again_every(mut self, period: Duration) -> Self {
+        self.again = Some((Instant::now(), period));
+        self
+    }
+
+    fn run(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let failed = |error: io::Error| {
+            let hint = "check that the program is installed, on the PATH, and may be run by this process";
+            Error::configuration(format!("cannot run {:?}: {error}", self.program), hint)
+        };
+        let started = Instant::now();
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        let mut running = Running::start(command).map_err(failed)?;
+
+        let mut output = Zeroizing::new(Vec::with_capacity(text::LIMIT));
+        let mut last_heard = started;
+        let mut ended = false;
+        while started.elapsed() < self.timeout {
+            let heard = running.hear().map_err(failed)?;
+            if !ended && let Some(status) = running.ended().map_err(failed)? {
+                self.check(status)?;
+                (ended, last_heard) = (true, Instant::now());
+            }
+            match heard {
+                Heard::Chunk(chunk) if output.len() + chunk.len() > text::LIMIT => {
+                    return Err(Error::configuration(
+                        format!("{:?} wrote more than 64 KiB", self.program),
+                        "let it write the credentials and nothing else",
+                    ));
+                }
+                Heard::Chunk(chunk) => {
+                    output.extend_from_slice(&chunk);
+                    last_heard = Instant::now();
+                }
+                Heard::End if ended => {
+                    running.done();
+                    return Ok(output);
+                }
+                Heard::Silence if ended && last_heard.elapsed() >= GRACE => {
+                    running.done();
+                    return Ok(output);
+                }
+                Heard::Silence | Heard::End => thread::sleep(TICK),
+            }
+        }
+        Err(Error::timed_out(format!("{:?} did not end and close its output within {:?}", self.program, self.timeout)))
+    }
+
+    fn check(&self, status: ExitStatus) -> Result<(), Error> {
+        if status.success() {
+            return Ok(());
+        }
+        Err(Error::configuration(
+            format!("{:?} failed with {status}", self.program),
+            "run it by hand, as the user of this process, to see what it says",
+        ))
+    }
+}
+
+impl CredentialsProvider for CommandProvider {
+    /// # Errors
+    /// [`ErrorKind::TimedOut`](alvys_auth_core::ErrorKind::TimedOut) when the program takes too long; otherwise
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration), with the program's name and exit status,
+    /// but never its arguments or anything that it wrote.
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+        let periods = self.again.map_or(0, |(since, period)| since.elapsed().as_millis() / period.as_millis().max(1));
+        Given::unless(known, Mark::new(u64::try_from(periods).unwrap_or(u64::MAX)), || self.read())
+    }
+
+    /// The program's [`timeout`](Self::timeout), and a moment to say so.
+    fn time_limit(&self) -> Option<Duration> {
+        Some(self.timeout.saturating_add(GRACE))
+    }
+}
+
+impl CommandProvider {
+    fn read(&self) -> Result<Credentials, Error> {
+        let place = format!("the output of {:?}", self.program);
+        let output = text::utf8(self.run()?, &place)?;
+        match &self.client_id {
+            Some(client_id) => text::credentials(Zeroizing::new(client_id.clone()), text::bare(&output), &place),
+            None => text::pair(&output, &place),
+        }
+    }
+}
+
+impl fmt::Debug for CommandProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandProvider")
+            .field("program", &self.program)
+            .field("client_id", &self.client_id)
+            .field("timeout", &self.timeout)
+            .field("run_again_every", &self.again.map(|(_, period)| period))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! Credentials from `ALVYS_CLIENT_ID` and `ALVYS_CLIENT_SECRET`, or from the files that two more variables name.
+
+use std::path::PathBuf;
+
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
+use zeroize::Zeroizing;
+
+use crate::variables::{CLIENT_ID, CLIENT_SECRET, Found, Place, Variables};
+use crate::{file, text};
+
+const CLIENT_ID_FILE: &str = "ALVYS_CLIENT_ID_FILE";
+const CLIENT_SECRET_FILE: &str = "ALVYS_CLIENT_SECRET_FILE";
+
+/// Credentials from the environment, or from any other [`Variables`].
+///
+/// `ALVYS_CLIENT_ID` and `ALVYS_CLIENT_SECRET` hold the values, or `Alvys__ClientId` and `Alvys__ClientSecret` as .NET
+/// programs name them. `ALVYS_CLIENT_ID_FILE` and `ALVYS_CLIENT_SECRET_FILE` name files that hold nothing but the value,
+/// such as `/run/secrets/alvys`; line breaks at their end are no part of it, and they are read again when they change.
+///
+/// ```
+/// use alvys_auth_config::{EnvironmentProvider, Variables};
+/// use alvys_auth_core::CredentialsProvider;
+///
+/// let variables = Variables::from_iter([("ALVYS_CLIENT_ID", "my-client"), ("ALVYS_CLIENT_SECRET", "s3cret")]);
+/// assert_eq!(EnvironmentProvider::of(variables).current()?.client_id(), "my-client");
+///
+/// let nothing = EnvironmentProvider::of(Variables::new(|_| None));
+/// assert!(nothing.current().unwrap_err().to_string().starts_with("ALVYS_CLIENT_ID is not set"));
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct EnvironmentProvider {
+    variables: Variables,
+}
+
+impl EnvironmentProvider {
+    /// Reads the environment of this process.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::of(Variables::environment())
+    }
+
+    /// Reads `variables` instead.
+    #[must_use]
+    pub fn of(variables: Variables) -> Self {
+        Self { variables }
+    }
+
+    fn client_id(&self) -> Result<Option<(Found, Place)>, Error> {
+        self.variables.value_or_file(&CLIENT_ID, CLIENT_ID_FILE)
+    }
+
+    fn client_secret(&self) -> Result<Option<(Found, Place)>, Error> {
+        self.variables.value_or_file(&CLIENT_SECRET, CLIENT_SECRET_FILE)
+    }
+}
+
+impl Default for EnvironmentProvider {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl CredentialsProvider for EnvironmentProvider {
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) that names the variable: one is missing,
+    /// empty or not UTF-8, two contradict each other, a file cannot be read, or a value is none.
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+        let path = |found: Result<Option<(Found, Place)>, Error>| match found {
+            Ok(Some((path, Place::File))) => Some(PathBuf::from(path.value.as_str())),
+            _ => None,
+        };
+        let files = [path(self.client_id()), path(self.client_secret())];
+        Given::unless(known, file::mark(files.into_iter().flatten()), || self.read())
+    }
+}
+
+impl EnvironmentProvider {
+    fn read(&self) -> Result<Credentials, Error> {
+        let (client_id, id_place) = read(self.client_id()?, CLIENT_ID[0], CLIENT_ID_FILE)?;
+        let (client_secret, secret_place) = read(self.client_secret()?, CLIENT_SECRET[0], CLIENT_SECRET_FILE)?;
+        text::credentials(client_id, client_secret, &format!("{id_place}, {secret_place}"))
+    }
+}
+
+fn read(
+    found: Option<(Found, Place)>,
+    name: &'static str,
+    file_name: &'static str,
+) -> Result<(Zeroizing<String>, &'static str), Error> {
+    match found {
+        None => Err(Error::configuration(
+            format!("{name} is not set"),
+            format!(
+                "set it to the value shown on the application's page in Alvys, or {file_name} to the path of a file with it"
+            ),
+        )),
+        Some((Found { name, value }, Place::Variable)) => Ok((value, name)),
+        Some((Found { name, value }, Place::File)) => {
+            let contents = file::read(value.as_ref()).map_err(|error| text::located(name, &error))?;
+            Ok((text::bare(&contents), name))
+        }
+    }
+}

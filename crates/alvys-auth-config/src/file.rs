@@ -1,0 +1,169 @@
+//! Credentials from files: one for both, or one for the secret, as orchestrators mount them.
+
+use std::fs::{self, File, Metadata};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
+use zeroize::Zeroizing;
+
+use crate::text;
+
+/// Credentials from a file, read again when it has changed.
+///
+/// Nobody watches the file: a source looks at it before each token request, while it remembers a refusal, and reads it once
+/// more when the server refuses what it had. A held token is used until its renewal is due. A change is noticed by the
+/// file's times, length and identity, symbolic links followed, so also when Kubernetes swaps the directory of a mounted
+/// secret or a file is replaced by renaming. Only regular files of at most 64 KiB are read.
+///
+/// ```
+/// use alvys_auth_config::FileProvider;
+/// use alvys_auth_core::{CredentialsProvider, Given};
+///
+/// # let directory = std::env::temp_dir().join(format!("alvys-auth-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// let path = directory.join("alvys.json");
+/// std::fs::write(&path, r#"{"client_id": "my-client", "client_secret": "s3cret"}"#)?;
+/// let provider = FileProvider::new(&path);
+/// let (credentials, mark) = provider.credentials(None)?.first()?;
+/// assert_eq!(credentials.client_id(), "my-client");
+/// assert_eq!(provider.credentials(Some(mark))?, Given::Unchanged);
+///
+/// std::fs::write(&path, "ALVYS_CLIENT_ID=my-client\nALVYS_CLIENT_SECRET=rotated\n")?;
+/// assert_ne!(provider.credentials(Some(mark))?, Given::Unchanged);
+/// assert_ne!(provider.current()?, credentials);
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct FileProvider {
+    layout: Layout,
+}
+
+#[derive(Debug, Clone)]
+enum Layout {
+    One(PathBuf),
+    Secret { client_id: String, path: PathBuf },
+    Pair { client_id: PathBuf, client_secret: PathBuf },
+}
+
+impl FileProvider {
+    /// One file with both: a JSON object with `client_id` and `client_secret`, or lines `ALVYS_CLIENT_ID=…` and
+    /// `ALVYS_CLIENT_SECRET=…` as in a `.env` file.
+    ///
+    /// Values in such lines may stand in quotes and are otherwise taken literally; nothing is expanded.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { layout: Layout::One(path.into()) }
+    }
+
+    /// A file with nothing but the secret; line breaks at its end are no part of it.
+    #[must_use]
+    pub fn secret(client_id: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        Self { layout: Layout::Secret { client_id: client_id.into(), path: path.into() } }
+    }
+
+    /// Two files with nothing but one value each, as Kubernetes mounts the keys of a secret.
+    #[must_use]
+    pub fn pair(client_id: impl Into<PathBuf>, client_secret: impl Into<PathBuf>) -> Self {
+        Self { layout: Layout::Pair { client_id: client_id.into(), client_secret: client_secret.into() } }
+    }
+}
+
+impl CredentialsProvider for FileProvider {
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) that names the file, and what is wrong with
+    /// it.
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+        let mark = match &self.layout {
+            Layout::One(path) | Layout::Secret { path, .. } => mark([path]),
+            Layout::Pair { client_id, client_secret } => mark([client_id, client_secret]),
+        };
+        Given::unless(known, mark, || self.read())
+    }
+}
+
+impl FileProvider {
+    fn read(&self) -> Result<Credentials, Error> {
+        match &self.layout {
+            Layout::One(path) => text::pair(&read(path)?, &shown(path)),
+            Layout::Secret { client_id, path } => {
+                text::credentials(Zeroizing::new(client_id.clone()), text::bare(&read(path)?), &shown(path))
+            }
+            Layout::Pair { client_id, client_secret } => {
+                let place = format!("{}, {}", shown(client_id), shown(client_secret));
+                text::credentials(text::bare(&read(client_id)?), text::bare(&read(client_secret)?), &place)
+            }
+        }
+    }
+}
+
+/// The text of a regular file of a sensible size.
+pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let place = shown(path);
+    let refused = |error: io::Error| {
+        Error::configuration(
+            format!("cannot read {place}: {error}"),
+            "check that the file is there and that this process may read it",
+        )
+    };
+    // Asked before opening, because opening a pipe waits for its writer; asked again in case it was replaced.
+    let regular = |metadata: Metadata| {
+        if metadata.is_file() {
+            return Ok(());
+        }
+        Err(Error::configuration(
+            format!("{place} is not a regular file"),
+            "give the path of a file; for the output of a program use a command",
+        ))
+    };
+    regular(fs::metadata(path).map_err(refused)?)?;
+    let mut file = File::open(path).map_err(refused)?;
+    regular(file.metadata().map_err(refused)?)?;
+    // Made in full at once: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(vec![0; text::LIMIT + 1]);
+    let mut length = 0;
+    while length < bytes.len() {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    if length > text::LIMIT {
+        return Err(Error::configuration(
+            format!("{place} is longer than 64 KiB"),
+            "name the file that holds the credentials and nothing else",
+        ));
+    }
+    bytes.truncate(length);
+    text::utf8(bytes, &place)
+}
+
+/// A mark that differs when one of the files was written, replaced, removed or made.
+pub(crate) fn mark(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Mark {
+    let mut hasher = DefaultHasher::new();
+    for path in paths {
+        let metadata = fs::metadata(path).ok();
+        metadata.map(|metadata| (metadata.len(), metadata.modified().ok(), identity(&metadata))).hash(&mut hasher);
+    }
+    Mark::new(hasher.finish())
+}
+
+/// Where there are inodes: which one, and when it last changed in any way, which nobody can set back.
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> impl Hash + use<> {
+    use std::os::unix::fs::MetadataExt;
+    (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+}
+
+#[cfg(not(unix))]
+fn identity(metadata: &Metadata) -> impl Hash + use<> {
+    metadata.created().ok()
+}
+
+fn shown(path: &Path) -> String {
+    format!("{path:?}")
+}

@@ -1,0 +1,185 @@
+//! Where the API is, where its tokens may go, and how long a call may wait.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Uri};
+use percent_encoding::percent_decode_str;
+
+use crate::error::Inner;
+use crate::url::{Origin, check_url, has_host_and_port, is_loopback};
+use crate::{Call, CallOptions, Environment, Error, ErrorKind};
+
+/// The hosts that Alvys documents for its API, its MCP server and its test installation. The integration host is spelt
+/// with and without its last letter in the documents.
+const DOCUMENTED: [&str; 5] =
+    ["integrations.alvys.com", "integration.alvys.com", "api.alvys.com", "mcp.alvys.com", "qaapi.alvys.net"];
+
+/// Where authorized calls go, and the rules they follow.
+///
+/// Tokens go over https to the hosts that Alvys documents, to this machine itself, and to the origins that are named
+/// here; to no other place.
+///
+/// ```
+/// use alvys_auth_core::{Api, ErrorKind};
+///
+/// let api = Api::production();
+/// assert_eq!(api.url("loads?page=2")?, "https://integrations.alvys.com/api/p/v1/loads?page=2");
+///
+/// // A pre-signed document link: it needs no token and must not get one.
+/// let error = api.permits(&"https://files.example.net/pod.pdf?signature=abc".parse().unwrap()).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Destination);
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Api {
+    base: String,
+    origins: Vec<Origin>,
+    pub(crate) patience: Duration,
+}
+
+impl Api {
+    /// The production API, `https://integrations.alvys.com/api/p/v1`.
+    #[must_use]
+    pub fn production() -> Self {
+        Self::based("https://integrations.alvys.com/api/p/v1")
+    }
+
+    /// The API of the test installation, `https://qaapi.alvys.net/api/p/v1`.
+    #[must_use]
+    pub fn qa() -> Self {
+        Self::based("https://qaapi.alvys.net/api/p/v1")
+    }
+
+    /// The API of an environment.
+    #[must_use]
+    pub fn of(environment: Environment) -> Self {
+        match environment {
+            Environment::Production => Self::production(),
+            Environment::Qa => Self::qa(),
+        }
+    }
+
+    /// An API at another base URL, to whose origin tokens may go from now on: a gateway, another version, a local server.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when this is not https, or plain http to this machine, or has a query.
+    pub fn at(base: &str) -> Result<Self, Error> {
+        let uri = check_url("API base", "https://integrations.alvys.com/api/p/v1", base)?;
+        if uri.query().is_some() {
+            return Err(Error::configuration("the API base has a query", "remove everything from the ? on"));
+        }
+        let mut api = Self::based(base.trim_end_matches('/'));
+        api.origins.extend(Origin::of(&uri));
+        Ok(api)
+    }
+
+    fn based(base: &str) -> Self {
+        Self { base: base.to_owned(), origins: Vec::new(), patience: Duration::from_secs(60) }
+    }
+
+    /// Lets tokens go to one more origin, such as `https://gateway.example.com`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when this is not https, or plain http to this machine.
+    pub fn allow(mut self, origin: &str) -> Result<Self, Error> {
+        let uri = check_url("allowed origin", "https://gateway.example.com", origin)?;
+        self.origins.extend(Origin::of(&uri));
+        Ok(self)
+    }
+
+    /// How long one call may wait, all its waits together, before the error is returned; 60 seconds.
+    ///
+    /// It waits when the server asks for it, and when rate shaping does. Waiting for a token has a patience of its own.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The base URL, without a slash at its end.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The URL of `path` below the base, with or without the path of the base in front; a full URL is taken as it is.
+    ///
+    /// Whether a token may go there is checked by [`call`](Self::call).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`] when the path leaves the base by `..`, or no URL comes of it.
+    pub fn url(&self, path: &str) -> Result<Uri, Error> {
+        if path.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#'])) {
+            return check_url("URL", "https://integrations.alvys.com/api/p/v1/loads", path);
+        }
+        let (segments, _) = path.split_once(['?', '#']).unwrap_or((path, ""));
+        // Some servers decode first and split afterwards.
+        let decoded = percent_decode_str(segments).decode_utf8_lossy();
+        if decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) || path.contains('#') {
+            return Err(Error::configuration(
+                "the path leaves the API base, or has a fragment",
+                "give a path below the base without . and .. segments and without #, such as loads/search",
+            ));
+        }
+        let own = self.base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, own)| own);
+        let path = path.trim_start_matches('/');
+        let below = match own.and_then(|own| path.strip_prefix(own)) {
+            Some(rest) if rest.is_empty() || rest.starts_with('?') => rest.to_owned(),
+            Some(rest) if rest.starts_with('/') => format!("/{}", rest.trim_start_matches('/')),
+            _ => format!("/{path}"),
+        };
+        format!("{}{below}", self.base).parse().map_err(|_| {
+            Error::configuration(
+                "the path makes no URL",
+                "escape what may not stand in a URL, spaces for example, with per cent signs",
+            )
+        })
+    }
+
+    /// Whether a token may go to `uri`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Destination`] when it may not.
+    pub fn permits(&self, uri: &Uri) -> Result<(), Error> {
+        let refused = |what: String| {
+            Err(Error::build(Inner::new(
+                ErrorKind::Destination,
+                what,
+                "send this request without a token, or allow the origin explicitly if it belongs to you or to Alvys",
+            )))
+        };
+        let (Some(origin), Some(authority)) = (Origin::of(uri), uri.authority()) else {
+            return refused("a token goes to full http URLs only".to_owned());
+        };
+        if authority.as_str().contains('@') || !has_host_and_port(authority) {
+            return refused("a token does not go to a URL with user information or a malformed host".to_owned());
+        }
+        let documented = origin.https && origin.port == 443 && DOCUMENTED.contains(&origin.host.as_str());
+        if documented || is_loopback(&origin.host) || self.origins.contains(&origin) {
+            return Ok(());
+        }
+        let scheme = if origin.https { "" } else { " over plain http" };
+        refused(format!("a token must not go to {authority}{scheme}"))
+    }
+
+    /// Begins an authorized call.
+    ///
+    /// None when the request carries an `Authorization` of its own: it is then to be sent as it is, and its answer
+    /// delivered as it comes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Destination`] when no token may go to `uri`.
+    pub fn call(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        options: CallOptions,
+    ) -> Result<Option<Call>, Error> {
+        if headers.contains_key(http::header::AUTHORIZATION) {
+            return Ok(None);
+        }
+        self.permits(uri)?;
+        Ok(Some(Call::new(self.patience, method, uri, headers, options)))
+    }
+}

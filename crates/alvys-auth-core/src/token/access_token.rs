@@ -1,0 +1,137 @@
+//! A token in use: ready for the header, with its times on the driver's clock.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use crate::{Policy, Scopes, Timestamp, TokenResponse, UnverifiedClaims};
+
+/// An access token that a [`Lifecycle`](crate::Lifecycle) holds: cheap to clone, and never shown by `Debug`.
+///
+/// ```
+/// use alvys_auth_core::{Credentials, Flow, TokenResponse, Lifecycle, Policy, Step, Timestamp, TokenRequest};
+/// use std::time::Duration;
+///
+/// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let mut lifecycle = Lifecycle::new(request, Policy::new(), 0);
+/// let now = Timestamp::from_millis(0);
+/// lifecycle.adopt(TokenResponse::new("an.access.token", Duration::from_secs(3600), "load:read")?, now);
+///
+/// let Step::Use(token) = lifecycle.poll(now) else { unreachable!() };
+/// assert_eq!(token.header(), "Bearer an.access.token");
+/// assert!(token.header().is_sensitive());
+/// assert!(token.scopes().contains("load:read"));
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Token(Arc<Inner>);
+
+struct Inner {
+    response: TokenResponse,
+    obtained_at: Option<Timestamp>,
+    renewal_at: Timestamp,
+    expires_at: Timestamp,
+}
+
+impl Token {
+    /// Puts a token response on the clock; none when nothing is left of its lifetime at `now`.
+    ///
+    /// Its lifetime counts from when it was asked for, or from `now` when it comes from elsewhere. `jitter` below 1
+    /// spreads the refreshes of many holders over the later half of the margin.
+    pub(crate) fn new(
+        response: TokenResponse,
+        obtained_at: Option<Timestamp>,
+        now: Timestamp,
+        policy: &Policy,
+        jitter: f64,
+    ) -> Option<Self> {
+        let lifetime = response.lifetime().unwrap_or(policy.default_lifetime);
+        let expires_at = obtained_at.unwrap_or(now).saturating_add(lifetime);
+        if expires_at <= now {
+            return None;
+        }
+        // Never more than half of what is left, so that a token is not due for renewal the moment it arrives.
+        let left = expires_at.saturating_duration_since(now);
+        let margin = policy.margin.min(lifetime / 5).mul_f64(1.0 - jitter / 2.0).min(left / 2);
+        let renewal_at = expires_at.saturating_sub(margin);
+        Some(Self(Arc::new(Inner { response, obtained_at, renewal_at, expires_at })))
+    }
+
+    /// The value for the `Authorization` header, `Bearer …`: built once, marked sensitive.
+    #[must_use]
+    pub fn header(&self) -> &HeaderValue {
+        self.0.response.header()
+    }
+
+    /// The bare access token, for protocols that want it without `Bearer`. Handle it like a password.
+    #[must_use]
+    pub fn access_token(&self) -> &str {
+        self.0.response.access_token()
+    }
+
+    /// What the token may do.
+    #[must_use]
+    pub fn scopes(&self) -> Scopes<'_> {
+        self.0.response.scopes()
+    }
+
+    /// What the token says of itself, **unverified**; none for an opaque token.
+    #[must_use]
+    pub fn unverified_claims(&self) -> Option<UnverifiedClaims> {
+        self.0.response.unverified_claims()
+    }
+
+    /// What is suspicious about the token although it may work, in one sentence.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        self.0.response.warning()
+    }
+
+    /// When it was asked for, on the driver's clock; none when it comes from elsewhere, so that its age is unknown.
+    #[must_use]
+    pub fn obtained_at(&self) -> Option<Timestamp> {
+        self.0.obtained_at
+    }
+
+    /// From when on it is renewed if somebody asks for it, on the driver's clock.
+    #[must_use]
+    pub fn renewal_at(&self) -> Timestamp {
+        self.0.renewal_at
+    }
+
+    /// From when on it must not be used, on the driver's clock.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.0.expires_at
+    }
+
+    /// How long it may still be used at `now`; zero once it has expired.
+    #[must_use]
+    pub fn expires_in(&self, now: Timestamp) -> Duration {
+        self.0.expires_at.saturating_duration_since(now)
+    }
+
+    /// Whether it may be used for `least` from `now` on, or is in the first half of its life.
+    pub(crate) fn lasts(&self, least: Duration, now: Timestamp) -> bool {
+        let half = self.0.obtained_at.map(|obtained| self.0.expires_at.saturating_duration_since(obtained) / 2);
+        self.expires_in(now) >= half.map_or(least, |half| least.min(half))
+    }
+
+    /// Whether both are the same access token, wherever they came from.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.header() == other.header()
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("access_token", &"[redacted]")
+            .field("renewal_at", &self.0.renewal_at)
+            .field("expires_at", &self.0.expires_at)
+            .field("scopes", &self.scopes().to_string())
+            .finish()
+    }
+}

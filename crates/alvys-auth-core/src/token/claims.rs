@@ -1,0 +1,312 @@
+//! A look at the claims of a token, without trusting them.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use memchr::{memchr, memrchr};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// What a token says of itself. **Nobody has verified the signature.**
+///
+/// Good for logs, for telling tenants apart and for finding out what is wrong; never for deciding who may do what.
+///
+/// ```
+/// use alvys_auth_core::TokenResponse;
+/// # use std::time::Duration;
+///
+/// // {"alg":"none"} . {"org_name":"va336","exp":3600}
+/// let response = TokenResponse::new("eyJhbGciOiJub25lIn0.eyJvcmdfbmFtZSI6InZhMzM2IiwiZXhwIjozNjAwfQ.c2ln", Duration::from_secs(60), "")?;
+/// let claims = response.unverified_claims().unwrap();
+/// assert_eq!(claims.organization_name(), Some("va336"));
+/// assert_eq!(claims.expires_at(), Some(3600));
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnverifiedClaims {
+    issuer: Option<String>,
+    audiences: Option<String>,
+    subject: Option<String>,
+    organization_id: Option<String>,
+    organization_name: Option<String>,
+    client_name: Option<String>,
+    issued_at: Option<u64>,
+    expires_at: Option<u64>,
+}
+
+impl UnverifiedClaims {
+    /// `iss`: who says to have issued the token.
+    #[must_use]
+    pub fn issuer(&self) -> Option<&str> {
+        self.issuer.as_deref()
+    }
+
+    /// `aud`: whom the token is meant for; the first one where there are several.
+    #[must_use]
+    pub fn audience(&self) -> Option<&str> {
+        self.audiences.as_deref()?.split(' ').next()
+    }
+
+    /// Whether `aud` names `audience`, alone or among others.
+    #[must_use]
+    pub fn is_for(&self, audience: &str) -> bool {
+        self.audiences.as_deref().is_some_and(|all| all.split(' ').any(|one| one == audience))
+    }
+
+    /// `sub`: whom the token speaks for, here `<client id>@clients`.
+    #[must_use]
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// `org_id`: the organization's id.
+    #[must_use]
+    pub fn organization_id(&self) -> Option<&str> {
+        self.organization_id.as_deref()
+    }
+
+    /// `org_name`: the organization's name, which is the tenant id.
+    #[must_use]
+    pub fn organization_name(&self) -> Option<&str> {
+        self.organization_name.as_deref()
+    }
+
+    /// `client_name`: the name given to the application in Alvys.
+    #[must_use]
+    pub fn client_name(&self) -> Option<&str> {
+        self.client_name.as_deref()
+    }
+
+    /// `iat`: when the token was issued, in Unix seconds of the server's clock.
+    #[must_use]
+    pub fn issued_at(&self) -> Option<u64> {
+        self.issued_at
+    }
+
+    /// `exp`: when the token expires, in Unix seconds of the server's clock.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<u64> {
+        self.expires_at
+    }
+
+    /// Reads the claims of `token`; none when it is no JWT.
+    pub(crate) fn read(token: &str) -> Option<Self> {
+        let text = |field: &Field<'_>| field.text().map(str::to_owned);
+        let seconds = |field: &Field<'_>| field.number().map(|seconds| seconds as u64);
+        with_decoded(token.as_bytes(), |json| {
+            let claims = object::<Claims<'_>>(json)?;
+            Some(Self {
+                issuer: text(&claims.iss),
+                audiences: claims.aud.texts().map(str::to_owned),
+                subject: text(&claims.sub),
+                organization_id: text(&claims.org_id),
+                organization_name: text(&claims.org_name).or_else(|| text(&claims.tenant_id)),
+                client_name: text(&claims.client_name),
+                issued_at: seconds(&claims.iat),
+                expires_at: seconds(&claims.exp),
+            })
+        })
+    }
+}
+
+/// The claims that a caller may look at, borrowed from the decoded payload.
+#[derive(serde::Deserialize)]
+struct Claims<'a> {
+    #[serde(borrow, default)]
+    iss: Field<'a>,
+    #[serde(borrow, default)]
+    aud: Field<'a>,
+    #[serde(borrow, default)]
+    sub: Field<'a>,
+    #[serde(borrow, default)]
+    org_id: Field<'a>,
+    #[serde(borrow, default)]
+    org_name: Field<'a>,
+    #[serde(borrow, default)]
+    tenant_id: Field<'a>,
+    #[serde(borrow, default)]
+    client_name: Field<'a>,
+    #[serde(borrow, default)]
+    iat: Field<'a>,
+    #[serde(borrow, default)]
+    exp: Field<'a>,
+}
+
+/// The claims that decide whether and for how long a token is good; every new token is read for them, so only for them.
+#[derive(serde::Deserialize)]
+pub(crate) struct Payload<'a> {
+    #[serde(borrow, default)]
+    iat: Field<'a>,
+    #[serde(borrow, default)]
+    exp: Field<'a>,
+    #[serde(borrow, default)]
+    scope: Field<'a>,
+    #[serde(borrow, default)]
+    org_name: Field<'a>,
+    #[serde(borrow, default)]
+    org_id: Field<'a>,
+    #[serde(borrow, default)]
+    tenant_id: Field<'a>,
+}
+
+impl Payload<'_> {
+    /// `exp - iat` in seconds, when both are there.
+    pub(crate) fn lifetime(&self) -> Option<f64> {
+        Some(self.exp.number()? - self.iat.number()?)
+    }
+
+    pub(crate) fn scope(&self) -> Option<&str> {
+        self.scope.texts()
+    }
+
+    /// Whether any claim that names the tenant equals `expected`; the first of them for the error text otherwise.
+    pub(crate) fn names_organization(&self, expected: &str) -> Result<(), Option<&str>> {
+        let named = || [&self.org_name, &self.org_id, &self.tenant_id].into_iter().filter_map(|field| field.text());
+        if named().any(|name| name.eq_ignore_ascii_case(expected)) { Ok(()) } else { Err(named().next()) }
+    }
+}
+
+/// Reads what decides from the payload of `token` and hands it to `read`; none when the token is no JWT.
+pub(crate) fn with_payload<T>(token: &[u8], read: impl FnOnce(Payload<'_>) -> T) -> Option<T> {
+    with_decoded(token, |json| object(json).map(read))
+}
+
+/// Decodes the payload of `token` and hands it to `read`; none when there is none.
+fn with_decoded<T>(token: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+    let rest = token.get(memchr(b'.', token)? + 1..)?;
+    let payload = rest.get(..memrchr(b'.', rest)?)?;
+    // A payload of the usual size is decoded without touching the heap.
+    let mut stack = [0; 2048];
+    let mut heap = Vec::new();
+    let upper = base64::decoded_len_estimate(payload.len());
+    let buffer = if upper <= stack.len() {
+        stack.as_mut_slice()
+    } else {
+        heap.resize(upper, 0);
+        heap.as_mut_slice()
+    };
+    let decoded = base64url().decode_slice(payload, buffer).ok()?;
+    read(buffer.get(..decoded)?)
+}
+
+/// With or without padding; many characters at a time where the processor can and the crate knows how.
+fn base64url() -> &'static impl Engine {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    {
+        use std::sync::LazyLock;
+
+        use base64::engine::Simd;
+        use base64::engine::general_purpose::NO_PAD_INDIFFERENT;
+
+        // It builds its tables anew whenever it is made.
+        static ENGINE: LazyLock<Simd> = LazyLock::new(|| Simd::url_safe(NO_PAD_INDIFFERENT));
+        &*ENGINE
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        &base64::engine::general_purpose::URL_SAFE_NO_PAD_INDIFFERENT
+    }
+}
+
+/// Reads a JSON object; a list, which serde would take for a struct as well, is none.
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    // Checked in one go: text by text, as `from_slice` does it, costs several times as much.
+    let json = std::str::from_utf8(json).ok()?;
+    json.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(json).ok())?
+}
+
+/// One JSON value of whatever type a server chose: text is borrowed where it can be, the rest is reduced to what is used.
+#[derive(Debug, Default)]
+pub(crate) enum Field<'a> {
+    /// Missing, null, or of a type that means nothing here.
+    #[default]
+    Absent,
+    Text(Cow<'a, str>),
+    /// The texts of a list, separated by spaces.
+    List(String),
+    Number(f64),
+}
+
+impl Field<'_> {
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Field::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Text, or the texts of a list.
+    pub(crate) fn texts(&self) -> Option<&str> {
+        match self {
+            Field::List(texts) => Some(texts),
+            other => other.text(),
+        }
+    }
+
+    /// A number, or text that spells one.
+    pub(crate) fn number(&self) -> Option<f64> {
+        let number = match self {
+            Field::Absent | Field::List(_) => None,
+            Field::Number(number) => Some(*number),
+            Field::Text(text) => text.trim().parse().ok(),
+        };
+        number.filter(|number| number.is_finite())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Field<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Field<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Field::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Field::Text(Cow::Owned(text.to_owned())))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Field::Number(number as f64))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Field::Number(number as f64))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Field::Number(number))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Field::Absent)
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Field::Absent)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(item) = list.next_element::<Field<'de>>()? {
+                    texts.extend(item.text().map(str::to_owned));
+                }
+                Ok(Field::List(texts.join(" ")))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Field::Absent)
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}

@@ -1,0 +1,564 @@
+//! The one state machine of a token: when to ask, what to hold, when to renew, how long to back off.
+//!
+//! ```text
+//!                    poll: nothing fresh is held
+//!          ┌──────┐ ───────────────────────────▶ ┌──────────┐
+//!          │ Idle │ ◀─────────────────────────── │ InFlight │ ◀─┐ poll past the lease:
+//!          └──────┘   token arrived, abandoned   └──────────┘ ──┘ another caller takes over
+//!              ▲                                   │      ▲
+//!              │ new credentials            failed │      │ poll past the pause, or a look
+//!              │                                   ▼      │ behind a refusal
+//!              │                                 ┌──────────┐
+//!              └──────────────────────────────── │  Paused  │
+//!                                                └──────────┘
+//! ```
+//!
+//! Paused is Idle with a failure that is remembered. Two edges are not drawn: new credentials end an attempt too, and an
+//! attempt whose lease is over and that nobody took over may still fail, which pauses.
+//!
+//! Beside this stands the held token, if any. It is used in every state until it expires: a renewal never blocks a reader
+//! while the held token is valid, and a failed renewal never loses it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::jitter::Jitter;
+use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage, Step, Wait};
+use crate::{
+    Credentials, Error, ErrorKind, Given, Mark, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse,
+};
+
+/// How often the rejection grace is doubled at the most.
+const MOST_DOUBLINGS: u32 = 6;
+/// How long after its pause a failure still explains why there is no token.
+const RECENT: Duration = Duration::from_secs(60);
+/// How often the provider is asked at the most whether it has other credentials than those whose refusal is remembered.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The lifecycle of one application's token: polled for what to do, told what became of it.
+///
+/// **The contract:** call [`poll`](Self::poll); on [`Step::Fetch`] hand the attempt to [`next`](Self::next) until it is over,
+/// and do what that says in between; on [`Step::Wait`] poll again at its time or after any attempt is over. `now` comes from
+/// one clock that never runs backwards. Nothing here blocks, allocates per reader or knows what time it is.
+///
+/// ```
+/// use alvys_auth_core::{Credentials, Flow, Lifecycle, Next, Policy, Step, Timestamp, TokenRequest};
+///
+/// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let mut lifecycle = Lifecycle::new(request, Policy::new(), 7);
+/// let now = Timestamp::from_millis(0);
+///
+/// // The first caller is told to fetch …
+/// let Step::Fetch(mut attempt) = lifecycle.poll(now) else { unreachable!() };
+/// // … the others to wait …
+/// assert!(matches!(lifecycle.poll(now), Step::Wait(_)));
+/// // … until the attempt is over.
+/// loop {
+///     attempt = match lifecycle.next(attempt, now) {
+///         Next::Send(attempt) => {
+///             assert_eq!(attempt.to_http().uri(), "https://auth.alvys.com/oauth/token");
+///             attempt.answered(&http::Response::new(r#"{"access_token":"abc","expires_in":3600}"#))
+///         }
+///         Next::Over(_) => break,
+///         _ => unreachable!("there is no provider to ask"),
+///     };
+/// }
+/// assert!(matches!(lifecycle.poll(now), Step::Use(_)));
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Lifecycle {
+    request: TokenRequest,
+    policy: Arc<Policy>,
+    provider: Option<Provider>,
+    held: Option<Token>,
+    in_flight: Option<InFlight>,
+    /// The last failure, until a token arrives.
+    failure: Option<Failure>,
+    /// Renewals in a row that were answered by yet another rejection.
+    rejections: u32,
+    /// The token given up last, so that no store can hand it back.
+    discarded: Option<Token>,
+    /// The newest attempt's id, and the oldest one whose outcome still counts.
+    newest: u64,
+    oldest: u64,
+    jitter: Jitter,
+}
+
+/// What is known of the provider of the credentials.
+#[derive(Debug)]
+struct Provider {
+    /// The mark of the credentials in use; none when that is not known.
+    known: Option<Mark>,
+    /// How long it may take to answer.
+    time_limit: Duration,
+    /// Whether it has been asked and has not answered.
+    asked: bool,
+    /// When it was last asked.
+    asked_at: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    id: u64,
+    lease_ends: Timestamp,
+}
+
+#[derive(Debug)]
+struct Failure {
+    error: Error,
+    /// When the server was last asked.
+    asked: Timestamp,
+    /// When asking is allowed again while a token is held, and while somebody waits for one.
+    until: Timestamp,
+    soon: Timestamp,
+    /// How many there were in a row; decides the length of the next pause.
+    in_a_row: u32,
+}
+
+impl Lifecycle {
+    /// A lifecycle that holds nothing yet. `seed` decides the jitter: give each instance a random one. Lifecycles may share
+    /// a policy.
+    #[must_use]
+    pub fn new(request: TokenRequest, policy: impl Into<Arc<Policy>>, seed: u64) -> Self {
+        Self {
+            request,
+            policy: policy.into(),
+            provider: None,
+            held: None,
+            in_flight: None,
+            failure: None,
+            rejections: 0,
+            discarded: None,
+            newest: 0,
+            oldest: 0,
+            jitter: Jitter(seed),
+        }
+    }
+
+    /// Lets attempts ask a provider for credentials, which may take `time_limit` to answer. `known` is the mark of the
+    /// credentials in use; without one, the first attempt asks for what there is.
+    #[must_use]
+    pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
+        self.provider = Some(Provider { known, time_limit, asked: false, asked_at: None });
+        self
+    }
+
+    /// Says what to do at `now` for one caller who wants a token.
+    pub fn poll(&mut self, now: Timestamp) -> Step {
+        self.poll_for(Duration::ZERO, now)
+    }
+
+    /// Like [`poll`](Self::poll), for a caller who needs a token that may be used for at least `least` from now on.
+    ///
+    /// A token in the first half of its life is always good enough. Otherwise a server whose tokens live for less than
+    /// `least` would be asked for another one by each call.
+    pub fn poll_for(&mut self, least: Duration, now: Timestamp) -> Step {
+        if self.held.as_ref().is_some_and(|token| token.expires_at() <= now) {
+            self.held = None;
+            self.rejections = 0;
+        }
+        if let Some(token) = self.held.as_ref().filter(|token| token.lasts(least, now))
+            && (now < token.renewal_at() || now < self.busy_until())
+        {
+            return Step::Use(token.clone());
+        }
+        if let Some(InFlight { lease_ends, .. }) = self.in_flight
+            && now < lease_ends
+        {
+            return Step::Wait(Wait { until: lease_ends, error: self.recent_error(now), in_flight: true });
+        }
+        match &self.failure {
+            Some(Failure { error, soon, .. }) if now < *soon => {
+                if error.is_retryable() {
+                    Step::Wait(Wait { until: *soon, error: Some(error.clone()), in_flight: false })
+                } else if self.is_worth_a_look(error, now) {
+                    Step::Fetch(self.start(Purpose::Look, now))
+                } else {
+                    Step::Fail(error.clone())
+                }
+            }
+            Some(Failure { error, .. }) if is_mendable(error) => Step::Fetch(self.start(Purpose::Retry, now)),
+            _ => Step::Fetch(self.start(Purpose::Token, now)),
+        }
+    }
+
+    /// Says what to do next for `attempt`, and takes in what became of the step before.
+    ///
+    /// All rules about providers are here. Only the attempt that everybody waits for may install credentials. The provider is
+    /// asked before each request whether it has other credentials than those in use, and once more when the server refuses
+    /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
+    /// proved good. A provider that has not answered is not asked again.
+    pub fn next(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        match attempt.stage {
+            Stage::Begun => self.ask(attempt, None, now),
+            Stage::Provided(given, refusal) => {
+                attempt.stage = Stage::Begun;
+                if given.is_some() {
+                    self.provider_answered();
+                }
+                self.take_over(attempt, given, refusal, now)
+            }
+            Stage::Answered(result) => {
+                attempt.stage = Stage::Begun;
+                match result {
+                    Err(error) if attempt.purpose == Purpose::Token && self.may_ask() && is_mendable(&error) => {
+                        self.ask(attempt, Some(error), now)
+                    }
+                    result => Next::Over(self.ended(&attempt, result, now)),
+                }
+            }
+            // A request that nobody knows the end of is not sent twice.
+            Stage::Abandoned | Stage::Asking(_) | Stage::Sending => {
+                Next::Over(self.given_up(&attempt, Change::Abandoned))
+            }
+        }
+    }
+
+    /// The provider has answered, however late: it may be asked again.
+    pub fn provider_answered(&mut self) {
+        if let Some(provider) = &mut self.provider {
+            provider.asked = false;
+        }
+    }
+
+    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
+    ///
+    /// Compare-and-swap: only the held token can be given up, so any number of callers that saw 401 cost one renewal. A
+    /// token that was asked for only seconds ago stays, because then the 401 is about permission and not about age; the
+    /// answer is no. Never call this for a 403.
+    pub fn reject(&mut self, token: &Token, now: Timestamp) -> bool {
+        let Some(held) = self.held.take_if(|held| held.is_same_as(token)) else {
+            return true;
+        };
+        let grace = self.policy.rejection_grace.saturating_mul(1 << self.rejections.min(MOST_DOUBLINGS));
+        if held.obtained_at().is_some_and(|obtained| now.saturating_duration_since(obtained) < grace) {
+            self.held = Some(held);
+            return false;
+        }
+        self.rejections += 1;
+        self.discarded = Some(held);
+        true
+    }
+
+    /// Gives the held token up without asking why. A pause that the server asked for stays.
+    pub fn invalidate(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.discarded = Some(held);
+        }
+    }
+
+    /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
+    ///
+    /// Only a token that expires later than the held one is taken, never the one that was given up last, and none that fails
+    /// the flow's expectation of an organization. A pause goes on: the token is used meanwhile.
+    pub fn adopt(&mut self, response: TokenResponse, now: Timestamp) -> bool {
+        let Some(Ok(token)) = response.under(self.request.flow()).map(|response| self.token(response, None, now))
+        else {
+            return false;
+        };
+        let given_up = self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token));
+        !given_up && matches!(self.arrived(token, false, now), Change::Obtained(_) | Change::Renewed(_))
+    }
+
+    /// Goes on with other credentials, as after a rotation: outcomes of the old ones do not count any more.
+    ///
+    /// A permanent failure is forgotten. A held token, and a wait that the server asked for, stay when only the secret has
+    /// changed and go when the client id has. The same credentials again change nothing, which the answer tells.
+    ///
+    /// # Errors
+    /// As [`TokenRequest::new`]; nothing has changed then.
+    pub fn set_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
+        let same_client = credentials.client_id() == self.request.credentials().client_id();
+        let changed = self.replace_credentials(credentials)?;
+        if !same_client {
+            self.held = None;
+            self.discarded = None;
+        }
+        Ok(changed)
+    }
+
+    /// Ends a pause, whatever it was for, so that the next caller asks at once. For people who know better than a server
+    /// that named an absurd time.
+    pub fn end_pause(&mut self) {
+        self.failure = None;
+    }
+
+    /// The token that is held, whether or not it is still usable.
+    #[must_use]
+    pub fn held(&self) -> Option<&Token> {
+        self.held.as_ref()
+    }
+
+    /// What readers may use without polling, and until when. Publish it after every call that takes `&mut self`.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let usable_until = self.held.as_ref().map(|token| {
+            let renewal_due = token.renewal_at().max(self.busy_until());
+            renewal_due.min(token.expires_at())
+        });
+        Snapshot {
+            token: self.held.clone(),
+            usable_until: usable_until.unwrap_or_default(),
+            in_flight: self.in_flight.is_some(),
+            paused_until: self.failure.as_ref().map(|failure| self.pause_ends(failure)),
+            error: self.failure.as_ref().map(|failure| failure.error.clone()),
+        }
+    }
+
+    /// When the next attempt may be due; none when nothing is held, on its way or paused, so that it is due when asked for.
+    ///
+    /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
+    #[must_use]
+    pub fn attempt_due(&self) -> Option<Timestamp> {
+        let soon = self.lease_ends().max(self.failure.as_ref().map(|failure| failure.soon));
+        let Some(held) = &self.held else { return soon };
+        let calm = held.renewal_at().max(self.busy_until());
+        Some(calm.min(held.expires_at().max(soon.unwrap_or_default())))
+    }
+
+    /// The request that attempts send.
+    #[must_use]
+    pub fn request(&self) -> &TokenRequest {
+        &self.request
+    }
+
+    /// The policy this lifecycle was made with.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    fn is_current(&self, attempt: &Attempt) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.id == attempt.id)
+    }
+
+    /// Until when no other attempt may start while a token is held.
+    fn busy_until(&self) -> Timestamp {
+        let pause_ends = self.failure.as_ref().map(|failure| failure.until);
+        self.lease_ends().max(pause_ends).unwrap_or_default()
+    }
+
+    fn pause_ends(&self, failure: &Failure) -> Timestamp {
+        if self.held.is_some() { failure.until } else { failure.soon }
+    }
+
+    fn lease_ends(&self) -> Option<Timestamp> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.lease_ends)
+    }
+
+    /// The last failure, unless it is so old that it says nothing about the attempt in flight.
+    fn recent_error(&self, now: Timestamp) -> Option<Error> {
+        let failure = self.failure.as_ref()?;
+        (now < failure.until.saturating_add(RECENT)).then(|| failure.error.clone())
+    }
+
+    /// Whether the provider is there to be asked.
+    fn may_ask(&self) -> bool {
+        self.provider.as_ref().is_some_and(|provider| !provider.asked)
+    }
+
+    fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
+        let asked_at = self.provider.as_ref().and_then(|provider| provider.asked_at);
+        self.may_ask()
+            && is_mendable(error)
+            && asked_at.is_none_or(|asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY)
+    }
+
+    fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
+        if self.held.is_some() {
+            // The held token has reached its margin without being rejected: it was a good one.
+            self.rejections = 0;
+        }
+        self.newest += 1;
+        self.in_flight = Some(InFlight { id: self.newest, lease_ends: now.saturating_add(self.policy.lease()) });
+        Attempt {
+            id: self.newest,
+            started: now,
+            renewal: self.held.is_some(),
+            request: self.request.clone(),
+            purpose,
+            stage: Stage::Begun,
+            news: None,
+        }
+    }
+
+    /// Starts the lease anew, with `more` time; false when another attempt has taken the place of this one.
+    fn keep_lease(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
+        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
+        let current = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id);
+        current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
+    }
+
+    /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
+    fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
+        if !self.may_ask() {
+            return self.take_over(attempt, None, refusal, now);
+        }
+        let Some(provider) = &mut self.provider else { return self.send(attempt, now) };
+        let more = provider.time_limit;
+        let known = if refusal.is_some() || attempt.purpose == Purpose::Retry { None } else { provider.known };
+        if !self.keep_lease(&attempt, more, now) {
+            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
+        }
+        if let Some(provider) = &mut self.provider {
+            (provider.asked, provider.asked_at) = (true, Some(now));
+        }
+        attempt.stage = Stage::Asking(refusal);
+        Next::Ask(attempt, known)
+    }
+
+    /// Goes on with what the provider gave, none when nothing is known of it.
+    fn take_over(
+        &mut self,
+        mut attempt: Attempt,
+        given: Option<Result<Given<Credentials>, Error>>,
+        refusal: Option<Error>,
+        now: Timestamp,
+    ) -> Next {
+        if !self.is_current(&attempt) {
+            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
+        }
+        match given.map(|given| self.install(given)) {
+            Some(Ok(true)) => return self.replace(attempt, refusal.is_some(), now),
+            None | Some(Ok(false)) => {}
+            Some(Err(error)) if error.kind() == ErrorKind::UnknownTenant => {
+                self.invalidate();
+                return Next::Over(self.ended(&attempt, Err(error), now));
+            }
+            Some(Err(error)) => attempt.news = Some(Change::ProviderFailed(error)),
+        }
+        match (refusal, attempt.purpose) {
+            (Some(refusal), _) => Next::Over(self.ended(&attempt, Err(refusal), now)),
+            (None, Purpose::Look) => Next::Over(self.given_up(&attempt, Change::Unchanged)),
+            (None, Purpose::Retry) if self.is_futile(now) => Next::Over(self.spared(&attempt, now)),
+            (None, _) => self.send(attempt, now),
+        }
+    }
+
+    /// Takes the provider's credentials into use, and says whether they are others.
+    fn install(&mut self, given: Result<Given<Credentials>, Error>) -> Result<bool, Error> {
+        let Given::These(credentials, mark) = given? else { return Ok(false) };
+        let changed = self.replace_credentials(credentials)?;
+        if let Some(provider) = &mut self.provider {
+            provider.known = Some(mark);
+        }
+        Ok(changed)
+    }
+
+    /// The same attempt, with the credentials that were installed; what was sent with the old ones does not count any more.
+    fn replace(&mut self, attempt: Attempt, refused: bool, now: Timestamp) -> Next {
+        let routine = attempt.purpose == Purpose::Token && !refused;
+        let purpose = if routine { Purpose::Token } else { Purpose::Replaced };
+        let mut attempt = self.start(purpose, now);
+        attempt.news = Some(Change::CredentialsChanged);
+        self.send(attempt, now)
+    }
+
+    fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        // The provider took its time, or the driver rested: others may have taken over meanwhile.
+        if !self.keep_lease(&attempt, Duration::ZERO, now) {
+            return Next::Over(Change::Superseded);
+        }
+        attempt.stage = Stage::Sending;
+        Next::Send(attempt)
+    }
+
+    /// Takes in the result of an attempt.
+    fn ended(&mut self, attempt: &Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Change {
+        if attempt.id < self.oldest {
+            return Change::Superseded;
+        }
+        let current = self.is_current(attempt);
+        if current {
+            self.in_flight = None;
+        }
+        match result.and_then(|response| self.token(response, Some(attempt.started), now)) {
+            Ok(token) => self.arrived(token, current, now),
+            Err(error) => self.failed(error, attempt.started, current, now),
+        }
+    }
+
+    /// Takes in that an attempt ended without a result.
+    fn given_up(&mut self, attempt: &Attempt, change: Change) -> Change {
+        if !self.is_current(attempt) {
+            return Change::Superseded;
+        }
+        self.in_flight = None;
+        change
+    }
+
+    /// Whether the same credentials would get another token of the wrong organization, which is of no use and costs money.
+    fn is_futile(&self, now: Timestamp) -> bool {
+        let (_, longest) = self.policy.cool_down;
+        self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
+            error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
+        })
+    }
+
+    /// Reports the last failure again in place of sending a request.
+    fn spared(&mut self, attempt: &Attempt, now: Timestamp) -> Change {
+        self.in_flight = None;
+        match &self.failure {
+            Some(Failure { error, asked, .. }) => self.failed(error.clone(), *asked, true, now),
+            None => self.given_up(attempt, Change::Abandoned),
+        }
+    }
+
+    fn replace_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
+        if credentials == *self.request.credentials() {
+            return Ok(false);
+        }
+        let request = TokenRequest::new(self.request.flow().clone(), credentials)?;
+        let same_client = request.credentials().client_id() == self.request.credentials().client_id();
+        self.request = request;
+        self.in_flight = None;
+        self.oldest = self.newest + 1;
+        self.rejections = 0;
+        self.failure.take_if(|failure| !(same_client && failure.error.is_retryable()));
+        Ok(true)
+    }
+
+    fn token(&mut self, response: TokenResponse, started: Option<Timestamp>, now: Timestamp) -> Result<Token, Error> {
+        Token::new(response, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
+    }
+
+    /// A late answer counts only when it expires later than what is held, and ends no pause.
+    fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Change {
+        let held = self.held.as_ref().filter(|held| now < held.expires_at());
+        if !current && held.is_some_and(|held| token.expires_at() <= held.expires_at()) {
+            return Change::Superseded;
+        }
+        if current {
+            self.failure = None;
+        }
+        let renewal = held.is_some();
+        self.held = Some(token.clone());
+        if renewal { Change::Renewed(token) } else { Change::Obtained(token) }
+    }
+
+    /// A late failure counts only while nothing newer has been tried or has arrived.
+    fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
+        let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
+        if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
+            return Change::Superseded;
+        }
+        let alike =
+            self.failure.as_ref().filter(|failure| failure.error.has_cost_a_token() == error.has_cost_a_token());
+        let before = alike.map_or(0, |failure| failure.in_a_row);
+        let [pause, short] = self.policy.pauses(&error, before, &mut self.jitter);
+        let (until, soon) = (now.saturating_add(pause), now.saturating_add(short));
+        let failure = Failure { error: error.clone(), asked, until, soon, in_a_row: before.saturating_add(1) };
+        let until = self.pause_ends(&failure);
+        self.failure = Some(failure);
+        Change::Paused { until, error }
+    }
+}
+
+/// Whether other credentials may mend it: the credentials are wrong, of another organization's application, of one that is
+/// not allowed this, as after it was replaced, or were taken away with their tenant.
+fn is_mendable(error: &Error) -> bool {
+    use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
+
+    !error.is_retryable() && matches!(error.kind(), Credentials | Refused | UnknownTenant | WrongOrganization)
+}

@@ -1,0 +1,312 @@
+//! Reads the token endpoint's answer, however it is spelt.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HeaderValue;
+use http::{Response, StatusCode};
+use memchr::memchr_iter;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::error::Inner;
+use crate::token::claims::{Field, Payload, object, with_payload};
+use crate::token::diagnosis::{Answer, diagnose, unreadable};
+use crate::words;
+use crate::{Error, ErrorKind, Flow, Scopes, TokenRequest, UnverifiedClaims};
+
+/// The longest access token that is accepted, in bytes.
+const LONGEST_TOKEN: usize = 16 * 1024;
+/// The longest list of scopes that is taken for one, in bytes.
+const LONGEST_SCOPES: usize = 8 * 1024;
+/// The longest body that is looked at, in bytes.
+const LONGEST_BODY: usize = 64 * 1024;
+/// A lifetime beyond this is taken as this, about 30 years.
+const LONGEST_LIFETIME: f64 = 1e9;
+const BEARER: &str = "Bearer ";
+
+/// An access token as it was granted: its text, its scopes and how long it lives.
+///
+/// The lifetime is relative, so no clock is involved; [`Lifecycle`](crate::Lifecycle) turns a token response into a
+/// [`Token`](crate::Token). `Debug` does not show the token.
+#[derive(Clone)]
+pub struct TokenResponse {
+    /// The ready header value: a window on the front of `text`.
+    header: HeaderValue,
+    /// `Bearer `, the access token, then the scopes: one allocation.
+    text: Bytes,
+    token_ends: usize,
+    lifetime: Option<Duration>,
+    read_only: bool,
+    opaque: bool,
+}
+
+/// The members of a token response (RFC 6749, sections 5.1 and 5.2) that decide; all others are passed over.
+#[derive(Deserialize)]
+struct Members<'a, T> {
+    #[serde(default)]
+    access_token: T,
+    #[serde(borrow, default)]
+    token_type: Field<'a>,
+    #[serde(borrow, default)]
+    expires_in: Field<'a>,
+    #[serde(borrow, default)]
+    scope: Field<'a>,
+    #[serde(borrow, default)]
+    error: Field<'a>,
+}
+
+/// Text that JSON does not look at letter by letter, because it is checked where it becomes a token.
+#[derive(Deserialize)]
+struct Unchecked<'a>(#[serde(borrow)] Cow<'a, [u8]>);
+
+impl TokenResponse {
+    /// A token that is already there, for example from a store: its text, the lifetime that is left to it, and its scopes
+    /// as the server writes them, separated by spaces. Where that is empty, the token's claims tell.
+    ///
+    /// ```
+    /// use alvys_auth_core::TokenResponse;
+    /// use std::time::Duration;
+    ///
+    /// let response = TokenResponse::new("an.access.token", Duration::from_secs(1800), "load:read")?;
+    /// assert_eq!(response.lifetime(), Some(Duration::from_secs(1800)));
+    /// # Ok::<(), alvys_auth_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidResponse`] when the token is empty, longer than 16 KiB or not legal in a header, or when
+    /// nothing is left of its lifetime.
+    pub fn new(access_token: &str, lifetime: Duration, scope: &str) -> Result<Self, Error> {
+        let lifetime = Some(lifetime.as_secs_f64());
+        let access_token = access_token.as_bytes();
+        let granted = |claims: Option<&Payload<'_>>| {
+            let scope = Some(scope).filter(|scope| !scope.is_empty()).or_else(|| claims?.scope()).unwrap_or_default();
+            Self::checked(access_token, lifetime, scope, false, claims.is_none())
+        };
+        let response = with_payload(access_token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None));
+        response.map_err(|refusal| Error::build(refusal.inner()))
+    }
+
+    /// Reads the answer to `request`: its flow decides how a refusal reads, and its secret is struck from whatever the
+    /// server said.
+    ///
+    /// Accepts what servers have been seen to send: `expires_in` as number, text, fraction or not at all, any case of
+    /// `token_type`, nulls, unknown members, a byte order mark, JSON under another content type.
+    ///
+    /// ```
+    /// use alvys_auth_core::{Credentials, ErrorKind, Flow, TokenResponse, TokenRequest};
+    /// use std::time::Duration;
+    ///
+    /// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+    ///
+    /// let answer = http::Response::new(r#"{"access_token":"abc","expires_in":3600,"token_type":"Bearer"}"#);
+    /// let response = TokenResponse::from_http(&request, &answer)?;
+    /// assert_eq!(response.lifetime(), Some(Duration::from_secs(3600)));
+    ///
+    /// let answer = http::Response::builder().status(401).body(r#"{"error":"access_denied"}"#).unwrap();
+    /// let error = TokenResponse::from_http(&request, &answer).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Credentials);
+    /// # Ok::<(), alvys_auth_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Everything but a usable token is an [`Error`] whose kind and hint name the likely cause.
+    pub fn from_http<B: AsRef<[u8]>>(request: &TokenRequest, response: &Response<B>) -> Result<Self, Error> {
+        let body = words::bare(response.body().as_ref());
+        let answer = Answer { request, status: response.status(), headers: response.headers(), body };
+        if !answer.status.is_success() || body.is_empty() || body.starts_with(b"<") {
+            return Err(diagnose(&answer));
+        }
+        if body.len() > LONGEST_BODY {
+            return Err(unreadable(&answer, "the answer of the token endpoint is longer than 64 KiB"));
+        }
+        let Some(members) = object::<Members<'_, Option<Unchecked<'_>>>>(body) else {
+            let holds_another_type = object::<Members<'_, IgnoredAny>>(body).is_some();
+            return Err(if holds_another_type {
+                diagnose(&answer)
+            } else {
+                unreadable(&answer, "the answer of the token endpoint is not one JSON object")
+            });
+        };
+        let reports_an_error = members.error.text().is_some_and(|error| !error.is_empty());
+        let (Some(Unchecked(token)), false) = (&members.access_token, reports_an_error) else {
+            return Err(diagnose(&answer));
+        };
+        Self::from_members(request, &members, token).map_err(|refusal| refusal.about(&answer))
+    }
+
+    /// Holds a token from elsewhere to the rules of `flow`; none when it is not of the expected organization.
+    pub(crate) fn under(mut self, flow: &Flow) -> Option<Self> {
+        if flow.expected_organization().is_some() {
+            let fits = |claims: Option<&Payload<'_>>| check_organization(flow, claims).is_ok();
+            let fits = with_payload(self.access_token().as_bytes(), |claims| fits(Some(&claims)))
+                .unwrap_or_else(|| fits(None));
+            fits.then_some(())?;
+        }
+        self.read_only = flow.is_legacy();
+        Some(self)
+    }
+
+    fn from_members<T>(request: &TokenRequest, members: &Members<'_, T>, token: &[u8]) -> Result<Self, Refusal> {
+        let flow = request.flow();
+        if let Some(kind) = members.token_type.text()
+            && !kind.trim().eq_ignore_ascii_case("bearer")
+        {
+            return Err(Refusal::response("the token endpoint handed out a token that is not a bearer token"));
+        }
+        // Both the answer and the token may name a lifetime: the shorter one holds.
+        let granted = |claims: Option<&Payload<'_>>| -> Result<Self, Refusal> {
+            check_organization(flow, claims)?;
+            let stated = members.expires_in.number();
+            let claimed = claims.and_then(Payload::lifetime);
+            let lifetime = stated.zip(claimed).map(|(one, other)| one.min(other)).or(stated).or(claimed);
+            let scope = members.scope.texts().or_else(|| claims?.scope()).unwrap_or_default();
+            // Scopes are shown and logged: they must not hold what must not be.
+            let hides = holds(scope, token) || holds(scope, request.credentials().client_secret().as_bytes());
+            let scope = if hides { "" } else { scope };
+            Self::checked(token, lifetime, scope, flow.is_legacy(), claims.is_none())
+        };
+        with_payload(token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None))
+    }
+
+    fn checked(
+        token: &[u8],
+        lifetime: Option<f64>,
+        scope: &str,
+        read_only: bool,
+        opaque: bool,
+    ) -> Result<Self, Refusal> {
+        if token.is_empty() {
+            return Err(Refusal::response("the access token is empty"));
+        }
+        if token.len() > LONGEST_TOKEN {
+            return Err(Refusal::response("the access token is longer than 16 KiB"));
+        }
+        if lifetime.is_some_and(|seconds| seconds < 0.001) {
+            return Err(Refusal::response("the access token was already expired when it was handed out"));
+        }
+        // What is no list of visible words is no list of scopes.
+        let scope = if scope.len() <= LONGEST_SCOPES && is_printable(scope.as_bytes(), b' ') { scope } else { "" };
+        let mut text = Vec::with_capacity(BEARER.len() + token.len() + scope.len());
+        text.extend_from_slice(BEARER.as_bytes());
+        text.extend_from_slice(token);
+        let token_ends = text.len();
+        text.extend_from_slice(scope.as_bytes());
+        let text = Bytes::from(text);
+
+        let header = HeaderValue::from_maybe_shared(text.slice(..token_ends));
+        // A header value may hold spaces, tabs and bytes beyond ASCII; a bearer token may not.
+        let (Ok(mut header), true) = (header, is_printable(token, b'!')) else {
+            return Err(Refusal::response("the access token holds characters that are not legal in a header"));
+        };
+        header.set_sensitive(true);
+        let lifetime = lifetime.map(|seconds| Duration::from_secs_f64(seconds.min(LONGEST_LIFETIME)));
+        Ok(Self { header, text, token_ends, lifetime, read_only, opaque })
+    }
+
+    /// How long the token lives, counted from when it was asked for; none when neither the answer nor the token says so.
+    #[must_use]
+    pub fn lifetime(&self) -> Option<Duration> {
+        self.lifetime
+    }
+
+    /// What the token may do: from the answer, else from the token's claims.
+    #[must_use]
+    pub fn scopes(&self) -> Scopes<'_> {
+        let scope = self.text.get(self.token_ends..).unwrap_or_default();
+        Scopes::new(std::str::from_utf8(scope).unwrap_or_default(), self.read_only)
+    }
+
+    /// What the token says of itself, **unverified**; none for an opaque token.
+    #[must_use]
+    pub fn unverified_claims(&self) -> Option<UnverifiedClaims> {
+        UnverifiedClaims::read(self.access_token())
+    }
+
+    /// What is suspicious about the token although it may work, in one sentence.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        (self.opaque && !self.read_only).then_some(
+            "the token is opaque, not a JWT: the Alvys API will probably refuse it; \
+             check that the audience is sent and is https://api.alvys.com/public/ with the slash at the end",
+        )
+    }
+
+    pub(crate) fn header(&self) -> &HeaderValue {
+        &self.header
+    }
+
+    pub(crate) fn access_token(&self) -> &str {
+        let token = self.text.get(BEARER.len()..self.token_ends).unwrap_or_default();
+        std::str::from_utf8(token).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for TokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenResponse")
+            .field("access_token", &"[redacted]")
+            .field("lifetime", &self.lifetime)
+            .field("scopes", &self.scopes().to_string())
+            .finish()
+    }
+}
+
+/// Whether `part` stands in `text`. Where `part` is long, preparing a cleverer search costs more than it saves.
+fn holds(text: &str, part: &[u8]) -> bool {
+    let text = text.as_bytes();
+    let room = text.len().checked_sub(part.len()).and_then(|last| text.get(..=last)).unwrap_or_default();
+    let starts = |at| text.get(at..).is_some_and(|rest| rest.starts_with(part));
+    part.first().is_some_and(|first| memchr_iter(*first, room).any(starts))
+}
+
+/// Whether `text` is ASCII from `lowest` to `~`. Looks at every byte, so that the compiler can take many at a time.
+fn is_printable(text: &[u8], lowest: u8) -> bool {
+    text.iter().fold(true, |printable, byte| printable & (lowest..=b'~').contains(byte))
+}
+
+fn check_organization(flow: &Flow, claims: Option<&Payload<'_>>) -> Result<(), Refusal> {
+    let Some(expected) = flow.expected_organization() else { return Ok(()) };
+    match claims.map(|claims| claims.names_organization(expected)) {
+        Some(Ok(())) => Ok(()),
+        Some(Err(Some(_))) => Err(Refusal::organization("the token belongs to another organization")),
+        // What a legacy token says of itself is not documented; its tenant is in the URL that it was asked for at.
+        None | Some(Err(None)) if flow.tenant().is_some_and(|tenant| tenant.eq_ignore_ascii_case(expected)) => Ok(()),
+        None | Some(Err(None)) => {
+            Err(Refusal::organization("the token names no organization, so it cannot be the expected one"))
+        }
+    }
+}
+
+/// Why a successful answer is no usable token.
+struct Refusal {
+    kind: ErrorKind,
+    what: &'static str,
+}
+
+impl Refusal {
+    fn response(what: &'static str) -> Self {
+        Self { kind: ErrorKind::InvalidResponse, what }
+    }
+
+    fn organization(what: &'static str) -> Self {
+        Self { kind: ErrorKind::WrongOrganization, what }
+    }
+
+    fn about(self, answer: &Answer<'_>) -> Error {
+        let status: Option<StatusCode> = Some(answer.status);
+        Error::build(Inner { status, request_id: answer.request_id(), ..self.inner() })
+    }
+
+    fn inner(self) -> Inner {
+        let hint = match self.kind {
+            ErrorKind::WrongOrganization => {
+                "check which tenant's credentials are configured, and the organization that is expected"
+            }
+            _ => "check that the endpoint is the Alvys token endpoint; if it is, report this to Alvys support",
+        };
+        Inner::new(self.kind, self.what, hint)
+    }
+}

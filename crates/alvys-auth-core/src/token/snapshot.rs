@@ -1,0 +1,83 @@
+//! What can be known without asking: for readers on the hot path and for health endpoints.
+
+use std::time::Duration;
+
+use crate::{Error, Timestamp, Token};
+
+/// A copy of a lifecycle's state, for a driver to publish to its readers.
+///
+/// ```
+/// use alvys_auth_core::{Credentials, Flow, TokenResponse, Lifecycle, Policy, Timestamp, TokenRequest};
+/// use std::time::Duration;
+///
+/// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let mut lifecycle = Lifecycle::new(request, Policy::new(), 0);
+/// let now = Timestamp::from_millis(0);
+/// assert!(lifecycle.snapshot().usable(now).is_none());
+///
+/// lifecycle.adopt(TokenResponse::new("an.access.token", Duration::from_secs(3600), "")?, now);
+/// let snapshot = lifecycle.snapshot();
+/// assert!(snapshot.usable(now).is_some());
+/// assert_eq!(snapshot.status(now).expires_in, Some(Duration::from_secs(3600)));
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub(crate) token: Option<Token>,
+    pub(crate) usable_until: Timestamp,
+    pub(crate) in_flight: bool,
+    pub(crate) paused_until: Option<Timestamp>,
+    pub(crate) error: Option<Error>,
+}
+
+impl Snapshot {
+    /// The token that may be used at `now` without polling; none when the lifecycle wants to be polled.
+    #[must_use]
+    pub fn usable(&self, now: Timestamp) -> Option<&Token> {
+        self.token.as_ref().filter(|_| now < self.usable_until)
+    }
+
+    /// The token whose renewal may be left to others at `now`: not for the last quarter of the time from when that is due to
+    /// its end, so that there is some left for whoever sees that nobody has renewed it.
+    #[must_use]
+    pub fn deferrable(&self, now: Timestamp) -> Option<&Token> {
+        self.token.as_ref().filter(|token| {
+            let window = token.expires_at().saturating_duration_since(token.renewal_at());
+            now.saturating_add(window / 4) < token.expires_at()
+        })
+    }
+
+    /// The state at `now` in plain values.
+    #[must_use]
+    pub fn status(&self, now: Timestamp) -> Status {
+        let left = |until: Timestamp| Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero());
+        Status {
+            expires_in: self.token.as_ref().and_then(|token| left(token.expires_at())),
+            in_flight: self.in_flight,
+            paused_for: self.paused_until.and_then(left),
+            last_error: self.error.clone(),
+        }
+    }
+}
+
+/// The state of a token source at one moment, for health endpoints and metrics. Holds no secret.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Status {
+    /// How long the held token may still be used; none when none is held.
+    pub expires_in: Option<Duration>,
+    /// Whether a token request is on its way.
+    pub in_flight: bool,
+    /// How long nothing will be asked because of the last failure; none when asking is allowed.
+    pub paused_for: Option<Duration>,
+    /// The last failure, until a token arrives.
+    pub last_error: Option<Error>,
+}
+
+impl Status {
+    /// Whether a usable token is held.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.expires_in.is_some()
+    }
+}

@@ -1,0 +1,61 @@
+//! What a client of the API needs from a token source, whichever driver that is from.
+
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use alvys_auth_core::{Error, Status, Token};
+
+/// A token that is on its way; from [`AsyncTokens::token`].
+pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<Token, Error>> + Send + 'a>>;
+
+/// An async source of tokens.
+///
+/// Clients, middlewares and layers take their tokens through this, so that they do not depend on how they are fetched.
+/// `Arc`, `Box` and references of a source are sources too.
+pub trait AsyncTokens: Send + Sync {
+    /// A token that is usable now, fetched first when none is. The future fails with the reason why no token is to be had.
+    fn token(&self) -> TokenFuture<'_>;
+
+    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
+    fn reject(&self, token: &Token) -> bool;
+
+    /// The state now, for health endpoints. Asks nobody and waits for nothing.
+    fn status(&self) -> Status;
+}
+
+/// A blocking source of tokens; see [`AsyncTokens`].
+pub trait BlockingTokens: Send + Sync {
+    /// A token that is usable now, fetched first when none is.
+    ///
+    /// # Errors
+    /// Why no token is to be had.
+    fn token(&self) -> Result<Token, Error>;
+
+    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
+    fn reject(&self, token: &Token) -> bool;
+
+    /// The state now, for health endpoints. Asks nobody and waits for nothing.
+    fn status(&self) -> Status;
+}
+
+macro_rules! forward {
+    ($trait:ident, $token:ty, $($pointer:ty),*) => {$(
+        impl<T: $trait + ?Sized> $trait for $pointer {
+            fn token(&self) -> $token {
+                self.deref().token()
+            }
+
+            fn reject(&self, token: &Token) -> bool {
+                self.deref().reject(token)
+            }
+
+            fn status(&self) -> Status {
+                self.deref().status()
+            }
+        }
+    )*};
+}
+
+forward!(AsyncTokens, TokenFuture<'_>, &T, Box<T>, Arc<T>);
+forward!(BlockingTokens, Result<Token, Error>, &T, Box<T>, Arc<T>);
