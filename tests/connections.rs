@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Flow};
-use alvys_auth_reqwest::{Client, ErrorKind, Tenants, TokenSource};
+use alvys_auth_reqwest::{Client, Tenants, TokenSource};
 use alvys_auth_sandbox::Sandbox;
 use alvys_auth_tests::{Settings, async_tokens};
 use reqwest::dns::{Name, Resolve, Resolving};
@@ -190,16 +190,4 @@ fn a_source_that_is_dropped_leaves_no_task_behind() {
         }
     });
     assert_eq!(runtime.metrics().num_alive_tasks(), 0);
-}
-
-#[test]
-fn a_call_outside_of_a_runtime_is_an_error_and_no_panic() {
-    let sandbox = start();
-    let tokens = async_tokens(&sandbox);
-    Runtime::new().expect("a runtime").block_on(tokens.token()).expect("a token");
-    let client = Client::new(tokens, Api::at(&sandbox.api_url()).expect("an API")).expect("a client");
-    let mut call = Box::pin(client.get("loads").send());
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(Err(error)) = call.as_mut().poll(&mut context) else { panic!("an error at once") };
-    assert_eq!(error.kind(), ErrorKind::Configuration);
 }

@@ -7,6 +7,7 @@ use reqwest::Request;
 
 use crate::Error;
 use crate::runtimes::PerRuntime;
+use crate::tls::default_http;
 use crate::transport::Http;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,35 +23,26 @@ const LONG_BODY: usize = 256 * 1024;
 pub(crate) struct Connections {
     /// Makes requests, and sends them where the caller brought it finished.
     builder: reqwest::Client,
-    own: Option<Arc<Own>>,
-}
-
-struct Own {
-    quick: PerRuntime,
-    /// None where settings of the caller's own hold for every call.
-    patient: Option<PerRuntime>,
+    /// For what is answered soon, and for what takes its time. Without the second one the first one is for both.
+    own: Arc<[Option<PerRuntime>; 2]>,
 }
 
 impl Connections {
     /// The caller's settings or the default ones, to which `finish` adds what holds over any settings.
     pub(crate) fn new(
         http: Option<Http>,
-        finish: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Clone + Send + Sync + 'static,
+        finish: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Copy + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let clients = |http: Http| {
-            let finish = finish.clone();
-            PerRuntime::new(move || finish(http.builder()))
-        };
-        let within =
-            |limit| Http::from(move || Http::default().builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit));
-        let patient = http.is_none().then(|| clients(within(UPLOAD_TIMEOUT)));
-        let quick = clients(http.unwrap_or_else(|| within(READ_TIMEOUT)));
-        Ok(Self { builder: quick.check()?, own: Some(Arc::new(Own { quick, patient })) })
+        let within = |limit| move || default_http().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit);
+        let patient = http.is_none().then(|| PerRuntime::new(move || finish(within(UPLOAD_TIMEOUT)())));
+        let http = http.unwrap_or_else(|| within(READ_TIMEOUT).into());
+        let quick = PerRuntime::new(move || finish(http.builder()));
+        Ok(Self { builder: quick.client()?, own: Arc::new([Some(quick), patient]) })
     }
 
     /// A finished client of the caller's own, for every call.
     pub(crate) fn of(http: reqwest::Client) -> Self {
-        Self { builder: http, own: None }
+        Self { builder: http, own: Arc::default() }
     }
 
     /// What makes requests; which of the clients is asked does not matter for that.
@@ -61,10 +53,11 @@ impl Connections {
     /// What sends this one from the runtime that this is called in. reqwest counts its read timeout from the start of a
     /// request, and so takes a long upload for a silent server. A request with a time limit of its own is bounded by that.
     pub(crate) fn sending(&self, request: &Request) -> Result<reqwest::Client, Error> {
-        let Some(own) = &self.own else { return Ok(self.builder.clone()) };
         let long = |body: &reqwest::Body| body.as_bytes().is_none_or(|bytes| bytes.len() > LONG_BODY);
         let takes_long = request.timeout().is_some() || request.body().is_some_and(long);
-        own.patient.as_ref().filter(|_| takes_long).unwrap_or(&own.quick).client()
+        let [quick, patient] = &*self.own;
+        let own = patient.as_ref().filter(|_| takes_long).or(quick.as_ref());
+        own.map_or_else(|| Ok(self.builder.clone()), PerRuntime::client)
     }
 }
 

@@ -4,71 +4,56 @@
 //! two runtimes share connections.
 
 use std::error::Error as _;
-use std::fmt;
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use alvys_auth_core::Error;
 use reqwest::{Client, ClientBuilder};
 use tokio::runtime::{Handle, Id};
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 
 use crate::transport::Http;
 
 /// A client for each runtime, made when that first asks for it and dropped when that ends.
+#[derive(Debug)]
 pub(crate) struct PerRuntime {
     http: Http,
-    clients: Mutex<Clients>,
-}
-
-#[derive(Default)]
-struct Clients {
-    /// Made to see that the settings are good, for the runtime that comes first.
-    spare: Option<Client>,
-    kept: Vec<Kept>,
+    kept: Mutex<Vec<Kept>>,
 }
 
 /// The client of one runtime. A task of that runtime owns it, so it goes when the runtime ends: the runtime's id may then
 /// become that of another one.
+#[derive(Debug)]
 struct Kept {
     runtime: Id,
     client: Weak<Client>,
-    owner: AbortHandle,
+    /// Ends the task when this is dropped.
+    _owner: JoinSet<()>,
 }
 
 impl PerRuntime {
     pub(crate) fn new(http: impl Fn() -> ClientBuilder + Send + Sync + 'static) -> Self {
-        Self { http: http.into(), clients: Mutex::default() }
+        Self { http: http.into(), kept: Mutex::default() }
     }
 
-    /// Makes the first client now, to see that the settings are good.
-    pub(crate) fn check(&self) -> Result<Client, Error> {
-        let made = self.make()?;
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).spare = Some(made.clone());
-        Ok(made)
-    }
-
-    /// The client of the runtime that this is called in.
+    /// The client of the runtime that this is called in; a new one outside of any, which tells whether one can be built.
     pub(crate) fn client(&self) -> Result<Client, Error> {
-        let Ok(runtime) = Handle::try_current() else {
-            return Err(Error::configuration(
-                "a request was to be sent outside of a tokio runtime",
-                "send it from a task of a tokio runtime, or use the blocking driver",
-            ));
-        };
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.kept.retain(|kept| kept.client.strong_count() > 0);
-        let kept = clients.kept.iter().find(|kept| kept.runtime == runtime.id());
-        if let Some(client) = kept.and_then(|kept| kept.client.upgrade()) {
+        let Ok(runtime) = Handle::try_current() else { return self.make() };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|kept| kept.client.strong_count() > 0);
+        let known = kept.iter().find(|kept| kept.runtime == runtime.id());
+        if let Some(client) = known.and_then(|kept| kept.client.upgrade()) {
             return Ok(Client::clone(&client));
         }
-        let client = Arc::new(clients.spare.take().map_or_else(|| self.make(), Ok)?);
-        let (weak, made) = (Arc::downgrade(&client), Client::clone(&client));
-        let owner = runtime.spawn(async move {
+        let made = self.make()?;
+        let client = Arc::new(made.clone());
+        let (weak, mut owner) = (Arc::downgrade(&client), JoinSet::new());
+        let owns = async move {
             let _client = client;
-            pending::<()>().await;
-        });
-        clients.kept.push(Kept { runtime: runtime.id(), client: weak, owner: owner.abort_handle() });
+            pending().await
+        };
+        owner.spawn_on(owns, &runtime);
+        kept.push(Kept { runtime: runtime.id(), client: weak, _owner: owner });
         Ok(made)
     }
 
@@ -80,18 +65,5 @@ impl PerRuntime {
                 "check the certificates, proxies and TLS settings given to it",
             )
         })
-    }
-}
-
-impl fmt::Debug for PerRuntime {
-    /// Shows nothing: default headers may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PerRuntime")
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.owner.abort();
     }
 }

@@ -10,20 +10,15 @@ use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_platform_verifier::Verifier;
 
+static SHARED: OnceLock<ClientConfig> = OnceLock::new();
+
 /// A builder with our user agent, and with TLS settings that all such builders share.
 pub(crate) fn default_http() -> ClientBuilder {
-    let http = || Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
-    static SHARED: OnceLock<ClientConfig> = OnceLock::new();
-    let shared = SHARED.get().cloned().or_else(|| {
-        let made = made()?;
-        // A later reqwest may be built on another rustls, whose settings these are not.
-        http().no_proxy().tls_backend_preconfigured(made.clone()).build().ok()?;
-        Some(SHARED.get_or_init(|| made).clone())
-    });
-    match shared {
-        Some(shared) => http().tls_backend_preconfigured(shared),
+    let http = Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
+    match SHARED.get().cloned().or_else(made) {
+        Some(shared) => http.tls_backend_preconfigured(shared),
         // reqwest tries by itself, and says what is wrong.
-        None => http(),
+        None => http,
     }
 }
 
@@ -36,5 +31,7 @@ fn made() -> Option<ClientConfig> {
     let verified = versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = verified.with_no_client_auth();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Some(config)
+    // A later reqwest may be built on another rustls, and would not take these.
+    Client::builder().no_proxy().tls_backend_preconfigured(config.clone()).build().ok()?;
+    Some(SHARED.get_or_init(|| config).clone())
 }

@@ -101,7 +101,7 @@ impl Transport {
             // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
             if plain_http { http.no_proxy() } else { http }
         });
-        clients.check()?;
+        clients.client()?;
         Ok(Self { clients, timeout })
     }
 
