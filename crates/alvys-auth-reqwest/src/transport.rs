@@ -23,6 +23,10 @@ pub struct Reqwest;
 
 /// The transport settings of a client: a function that makes a builder of it. It is called when a source or a client is built,
 /// and again for each further tokio runtime, because runtimes share no connections.
+///
+/// For token requests, redirects, retries, time limits, `pool_idle_timeout` (2 seconds) and `https_only` are set over these
+/// settings, and proxies are taken off an endpoint on this machine. [`Client`](crate::Client) sets redirects, and takes
+/// proxies off an API on this machine.
 #[derive(Clone)]
 pub struct Http(Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>);
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, TokenResponse, Lifecycle, Policy, Step, Timestamp, Token};
+use alvys_auth_core::{Completion, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse};
 use http::Response;
 
 use crate::floor::read;
