@@ -27,6 +27,7 @@ struct Offer {
 
 type Offers = Arc<Mutex<Vec<Offer>>>;
 
+/// A certificate for `localhost` that nobody else has signed, valid until 2120, or its key; both are for these tests alone.
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("certificates").join(name)
 }
