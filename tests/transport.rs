@@ -101,7 +101,7 @@ async fn a_client_that_retries_is_overruled() {
 async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses() {
     let sandbox = start();
     sandbox.remove(sandbox.application().client_id());
-    let error = with_client(&sandbox, || reqwest::Client::builder()).await.unwrap_err();
+    let error = with_client(&sandbox, reqwest::Client::builder).await.unwrap_err();
     assert_eq!(error.oauth_code(), Some("access_denied"));
 
     let agent: Agent = Agent::config_builder().http_status_as_error(true).build().into();

@@ -261,7 +261,7 @@ impl TenantsBuilder {
         self
     }
 
-    /// Your own transport settings; see [`Builder::agent`](crate::Builder::agent).
+    /// Your own transport settings; see [`Builder::http`](crate::Builder::http).
     pub fn http(mut self, agent: Agent) -> Self {
         self.settings.agent = agent;
         self
