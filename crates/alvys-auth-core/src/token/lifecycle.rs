@@ -16,6 +16,9 @@
 //! Paused is Idle with a failure that is remembered. Two edges are not drawn: new credentials end an attempt too, and an
 //! attempt whose lease is over and that nobody took over may still fail, which pauses.
 //!
+//! While callers wait for a token, a request that is not answered soon gets a second one beside it: the next poll starts
+//! another attempt before the lease is over. The token of either is used.
+//!
 //! Beside this stands the held token, if any. It is used in every state until it expires: a renewal never blocks a reader
 //! while the held token is valid, and a failed renewal never loses it.
 

@@ -1,25 +1,20 @@
-//! The storm: five minutes with tokens of a minute, many callers, and about every three seconds a fault. What share of the
-//! time a token is at hand, how soon there is one once the server is well, and how many requests that costs.
-//!
-//! `cargo test -p alvys-auth-core --test storm -- --nocapture` prints the figures.
+//! A server that things go wrong with, and the programs that ask it for tokens.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
 
 use alvys_auth_core::{
     Attempt, Credentials, Error, Flow, Lifecycle, Next, Policy, Step, Timestamp, Token, TokenRequest,
 };
 use http::Response;
 
-use crate::support::{answer, at, denied, granted, html, with, with_policy};
+use crate::support::{answer, denied, granted, html, with};
 
-mod support;
-
-const RUNS: u64 = 100;
+/// How long a storm lasts, how exact its times are, and how long a caller waits, in milliseconds.
 const LASTS: u64 = 300_000;
 const TICK: u64 = 20;
-const LIFETIME: u64 = 60;
 const PATIENCE: u64 = 15_000;
+/// How long a token lives, in seconds.
+const LIFETIME: u64 = 60;
 /// Why there is no token when nothing is wrong with the server.
 const LOST: &str = "the token was lost";
 
@@ -64,26 +59,26 @@ struct Answer {
 
 /// What came of it, in milliseconds.
 #[derive(Default)]
-struct Figures {
+pub(crate) struct Figures {
     /// The time with a token at hand, and all of it.
-    at_hand: u64,
-    time: u64,
+    pub(crate) at_hand: u64,
+    pub(crate) time: u64,
     /// How long after a fault was over there was a token again; for a hang, after the request was swallowed.
-    recoveries: Vec<u64>,
-    requests: u64,
-    calls: u64,
-    failed: u64,
+    pub(crate) recoveries: Vec<u64>,
+    pub(crate) requests: u64,
+    pub(crate) calls: u64,
+    pub(crate) failed: u64,
     /// The time without a token, by what happened last.
-    costs: BTreeMap<&'static str, u64>,
+    pub(crate) costs: BTreeMap<&'static str, u64>,
 }
 
 impl Figures {
-    fn share(&self) -> f64 {
+    pub(crate) fn share(&self) -> f64 {
         self.at_hand as f64 * 100.0 / self.time as f64
     }
 }
 
-struct Storm {
+pub(crate) struct Storm {
     policy: Policy,
     programs: Vec<Program>,
     random: u64,
@@ -99,7 +94,7 @@ struct Storm {
 }
 
 impl Storm {
-    fn new(policy: &Policy, programs: &[u64], seed: u64) -> Self {
+    pub(crate) fn new(policy: &Policy, programs: &[u64], seed: u64) -> Self {
         let program = |(number, callers): (usize, &u64)| Program {
             lifecycle: Lifecycle::new(
                 TokenRequest::new(Flow::current(), credentials(0)).expect("a legal request"),
@@ -135,7 +130,7 @@ impl Storm {
         Timestamp::from_millis(self.now)
     }
 
-    fn run(mut self) -> Vec<Figures> {
+    pub(crate) fn run(mut self) -> Vec<Figures> {
         let mut next_fault = 5_000;
         while self.now < LASTS {
             if self.rotation.is_some_and(|at| at <= self.now) {
@@ -349,130 +344,4 @@ fn credentials(version: u64) -> Credentials {
 /// Which of the issued tokens this is.
 fn number(token: &Token) -> u64 {
     token.access_token().trim_start_matches("token-").parse().expect("a number")
-}
-
-/// The figures of many runs, with the shares of the time in order.
-fn runs(policy: &Policy, programs: &[u64]) -> (Vec<f64>, Figures) {
-    let (mut shares, mut all) = (Vec::new(), Figures::default());
-    for seed in 1..=RUNS {
-        for figures in Storm::new(policy, programs, seed).run() {
-            shares.push(figures.share());
-            all.at_hand += figures.at_hand;
-            all.time += figures.time;
-            all.recoveries.extend(figures.recoveries);
-            all.requests += figures.requests;
-            all.calls += figures.calls;
-            all.failed += figures.failed;
-            for (blamed, cost) in figures.costs {
-                *all.costs.entry(blamed).or_default() += cost;
-            }
-        }
-    }
-    shares.sort_by(f64::total_cmp);
-    all.recoveries.sort_unstable();
-    (shares, all)
-}
-
-fn show(name: &str, shares: &[f64], all: &Figures) {
-    let part = |of: usize| all.recoveries[(all.recoveries.len() - 1) * of / 100] as f64 / 1000.0;
-    let within = all.recoveries.iter().filter(|recovery| **recovery <= 5_000).count();
-    println!(
-        "{name}: a token at hand {:.1} % of the time (worst run {:.1} %, best {:.1} %); {} recoveries, \
-         half within {:.2} s, 90 of 100 within {:.2} s, 95 within {:.2} s, 99 within {:.2} s; within 5 s: {:.1} %; \
-         {:.1} token requests a run; {:.2} % of the calls failed",
-        shares[shares.len() / 2],
-        shares[0],
-        shares[shares.len() - 1],
-        all.recoveries.len(),
-        part(50),
-        part(90),
-        part(95),
-        part(99),
-        within as f64 * 100.0 / all.recoveries.len() as f64,
-        all.requests as f64 / shares.len() as f64,
-        all.failed as f64 * 100.0 / (all.failed + all.calls) as f64,
-    );
-    let mut costs: Vec<_> = all.costs.iter().collect();
-    costs.sort_by_key(|(_, cost)| std::cmp::Reverse(**cost));
-    let costs: Vec<_> = costs
-        .into_iter()
-        .map(|(blamed, cost)| format!("{blamed} {:.2}", *cost as f64 * 100.0 / all.time as f64))
-        .collect();
-    println!("    without a token because of: {}", costs.join(", "));
-}
-
-/// Two programs share the server, as in the storm that is run beside the benchmarks.
-const PROGRAMS: [u64; 2] = [16, 8];
-
-#[test]
-fn the_defaults_keep_a_token_at_hand_while_it_storms() {
-    let (shares, all) = runs(&Policy::new(), &PROGRAMS);
-    show("the defaults", &shares, &all);
-    assert!(shares[shares.len() / 2] >= 85.0, "a token is at hand too rarely");
-    let within = all.recoveries.iter().filter(|recovery| **recovery <= 5_000).count();
-    assert!(within * 100 >= all.recoveries.len() * 95, "too many recoveries take longer than 5 s");
-    let requests = all.requests / shares.len() as u64;
-    assert!(requests <= 50, "{requests} token requests in five minutes, of which each third one gets no fault");
-}
-
-#[test]
-fn without_its_short_pauses_and_second_requests_a_storm_costs_more() {
-    let policy = Policy::new().pause_while_waiting(Duration::from_secs(60)).hedge_after(Duration::from_secs(60));
-    let (shares, all) = runs(&policy, &PROGRAMS);
-    show("pauses of up to a minute, no second requests", &shares, &all);
-    assert!(shares[shares.len() / 2] < 75.0, "the storm does not tell the rules apart");
-}
-
-#[test]
-fn one_program_that_meets_every_fault_alone_has_a_token_most_of_the_time() {
-    let (shares, all) = runs(&Policy::new(), &PROGRAMS[..1]);
-    show("every fault for one program", &shares, &all);
-    assert!(shares[shares.len() / 2] >= 70.0);
-}
-
-/// How many requests are sent in ten minutes to a server that answers every one so after `takes`, while callers wait.
-fn requests(takes: Duration, outcome: impl Fn(Attempt) -> Attempt) -> usize {
-    let (mut lifecycle, mut now, mut requests) = (with_policy(Policy::new(), 7), at(0), 0);
-    let mut open: Vec<(Timestamp, Attempt)> = Vec::new();
-    while now < at(600) {
-        while let Some(due) = open.iter().position(|(due, _)| *due <= now) {
-            let (_, attempt) = open.remove(due);
-            assert!(matches!(lifecycle.next(outcome(attempt), now), Next::Over(_)));
-        }
-        let until = match lifecycle.poll(now) {
-            Step::Fetch(attempt) => {
-                if let Next::Send(attempt) = lifecycle.next(attempt, now) {
-                    requests += 1;
-                    open.push((now.saturating_add(takes), attempt));
-                }
-                continue;
-            }
-            Step::Wait(wait) => wait.until(),
-            Step::Fail(_) => now.saturating_add(Duration::from_millis(50)),
-            Step::Use(token) => panic!("{token:?} during an outage"),
-        };
-        now = open.iter().map(|(due, _)| *due).fold(until, Timestamp::min);
-    }
-    requests
-}
-
-#[test]
-fn an_outage_of_ten_minutes_costs_a_bounded_number_of_requests() {
-    let latency = Duration::from_millis(50);
-    let unavailable = requests(latency, |attempt| attempt.answered(&answer(503, "")));
-    let page = requests(latency, |attempt| attempt.answered(&html(200)));
-    let limited = requests(latency, |attempt| attempt.answered(&with(answer(429, ""), "retry-after", "60")));
-    let denied = requests(latency, |attempt| attempt.answered(&denied()));
-    let unreadable = requests(latency, |attempt| attempt.answered(&answer(200, "{\"access_tok")));
-    let cut_short = requests(latency, |attempt| attempt.failed(Error::cut_short("the answer broke off", "reset")));
-    let hang = requests(Duration::from_secs(10), |attempt| attempt.failed(Error::timed_out("no answer")));
-    println!(
-        "requests in ten minutes of nothing but 503: {unavailable}, pages: {page}, 429: {limited}, \
-         wrong credentials: {denied}, unreadable: {unreadable}, cut short: {cut_short}, hangs: {hang}"
-    );
-    assert!(unavailable <= 700 && page <= 700, "about one a second");
-    assert!(limited <= 10, "as often as the server allows");
-    assert!(denied <= 8, "as rarely as the cool-down says");
-    assert!(unreadable <= 15 && cut_short <= 15, "as rarely as tokens may be lost");
-    assert!(hang <= 100, "two for each time that a request may take");
 }
