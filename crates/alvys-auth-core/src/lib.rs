@@ -21,6 +21,6 @@ pub use provider::{CredentialsProvider, Given, Mark, Tenant, TenantProvider};
 pub use scope::{Scope, Scopes};
 pub use time::Timestamp;
 pub use token::{
-    Attempt, Completion, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Token, TokenRequest, TokenResponse,
+    Attempt, Change, Lifecycle, Next, Policy, Snapshot, Status, Step, Token, TokenRequest, TokenResponse,
     UnverifiedClaims, Wait,
 };
