@@ -291,7 +291,7 @@ fn simulate(limits: [Vec<Limit>; 4], calls: &[(u64, usize, u16, u8)], patience: 
                     let ticket = *ticket.get_or_insert_with(|| limiter.queue(0, &endpoint, now));
                     limiter.ask(ticket, now)
                 };
-                one.call.token(reader(), &mut HeaderMap::new(), now, turn);
+                one.call.token(reader(), now, turn);
             }
             CallStep::Wait(until) => {
                 prop_assert!(until > now, "no wait is zero");

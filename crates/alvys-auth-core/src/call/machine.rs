@@ -48,8 +48,9 @@ const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
 ///
 /// assert!(matches!(call.next(now), CallStep::NeedToken));
 /// let Step::Use(token) = lifecycle.poll(now) else { unreachable!() };
-/// call.token(token, &mut headers, now, || None);
+/// call.token(token, now, || None);
 /// assert!(matches!(call.next(now), CallStep::Send));
+/// call.authorize(&mut headers);
 /// assert_eq!(headers["authorization"], "Bearer abc");
 ///
 /// let answer = Response::builder().status(429).header("retry-after", "7").body(b"").unwrap();
@@ -90,7 +91,7 @@ pub enum CallStep {
     NeedToken,
     /// Wait until then, or until others have left the queue before this call; then ask [`Call::next`] again.
     Wait(Timestamp),
-    /// Send the request, at once; then [`Call::answered`], or [`Call::failed`].
+    /// [Authorize](Call::authorize) the request and send it, at once; then [`Call::answered`], or [`Call::failed`].
     Send,
     /// Read the first [`Call::LOOK`] bytes of the answer; then [`Call::looked`].
     Look,
@@ -183,19 +184,12 @@ impl Call {
         CallStep::NeedToken
     }
 
-    /// Here is a token. Puts it on the request, as the ready and sensitive `Authorization` header, unless it lacks a scope that
-    /// the caller requires.
+    /// Here is a token. The call fails if that lacks a scope which the caller requires.
     ///
-    /// `turn` is called then, and says whether the call is held back; see [`Limiter::ask`](crate::Limiter::ask). So a call gets
-    /// its token before each look at the queue and is sent as soon as its turn comes: while a token is fetched, nobody takes a
-    /// turn that is used later, and no burst forms.
-    pub fn token(
-        &mut self,
-        token: Token,
-        headers: &mut HeaderMap,
-        now: Timestamp,
-        turn: impl FnOnce() -> Option<Hold>,
-    ) {
+    /// `turn` is called otherwise, and says whether the call is held back; see [`Limiter::ask`](crate::Limiter::ask). So a call
+    /// gets its token before each look at the queue and is sent as soon as its turn comes: while a token is fetched, nobody
+    /// takes a turn that is used later, and no burst forms.
+    pub fn token(&mut self, token: Token, now: Timestamp, turn: impl FnOnce() -> Option<Hold>) {
         let scopes = token.scopes();
         let lacks = |scope: &&Scope| scopes.is_known() && !scopes.contains(scope);
         let missing: Vec<Scope> = self.options.required.iter().filter(lacks).cloned().collect();
@@ -203,7 +197,6 @@ impl Call {
             self.state = State::Failed(refusal::required(&token, missing, self.answered));
             return;
         }
-        headers.insert(AUTHORIZATION, token.header().clone());
         self.token = Some(token);
         self.state = match turn() {
             None => State::Ready,
@@ -216,6 +209,13 @@ impl Call {
                 }
             }
         };
+    }
+
+    /// Puts the token on the request that is to be sent, as the ready and sensitive `Authorization` header.
+    pub fn authorize(&self, headers: &mut HeaderMap) {
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, token.header().clone());
+        }
     }
 
     /// The request was sent and this is the head of its answer.

@@ -253,9 +253,12 @@ pub(crate) trait Steps {
 
 impl Steps for Call {
     fn authorize(&mut self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error> {
-        self.token(token.clone(), headers, at(0), || None);
+        self.token(token.clone(), at(0), || None);
         match self.next(at(0)) {
-            CallStep::Send => Ok(()),
+            CallStep::Send => {
+                Call::authorize(self, headers);
+                Ok(())
+            }
             CallStep::Fail(error) => Err(error),
             other => panic!("neither sent nor failed: {other:?}"),
         }
@@ -272,7 +275,7 @@ impl Steps for Call {
     }
 
     fn judge(&mut self, answer: &Response<Vec<u8>>, token: &Token, reject: impl FnOnce(&Token) -> bool) -> Verdict {
-        self.token(token.clone(), &mut HeaderMap::new(), at(0), || None);
+        self.token(token.clone(), at(0), || None);
         let verdict = self.looked(answer, at(0), reject);
         match (self.next(at(0)), &verdict) {
             (CallStep::Fail(next), Verdict::Fail(error)) => assert_eq!(next.to_string(), error.to_string()),
@@ -289,7 +292,7 @@ impl Steps for Call {
 
     fn hold(&mut self, wait: Duration, asked_by: Option<StatusCode>) -> Result<(), Error> {
         let until = at(0).saturating_add(wait);
-        self.token(reader(), &mut HeaderMap::new(), at(0), || Some(Hold { until, ask_at: until, asked_by }));
+        self.token(reader(), at(0), || Some(Hold { until, ask_at: until, asked_by }));
         match self.next(at(0)) {
             CallStep::Wait(told) => assert_eq!(told, until),
             CallStep::Fail(error) => return Err(error),
