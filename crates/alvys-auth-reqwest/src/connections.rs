@@ -35,11 +35,6 @@ impl Connections {
         Self { quick: http.clone(), patient: http }
     }
 
-    /// What makes requests; which of the clients is asked does not matter for that.
-    pub(crate) fn builder(&self) -> &reqwest::Client {
-        &self.quick
-    }
-
     /// What sends this one. reqwest counts its read timeout from the start of a request, and so takes a long upload for a
     /// silent server. A request with a time limit of its own is bounded by that.
     pub(crate) fn sending(&self, request: &Request) -> &reqwest::Client {
@@ -60,7 +55,7 @@ mod tests {
         connections: &Connections,
         change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> String {
-        let request = change(connections.builder().post("http://127.0.0.1/")).build().expect("a request");
+        let request = change(reqwest::Client::new().post("http://127.0.0.1/")).build().expect("a request");
         let shown = format!("{:?}", connections.sending(&request));
         let (_, limit) = shown.split_once("read_timeout: ").expect("a time limit");
         limit.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()
