@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Call, CallOptions, CallStep, Endpoint, Error, Hold, Token, Verdict};
+use alvys_auth_core::{Api, Call, CallOptions, CallStep, Endpoint, Error, Hold, Timestamp, Token, Verdict};
 use bytes::BufMut;
 use event_listener::EventListener;
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
@@ -105,7 +105,7 @@ impl Passage {
     }
 
     /// How to wait until then: for the bell, and for so long at the most on the system's timers.
-    pub fn wait(&mut self, until: alvys_auth_core::Timestamp) -> (EventListener, Duration) {
+    pub fn wait(&mut self, until: Timestamp) -> (EventListener, Duration) {
         let bell = self.pace.as_ref().map_or_else(|| self.time.bell(), |pace| pace.bell().clone());
         let listener = self.listening.take().unwrap_or_else(|| bell.listen());
         let left = until.saturating_duration_since(self.time.now());
@@ -135,6 +135,12 @@ impl Passage {
             pace.heed(&self.endpoint, answer.status(), &verdict);
         }
         verdict
+    }
+
+    /// The clock of the call.
+    #[must_use]
+    pub fn time(&self) -> &Time {
+        &self.time
     }
 
     /// What is called.
