@@ -201,3 +201,73 @@ impl fmt::Debug for PerTenant {
 fn published() -> RateLimits {
     MCP.into_iter().fold(RateLimits::published(), |limits, name| limits.endpoint(name, []))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use alvys_auth_core::{Limit, Status, Token};
+    use alvys_auth_driver::TokenFuture;
+    use http::{Method, Uri};
+
+    use super::*;
+
+    /// A source that is never asked.
+    struct Unasked;
+
+    impl AsyncTokens for Unasked {
+        fn token(&self) -> TokenFuture<'_> {
+            unreachable!("nobody needs a token")
+        }
+
+        fn reject(&self, _: &Token) -> bool {
+            unreachable!("nobody had a token")
+        }
+
+        fn status(&self) -> Status {
+            unreachable!("nobody asks")
+        }
+    }
+
+    /// Accounts of every tenant but one, each of which may call a list once in an hour.
+    fn accounts() -> PerTenant {
+        let accounts = PerTenant::new(|tenant: String| async move {
+            if tenant == "unknown" { Err(NotServed::Unknown) } else { Ok(Unasked) }
+        });
+        accounts.limits(Some(RateLimits::none().lists([Limit::new(1, Duration::from_secs(3600))])))
+    }
+
+    fn remembered(accounts: &PerTenant) -> usize {
+        accounts.paces.lock().expect("no panic").by_tenant.len()
+    }
+
+    #[tokio::test]
+    async fn the_limits_of_a_tenant_outlive_any_number_of_others() {
+        let (accounts, loads) = (accounts(), Endpoint::of(&Method::GET, &Uri::from_static("/api/p/v1/loads")));
+        for tenant in 0..3000 {
+            let account = accounts.find(Some(&tenant.to_string())).await.expect("an account");
+            assert!(account.pace.expect("limits").turn(&loads).wait().is_none(), "its first call");
+        }
+        for tenant in [0, 1500, 2999] {
+            let account = accounts.find(Some(&tenant.to_string())).await.expect("an account");
+            assert!(account.pace.expect("limits").turn(&loads).wait().is_some(), "its second call");
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_that_nobody_uses_are_forgotten_and_unknown_tenants_have_none() {
+        let accounts = accounts();
+        let kept = accounts.find(Some("kept")).await.expect("an account");
+        for tenant in 0..3000 {
+            accounts.find(Some(&tenant.to_string())).await.expect("an account");
+        }
+        assert!(remembered(&accounts) <= MANY + 1, "{} are remembered", remembered(&accounts));
+        let loads = Endpoint::of(&Method::GET, &Uri::from_static("/api/p/v1/loads"));
+        assert!(kept.pace.expect("limits").turn(&loads).wait().is_none());
+        let again = accounts.find(Some("kept")).await.expect("an account");
+        assert!(again.pace.expect("limits").turn(&loads).wait().is_some(), "whoever held its limits shares them still");
+        let before = remembered(&accounts);
+        assert!(matches!(accounts.find(Some("unknown")).await, Err(NotServed::Unknown)));
+        assert_eq!(remembered(&accounts), before);
+    }
+}

@@ -1,0 +1,89 @@
+//! Limits that many share: by any clock, with a place that is given back to who waits.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use alvys_auth_core::{Endpoint, Limit, RateLimits};
+use alvys_auth_driver::{ManualClock, Pace};
+use event_listener::Listener;
+use http::{Method, Uri};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn loads() -> Endpoint {
+    Endpoint::of(&Method::GET, &Uri::from_static("https://api.alvys.com/api/p/v1/loads"))
+}
+
+/// One list an hour, by a clock moved by hand.
+fn hourly() -> (Pace, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new());
+    (Pace::with_clock(RateLimits::none().lists([Limit::new(1, HOUR)]), Arc::clone(&clock)), clock)
+}
+
+#[test]
+fn clones_share_the_limits_and_another_token_has_its_own() {
+    let (pace, clock) = hourly();
+    assert_eq!(pace.turn(&loads()).wait(), None);
+    assert_eq!(pace.clone().turn(&loads()).wait(), Some(HOUR + Limit::MARGIN));
+    assert_eq!(pace.for_another_token().turn(&loads()).wait(), None);
+    clock.advance(HOUR + Limit::MARGIN);
+    assert_eq!(pace.turn(&loads()).wait(), None);
+}
+
+#[test]
+fn who_waits_behind_a_turn_that_is_dropped_hears_of_it() {
+    let (pace, _clock) = hourly();
+    assert_eq!(pace.turn(&loads()).wait(), None);
+    let (mut first, mut second) = (pace.turn(&loads()), pace.turn(&loads()));
+    let heard = second.listen();
+    assert!(first.wait() < second.wait());
+    drop(first);
+    assert!(heard.wait_timeout(HOUR).is_some(), "it is told at once");
+    assert_eq!(second.wait(), Some(HOUR + Limit::MARGIN), "and moves up");
+}
+
+#[test]
+fn who_waits_hears_of_a_clock_that_is_moved() {
+    let (pace, clock) = hourly();
+    assert_eq!(pace.turn(&loads()).wait(), None);
+    let mut turn = pace.turn(&loads());
+    let waiting = thread::spawn(move || {
+        loop {
+            let heard = turn.listen();
+            if turn.wait().is_none() {
+                return;
+            }
+            heard.wait();
+        }
+    });
+    while !waiting.is_finished() {
+        clock.advance(Duration::from_secs(60));
+        thread::yield_now();
+    }
+    waiting.join().expect("its turn came");
+}
+
+#[test]
+fn limits_are_idle_once_nothing_counts_and_nobody_shares_them() {
+    let (pace, clock) = hourly();
+    assert!(pace.is_idle());
+    let turn = pace.turn(&loads());
+    assert!(!pace.is_idle(), "somebody waits");
+    drop(turn);
+    assert_eq!(pace.turn(&loads()).wait(), None);
+    clock.advance(HOUR);
+    assert!(!pace.is_idle(), "its call still counts");
+    clock.advance(Limit::MARGIN);
+    assert!(pace.is_idle());
+    let shared = pace.clone();
+    assert!(!pace.is_idle() && !shared.is_idle());
+}
+
+#[test]
+fn what_is_shown_tells_the_limits_and_how_many_endpoints_are_remembered() {
+    let (pace, _clock) = hourly();
+    assert_eq!(pace.turn(&loads()).wait(), None);
+    assert!(format!("{pace:?}").contains("endpoints: 1"), "{pace:?}");
+    assert_eq!(pace.limits(&loads()), [Limit::new(1, HOUR)]);
+}
