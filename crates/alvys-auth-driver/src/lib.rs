@@ -26,7 +26,7 @@ pub use pace::{Pace, Turn};
 pub use questions::{OpenQuestion, open_question};
 pub use registry::{Entry, Registry};
 pub use renewal::{Member, RenewalPlan};
-pub use source::{AsyncTokens, BlockingTokens, TokenFuture, Tokens};
+pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
 pub use tenant::known_tenant;
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.

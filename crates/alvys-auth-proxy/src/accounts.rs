@@ -206,33 +206,17 @@ fn published() -> RateLimits {
 mod tests {
     use std::time::Duration;
 
-    use alvys_auth_core::{Limit, Status, Token};
-    use alvys_auth_driver::TokenFuture;
+    use alvys_auth_core::Limit;
+    use alvys_auth_driver::FixedTokens;
     use http::{Method, Uri};
 
     use super::*;
 
-    /// A source that is never asked.
-    struct Unasked;
-
-    impl AsyncTokens for Unasked {
-        fn token(&self) -> TokenFuture<'_> {
-            unreachable!("nobody needs a token")
-        }
-
-        fn reject(&self, _: &Token) -> bool {
-            unreachable!("nobody had a token")
-        }
-
-        fn status(&self) -> Status {
-            unreachable!("nobody asks")
-        }
-    }
-
     /// Accounts of every tenant but one, each of which may call a list once in an hour.
     fn accounts() -> PerTenant {
         let accounts = PerTenant::new(|tenant: String| async move {
-            if tenant == "unknown" { Err(NotServed::Unknown) } else { Ok(Unasked) }
+            let tokens = FixedTokens::holding("abc", "load:read")?;
+            if tenant == "unknown" { Err(NotServed::Unknown) } else { Ok(tokens) }
         });
         accounts.limits(Some(RateLimits::none().lists([Limit::new(1, Duration::from_secs(3600))])))
     }
