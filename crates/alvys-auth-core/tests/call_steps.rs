@@ -23,7 +23,7 @@ fn held(until: u64, ask_at: u64) -> Option<Hold> {
 
 /// Lets an answer of this status come from the URL that was called.
 fn answered(call: &mut Call, status: u16) {
-    call.answered(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), Some(&Uri::from_static(HERE)));
+    call.answered(StatusCode::from_u16(status).expect("a status"), &HeaderMap::new(), Some(&Uri::from_static(HERE)));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub struct Caller<T> {
 
 /// One authorized call on its way; from [`Caller::begin`].
 ///
-/// A driver does what [`next`](Self::next) says and hands in what came of it, until it delivers or fails. It decides nothing.
+/// A driver does what [`step`](Self::step) says and hands in what came of it, until it delivers or fails. It decides nothing.
 #[must_use = "a call does nothing until its request is sent"]
 #[derive(Debug)]
 pub struct Passage {
@@ -79,7 +79,7 @@ impl<T> fmt::Debug for Caller<T> {
 
 impl Passage {
     /// What to do now. A call queues for its turn before it gets its first token.
-    pub fn next(&mut self) -> CallStep {
+    pub fn step(&mut self) -> CallStep {
         let step = self.call.next(self.time.now());
         if let (CallStep::NeedToken, None, Some(pace)) = (&step, &self.turn, &self.pace) {
             self.turn = Some(pace.turn(&self.endpoint));

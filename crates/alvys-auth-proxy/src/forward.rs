@@ -123,7 +123,7 @@ impl Forwarding<'_> {
     ) -> Result<Response<Answer>, Problem> {
         let (mut upload, mut answer, mut held) = (Some(upload), None, None);
         loop {
-            match (self.call.next(), answer.take()) {
+            match (self.call.step(), answer.take()) {
                 (CallStep::NeedToken, _) => held = self.token().await?,
                 (CallStep::Wait(until), _) => {
                     let _waiting = held.take().map(|_| self.inner.watch.waiting(&self.subject));

@@ -48,7 +48,7 @@ pub(crate) async fn call<X: Exchange>(
     state_empty_body(&mut request);
     let (mut request, mut answer) = (Some(request), None);
     loop {
-        match (call.next(), answer.take()) {
+        match (call.step(), answer.take()) {
             (CallStep::NeedToken, _) => {
                 call.token(caller.tokens.token().await?);
             }

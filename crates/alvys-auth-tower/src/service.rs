@@ -70,7 +70,7 @@ where
     let (parts, body) = request.into_parts();
     let (mut body, mut again, mut answer) = (Some(body), again, None);
     loop {
-        match (call.next(), answer.take()) {
+        match (call.step(), answer.take()) {
             (CallStep::NeedToken, _) => {
                 // Before the turn: an answer that was looked at may have left the service busy.
                 std::future::poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;

@@ -45,7 +45,7 @@ pub(crate) fn call(
     };
     let mut answer = None;
     loop {
-        match (call.next(), answer.take()) {
+        match (call.step(), answer.take()) {
             (CallStep::NeedToken, _) => {
                 call.token(caller.tokens.token()?);
             }

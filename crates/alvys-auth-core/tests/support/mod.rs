@@ -256,7 +256,7 @@ impl Steps for Call {
         self.token(token.clone(), at(0), || None);
         match self.next(at(0)) {
             CallStep::Send => {
-                Call::authorize(self, headers);
+                Self::authorize(self, headers);
                 Ok(())
             }
             CallStep::Fail(error) => Err(error),
