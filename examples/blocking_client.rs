@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io::{self, Read};
 
 use alvys_auth_sandbox::Sandbox;
-use alvys_auth_ureq::{Api, Client, Credentials, Flow, Pace, RateLimits, TokenSource};
+use alvys_auth_ureq::{Api, Client, Credentials, Flow, Pace, Payload, RateLimits, TokenSource};
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let credentials = Credentials::new(application.client_id(), application.client_secret())?;
     let tokens = TokenSource::new(flow, credentials)?;
     // The published limits, kept by waiting a little instead of being shut out for minutes.
-    let alvys = Client::new(tokens, Api::at(&sandbox.api_url())?).pace(Pace::new(RateLimits::published()));
+    let pace = Pace::new(RateLimits::published());
+    let alvys = Client::builder(tokens, Api::at(&sandbox.api_url())?).pace(pace).build()?;
 
     let found: Value =
         alvys.post("loads/search").json(&json!({"page": 0})).idempotent().send()?.body_mut().read_json()?;
@@ -24,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A stream is sent once and never again; the API is asked for it in one go.
     let upload = io::repeat(b'x').take(3_000_000);
-    let stored: Value = alvys.post("documents").stream(upload).send()?.body_mut().read_json()?;
+    let stored: Value = alvys.post("documents").body(Payload::stream(upload)).send()?.body_mut().read_json()?;
     println!("uploaded:  {} bytes", stored["Length"]);
 
     let mut download = alvys.get("documents/document-1?bytes=2000000").send()?;

@@ -37,7 +37,7 @@ async fn loads(
         (status, error.to_string())
     };
     let tokens = service.tenants.source(&tenant).await.map_err(refused)?;
-    let alvys = Client::sharing(service.http, tokens, service.api);
+    let alvys = Client::builder(tokens, service.api).sharing(service.http).build().map_err(refused)?;
     let answer = alvys.get("loads").send().await.map_err(refused)?;
     let failed = |error: reqwest::Error| (StatusCode::BAD_GATEWAY, error.without_url().to_string());
     answer.error_for_status().map_err(failed)?.json().await.map(Json).map_err(failed)

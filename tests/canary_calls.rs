@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::Scope;
-use alvys_auth_driver::{Limit, Pace, RateLimits};
+use alvys_auth_core::{Limit, RateLimits};
+use alvys_auth_driver::Pace;
 use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
 use alvys_auth_tests::caller::{Body, Call, Caller, Failure, Reply, Setup, calls_to};
 use alvys_auth_tests::credentials;
@@ -96,7 +97,7 @@ fn add_builders(transcript: &Transcript) {
     transcript.add((&call, client.get(&format!("../{KEY}"))));
 
     let source = alvys_auth_ureq::TokenSource::new(tokens.flow, tokens.credentials);
-    let client = alvys_auth_ureq::Client::new(source.expect("a source"), api);
+    let client = alvys_auth_ureq::Client::new(source.expect("a source"), api).expect("a client");
     let call = client.post(&path).header(AUTHORIZATION, own).query(&[("key", KEY)]).json(KEY);
     transcript.add((&call, client.get(&format!("../{KEY}"))));
     let shown = format!("{call:?}");

@@ -121,7 +121,8 @@ impl Sender for alvys_auth_reqwest::Client {
             Body::Bytes(bytes) => request.body(bytes),
             Body::Stream(bytes) => request.body(reqwest_stream(&bytes)),
         };
-        let request = request.with(|request| request.headers(call.headers)).require(call.required);
+        let request = call.headers.iter().fold(request, |request, (name, value)| request.header(name, value.clone()));
+        let request = request.require(call.required);
         let request = if call.idempotent { request.idempotent() } else { request };
         read(request.send().await.map_err(Failure::Ours)?).await
     }
@@ -262,9 +263,10 @@ impl Caller for UreqClient {
     const EXPLAINS: bool = true;
 
     fn build(setup: Setup) -> Self {
-        let agent = agent(&setup).build().into();
-        let client = alvys_auth_ureq::Client::new(blocking_tokens(&setup), setup.api).agent(agent);
-        Self(if let Some(pace) = setup.pace { client.pace(pace) } else { client })
+        let agent = agent(&setup).build();
+        let client = alvys_auth_ureq::Client::builder(blocking_tokens(&setup), setup.api).http(agent);
+        let client = if let Some(pace) = setup.pace { client.pace(pace) } else { client };
+        Self(client.build().expect("a client"))
     }
 
     fn call(&self, call: Call) -> Result<Reply, Failure> {
@@ -275,14 +277,12 @@ impl Caller for UreqClient {
         if !call.query.is_empty() {
             request = request.query(&call.query);
         }
-        for (name, value) in &call.headers {
-            request = request.header(name.clone(), value.clone());
-        }
+        let request = call.headers.iter().fold(request, |request, (name, value)| request.header(name, value.clone()));
         let request = match call.body {
             Body::Empty => request,
             Body::Json(json) => request.json(&json),
             Body::Bytes(bytes) => request.body(bytes),
-            Body::Stream(bytes) => request.stream(Cursor::new(bytes)),
+            Body::Stream(bytes) => request.body(alvys_auth_ureq::Payload::stream(Cursor::new(bytes))),
         };
         read_blocking(request.send().map_err(Failure::Ours)?)
     }

@@ -158,7 +158,10 @@ async fn a_call_over_plain_http_passes_no_proxy() {
 
         let through = ureq::Proxy::new(&proxy.url()).unwrap();
         let agent: Agent = Agent::config_builder().proxy(Some(through)).build().into();
-        let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(agent.clone());
+        let client = alvys_auth_ureq::Client::builder(blocking_tokens(&sandbox), api.clone())
+            .http(agent.clone())
+            .build()
+            .unwrap();
         assert_eq!(client.get(&sandbox.me_url()).send().unwrap().status(), 200);
 
         let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, agent);
@@ -188,11 +191,10 @@ async fn an_async_call_states_that_its_body_is_empty() {
     let sandbox = start();
     let api = Api::at(&sandbox.api_url()).unwrap();
     let client = Client::new(async_tokens(&sandbox), api).unwrap();
-    let chunked = |request: reqwest::RequestBuilder| request.header("transfer-encoding", "chunked");
     client.post("loads").send().await.unwrap();
     client.patch("loads/load-1").send().await.unwrap();
     client.put("loads/load-1").body("ab").send().await.unwrap();
-    client.post("loads").with(chunked).send().await.unwrap();
+    client.post("loads").header("transfer-encoding", "chunked").send().await.unwrap();
     client.get("loads").send().await.unwrap();
     let calls = sandbox.requests().into_iter().filter(|request| request.route() == Route::Api);
     let lengths =
@@ -207,7 +209,8 @@ fn an_agent_that_makes_statuses_errors_keeps_them_for_the_client() {
     let sandbox = start();
     let agent: Agent = Agent::config_builder().http_status_as_error(true).build().into();
     let api = Api::at(&sandbox.api_url()).unwrap();
-    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(agent.clone());
+    let client =
+        alvys_auth_ureq::Client::builder(blocking_tokens(&sandbox), api.clone()).http(agent.clone()).build().unwrap();
     assert_eq!(client.get("loads/none").send().unwrap().status(), 404);
 
     // Middleware leaves it to the agent, once the answer has been judged.
@@ -255,7 +258,7 @@ fn a_request_with_an_authorization_of_its_own_keeps_the_settings_of_its_agent() 
 fn a_blocking_call_is_framed_as_a_plain_agent_frames_it() {
     let sandbox = start();
     let (api, plain) = (Api::at(&sandbox.api_url()).unwrap(), Agent::new_with_defaults());
-    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone());
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).unwrap();
     let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&sandbox), api, plain.clone());
     let agent: Agent = Agent::config_builder().middleware(authorize).build().into();
     let url = format!("{}/documents", sandbox.api_url());
@@ -322,7 +325,10 @@ fn a_refusal_that_falls_silent_is_told_by_agents_without_time_limits() {
     let sandbox = start();
     let api = Api::at(&silent_refuser()).unwrap();
     let started = Instant::now();
-    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(Agent::new_with_defaults());
+    let client = alvys_auth_ureq::Client::builder(blocking_tokens(&sandbox), api.clone())
+        .http(Agent::new_with_defaults())
+        .build()
+        .unwrap();
     assert_eq!(client.get("loads").send().unwrap_err().kind(), ErrorKind::Refused);
 
     let plain = Agent::new_with_defaults();
@@ -336,8 +342,8 @@ fn a_refusal_that_falls_silent_is_told_by_agents_without_time_limits() {
 #[test]
 fn a_blocking_call_can_be_sent_from_another_thread() {
     let sandbox = start();
-    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap());
-    let call = client.post("documents").stream(&b"streamed"[..]);
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap()).unwrap();
+    let call = client.post("documents").body(alvys_auth_ureq::Payload::stream(&b"streamed"[..]));
     let mut answer = thread::spawn(move || call.send()).join().unwrap().unwrap();
     assert!(answer.body_mut().read_to_string().unwrap().contains(r#""Length":8"#));
 }
@@ -345,7 +351,7 @@ fn a_blocking_call_can_be_sent_from_another_thread() {
 #[test]
 fn a_request_that_was_built_elsewhere_is_authorized() {
     let sandbox = start();
-    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap());
+    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), Api::at(&sandbox.api_url()).unwrap()).unwrap();
     let post = Request::post(format!("{}/documents", sandbox.api_url())).header("x-own", "one").body("ready").unwrap();
     sandbox.inject(Route::Api, Fault::status(503).retry_after(TICK).once());
     let options = CallOptions::new().idempotent();

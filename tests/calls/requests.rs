@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::ErrorKind;
-use alvys_auth_driver::{Limit, Pace, RateLimits};
+use alvys_auth_core::{Limit, RateLimits};
+use alvys_auth_driver::Pace;
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::caller::calls_to;
 use http::HeaderValue;
@@ -14,22 +15,24 @@ use crate::start;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn async_client(sandbox: &Sandbox) -> alvys_auth_reqwest::Client {
+fn async_client(sandbox: &Sandbox, pace: Pace) -> alvys_auth_reqwest::Client {
     use alvys_auth_reqwest::{Api, Client, TokenSource, redirects, reqwest};
 
     let tokens = alvys_auth_tests::Settings::current(sandbox);
     let tokens = TokenSource::new(tokens.flow, tokens.credentials).expect("a source");
     let http = reqwest::Client::builder().no_proxy().redirect(redirects()).read_timeout(10 * SECOND);
     let http = http.build().expect("a client");
-    Client::sharing(http, tokens, Api::at(&sandbox.api_url()).expect("an API").patience(5 * SECOND))
+    let api = Api::at(&sandbox.api_url()).expect("an API").patience(5 * SECOND);
+    Client::builder(tokens, api).sharing(http).pace(pace).build().expect("a client")
 }
 
-fn blocking_client(sandbox: &Sandbox) -> alvys_auth_ureq::Client {
+fn blocking_client(sandbox: &Sandbox, pace: Pace) -> alvys_auth_ureq::Client {
     use alvys_auth_ureq::{Api, Client, TokenSource};
 
     let tokens = alvys_auth_tests::Settings::current(sandbox);
     let tokens = TokenSource::new(tokens.flow, tokens.credentials).expect("a source");
-    Client::new(tokens, Api::at(&sandbox.api_url()).expect("an API").patience(5 * SECOND))
+    let api = Api::at(&sandbox.api_url()).expect("an API").patience(5 * SECOND);
+    Client::builder(tokens, api).pace(pace).build().expect("a client")
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -38,12 +41,15 @@ fn runtime() -> tokio::runtime::Runtime {
 
 /// Builds the same call with each client, word for word, sends it, and gives the statuses or errors.
 macro_rules! both {
-    ($sandbox:expr, |$client:ident| $call:expr) => {{
+    ($sandbox:expr, |$client:ident| $call:expr) => {
+        both!($sandbox, Pace::new(RateLimits::none()), |$client| $call)
+    };
+    ($sandbox:expr, $pace:expr, |$client:ident| $call:expr) => {{
         let first = {
-            let $client = async_client($sandbox);
+            let $client = async_client($sandbox, $pace);
             runtime().block_on(async { $call.send().await.map(|answer| answer.status().as_u16()) })
         };
-        let $client = blocking_client($sandbox);
+        let $client = blocking_client($sandbox, $pace);
         [first, $call.send().map(|answer| answer.status().as_u16())]
     }};
 }
@@ -130,7 +136,11 @@ fn a_time_limit_of_a_blocking_call_stands_in_place_of_those_of_the_agent() {
     let sandbox = start();
     let limit = Some(SECOND / 4);
     let config = Agent::config_builder().timeout_recv_response(limit).timeout_per_read(limit).timeout_per_write(limit);
-    let client = blocking_client(&sandbox).agent(config.timeout_global(limit).build().into());
+    let tokens = alvys_auth_tests::Settings::current(&sandbox);
+    let tokens = alvys_auth_ureq::TokenSource::new(tokens.flow, tokens.credentials).expect("a source");
+    let api = alvys_auth_ureq::Api::at(&sandbox.api_url()).expect("an API");
+    let client = alvys_auth_ureq::Client::builder(tokens, api).http(config.timeout_global(limit).build());
+    let client = client.build().expect("a client");
     sandbox.inject(Route::Api, Fault::late(SECOND));
     assert_eq!(client.get("loads").send().expect_err("a slow server").kind(), ErrorKind::TimedOut);
     assert_eq!(client.get("loads").timeout(20 * SECOND).send().expect("an answer").status(), 200);
@@ -140,15 +150,15 @@ fn a_time_limit_of_a_blocking_call_stands_in_place_of_those_of_the_agent() {
 fn a_client_on_top_of_another_is_paced_too() {
     let sandbox = start();
     let pace = Pace::new(RateLimits::none().lists([Limit::new(1, 60 * SECOND)]));
-    let results = both!(&sandbox, |client| client.pace(pace.for_another_token()).get("loads"));
+    let results = both!(&sandbox, pace.for_another_token(), |client| client.get("loads"));
     assert!(results.iter().all(|result| matches!(result, Ok(200))), "{results:?}");
-    let results = both!(&sandbox, |client| {
+    let spent = || {
         let pace = pace.for_another_token();
-        let _ = pace
-            .turn(&alvys_auth_core::Endpoint::of(&http::Method::GET, &"/api/p/v1/loads".parse().expect("a path")))
-            .wait();
-        client.pace(pace).get("loads")
-    });
+        let loads = alvys_auth_core::Endpoint::of(&http::Method::GET, &"/api/p/v1/loads".parse().expect("a path"));
+        assert!(pace.turn(&loads).wait().is_none());
+        pace
+    };
+    let results = both!(&sandbox, spent(), |client| client.get("loads"));
     for result in results {
         assert_eq!(result.expect_err("held back").kind(), ErrorKind::RateLimited);
     }

@@ -70,9 +70,13 @@ fn a_server_that_stops_reading_a_body_ends_in_an_error() {
     // Accepts, and holds what it has accepted.
     thread::spawn(move || listener.incoming().collect::<Vec<_>>());
     let settings = || Agent::config_builder().timeout_per_write(Some(Duration::from_millis(300)));
-    let client = alvys_auth_ureq::Client::new(blocking_tokens(&sandbox), api.clone()).agent(settings().build().into());
+    let client = alvys_auth_ureq::Client::builder(blocking_tokens(&sandbox), api.clone()).http(settings().build());
+    let client = client.build().unwrap();
     let started = Instant::now();
-    for call in [client.post("documents").body(vec![0; LONG]), client.post("documents").stream(std::io::repeat(0))] {
+    for call in [
+        client.post("documents").body(vec![0; LONG]),
+        client.post("documents").body(alvys_auth_ureq::Payload::stream(std::io::repeat(0))),
+    ] {
         let error = call.send().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(error.to_string().contains("did not take the request"), "{error}");

@@ -75,7 +75,7 @@ impl Authorized {
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(HEAD))
             .timeout_per_read(Some(limits.silence));
-        let client = Client::new(tokens, api.patience(limits.patience)).agent(config.build().into());
+        let client = Client::builder(tokens, api.patience(limits.patience)).http(config.build()).build()?;
         Ok(Self { client, kept })
     }
 
@@ -92,7 +92,7 @@ impl Authorized {
         let answer = call(&self.client).send();
         let answer = answer.map_err(|error| self.kept.lock().failure.take().unwrap_or_else(|| error.into()));
         let tokens = self.client.tokens();
-        if tokens.with_token(|_| ()).is_none() {
+        if !tokens.status().is_ready() {
             // The token was given up and the call not repeated: the next run must not begin with it again. What came of
             // the call is to be told, not what comes of this.
             drop(tokens.token());

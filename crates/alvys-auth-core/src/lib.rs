@@ -13,7 +13,7 @@ mod token;
 mod url;
 mod words;
 
-pub use call::{Api, Call, CallOptions, Endpoint, Verdict};
+pub use call::{Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, RateLimits, Ticket, Verdict};
 pub use credentials::Credentials;
 pub use error::{Error, ErrorKind};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};

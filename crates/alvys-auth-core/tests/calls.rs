@@ -8,8 +8,8 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use crate::support::{
-    answer, at, call, call_of, complete, delivers, failed, fetched, get, granted, holding, html, judged, legacy_token,
-    reader, repeated, seconds, token, used, with,
+    Steps, answer, at, call, call_of, complete, delivers, failed, fetched, get, granted, holding, html, judged,
+    legacy_token, reader, repeated, seconds, token, used, with,
 };
 
 mod support;
@@ -28,7 +28,7 @@ fn the_token_is_put_on_the_request_and_marked_sensitive() {
 fn a_required_scope_is_checked_before_anything_is_sent() {
     let needs = |scopes: &[Scope]| call("POST", "loads", CallOptions::new().require(scopes.iter().cloned()));
     let mut headers = HeaderMap::new();
-    let both = needs(&[Scope::LOAD_READ, Scope::LOAD_CREATE, Scope::from("parrot:feed")]);
+    let mut both = needs(&[Scope::LOAD_READ, Scope::LOAD_CREATE, Scope::from("parrot:feed")]);
     let error = both.authorize(&reader(), &mut headers).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::MissingScope);
     assert_eq!(error.missing_scopes(), [Scope::LOAD_CREATE, Scope::from("parrot:feed")]);
@@ -239,14 +239,14 @@ fn all_the_waits_of_a_call_share_one_patience() {
     let mut call = get();
     let busy = |wait| with(answer(429, ""), "retry-after", wait);
     assert_eq!(repeated(judged(&mut call, &busy("20"))), seconds(20));
-    call.spend(seconds(15), None).unwrap();
-    let error = call.spend(seconds(26), None).unwrap_err();
+    call.hold(seconds(15), None).unwrap();
+    let error = call.hold(seconds(26), None).unwrap_err();
     assert_eq!(error.status(), Some(StatusCode::TOO_MANY_REQUESTS));
     assert_eq!(failed(judged(&mut call, &busy("26"))).retry_after(), Some(seconds(26)));
     assert_eq!(repeated(judged(&mut call, &busy("25"))), seconds(25), "a wait that was not taken costs nothing");
-    let error = call.spend(Duration::from_millis(1), None).unwrap_err();
+    let error = call.hold(Duration::from_millis(1), None).unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(Duration::from_millis(1))));
-    call.spend(Duration::ZERO, None).unwrap();
+    call.hold(Duration::ZERO, None).unwrap();
 }
 
 #[test]
@@ -260,11 +260,11 @@ fn what_is_held_back_says_whether_it_was_sent_before() {
             assert_eq!((error.kind(), error.is_retryable(), error.retry_after()), (kind, true, Some(seconds(61))));
             (error.status().map(|status| status.as_u16()), error.hint().to_owned())
         };
-        let (status, hint) = told(call.spend(seconds(61), asked_by).unwrap_err());
+        let (status, hint) = told(call.hold(seconds(61), asked_by).unwrap_err());
         assert!(status.is_none() && hint.ends_with("; nothing was sent"), "{hint}");
 
         repeated(judged(&mut call, &busy));
-        let (status, hint) = told(call.spend(seconds(61), asked_by).unwrap_err());
+        let (status, hint) = told(call.hold(seconds(61), asked_by).unwrap_err());
         assert_eq!(status, Some(503));
         assert!(hint.ends_with("; it was sent once, answered 503, and not sent again"), "{hint}");
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alvys_auth_core::{Api, CallOptions, ErrorKind};
 use http::{HeaderMap, Method, StatusCode, Uri};
 
-use crate::support::{HERE, answer, call, delivers, failed, get, html, judged, reader, repeated, seconds, with};
+use crate::support::{HERE, Steps, answer, call, delivers, failed, get, html, judged, reader, repeated, seconds, with};
 
 mod support;
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::json;
 
-use crate::support::{call_of, cases, jwt, legacy_token, token};
+use crate::support::{Steps, call_of, cases, jwt, legacy_token, token};
 
 mod support;
 
@@ -135,7 +135,7 @@ proptest! {
         let mut spent = Duration::ZERO;
         for wait in waits.into_iter().map(millis) {
             let fits = spent + wait <= millis(patience);
-            prop_assert_eq!(call.spend(wait, None).is_ok(), fits);
+            prop_assert_eq!(call.hold(wait, None).is_ok(), fits);
             spent += if fits { wait } else { Duration::ZERO };
         }
     }

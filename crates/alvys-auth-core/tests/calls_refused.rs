@@ -4,7 +4,7 @@ use alvys_auth_core::{Api, CallOptions, Error, ErrorKind, Scope, Token};
 use http::{HeaderValue, Response};
 use serde_json::{Value, json};
 
-use crate::support::{answer, call, call_of, failed, jwt, legacy_token, token, with};
+use crate::support::{Steps, answer, call, call_of, failed, jwt, legacy_token, token, with};
 
 mod support;
 

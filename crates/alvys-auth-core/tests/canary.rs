@@ -13,7 +13,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::Response;
 use serde_json::json;
 
-use crate::support::{self as given, answer, at, call, complete, granted, jwt, legacy_token, unreachable_server, with};
+use crate::support::{
+    self as given, Steps, answer, at, call, complete, granted, jwt, legacy_token, unreachable_server, with,
+};
 
 mod support;
 
@@ -314,7 +316,7 @@ fn an_indiscreet_api_gives_nothing_of_the_token_away() {
                 }
             }
         }
-        let lacking = call("POST", "loads", CallOptions::new().require(["load:create"]));
+        let mut lacking = call("POST", "loads", CallOptions::new().require(["load:create"]));
         let mut headers = http::HeaderMap::new();
         match lacking.authorize(&token, &mut headers) {
             Ok(()) => hidden(&format!("{headers:?}")),

@@ -54,7 +54,7 @@ pub(crate) fn changed(client_id: &str, change: &Change, now: Timestamp) {
 }
 
 /// A request is sent as it is, because it carries an `Authorization` of its own.
-pub fn left_alone(host: Option<&str>) {
+pub(crate) fn left_alone(host: Option<&str>) {
     debug!(target: TARGET, host, "left a request alone: it carries an Authorization header of its own");
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 mod agenda;
 mod builder;
+mod call;
+mod client;
 mod clock;
 mod engine;
-pub mod events;
-mod header;
-mod limits;
+mod events;
 mod pace;
 mod questions;
 mod registry;
@@ -18,15 +18,15 @@ mod tenant;
 
 pub use agenda::{Agenda, Next};
 pub use builder::{Builder, Driver};
+pub use call::{Caller, Passage, look};
+pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Engine, Flight, Hook, Question, Task};
-pub use header::header;
-pub use limits::{Limit, RateLimits};
-pub use pace::{Pace, Turn, judge};
+pub use pace::{Pace, Turn};
 pub use questions::{OpenQuestion, open_question};
 pub use registry::{Entry, Registry};
 pub use renewal::{Member, RenewalPlan};
-pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture};
+pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
 pub use tenant::known_tenant;
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.

@@ -1,5 +1,6 @@
 //! What a client of the API needs from a token source, whichever driver that is from.
 
+use std::fmt;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -38,6 +39,43 @@ pub trait BlockingTokens: Send + Sync {
 
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     fn status(&self) -> Status;
+}
+
+/// A source of tokens as a client holds it: any source makes one.
+///
+/// `T` is `dyn AsyncTokens` or `dyn BlockingTokens`, whose methods this has.
+pub struct Tokens<T: ?Sized>(Arc<T>);
+
+impl<S: AsyncTokens + 'static> From<S> for Tokens<dyn AsyncTokens> {
+    fn from(source: S) -> Self {
+        Self(Arc::new(source))
+    }
+}
+
+impl<S: BlockingTokens + 'static> From<S> for Tokens<dyn BlockingTokens> {
+    fn from(source: S) -> Self {
+        Self(Arc::new(source))
+    }
+}
+
+impl<T: ?Sized> Clone for Tokens<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: ?Sized> Deref for Tokens<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for Tokens<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tokens")
+    }
 }
 
 /// A source that always has the same token and asks nobody: for tests of code that takes a source.

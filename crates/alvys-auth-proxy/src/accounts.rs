@@ -1,14 +1,15 @@
 //! Whose tokens a request goes out with.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use alvys_auth_core::{Endpoint, Error, ErrorKind};
-use alvys_auth_driver::{Limit, Pace, RateLimits};
-use alvys_auth_reqwest::TokenSource;
-use lru::LruCache;
+use alvys_auth_core::{Endpoint, Error, ErrorKind, RateLimits};
+use alvys_auth_driver::{AsyncTokens, Pace};
+
+/// With this many tenants remembered, those whose limits are unused are forgotten; with twice as many as were left then, again.
+const MANY: usize = 64;
 
 /// The MCP server, by the names of its endpoints.
 const MCP: [&str; 3] = ["POST mcp", "GET mcp", "DELETE mcp"];
@@ -16,17 +17,20 @@ const MCP: [&str; 3] = ["POST mcp", "GET mcp", "DELETE mcp"];
 /// The tokens of one application, and the rate limits that its calls keep to.
 #[derive(Debug, Clone)]
 pub struct Account {
-    pub(crate) tokens: TokenSource,
+    pub(crate) tokens: Tokens,
     pub(crate) pace: Option<Pace>,
 }
+
+/// Any async source of tokens.
+pub(crate) type Tokens = alvys_auth_driver::Tokens<dyn AsyncTokens>;
 
 impl Account {
     /// Calls with these tokens, within the published rate limits.
     ///
     /// The MCP server is no endpoint of the API: its calls count for the token and the organization only.
     #[must_use]
-    pub fn new(tokens: TokenSource) -> Self {
-        Self { tokens, pace: Some(Pace::new(published())) }
+    pub fn new(tokens: impl AsyncTokens + 'static) -> Self {
+        Self { tokens: tokens.into(), pace: Some(Pace::new(published())) }
     }
 
     /// Calls at another pace.
@@ -46,7 +50,7 @@ impl Account {
     /// What the calls to `endpoint` count against, for people.
     pub(crate) fn limit(&self, endpoint: &Endpoint) -> String {
         let limits = self.pace.iter().flat_map(|pace| pace.limits(endpoint));
-        let limits: Vec<String> = limits.map(Limit::to_string).collect();
+        let limits: Vec<String> = limits.map(|limit| limit.to_string()).collect();
         if limits.is_empty() { "none of its own".to_owned() } else { limits.join(", ") }
     }
 }
@@ -120,26 +124,38 @@ impl Accounts for Account {
 pub struct PerTenant {
     find: Box<dyn Fn(String) -> FindingTokens + Send + Sync>,
     limits: Option<RateLimits>,
-    paces: Mutex<LruCache<Arc<str>, Pace>>,
+    paces: Mutex<Paces>,
 }
 
-type FindingTokens = Pin<Box<dyn Future<Output = Result<TokenSource, NotServed>> + Send>>;
+type FindingTokens = Pin<Box<dyn Future<Output = Result<Tokens, NotServed>> + Send>>;
+
+/// The rate limits of the tenants that have called lately.
+#[derive(Default)]
+struct Paces {
+    by_tenant: HashMap<String, Pace>,
+    /// How many were left when the unused ones were forgotten last.
+    left: usize,
+}
 
 impl PerTenant {
-    /// So many tenants' rate limits are remembered, the ones used last.
-    const REMEMBERED: NonZeroUsize = NonZeroUsize::new(1024).expect("this is not zero");
-
     /// Asks `find` for the tokens of each tenant; every tenant is an organization of its own, within the published rate
     /// limits.
-    pub fn new<F, R>(find: F) -> Self
+    ///
+    /// A tenant that `find` knows has its limits for as long as a call counts against one of them, however many tenants there
+    /// are.
+    pub fn new<F, R, S>(find: F) -> Self
     where
         F: Fn(String) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<TokenSource, NotServed>> + Send + 'static,
+        R: Future<Output = Result<S, NotServed>> + Send + 'static,
+        S: AsyncTokens + 'static,
     {
         Self {
-            find: Box::new(move |tenant| Box::pin(find(tenant))),
+            find: Box::new(move |tenant| {
+                let found = find(tenant);
+                Box::pin(async move { found.await.map(Into::into) })
+            }),
             limits: Some(published()),
-            paces: Mutex::new(LruCache::new(Self::REMEMBERED)),
+            paces: Mutex::default(),
         }
     }
 
@@ -152,12 +168,16 @@ impl PerTenant {
 
     fn pace(&self, tenant: &str) -> Option<Pace> {
         let limits = self.limits.as_ref()?;
-        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pace) = paces.get(tenant) {
+        let Paces { by_tenant, left } = &mut *self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pace) = by_tenant.get(tenant) {
             return Some(pace.clone());
         }
+        if by_tenant.len() >= MANY.max(*left * 2) {
+            by_tenant.retain(|_, pace| !pace.is_idle());
+            *left = by_tenant.len();
+        }
         let pace = Pace::new(limits.clone());
-        paces.put(tenant.into(), pace.clone());
+        by_tenant.insert(tenant.to_owned(), pace.clone());
         Some(pace)
     }
 }
@@ -180,4 +200,58 @@ impl fmt::Debug for PerTenant {
 
 fn published() -> RateLimits {
     MCP.into_iter().fold(RateLimits::published(), |limits, name| limits.endpoint(name, []))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use alvys_auth_core::Limit;
+    use alvys_auth_driver::FixedTokens;
+    use http::{Method, Uri};
+
+    use super::*;
+
+    /// Accounts of every tenant but one, each of which may call a list once in an hour.
+    fn accounts() -> PerTenant {
+        let accounts = PerTenant::new(|tenant: String| async move {
+            let tokens = FixedTokens::holding("abc", "load:read")?;
+            if tenant == "unknown" { Err(NotServed::Unknown) } else { Ok(tokens) }
+        });
+        accounts.limits(Some(RateLimits::none().lists([Limit::new(1, Duration::from_secs(3600))])))
+    }
+
+    fn remembered(accounts: &PerTenant) -> usize {
+        accounts.paces.lock().expect("no panic").by_tenant.len()
+    }
+
+    #[tokio::test]
+    async fn the_limits_of_a_tenant_outlive_any_number_of_others() {
+        let (accounts, loads) = (accounts(), Endpoint::of(&Method::GET, &Uri::from_static("/api/p/v1/loads")));
+        for tenant in 0..3000 {
+            let account = accounts.find(Some(&tenant.to_string())).await.expect("an account");
+            assert!(account.pace.expect("limits").turn(&loads).wait().is_none(), "its first call");
+        }
+        for tenant in [0, 1500, 2999] {
+            let account = accounts.find(Some(&tenant.to_string())).await.expect("an account");
+            assert!(account.pace.expect("limits").turn(&loads).wait().is_some(), "its second call");
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_that_nobody_uses_are_forgotten_and_unknown_tenants_have_none() {
+        let accounts = accounts();
+        let kept = accounts.find(Some("kept")).await.expect("an account");
+        for tenant in 0..3000 {
+            accounts.find(Some(&tenant.to_string())).await.expect("an account");
+        }
+        assert!(remembered(&accounts) <= MANY + 1, "{} are remembered", remembered(&accounts));
+        let loads = Endpoint::of(&Method::GET, &Uri::from_static("/api/p/v1/loads"));
+        assert!(kept.pace.expect("limits").turn(&loads).wait().is_none());
+        let again = accounts.find(Some("kept")).await.expect("an account");
+        assert!(again.pace.expect("limits").turn(&loads).wait().is_some(), "whoever held its limits shares them still");
+        let before = remembered(&accounts);
+        assert!(matches!(accounts.find(Some("unknown")).await, Err(NotServed::Unknown)));
+        assert_eq!(remembered(&accounts), before);
+    }
 }

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, judge};
+use alvys_auth_core::{CallOptions, CallStep, Error, Hold, Token};
+use alvys_auth_driver::{Caller, LOOK_TIME, Passage, Time, look};
 use bytes::Bytes;
 use http::header::EXPECT;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -61,7 +61,9 @@ impl Inner {
         }
         headers::towards_api(&mut headers, parts.version);
 
-        let call = self.upstream.api.call(&parts.method, &destination.uri, &headers, options);
+        let Account { tokens, pace } = &account;
+        let caller = Caller { tokens, api: self.upstream.api.clone(), pace: pace.clone(), time: Time::boot() };
+        let call = caller.begin(&parts.method, &destination.uri, &headers, options);
         let call = call.map_err(|error| Problem::failed_call(&error))?.ok_or_else(|| {
             Problem::failed_call(&Error::configuration(
                 "an Authorization header was left on the request",
@@ -69,8 +71,8 @@ impl Inner {
             ))
         })?;
         let endpoint = call.endpoint();
-        let subject = Subject::new(route.tenant.as_deref().map(Into::into), &endpoint, account.limit(&endpoint));
-        let passage = Passage { inner: self, account, destination, progress, subject, call };
+        let subject = Subject::new(route.tenant.as_deref().map(Into::into), endpoint, account.limit(endpoint));
+        let passage = Forwarding { inner: self, account, destination, progress, subject, call };
         passage.run(parts.method, headers, upload, (slot, route)).await
     }
 
@@ -102,77 +104,84 @@ impl Inner {
 }
 
 /// A call on its way.
-struct Passage<'a> {
+struct Forwarding<'a> {
     inner: &'a Inner,
     account: Account,
     destination: Destination,
     progress: Arc<Progress>,
     subject: Subject,
-    call: Call,
+    call: Passage,
 }
 
-impl Passage<'_> {
+impl Forwarding<'_> {
     async fn run(
         mut self,
         method: Method,
-        mut headers: HeaderMap,
-        mut upload: Upload,
+        headers: HeaderMap,
+        upload: Upload,
         (slot, route): (OwnedSemaphorePermit, &Route),
     ) -> Result<Response<Answer>, Problem> {
+        let (mut upload, mut answer, mut held) = (Some(upload), None, None);
         loop {
-            let token = self.authorize(&mut headers).await?;
-            self.inner.watch.sends(&self.subject);
-
-            let mut request = reqwest::Request::new(method.clone(), self.destination.url.clone());
-            *request.headers_mut() = headers.clone();
-            let (body, again) = upload.split();
-            *request.body_mut() = body;
-            let answer = self.send(request).await?;
-            // Nobody asked for another protocol: what follows such a head is no answer.
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                let cause = io::Error::new(io::ErrorKind::InvalidData, "status 101 without an Upgrade");
-                return Err(self.failed(&Error::transport("the API changed the protocol instead of answering", cause)));
+            match (self.call.step(), answer.take()) {
+                (CallStep::NeedToken, _) => held = self.token().await?,
+                (CallStep::Wait(until), _) => {
+                    let _waiting = held.take().map(|_| self.inner.watch.waiting(&self.subject));
+                    let (bell, timer) = self.call.wait(until);
+                    let _ = tokio::time::timeout(timer, bell).await;
+                }
+                (CallStep::Send, _) => {
+                    let (body, again) = upload.take().ok_or_else(|| self.failed(&Passage::lost()))?.split();
+                    upload = again;
+                    let mut next = reqwest::Request::new(method.clone(), self.destination.url.clone());
+                    *next.headers_mut() = headers.clone();
+                    *next.body_mut() = body;
+                    self.call.authorize(next.headers_mut());
+                    match self.send(next).await {
+                        Ok(head) => {
+                            self.call.answered(head.status(), head.headers(), Some(&self.destination.uri));
+                            answer = Some(head);
+                        }
+                        Err(problem) if !self.call.failed(false) => return Err(problem),
+                        Err(_) => {}
+                    }
+                }
+                (CallStep::Look, Some(refused)) => {
+                    let refused = look(refused, tokio::time::sleep(LOOK_TIME)).await;
+                    self.looked(&refused);
+                }
+                (CallStep::Deliver, Some(answer)) => return Ok(self.deliver(answer, slot, route)),
+                (CallStep::Fail(error), _) => return Err(self.failed(&error)),
+                (_, None) => return Err(self.failed(&Passage::lost())),
             }
-            if self.call.delivers(answer.status(), answer.headers(), &self.destination.uri) {
-                return Ok(self.deliver(answer, slot, route));
-            }
-            let answer = look(answer).await;
-            match self.judge(&answer, &token) {
-                Verdict::Fail(error) => return Err(Problem::failed_call(&error)),
-                Verdict::Repeat { after } => tokio::time::sleep(after).await,
-            }
-            upload = again.ok_or_else(|| {
-                self.failed(&Error::configuration("a streamed body cannot be sent again", "call again"))
-            })?;
         }
     }
 
-    /// Waits for a token and for the turn, and puts the token on the request.
-    ///
-    /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
-    /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
-    async fn authorize(&mut self, headers: &mut HeaderMap) -> Result<Token, Problem> {
-        let mut turn = self.account.pace.as_ref().map(|pace| pace.turn(&self.call.endpoint()));
-        loop {
-            let token = self.inner.token_of(&self.account, &self.subject).await;
-            let token = token.map_err(|error| Problem::no_token(&error))?;
-            self.call.authorize(&token, headers).map_err(|error| self.failed(&error))?;
-            let Some(turn) = &mut turn else { return Ok(token) };
-            let Some(wait) = turn.hold(&mut self.call).map_err(|error| self.failed(&error))? else { return Ok(token) };
-            self.inner.watch.shaped(&self.subject, wait);
-            let _waiting = self.inner.watch.waiting(&self.subject);
-            tokio::time::sleep(wait).await;
+    /// Gets a token, and says why the call is held back with it.
+    async fn token(&mut self) -> Result<Option<Hold>, Problem> {
+        let Self { inner, account, subject, call, .. } = self;
+        let token = inner.token_of(account, subject).await.map_err(|error| Problem::no_token(&error))?;
+        let held = call.token(token);
+        if let Some(hold) = &held {
+            inner.watch.shaped(subject, hold.until.saturating_duration_since(call.time().now()));
         }
+        Ok(held)
     }
 
     /// Sends once, and waits for the head of the answer for as long as the request makes progress.
     async fn send(&self, request: reqwest::Request) -> Result<Response<reqwest::Body>, Problem> {
+        self.inner.watch.sends(&self.subject);
         self.progress.note();
         let mut sending = pin!(self.inner.upstream.client.execute(request));
         let limit = self.inner.settings.answer_within;
         loop {
             let error = tokio::select! {
                 sent = &mut sending => match sent {
+                    // Nobody asked for another protocol: what follows such a head is no answer.
+                    Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                        let cause = io::Error::new(io::ErrorKind::InvalidData, "status 101 without an Upgrade");
+                        Error::transport("the API changed the protocol instead of answering", cause)
+                    }
                     Ok(answer) => return Ok(answer.into()),
                     Err(error) if error.is_connect() => Error::transport("no connection to the API", error.without_url()),
                     Err(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
@@ -193,7 +202,7 @@ impl Passage<'_> {
         }
     }
 
-    fn judge(&mut self, answer: &Response<Vec<u8>>, token: &Token) -> Verdict {
+    fn looked(&mut self, answer: &Response<Vec<u8>>) {
         let Self { account, call, inner, subject, .. } = self;
         let reject = |token: &Token| {
             let another = account.tokens.reject(token);
@@ -202,9 +211,8 @@ impl Passage<'_> {
             }
             another
         };
-        let verdict = judge(call, answer, token, reject, account.pace.as_ref());
+        let verdict = call.looked(answer, reject);
         inner.watch.judged(subject, answer.status(), &verdict);
-        verdict
     }
 
     fn deliver(&self, answer: Response<reqwest::Body>, slot: OwnedSemaphorePermit, route: &Route) -> Response<Answer> {
@@ -233,23 +241,4 @@ impl Upload {
             Self::Streamed(stream) => (Some(reqwest::Body::wrap(stream)), None),
         }
     }
-}
-
-/// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
-async fn look(answer: Response<reqwest::Body>) -> Response<Vec<u8>> {
-    use http_body_util::BodyExt;
-
-    let (parts, mut body) = answer.into_parts();
-    let mut looked = Vec::new();
-    let reading = async {
-        while looked.len() < Call::LOOK
-            && let Some(Ok(frame)) = body.frame().await
-        {
-            looked.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-        }
-    };
-    // A timeout is as good as the end.
-    let _ = tokio::time::timeout(LOOK_TIME, reading).await;
-    looked.truncate(Call::LOOK);
-    Response::from_parts(parts, looked)
 }

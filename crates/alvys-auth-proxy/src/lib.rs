@@ -22,7 +22,8 @@ mod watch;
 
 pub use accounts::{Account, Accounts, NotServed, PerTenant};
 pub use alvys_auth_core::{Api, Error, ErrorKind};
-pub use alvys_auth_driver::{Limit, Pace, RateLimits};
+pub use alvys_auth_core::{Limit, RateLimits};
+pub use alvys_auth_driver::{AsyncTokens, Pace};
 pub use alvys_auth_reqwest::TokenSource;
 pub use listen::Listen;
 pub use proxy::Proxy;

@@ -1,13 +1,14 @@
 //! What is known of the tokens of each tenant: counted, remembered, and told where somebody must act.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use alvys_auth_core::{Error, Status, Timestamp, Token};
 use alvys_auth_driver::Time;
-use alvys_auth_reqwest::TokenSource;
 use tracing::warn;
 
+use crate::accounts::Tokens;
 use crate::metrics::count;
 use crate::problem::reason;
 use crate::watch::{NOTICES, Subject, Watch, lock};
@@ -19,7 +20,7 @@ const ANOTHER: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     /// None where it could not be made.
-    source: Option<TokenSource>,
+    source: Option<Tokens>,
     seen: Option<Seen>,
     failure: Option<Failure>,
     /// The failure that was counted last, and until when the source pauses because of it.
@@ -51,7 +52,7 @@ pub(crate) enum State {
 
 impl Watch {
     /// A token was had from `source`.
-    pub(crate) fn has_token(&self, subject: &Subject, source: &TokenSource, token: &Token) {
+    pub(crate) fn has_token(&self, subject: &Subject, source: &Tokens, token: &Token) {
         let obtained_at = token.obtained_at().unwrap_or_else(|| token.expires_at());
         let fresh = Seen { obtained_at, expires_at: token.expires_at(), rejected: false };
         let mut all = lock(&self.known);
@@ -84,7 +85,7 @@ impl Watch {
     }
 
     /// A token was asked for, and none was to be had; without a source when there is not even that.
-    pub(crate) fn no_token(&self, subject: &Subject, source: Option<&TokenSource>, error: &Error) {
+    pub(crate) fn no_token(&self, subject: &Subject, source: Option<&Tokens>, error: &Error) {
         let (reason, what) = (reason(error.kind()), error.to_string());
         let paused_for = source.and_then(|source| source.status().paused_for).unwrap_or_default();
         let mut all = lock(&self.known);
@@ -117,7 +118,7 @@ impl Watch {
             // To look at a token that is near its end would be a use of it, for which it might be renewed.
             let renewed =
                 status.expires_in.is_some_and(|left| self.is_later(&subject, Time::boot().now().saturating_add(left)));
-            if renewed && let Some(token) = source.with_token(Token::clone) {
+            if renewed && let Some(token) = at_hand(&source) {
                 self.has_token(&subject, &source, &token);
             }
             // While there is no token, whoever asks for one hears of the failure.
@@ -173,5 +174,13 @@ impl Watch {
         let all = lock(&self.known);
         let left = all.iter().filter_map(|(_, known)| Some(known.seen?.expires_at.saturating_duration_since(now)));
         left.filter(|left| !left.is_zero()).min().unwrap_or_default()
+    }
+}
+
+/// The token that a source has without waiting for it.
+fn at_hand(source: &Tokens) -> Option<Token> {
+    match source.token().as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Ok(token)) => Some(token),
+        _ => None,
     }
 }

@@ -21,8 +21,8 @@ const LONG_BODY: usize = 256 * 1024;
 /// Connections with one time limit, or with two. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Connections {
-    /// Makes requests, and sends them where the caller brought it finished.
-    builder: reqwest::Client,
+    /// A finished client of the caller's own, for every call.
+    shared: Option<reqwest::Client>,
     /// For what is answered soon, and for what takes its time. Without the second one the first one is for both.
     own: Arc<[Option<PerRuntime>; 2]>,
 }
@@ -37,17 +37,14 @@ impl Connections {
         let patient = http.is_none().then(|| PerRuntime::new(move || finish(within(UPLOAD_TIMEOUT)())));
         let http = http.unwrap_or_else(|| within(READ_TIMEOUT).into());
         let quick = PerRuntime::new(move || finish(http.builder()));
-        Ok(Self { builder: quick.client()?, own: Arc::new([Some(quick), patient]) })
+        // What is wrong with the settings is told now, and not by the first call.
+        quick.client()?;
+        Ok(Self { shared: None, own: Arc::new([Some(quick), patient]) })
     }
 
     /// A finished client of the caller's own, for every call.
     pub(crate) fn of(http: reqwest::Client) -> Self {
-        Self { builder: http, own: Arc::default() }
-    }
-
-    /// What makes requests; which of the clients is asked does not matter for that.
-    pub(crate) fn builder(&self) -> &reqwest::Client {
-        &self.builder
+        Self { shared: Some(http), own: Arc::default() }
     }
 
     /// What sends this one from the runtime that this is called in. reqwest counts its read timeout from the start of a
@@ -57,7 +54,10 @@ impl Connections {
         let takes_long = request.timeout().is_some() || request.body().is_some_and(long);
         let [quick, patient] = &*self.own;
         let own = patient.as_ref().filter(|_| takes_long).or(quick.as_ref());
-        own.map_or_else(|| Ok(self.builder.clone()), PerRuntime::client)
+        match (&self.shared, own) {
+            (None, Some(own)) => own.client(),
+            (shared, _) => Ok(shared.clone().unwrap_or_default()),
+        }
     }
 }
 
@@ -73,7 +73,7 @@ mod tests {
         connections: &Connections,
         change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> String {
-        let request = change(connections.builder().post("http://127.0.0.1/")).build().expect("a request");
+        let request = change(reqwest::Client::new().post("http://127.0.0.1/")).build().expect("a request");
         let runtime = Builder::new_current_thread().build().expect("a runtime");
         let _inside = runtime.enter();
         let shown = format!("{:?}", connections.sending(&request).expect("a client"));

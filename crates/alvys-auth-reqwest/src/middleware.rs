@@ -4,8 +4,8 @@ use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 
-use crate::caller::{Caller, Exchange, Failure};
-use crate::{Api, CallOptions, Pace, TokenSource};
+use crate::caller::{self, Caller, Exchange, Failure};
+use crate::{Api, AsyncTokens, CallOptions, Pace};
 
 /// Authorizes every request of a `reqwest-middleware` client, as [`Client`](crate::Client) does its own.
 ///
@@ -45,8 +45,8 @@ pub struct Authorize(Caller);
 impl Authorize {
     /// Takes the tokens from `tokens` and the rules from `api`.
     #[must_use]
-    pub fn new(tokens: TokenSource, api: Api) -> Self {
-        Self(Caller { tokens, api, pace: None })
+    pub fn new(tokens: impl AsyncTokens + 'static, api: Api) -> Self {
+        Self(Caller::new(tokens.into(), api))
     }
 
     /// Shapes the rate of the calls.
@@ -66,7 +66,7 @@ impl Middleware for Authorize {
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
         let options = extensions.get::<CallOptions>().cloned().unwrap_or_default();
-        self.0.call(request, options, Rest { next, extensions }).await.map_err(|failure| match failure {
+        caller::call(&self.0, request, options, Rest { next, extensions }).await.map_err(|failure| match failure {
             Failure::Call(error) => reqwest_middleware::Error::middleware(error),
             Failure::Transport(error) => error,
         })

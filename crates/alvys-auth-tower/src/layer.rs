@@ -4,32 +4,27 @@ use std::fmt;
 use std::sync::Arc;
 
 use alvys_auth_core::Api;
-use alvys_auth_driver::{AsyncTokens, Pace};
+use alvys_auth_driver::{AsyncTokens, Pace, Time, Tokens};
 use tower_layer::Layer;
 
 use crate::Authorize;
 
+/// Whose calls are made.
+pub(crate) type Caller = alvys_auth_driver::Caller<Tokens<dyn AsyncTokens>>;
+
 /// Authorizes every request that passes, renews the token and repeats the request where the rules say so.
 ///
-/// `T` is where the tokens come from, `B` the body of the requests. [`new`](Self::new) sends a body again by cloning it;
-/// [`single_use`](Self::single_use) takes bodies that cannot be cloned.
-pub struct AuthorizeLayer<T, B> {
-    pub(crate) caller: Arc<Caller<T>>,
+/// `B` is the body of the requests. [`new`](Self::new) sends a body again by cloning it; [`single_use`](Self::single_use)
+/// takes bodies that cannot be cloned.
+pub struct AuthorizeLayer<B> {
+    pub(crate) caller: Arc<Caller>,
     pub(crate) copy: fn(&B) -> Option<B>,
 }
 
-/// What authorizes calls: whose tokens, where to, how fast.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller<T> {
-    pub(crate) tokens: T,
-    pub(crate) api: Api,
-    pub(crate) pace: Option<Pace>,
-}
-
-impl<T: AsyncTokens, B> AuthorizeLayer<T, B> {
+impl<B> AuthorizeLayer<B> {
     /// For bodies that can be cloned, such as `Full<Bytes>`, `Empty<Bytes>` or `String`.
     #[must_use]
-    pub fn new(tokens: T, api: Api) -> Self
+    pub fn new(tokens: impl AsyncTokens + 'static, api: Api) -> Self
     where
         B: Clone,
     {
@@ -38,44 +33,50 @@ impl<T: AsyncTokens, B> AuthorizeLayer<T, B> {
 
     /// For bodies that are streams: no request is ever sent twice.
     #[must_use]
-    pub fn single_use(tokens: T, api: Api) -> Self {
+    pub fn single_use(tokens: impl AsyncTokens + 'static, api: Api) -> Self {
         Self::copying(tokens, api, |_| None)
     }
 
     /// For bodies of which some can be copied: a request whose body gives none is sent once.
     #[must_use]
-    pub fn copying(tokens: T, api: Api, copy: fn(&B) -> Option<B>) -> Self {
-        Self { caller: Arc::new(Caller { tokens, api, pace: None }), copy }
+    pub fn copying(tokens: impl AsyncTokens + 'static, api: Api, copy: fn(&B) -> Option<B>) -> Self {
+        Self { caller: Arc::new(Caller::new(tokens.into(), api)), copy }
     }
 
-    /// Shapes the rate of the calls; without it they go out as they come.
+    /// Shapes the rate of the calls; without it they go out as they come. The clock of the pace is the one of the layer.
     #[must_use]
-    pub fn pace(self, pace: Pace) -> Self
-    where
-        T: Clone,
-    {
-        let caller = Caller { pace: Some(pace), ..Arc::unwrap_or_clone(self.caller) };
-        Self { caller: Arc::new(caller), copy: self.copy }
+    pub fn pace(self, pace: Pace) -> Self {
+        self.with(|caller| caller.pace = Some(pace))
+    }
+
+    /// Another clock than the system's, such as a `ManualClock` in tests.
+    #[must_use]
+    pub fn clock(self, time: impl Into<Time>) -> Self {
+        self.with(|caller| caller.time = time.into())
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Caller)) -> Self {
+        change(Arc::make_mut(&mut self.caller));
+        self
     }
 }
 
-impl<S, T, B> Layer<S> for AuthorizeLayer<T, B> {
-    type Service = Authorize<S, T, B>;
+impl<S, B> Layer<S> for AuthorizeLayer<B> {
+    type Service = Authorize<S, B>;
 
     fn layer(&self, inner: S) -> Self::Service {
         Authorize { inner, layer: self.clone() }
     }
 }
 
-impl<T, B> Clone for AuthorizeLayer<T, B> {
+impl<B> Clone for AuthorizeLayer<B> {
     fn clone(&self) -> Self {
         Self { caller: Arc::clone(&self.caller), copy: self.copy }
     }
 }
 
-impl<T, B> fmt::Debug for AuthorizeLayer<T, B> {
-    /// Leaves the tokens out: they may be of any type.
+impl<B> fmt::Debug for AuthorizeLayer<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorizeLayer").field("api", &self.caller.api).finish_non_exhaustive()
+        f.debug_struct("AuthorizeLayer").field("caller", &self.caller).finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 mod layer;
 mod service;
 
-pub use alvys_auth_core::{Api, CallOptions, Error, ErrorKind, Scope, Token};
-pub use alvys_auth_driver::{AsyncTokens, Limit, Pace, RateLimits};
+pub use alvys_auth_core::{Api, CallOptions, Error, ErrorKind, Limit, RateLimits, Scope, Token};
+pub use alvys_auth_driver::{AsyncTokens, Pace};
 pub use layer::AuthorizeLayer;
 pub use service::{Authorize, BoxError};

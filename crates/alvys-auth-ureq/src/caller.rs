@@ -1,27 +1,23 @@
-//! The loop around one authorized call: token and turn, send, judge.
+//! The loop around one authorized call.
 
 use std::io::Read;
 use std::sync::mpsc;
-use std::thread::sleep;
+use std::thread;
 use std::time::Instant;
-use std::{mem, thread};
 
-use alvys_auth_core::{Api, Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Pace, events, judge};
+use alvys_auth_core::{Call, CallOptions, CallStep, Error};
+use alvys_auth_driver::{BlockingTokens, LOOK_TIME, Passage};
+use event_listener::Listener;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::request::Parts;
-use ureq::http::{HeaderMap, Method, Request, Response};
+use ureq::http::{Method, Request, Response};
 use ureq::{Agent, AsSendBody, Body, ResponseExt};
 
-use crate::TokenSource;
+/// Whose calls are made.
+pub(crate) type Caller = alvys_auth_driver::Caller<Tokens>;
 
-/// What authorizes calls: whose tokens, where to, how fast.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    pub(crate) tokens: TokenSource,
-    pub(crate) api: Api,
-    pub(crate) pace: Option<Pace>,
-}
+/// Any blocking source of tokens.
+pub(crate) type Tokens = alvys_auth_driver::Tokens<dyn BlockingTokens>;
 
 /// Why a call has no answer.
 pub(crate) enum Failure {
@@ -37,56 +33,46 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<ureq::Error> for Failure {
-    fn from(error: ureq::Error) -> Self {
-        Self::Transport(error)
-    }
-}
-
-impl Caller {
-    /// `send` adds the body; it is called again unless `options` say that the body can be used once only.
-    pub(crate) fn call(
-        &self,
-        mut parts: Parts,
-        options: CallOptions,
-        mut send: impl FnMut(Request<()>) -> Result<Response<Body>, ureq::Error>,
-    ) -> Result<Response<Body>, Failure> {
-        let Some(mut call) = self.api.call(&parts.method, &parts.uri, &parts.headers, options)? else {
-            events::left_alone(parts.uri.host());
-            return Ok(send(Request::from_parts(parts, ()))?);
-        };
-        loop {
-            let token = self.authorize(&mut call, &mut parts.headers)?;
-            let mut answer = send(Request::from_parts(parts.clone(), ()))?;
-            let (status, headers) = (answer.status(), answer.headers());
-            let delivers = if redirected(&answer) {
-                call.delivers_bare(status, headers)
-            } else {
-                call.delivers(status, headers, &parts.uri)
-            };
-            if delivers {
-                return Ok(answer);
+/// `send` adds the body; it is called again unless `options` say that the body can be used once only.
+pub(crate) fn call(
+    caller: &Caller,
+    parts: Parts,
+    options: CallOptions,
+    mut send: impl FnMut(Request<()>) -> Result<Response<Body>, ureq::Error>,
+) -> Result<Response<Body>, Failure> {
+    let Some(mut call) = caller.begin(&parts.method, &parts.uri, &parts.headers, options)? else {
+        return send(Request::from_parts(parts, ())).map_err(Failure::Transport);
+    };
+    let mut answer = None;
+    loop {
+        match (call.step(), answer.take()) {
+            (CallStep::NeedToken, _) => {
+                call.token(caller.tokens.token()?);
             }
-            let answer = look(&mut answer);
-            match judge(&mut call, &answer, &token, |token| self.tokens.reject(token), self.pace.as_ref()) {
-                Verdict::Fail(error) => return Err(error.into()),
-                Verdict::Repeat { after } => sleep(after),
+            (CallStep::Wait(until), _) => {
+                let (bell, timer) = call.wait(until);
+                let _ = bell.wait_timeout(timer);
             }
-        }
-    }
-
-    /// Waits for a token and for the turn, and puts the token on the request.
-    ///
-    /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And
-    /// nothing is waited for between the turn and the request, or all whose turn has come would go at once afterwards.
-    fn authorize(&self, call: &mut Call, headers: &mut HeaderMap) -> Result<Token, Error> {
-        let mut turn = self.pace.as_ref().map(|pace| pace.turn(&call.endpoint()));
-        loop {
-            let token = self.tokens.token()?;
-            call.authorize(&token, headers)?;
-            let Some(turn) = &mut turn else { return Ok(token) };
-            let Some(wait) = turn.hold(call)? else { return Ok(token) };
-            sleep(wait);
+            (CallStep::Send, _) => {
+                let mut next = Request::from_parts(parts.clone(), ());
+                call.authorize(next.headers_mut());
+                match send(next) {
+                    Ok(head) => {
+                        // The token did not go along to where a redirect led.
+                        let redirected = head.get_redirect_history().is_some_and(|history| history.len() > 1);
+                        call.answered(head.status(), head.headers(), Some(&parts.uri).filter(|_| !redirected));
+                        answer = Some(head);
+                    }
+                    Err(error) if !call.failed(false) => return Err(Failure::Transport(error)),
+                    Err(_) => {}
+                }
+            }
+            (CallStep::Look, Some(refused)) => {
+                call.looked(&look(refused), |token| caller.tokens.reject(token));
+            }
+            (CallStep::Deliver, Some(answer)) => return Ok(answer),
+            (CallStep::Fail(error), _) => return Err(error.into()),
+            (_, None) => return Err(Passage::lost().into()),
         }
     }
 }
@@ -110,17 +96,12 @@ pub(crate) fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-/// Whether the answer is from where a redirect led, to which the token did not go along.
-fn redirected(answer: &Response<Body>) -> bool {
-    answer.get_redirect_history().is_some_and(|history| history.len() > 1)
-}
-
 /// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
 ///
 /// ureq gives a read up only after the time that its agent is set to, if any, which is meant for the bodies that are
 /// delivered. So a thread reads, and is left to itself where nothing comes; it ends with its connection.
-fn look(answer: &mut Response<Body>) -> Response<Vec<u8>> {
-    let body = mem::replace(answer.body_mut(), Body::builder().data(""));
+fn look(answer: Response<Body>) -> Response<Vec<u8>> {
+    let (parts, body) = answer.into_parts();
     let (sender, pieces) = mpsc::channel();
     let read = move || {
         let (mut reader, mut piece) = (body.into_reader().take(Call::LOOK as u64), [0; 1024]);
@@ -134,8 +115,5 @@ fn look(answer: &mut Response<Body>) -> Response<Vec<u8>> {
     while let Ok(piece) = pieces.recv_timeout(LOOK_TIME.saturating_sub(started.elapsed())) {
         body.extend(piece);
     }
-    let mut looked = Response::new(body);
-    *looked.status_mut() = answer.status();
-    *looked.headers_mut() = mem::take(answer.headers_mut());
-    looked
+    Response::from_parts(parts, body)
 }

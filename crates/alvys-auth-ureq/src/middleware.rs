@@ -3,16 +3,15 @@
 use std::fmt;
 use std::io::{Cursor, Read};
 
-use alvys_auth_core::{Api, CallOptions};
-use alvys_auth_driver::{Pace, events};
-use ureq::http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use alvys_auth_core::{Api, CallOptions, Error};
+use alvys_auth_driver::{BlockingTokens, Pace};
+use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ureq::http::request::Parts;
 use ureq::http::{Request, Response};
 use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::{Agent, Body, SendBody};
 
-use crate::TokenSource;
-use crate::caller::{Caller, Failure, configured, expects_body};
+use crate::caller::{self, Caller, Failure, configured, expects_body};
 
 /// The longest body that is kept, in bytes, so that it can be sent again.
 const KEPT: u64 = 1024 * 1024;
@@ -58,8 +57,8 @@ pub struct Authorize {
 impl Authorize {
     /// Takes the tokens from `tokens` and the rules from `api`, and sends a second time through `agent`.
     #[must_use]
-    pub fn new(tokens: TokenSource, api: Api, agent: Agent) -> Self {
-        Self { caller: Caller { tokens, api, pace: None }, agent }
+    pub fn new(tokens: impl BlockingTokens + 'static, api: Api, agent: Agent) -> Self {
+        Self { caller: Caller::new(tokens.into(), api), agent }
     }
 
     /// Shapes the rate of the calls.
@@ -77,9 +76,10 @@ impl Authorize {
 
 impl Middleware for Authorize {
     fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
-        // As `Api::call` has it, but before anything is changed about the request.
-        if request.headers().contains_key(AUTHORIZATION) {
-            events::left_alone(request.uri().host());
+        // Before anything is changed about the request.
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let begun = self.caller.begin(method, uri, headers, CallOptions::new()).map_err(boxed)?;
+        if begun.is_none() {
             return next.handle(request);
         }
         let (mut parts, body) = configured(&self.agent, request).into_parts();
@@ -95,7 +95,7 @@ impl Middleware for Authorize {
             options
         };
         let mut first = Some(next);
-        let answer = self.caller.call(parts, options, |request| match first.take() {
+        let answer = caller::call(&self.caller, parts, options, |request| match first.take() {
             None => self.run(request.map(|()| kept.as_slice())),
             Some(next) if kept.is_empty() => next.handle(request.map(|()| SendBody::none())),
             Some(next) => {
@@ -108,7 +108,7 @@ impl Middleware for Authorize {
                 Err(ureq::Error::StatusCode(answer.status().as_u16()))
             }
             Ok(answer) => Ok(answer),
-            Err(Failure::Call(error)) => Err(ureq::Error::Other(Box::new(error))),
+            Err(Failure::Call(error)) => Err(boxed(error)),
             Err(Failure::Transport(error)) => Err(error),
         }
     }
@@ -127,6 +127,10 @@ fn tell_length(parts: &mut Parts, length: usize) {
     if !told && (length > 0 || expects_body(&parts.method)) {
         parts.headers.insert(CONTENT_LENGTH, length.into());
     }
+}
+
+fn boxed(error: Error) -> ureq::Error {
+    ureq::Error::Other(Box::new(error))
 }
 
 fn is_fine(answer: &Response<Body>) -> bool {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use alvys_auth_driver::{Limit, Pace, RateLimits};
+use alvys_auth_core::{Limit, RateLimits};
+use alvys_auth_driver::Pace;
 use alvys_auth_sandbox::{Fault, Route};
 use alvys_auth_tests::caller::{Call, Setup};
 use alvys_auth_tests::eventually;

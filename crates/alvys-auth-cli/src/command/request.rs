@@ -195,7 +195,7 @@ fn with_body(call: RequestBuilder, body: Option<Payload>) -> RequestBuilder {
     match body {
         None => call,
         Some(Payload::Bytes(bytes)) => call.body(bytes),
-        Some(Payload::Stream(stream)) => call.stream(stream),
+        Some(Payload::Stream(stream)) => call.body(alvys_auth_ureq::Payload::stream(stream)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! One authorized call: what the answer means, and whether to send the request again.
+//! One authorized call: a state machine that says what to do next.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,71 +10,32 @@ use crate::call::refusal::{self, Refused};
 use crate::retry_after::retry_after;
 use crate::url::Origin;
 use crate::words;
-use crate::{Endpoint, Error, Scope, Token};
+use crate::{CallOptions, Endpoint, Error, Hold, Scope, Timestamp, Token};
 
 /// The pause before an unavailable server that names no time is asked again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// What Alvys documents for a rate limit, where the answer names no time.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
 
-/// What a caller says of one call.
-///
-/// ```
-/// use alvys_auth_core::{CallOptions, Scope};
-///
-/// let options = CallOptions::new().idempotent().require([Scope::LOAD_CREATE]);
-/// # let _ = options;
-/// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CallOptions {
-    idempotent: bool,
-    single_use_body: bool,
-    required: Vec<Scope>,
-}
-
-impl CallOptions {
-    /// A call that is repeated only where nothing can happen twice.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Says that sending the request twice does the same as sending it once, so that it may be repeated after a rate
-    /// limit or an outage even though its method is not a safe one (RFC 9110, section 9.2.1).
-    #[must_use]
-    pub fn idempotent(mut self) -> Self {
-        self.idempotent = true;
-        self
-    }
-
-    /// Says that the body cannot be sent again, because it is a stream; for drivers. Such a call is never repeated.
-    #[must_use]
-    pub fn single_use_body(mut self) -> Self {
-        self.single_use_body = true;
-        self
-    }
-
-    /// Names scopes that the token must have; without them nothing is sent.
-    ///
-    /// Scopes that nothing is known of, as with an opaque token, are left for the API to judge.
-    #[must_use]
-    pub fn require<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.required.extend(scopes.into_iter().map(Into::into));
-        self
-    }
-}
-
 /// One authorized call on its way; made by [`Api::call`](crate::Api::call).
 ///
-/// A driver loops: get a token, [`authorize`](Self::authorize) the request, send it. An answer that
-/// [`delivers`](Self::delivers) goes to the caller unread; of any other one it reads the first [`Self::LOOK`] bytes and
-/// [`judge`](Self::judge)s.
+/// Whoever drives it asks [`next`](Self::next) what to do, does it, tells what came of it, and asks again:
+///
+/// ```text
+///         ┌──────────── ask again later ────────────┐
+///         ▼                                         │
+/// ──▶ NeedToken ──token()──▶ Send ──answered()──▶ Look ──looked()──▶ Fail
+///         ▲   │                │  │                 │
+///         │   └─▶ Wait ──┐     │  └─▶ Deliver       └─▶ Wait ──┐
+///         └──────────────┘     └─ failed(): Send again once ◀──┘
+/// ```
 ///
 /// ```
-/// use alvys_auth_core::{Api, CallOptions, TokenResponse, Verdict};
+/// use std::time::Duration;
+///
+/// use alvys_auth_core::{Api, CallOptions, CallStep, TokenResponse};
 /// use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Timestamp, TokenRequest};
 /// use http::{HeaderMap, Method, Response};
-/// use std::time::Duration;
 /// # let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
 /// # let mut lifecycle = Lifecycle::new(request, Policy::new(), 0);
 /// # let now = Timestamp::from_millis(0);
@@ -85,14 +46,20 @@ impl CallOptions {
 /// let mut headers = HeaderMap::new();
 /// let mut call = api.call(&Method::GET, &uri, &headers, CallOptions::new())?.expect("no Authorization of its own");
 ///
+/// assert!(matches!(call.next(now), CallStep::NeedToken));
 /// let Step::Use(token) = lifecycle.poll(now) else { unreachable!() };
-/// call.authorize(&token, &mut headers)?;
+/// call.token(token, now, || None);
+/// assert!(matches!(call.next(now), CallStep::Send));
+/// call.authorize(&mut headers);
 /// assert_eq!(headers["authorization"], "Bearer abc");
 ///
 /// let answer = Response::builder().status(429).header("retry-after", "7").body(b"").unwrap();
-/// assert!(!call.delivers(answer.status(), answer.headers(), &uri));
-/// let verdict = call.judge(&answer, &token, |token| lifecycle.reject(token, now));
-/// assert!(matches!(verdict, Verdict::Repeat { after } if after == Duration::from_secs(7)));
+/// call.answered(answer.status(), answer.headers(), Some(&uri));
+/// assert!(matches!(call.next(now), CallStep::Look));
+/// call.looked(&answer, now, |token| lifecycle.reject(token, now));
+/// let later = now.saturating_add(Duration::from_secs(7));
+/// assert!(matches!(call.next(now), CallStep::Wait(until) if until == later));
+/// assert!(matches!(call.next(later), CallStep::NeedToken));
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
 #[must_use = "a call does nothing until its request is sent"]
@@ -102,8 +69,12 @@ pub struct Call {
     options: CallOptions,
     wants_html: bool,
     patience: Duration,
+    state: State,
+    /// The token that is on the request.
+    token: Option<Token>,
     pauses: u32,
     renewed: bool,
+    resent: bool,
     /// What the request was answered when it was sent last; none before it is sent at all.
     answered: Option<StatusCode>,
     /// Whether the answer in question came from another URL than was called.
@@ -112,16 +83,55 @@ pub struct Call {
     bare: bool,
 }
 
-/// What to do about an answer that is not delivered.
+/// What to do next about a [`Call`].
 #[derive(Debug, Clone)]
-pub enum Verdict {
-    /// Wait, ask for a token again, and send the request once more with that.
-    Repeat {
-        /// How long to wait first; zero after a rejected token.
-        after: Duration,
-    },
+#[must_use = "the call goes on when this is done"]
+pub enum CallStep {
+    /// Get a token that is usable now; then [`Call::token`].
+    NeedToken,
+    /// Wait until then, or until others have left the queue before this call; then ask [`Call::next`] again.
+    Wait(Timestamp),
+    /// [Authorize](Call::authorize) the request and send it, at once; then [`Call::answered`], or [`Call::failed`].
+    Send,
+    /// Read the first [`Call::LOOK`] bytes of the answer; then [`Call::looked`].
+    Look,
+    /// Give the caller the answer as it is, unread.
+    Deliver,
     /// Give the caller this error.
     Fail(Error),
+}
+
+/// What was decided about an answer that is not delivered.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// The request is sent once more, with a token that is asked for again.
+    Repeat {
+        /// How long the call waits first; zero after a rejected token.
+        after: Duration,
+    },
+    /// The caller gets this error.
+    Fail(Error),
+}
+
+#[derive(Debug)]
+enum State {
+    Begun,
+    /// Held back from `since` on until it is to ask for its turn again.
+    Held {
+        since: Timestamp,
+        until: Timestamp,
+    },
+    /// Held back as well, and told so: what comes next is the end of that wait.
+    Waiting {
+        since: Timestamp,
+        until: Timestamp,
+    },
+    /// Between an answer and the next try.
+    Paused(Timestamp),
+    Ready,
+    Refused,
+    Delivered,
+    Failed(Error),
 }
 
 impl Call {
@@ -135,83 +145,155 @@ impl Call {
         headers: &HeaderMap,
         options: CallOptions,
     ) -> Self {
-        let wants_html = headers.get_all(ACCEPT).iter().any(names_html);
-        let (method, uri) = (method.clone(), uri.clone());
         Self {
-            method,
-            uri,
+            method: method.clone(),
+            uri: uri.clone(),
             options,
-            wants_html,
+            wants_html: headers.get_all(ACCEPT).iter().any(names_html),
             patience,
+            state: State::Begun,
+            token: None,
             pauses: 0,
             renewed: false,
+            resent: false,
             answered: None,
             redirected: false,
             bare: false,
         }
     }
 
-    /// Puts the token on the request, as the ready and sensitive `Authorization` header.
+    /// What to do now.
+    pub fn next(&mut self, now: Timestamp) -> CallStep {
+        match &self.state {
+            State::Held { since, until } => {
+                let (since, until) = (*since, *until);
+                self.state = State::Waiting { since, until };
+                return CallStep::Wait(until);
+            }
+            State::Waiting { since, until } => {
+                self.patience = self.patience.saturating_sub(now.min(*until).saturating_duration_since(*since));
+            }
+            State::Paused(until) if *until > now => return CallStep::Wait(*until),
+            State::Begun | State::Paused(_) => {}
+            State::Ready => return CallStep::Send,
+            State::Refused => return CallStep::Look,
+            State::Delivered => return CallStep::Deliver,
+            State::Failed(error) => return CallStep::Fail(error.clone()),
+        }
+        self.state = State::Begun;
+        CallStep::NeedToken
+    }
+
+    /// Here is a token. The call fails if that lacks a scope which the caller requires.
     ///
-    /// # Errors
-    /// [`ErrorKind::MissingScope`](crate::ErrorKind::MissingScope) when the token lacks a scope that the caller requires.
-    pub fn authorize(&self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error> {
+    /// `turn` is called otherwise, and says whether the call is held back; see [`Limiter::ask`](crate::Limiter::ask). So a call
+    /// gets its token before each look at the queue and is sent as soon as its turn comes: while a token is fetched, nobody
+    /// takes a turn that is used later, and no burst forms.
+    pub fn token(&mut self, token: Token, now: Timestamp, turn: impl FnOnce() -> Option<Hold>) {
         let scopes = token.scopes();
-        let missing: Vec<Scope> = self
-            .options
-            .required
-            .iter()
-            .filter(|scope| scopes.is_known() && !scopes.contains(scope))
-            .cloned()
-            .collect();
+        let lacks = |scope: &&Scope| scopes.is_known() && !scopes.contains(scope);
+        let missing: Vec<Scope> = self.options.required.iter().filter(lacks).cloned().collect();
         if !missing.is_empty() {
-            return Err(refusal::required(token, missing, self.answered));
+            self.state = State::Failed(refusal::required(&token, missing, self.answered));
+            return;
         }
-        headers.insert(AUTHORIZATION, token.header().clone());
-        Ok(())
+        self.token = Some(token);
+        self.state = match turn() {
+            None => State::Ready,
+            Some(Hold { until, ask_at, asked_by }) => {
+                let wait = until.saturating_duration_since(now);
+                if wait > self.patience {
+                    State::Failed(refusal::held_back(wait, asked_by, self.answered))
+                } else {
+                    State::Held { since: now, until: ask_at }
+                }
+            }
+        };
     }
 
-    /// Whether an answer goes to the caller as it is.
-    ///
-    /// `answered_by` is where it came from. Another host got no token, as [`delivers_bare`](Self::delivers_bare) has it.
-    /// Another URL of the same host says that the request was answered there and may have been carried out, so that
-    /// [`judge`](Self::judge) repeats it only where that is safe.
-    pub fn delivers(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool {
-        if Origin::of(answered_by) != Origin::of(&self.uri) {
-            return self.delivers_bare(status, headers);
+    /// Puts the token on the request that is to be sent, as the ready and sensitive `Authorization` header.
+    pub fn authorize(&self, headers: &mut HeaderMap) {
+        if let Some(token) = &self.token {
+            headers.insert(AUTHORIZATION, token.header().clone());
         }
-        (self.redirected, self.bare) = (*answered_by != self.uri, false);
-        let refused = matches!(
-            status,
-            StatusCode::UNAUTHORIZED
-                | StatusCode::FORBIDDEN
-                | StatusCode::TOO_MANY_REQUESTS
-                | StatusCode::SERVICE_UNAVAILABLE
-        );
-        !refused && !self.is_page(status, headers)
     }
 
-    /// The same for an answer from where a redirect led that the HTTP client followed without the token, to whatever host.
+    /// The request was sent and this is the head of its answer.
     ///
-    /// It says nothing about the token and is delivered, whatever its status, unless it is a page of HTML in place of the
-    /// API, such as that of a captive portal.
-    pub fn delivers_bare(&mut self, status: StatusCode, headers: &HeaderMap) -> bool {
-        (self.redirected, self.bare) = (true, true);
-        !self.is_page(status, headers)
+    /// `answered_by` is the URL that answered, none where a redirect led there that the HTTP client followed without the
+    /// token. An answer from there, and any from another origin, says nothing about the token: it is delivered, whatever its
+    /// status, unless it is a page of HTML in place of the API, such as that of a captive portal. An answer from another URL
+    /// of the same origin may mean that the request was carried out before it was redirected, so the call is repeated only
+    /// where that is safe.
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: Option<&Uri>) {
+        self.redirected = answered_by != Some(&self.uri);
+        self.bare = answered_by.is_none_or(|uri| Origin::of(uri) != Origin::of(&self.uri));
+        let refused = !self.bare
+            && matches!(
+                status,
+                StatusCode::UNAUTHORIZED
+                    | StatusCode::FORBIDDEN
+                    | StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::SERVICE_UNAVAILABLE
+            );
+        let delivered = !refused && !self.is_page(status, headers);
+        self.state = if delivered { State::Delivered } else { State::Refused };
     }
 
-    /// Decides about an answer that does not [`deliver`](Self::delivers), of which at most [`Self::LOOK`] bytes were read.
+    /// The request was sent, or could not be, and no answer came. True when the call goes on with [`next`](Self::next), false
+    /// when the caller gets the error of the HTTP client.
     ///
-    /// `reject` tells the token's owner that the API refused `token`, and says whether another one is worth trying; see
+    /// `unanswered` says that a connection which had been kept from an earlier request closed before any byte of an answer
+    /// arrived: the server most likely closed it at that moment and has not seen the request. A request that may be sent twice
+    /// is then sent again, once.
+    pub fn failed(&mut self, unanswered: bool) -> bool {
+        let again = unanswered && !self.resent && !self.options.single_use_body && self.is_repeatable();
+        if again {
+            self.resent = true;
+            self.state = State::Begun;
+        }
+        again
+    }
+
+    /// Here is the answer, of which at most [`Self::LOOK`] bytes were read. Gives what was decided about it, for events and
+    /// for [`Limiter::heed`](crate::Limiter::heed); [`next`](Self::next) follows it by itself.
+    ///
+    /// `reject` tells the token's owner that the API refused the token, and says whether another one is worth trying; see
     /// [`Lifecycle::reject`](crate::Lifecycle::reject). It is called on a 401 only.
-    pub fn judge<B: AsRef<[u8]>>(
+    pub fn looked<B: AsRef<[u8]>>(
+        &mut self,
+        answer: &Response<B>,
+        now: Timestamp,
+        reject: impl FnOnce(&Token) -> bool,
+    ) -> Verdict {
+        self.answered = Some(answer.status());
+        let verdict = match self.token.take() {
+            Some(token) => self.judge(answer, &token, reject),
+            None => Verdict::Fail(Error::configuration(
+                "an answer came to a call that had no token",
+                "report this: the driver of the call does not follow its steps",
+            )),
+        };
+        self.state = match &verdict {
+            Verdict::Repeat { after } => State::Paused(now.saturating_add(*after)),
+            Verdict::Fail(error) => State::Failed(error.clone()),
+        };
+        verdict
+    }
+
+    /// What is called, for rate limits.
+    #[must_use]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint::of(&self.method, &self.uri)
+    }
+
+    fn judge<B: AsRef<[u8]>>(
         &mut self,
         answer: &Response<B>,
         token: &Token,
         reject: impl FnOnce(&Token) -> bool,
     ) -> Verdict {
         let (status, headers) = (answer.status(), answer.headers());
-        self.answered = Some(status);
         let body = words::bare(answer.body().as_ref());
         let uri = self.uri.clone();
         let refused = Refused { status, headers, body, token, uri: &uri };
@@ -241,31 +323,6 @@ impl Call {
         }
     }
 
-    /// Takes a wait out of the patience; for rate shaping, which waits before it sends.
-    ///
-    /// `asked_by` is the status with which the API asked earlier for this wait, 429 or 503; none when its published limits
-    /// are kept unasked.
-    ///
-    /// # Errors
-    /// [`ErrorKind::RateLimited`](crate::ErrorKind::RateLimited) or [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable),
-    /// with the wait, when the patience does not suffice. Their status is that of the last answer, where the request has been
-    /// sent before.
-    pub fn spend(&mut self, wait: Duration, asked_by: Option<StatusCode>) -> Result<(), Error> {
-        match self.patience.checked_sub(wait) {
-            Some(left) => {
-                self.patience = left;
-                Ok(())
-            }
-            None => Err(refusal::held_back(wait, asked_by, self.answered)),
-        }
-    }
-
-    /// What is called, for rate shaping.
-    #[must_use]
-    pub fn endpoint(&self) -> Endpoint {
-        Endpoint::of(&self.method, &self.uri)
-    }
-
     /// The server wants to be left alone for a while: wait if that is safe and short enough.
     fn pause(&mut self, refused: &Refused<'_>, asked: Option<Duration>, html: bool) -> Verdict {
         let limited = refused.status == StatusCode::TOO_MANY_REQUESTS;
@@ -278,9 +335,10 @@ impl Call {
         if self.options.single_use_body || !self.is_repeatable() {
             return Verdict::Fail(refused.busy(told, html, refusal::NOT_REPEATED));
         }
-        if self.spend(pause, None).is_err() {
+        let Some(left) = self.patience.checked_sub(pause) else {
             return Verdict::Fail(refused.busy(told, html, refusal::TOO_LONG));
-        }
+        };
+        self.patience = left;
         self.pauses += 1;
         Verdict::Repeat { after: pause }
     }
@@ -310,6 +368,7 @@ impl fmt::Debug for Call {
             .field("method", &self.method)
             .field("path", &self.uri.path())
             .field("options", &self.options)
+            .field("state", &self.state)
             .field("patience", &self.patience)
             .field("answered", &self.answered)
             .finish_non_exhaustive()

@@ -1,10 +1,16 @@
-//! Calls of the API: where a token may go, what an answer means, and whether to send the request again.
+//! Calls of the API: where a token may go, when a call may go, what an answer means, and whether to send the request again.
 
 mod api;
 mod endpoint;
+mod limits;
 mod machine;
+mod options;
+mod pace;
 mod refusal;
 
 pub use api::Api;
 pub use endpoint::Endpoint;
-pub use machine::{Call, CallOptions, Verdict};
+pub use limits::{Limit, RateLimits};
+pub use machine::{Call, CallStep, Verdict};
+pub use options::CallOptions;
+pub use pace::{Hold, Limiter, Ticket};

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Api, Attempt, Call, CallOptions, Change, Credentials, Error, Flow, Given, Lifecycle, Mark, Next, Policy, Step,
-    Timestamp, Token, TokenRequest, TokenResponse, Verdict, Wait,
+    Api, Attempt, Call, CallOptions, CallStep, Change, Credentials, Error, Flow, Given, Hold, Lifecycle, Mark, Next,
+    Policy, Step, Timestamp, Token, TokenRequest, TokenResponse, Verdict, Wait,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, Method, Response, Uri};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -263,6 +263,84 @@ pub(crate) fn get() -> Call {
 /// A page of somebody else.
 pub(crate) fn html(status: u16) -> Response<Vec<u8>> {
     with(answer(status, "<html>Just a moment...</html>"), "content-type", "text/html; charset=utf-8")
+}
+
+/// The steps of a call, each with what came before it.
+pub(crate) trait Steps {
+    /// Puts the token on the request.
+    fn authorize(&mut self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error>;
+
+    /// Whether an answer from that URL is delivered.
+    fn delivers(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool;
+
+    /// Whether an answer is delivered that came from where a redirect led without the token.
+    fn delivers_bare(&mut self, status: StatusCode, headers: &HeaderMap) -> bool;
+
+    /// Decides about an answer to a request with that token.
+    fn judge(&mut self, answer: &Response<Vec<u8>>, token: &Token, reject: impl FnOnce(&Token) -> bool) -> Verdict;
+
+    /// Holds the call back, and lets it wait.
+    fn hold(&mut self, wait: Duration, asked_by: Option<StatusCode>) -> Result<(), Error>;
+}
+
+impl Steps for Call {
+    fn authorize(&mut self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error> {
+        self.token(token.clone(), at(0), || None);
+        match self.next(at(0)) {
+            CallStep::Send => {
+                Self::authorize(self, headers);
+                Ok(())
+            }
+            CallStep::Fail(error) => Err(error),
+            other => panic!("neither sent nor failed: {other:?}"),
+        }
+    }
+
+    fn delivers(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool {
+        self.answered(status, headers, Some(answered_by));
+        is_delivered(self)
+    }
+
+    fn delivers_bare(&mut self, status: StatusCode, headers: &HeaderMap) -> bool {
+        self.answered(status, headers, None);
+        is_delivered(self)
+    }
+
+    fn judge(&mut self, answer: &Response<Vec<u8>>, token: &Token, reject: impl FnOnce(&Token) -> bool) -> Verdict {
+        self.token(token.clone(), at(0), || None);
+        let verdict = self.looked(answer, at(0), reject);
+        match (self.next(at(0)), &verdict) {
+            (CallStep::Fail(next), Verdict::Fail(error)) => assert_eq!(next.to_string(), error.to_string()),
+            (CallStep::NeedToken, Verdict::Repeat { after }) => assert!(after.is_zero()),
+            (CallStep::Wait(until), Verdict::Repeat { after }) => {
+                assert_eq!(until, at(0).saturating_add(*after));
+                assert!(matches!(self.next(just_before(until)), CallStep::Wait(again) if again == until));
+                assert!(matches!(self.next(until), CallStep::NeedToken));
+            }
+            (next, verdict) => panic!("{next:?} does not follow from {verdict:?}"),
+        }
+        verdict
+    }
+
+    fn hold(&mut self, wait: Duration, asked_by: Option<StatusCode>) -> Result<(), Error> {
+        let until = at(0).saturating_add(wait);
+        self.token(reader(), at(0), || Some(Hold { until, ask_at: until, asked_by }));
+        match self.next(at(0)) {
+            CallStep::Wait(told) => assert_eq!(told, until),
+            CallStep::Fail(error) => return Err(error),
+            other => panic!("neither held back nor failed: {other:?}"),
+        }
+        assert!(matches!(self.next(until), CallStep::NeedToken), "it asks for its turn again");
+        Ok(())
+    }
+}
+
+fn is_delivered(call: &mut Call) -> bool {
+    match call.next(at(0)) {
+        CallStep::Deliver => true,
+        CallStep::Look => false,
+        other => panic!("neither delivered nor looked at: {other:?}"),
+    }
 }
 
 pub(crate) fn delivers(call: &mut Call, answer: &Response<Vec<u8>>) -> bool {

@@ -202,7 +202,7 @@ async fn the_status_page_is_self_contained_and_keeps_secrets() {
 #[tokio::test]
 async fn the_status_page_tells_who_waits_and_forgets_the_oldest_decisions() {
     let sandbox = Sandbox::start().unwrap();
-    let limits = RateLimits::none().lists([Limit::new(2, Duration::from_secs(2))]);
+    let limits = RateLimits::none().lists([Limit::new(1, Duration::from_secs(2))]);
     let account = Account::new(tokens(&sandbox, &sandbox.application())).pace(Pace::new(limits));
     let running = Running::start(account, Api::at(&sandbox.api_url()).unwrap(), Settings::new()).await;
     let url = format!("http://{}", running.address());
@@ -211,8 +211,8 @@ async fn the_status_page_tells_who_waits_and_forgets_the_oldest_decisions() {
     let waiting = [tokio::spawn(get(LOADS)), tokio::spawn(get("/api/p/v1/trips"))];
     let page = || async { get("/status").await.unwrap().text().await.unwrap() };
     let mut shown = page().await;
-    let held = "GET loads</th><td>1</td><td>2 in 2s</td><td>1</td>";
-    let sent = "GET trips</th><td>1</td><td>2 in 2s</td><td>0</td>";
+    let held = "GET loads</th><td>1</td><td>1 in 2s</td><td>1</td>";
+    let sent = "GET trips</th><td>1</td><td>1 in 2s</td><td>0</td>";
     while !(shown.contains(held) && shown.contains(sent)) {
         assert!(waiting.iter().any(|call| !call.is_finished()), "{shown}");
         shown = page().await;
@@ -222,7 +222,7 @@ async fn the_status_page_tells_who_waits_and_forgets_the_oldest_decisions() {
         assert_eq!(call.await.unwrap().unwrap().status(), 200);
     }
     let shown = page().await;
-    assert!(shown.contains("GET loads</th><td>2</td><td>2 in 2s</td><td>0</td>"), "{shown}");
+    assert!(shown.contains("GET loads</th><td>2</td><td>1 in 2s</td><td>0</td>"), "{shown}");
 
     for _ in 0..101 {
         client().get(format!("{url}/status")).header("origin", "null").send().await.unwrap();

@@ -4,48 +4,36 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use alvys_auth_core::Endpoint;
-
-/// The longest stretch of a limit.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+use crate::Endpoint;
 
 /// So many requests in any stretch of so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    pub(crate) requests: NonZeroU32,
-    pub(crate) per: Duration,
-    pub(crate) burst: NonZeroU32,
+    requests: NonZeroU32,
+    per: Duration,
 }
 
 impl Limit {
-    /// `requests` (at least 1) in any `per` (a millisecond to a year), evenly spaced.
+    /// How much longer than the limit says a request counts: two requests take the way to the server in different times, so
+    /// that the server may see them this much closer together than they were sent.
+    pub const MARGIN: Duration = Duration::from_millis(100);
+
+    /// `requests` (at least 1) in any `per`.
+    ///
+    /// All of them may go at once. The next one goes when the first has been gone for `per` and the [margin](Self::MARGIN).
     #[must_use]
     pub fn new(requests: u32, per: Duration) -> Self {
-        let requests = NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN);
-        Self { requests, per: per.clamp(Duration::from_millis(1), LONGEST), burst: NonZeroU32::MIN }
+        Self { requests: NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN), per }
     }
 
-    /// Lets up to `burst` requests (at most all of them) go at once after a quiet time.
-    ///
-    /// What goes at once is missing from the even rate, because the limit holds in any stretch of time.
-    #[must_use]
-    pub fn burst(mut self, burst: u32) -> Self {
-        self.burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN).min(self.requests);
-        self
+    /// How many requests may go in any stretch of the limit's length.
+    pub(crate) fn requests(&self) -> usize {
+        usize::try_from(self.requests.get()).unwrap_or(usize::MAX)
     }
 
-    /// The time between two requests at the even rate.
-    ///
-    /// In any closed stretch of `per` at most the burst and as many intervals as fit begin, together the limit.
-    pub(crate) fn interval(&self) -> Duration {
-        self.per / (self.requests.get() - self.burst.get()).max(1)
-    }
-
-    /// The burst, or as much of it as the limiter can reckon with: it counts nanoseconds in 64 bits.
-    pub(crate) fn at_once(&self) -> NonZeroU32 {
-        let reach = u128::from(u64::MAX / 4) / self.interval().as_nanos().max(1);
-        let reach = u32::try_from(reach).unwrap_or(u32::MAX);
-        self.burst.min(NonZeroU32::new(reach).unwrap_or(NonZeroU32::MIN))
+    /// For how long a request counts.
+    pub(crate) fn counts_for(&self) -> Duration {
+        self.per.saturating_add(Self::MARGIN)
     }
 }
 
@@ -61,12 +49,12 @@ impl fmt::Display for Limit {
 /// The default are the published ones; replace what Alvys grants you differently.
 ///
 /// ```
-/// use alvys_auth_driver::{Limit, RateLimits};
+/// use alvys_auth_core::{Limit, RateLimits};
 /// use std::time::Duration;
 ///
 /// let minute = Duration::from_secs(60);
 /// let limits = RateLimits::published()
-///     .lists([Limit::new(20, minute).burst(5)])
+///     .lists([Limit::new(20, minute)])
 ///     .endpoint("POST loads/search", [Limit::new(60, minute)]);
 /// # let _ = limits;
 /// ```
@@ -83,14 +71,13 @@ impl RateLimits {
     /// What Alvys publishes: 10 requests a second with one token and 50 of one organization; at each endpoint 10 a minute
     /// and one in the first second, at lists and searches 5 a minute. Who goes beyond is shut out for three minutes.
     ///
-    /// So that no stretch of time sees more, at length 5 requests a second go out with one token and 25 of one organization,
-    /// one in 6.7 seconds to one endpoint and one in 15 seconds to one list.
+    /// Kept to these, five calls of one list go a second apart, and the sixth follows when the first is a minute old.
     #[must_use]
     pub fn published() -> Self {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         Self {
-            token: vec![Limit::new(10, second).burst(5)],
-            organization: vec![Limit::new(50, second).burst(25)],
+            token: vec![Limit::new(10, second)],
+            organization: vec![Limit::new(50, second)],
             endpoints: vec![Limit::new(10, minute), Limit::new(1, second)],
             lists: vec![Limit::new(5, minute), Limit::new(1, second)],
             named: Vec::new(),
@@ -140,8 +127,9 @@ impl RateLimits {
         self
     }
 
-    /// The limits of `endpoint` alone.
-    pub(crate) fn of(&self, endpoint: &Endpoint) -> &[Limit] {
+    /// What the requests to `endpoint` are limited to, beside those of the token and of the organization.
+    #[must_use]
+    pub fn of(&self, endpoint: &Endpoint) -> &[Limit] {
         match self.named.iter().find(|(name, _)| name == endpoint.name()) {
             Some((_, limits)) => limits,
             None if endpoint.is_list() => &self.lists,

@@ -1,0 +1,296 @@
+//! When a call may go, so that no stretch of time sees more of them than the limits allow.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::{Endpoint, Limit, RateLimits, Timestamp, Verdict};
+
+/// Who has not come again this long after the time it was told holds up nobody any more.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// The most entries in the log of one limit.
+const ENTRIES: usize = 1024;
+
+/// With this many endpoints remembered, the idle ones are forgotten; with twice as many as were left then, again.
+const MANY: usize = 64;
+
+/// Lets the calls of one organization go when [`RateLimits`] allow it: plain state, for which somebody else reads the clock.
+///
+/// A call [queues](Self::queue), then [asks](Self::ask) for its turn until it may go. The calls to one endpoint go in the order
+/// in which they queued. A call goes when all of its limits have a place for it beside those that queued before it, and only
+/// then does it count against any of them.
+///
+/// Each limit remembers when the last requests went, so that it is exact: no stretch of the limit's length, nor of up to
+/// [`Limit::MARGIN`] more, sees more requests than the limit says. Of a limit of more than 1,024 requests, a few (a
+/// thousandth) are counted as one that went when the last of them did; that limit may be kept by a thousandth too strictly.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use alvys_auth_core::{Endpoint, Limiter, RateLimits, Timestamp};
+/// use http::{Method, Uri};
+///
+/// let loads = Endpoint::of(&Method::GET, &Uri::from_static("https://api.alvys.com/api/p/v1/loads"));
+/// let (mut limiter, now) = (Limiter::new(RateLimits::published()), Timestamp::from_millis(0));
+/// let [first, second] = [0; 2].map(|_| limiter.queue(0, &loads, now));
+/// assert!(limiter.ask(first, now).is_none(), "the first call goes at once");
+/// let hold = limiter.ask(second, now).expect("lists go a second apart");
+/// assert_eq!(hold.until, now.saturating_add(Duration::from_millis(1100)));
+/// ```
+#[derive(Debug)]
+pub struct Limiter {
+    limits: RateLimits,
+    organization: Vec<Log>,
+    tokens: BTreeMap<u64, Spent>,
+    /// Who waits, in the order of arrival.
+    waiting: BTreeMap<Ticket, Waiting>,
+    tickets: u64,
+    /// How many endpoints were left when the idle ones were forgotten last.
+    left: usize,
+}
+
+/// A call's place in the queue of a [`Limiter`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// Why a call does not go yet, and when to ask again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hold {
+    /// When the call goes, if those before it go when they may.
+    pub until: Timestamp,
+    /// When to ask again: not after [`until`](Self::until), and before it where the call may go sooner because those before it
+    /// do not come.
+    pub ask_at: Timestamp,
+    /// The status, 429 or 503, with which the API asked to be left alone; none when the limits are kept unasked.
+    pub asked_by: Option<StatusCode>,
+}
+
+/// What was sent with one token.
+#[derive(Debug)]
+struct Spent {
+    logs: Vec<Log>,
+    endpoints: BTreeMap<String, Lane>,
+}
+
+/// What was sent to one endpoint, and until when it is to be left alone.
+#[derive(Debug)]
+struct Lane {
+    logs: Vec<Log>,
+    held_until: Timestamp,
+    held_by: StatusCode,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    token: u64,
+    endpoint: Endpoint,
+    /// When it was told to ask again.
+    due: Timestamp,
+}
+
+/// The requests that count against one limit.
+#[derive(Debug)]
+struct Log {
+    limit: Limit,
+    /// When they went, the oldest first. One entry stands for as many as `weight` requests, at the time of the last of them.
+    went: VecDeque<Timestamp>,
+    /// How many more the last entry takes.
+    room: usize,
+}
+
+impl Limiter {
+    /// Starts with nothing sent.
+    #[must_use]
+    pub fn new(limits: RateLimits) -> Self {
+        let organization = logs(&limits.organization);
+        Self { limits, organization, tokens: BTreeMap::new(), waiting: BTreeMap::new(), tickets: 0, left: 0 }
+    }
+
+    /// The limits that are kept.
+    #[must_use]
+    pub fn limits(&self) -> &RateLimits {
+        &self.limits
+    }
+
+    /// Queues a call to `endpoint` behind those that are there. `token` is a number for the token it is made with.
+    pub fn queue(&mut self, token: u64, endpoint: &Endpoint, now: Timestamp) -> Ticket {
+        self.forget_idle(now);
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, Waiting { token, endpoint: endpoint.clone(), due: now });
+        ticket
+    }
+
+    /// Takes a call out of the queue that is not to be made. It has counted against no limit.
+    ///
+    /// True when others may wait behind it, and are to ask again.
+    pub fn leave(&mut self, ticket: Ticket) -> bool {
+        self.waiting.remove(&ticket).is_some() && self.waiting.range(ticket..).next().is_some()
+    }
+
+    /// Asks whether the call may go now. With none it goes: it has left the queue and counts against all of its limits.
+    #[must_use = "the call may go only when this is none"]
+    pub fn ask(&mut self, ticket: Ticket, now: Timestamp) -> Option<Hold> {
+        let Self { limits, organization, tokens, waiting, .. } = self;
+        let Waiting { token, endpoint, .. } = waiting.get(&ticket)?;
+        let spent = tokens.entry(*token).or_insert_with(|| Spent::new(limits));
+        let lane = spent.endpoints.entry(endpoint.name().to_owned()).or_insert_with(|| Lane::new(limits.of(endpoint)));
+        let mut kept = [&mut lane.logs, &mut spent.logs, organization];
+        kept.iter_mut().flat_map(|logs| logs.iter_mut()).for_each(|log| log.forget(now));
+
+        // Of those that queued before: who competes for a place at which level, and until when. Calls to other endpoints do
+        // once their time has come; before that, limits of their own hold them.
+        let before: Vec<(usize, Timestamp)> = waiting
+            .range(..ticket)
+            .filter_map(|(_, other)| {
+                let level = match other {
+                    _ if other.token == *token && other.endpoint == *endpoint => 0,
+                    _ if other.due > now => return None,
+                    _ => 1 + usize::from(other.token != *token),
+                };
+                Some((level, other.due.saturating_add(GRACE)))
+            })
+            .filter(|(_, late)| *late > now)
+            .collect();
+        // A place at an endpoint is one of the token too, and one of the token is one of the organization.
+        let mut ahead = [0, 1, 2].map(|level| before.iter().filter(|(from, _)| *from <= level).count());
+        let opens = |ahead: [usize; 3]| {
+            let each =
+                kept.iter().zip(ahead).flat_map(|(logs, ahead)| logs.iter().map(move |log| log.opens(ahead, now)));
+            each.fold(now.max(lane.held_until), Timestamp::max)
+        };
+        let until = opens(ahead);
+        if until <= now {
+            kept.iter_mut().flat_map(|logs| logs.iter_mut()).for_each(|log| log.add(now));
+            waiting.remove(&ticket);
+            return None;
+        }
+        let (mut ask_at, mut all_late) = (until, now);
+        for (from, late) in before {
+            ahead.iter_mut().skip(from).for_each(|ahead| *ahead -= 1);
+            all_late = all_late.max(late);
+            ask_at = ask_at.min(all_late.max(opens(ahead)));
+        }
+        let asked_by = (lane.held_until > now).then_some(lane.held_by);
+        if let Some(waiting) = waiting.get_mut(&ticket) {
+            waiting.due = ask_at;
+        }
+        Some(Hold { until, ask_at, asked_by })
+    }
+
+    /// Draws from what was decided about an answer what it means for everybody else: while the API wants to be left alone,
+    /// nobody calls `endpoint` with this token.
+    pub fn heed(&mut self, token: u64, endpoint: &Endpoint, status: StatusCode, verdict: &Verdict, now: Timestamp) {
+        let wait = match verdict {
+            Verdict::Repeat { after } => Some(*after),
+            Verdict::Fail(error) => error.retry_after(),
+        };
+        let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { return };
+        let Self { limits, tokens, .. } = self;
+        let spent = tokens.entry(token).or_insert_with(|| Spent::new(limits));
+        let lane = spent.endpoints.entry(endpoint.name().to_owned()).or_insert_with(|| Lane::new(limits.of(endpoint)));
+        let until = now.saturating_add(wait);
+        if until > lane.held_until {
+            (lane.held_until, lane.held_by) = (until, status);
+        }
+    }
+
+    /// Whether this says as little as a new one: no call counts any more, and nobody waits.
+    pub fn is_idle(&mut self, now: Timestamp) -> bool {
+        self.retain(now);
+        self.waiting.is_empty() && self.tokens.is_empty() && is_idle(&mut self.organization, now)
+    }
+
+    /// How many endpoints are remembered, each for every token it was called with.
+    #[must_use]
+    pub fn endpoints(&self) -> usize {
+        self.tokens.values().map(|spent| spent.endpoints.len()).sum()
+    }
+
+    /// Looks through all endpoints now and then: the more there are, the less often.
+    fn forget_idle(&mut self, now: Timestamp) {
+        if self.endpoints() + self.tokens.len() >= MANY.max(self.left * 2) {
+            self.retain(now);
+            self.left = self.endpoints() + self.tokens.len();
+        }
+    }
+
+    /// Forgets what says no more than something new would, also where somebody waits.
+    fn retain(&mut self, now: Timestamp) {
+        self.tokens.retain(|_, spent| {
+            spent.endpoints.retain(|_, lane| lane.held_until > now || !is_idle(&mut lane.logs, now));
+            !spent.endpoints.is_empty() || !is_idle(&mut spent.logs, now)
+        });
+    }
+}
+
+impl Spent {
+    fn new(limits: &RateLimits) -> Self {
+        Self { logs: logs(&limits.token), endpoints: BTreeMap::new() }
+    }
+}
+
+impl Lane {
+    fn new(limits: &[Limit]) -> Self {
+        Self { logs: logs(limits), held_until: Timestamp::default(), held_by: StatusCode::TOO_MANY_REQUESTS }
+    }
+}
+
+impl Log {
+    /// How many requests one entry stands for.
+    fn weight(&self) -> usize {
+        self.limit.requests().div_ceil(ENTRIES)
+    }
+
+    /// How many entries there may be.
+    fn most(&self) -> usize {
+        self.limit.requests() / self.weight()
+    }
+
+    /// Forgets what counts no more.
+    fn forget(&mut self, now: Timestamp) {
+        while self.went.front().is_some_and(|went| went.saturating_add(self.limit.counts_for()) <= now) {
+            self.went.pop_front();
+        }
+        if self.went.is_empty() {
+            self.room = 0;
+        }
+    }
+
+    /// When the limit has a place for the one that goes after so many others, if these go as soon as they may.
+    fn opens(&self, ahead: usize, now: Timestamp) -> Timestamp {
+        let Some(ahead) = ahead.checked_sub(self.room) else { return now };
+        let free = self.most() - self.went.len();
+        let Some(nth) = (ahead / self.weight()).checked_sub(free) else { return now };
+        // The places open in the order in which they were taken: those in the log, then those that are taken now.
+        let taken = self.went.get(nth % self.most()).copied().unwrap_or(now);
+        let rounds = u32::try_from(nth / self.most() + 1).unwrap_or(u32::MAX);
+        taken.saturating_add(self.limit.counts_for().saturating_mul(rounds))
+    }
+
+    fn add(&mut self, now: Timestamp) {
+        match self.went.back_mut().filter(|_| self.room > 0) {
+            Some(last) => {
+                *last = now.max(*last);
+                self.room -= 1;
+            }
+            None => {
+                self.went.push_back(now);
+                self.room = self.weight() - 1;
+            }
+        }
+    }
+}
+
+fn logs(limits: &[Limit]) -> Vec<Log> {
+    limits.iter().map(|limit| Log { limit: *limit, went: VecDeque::new(), room: 0 }).collect()
+}
+
+fn is_idle(logs: &mut [Log], now: Timestamp) -> bool {
+    logs.iter_mut().all(|log| {
+        log.forget(now);
+        log.went.is_empty()
+    })
+}

@@ -1,0 +1,326 @@
+//! The client of either driver: how it is made, and how a request is put together.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alvys_auth_core::{Api, CallOptions, Error, Scope};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
+use serde::Serialize;
+
+use crate::{Caller, Pace, Time};
+
+/// What a driver adds to a [`Client`]: the HTTP client that sends its requests. Cheap to clone.
+pub trait Transport: Clone {
+    /// Where the tokens come from: made of any source that the driver takes.
+    type Tokens: Clone;
+    /// Transport settings.
+    type Http;
+    /// A finished HTTP client, which may be used elsewhere too.
+    type Shared;
+    /// The body of a request.
+    type Body: From<Vec<u8>>;
+    /// A finished request.
+    type Request;
+    /// What sending gives: an answer or an error, at once or as a future.
+    type Sent;
+
+    /// Makes the HTTP client, of settings of the caller's own if there are some.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    fn new(http: Option<Self::Http>, api: &Api) -> Result<Self, Error>;
+
+    /// Takes an HTTP client that is there, as it is.
+    fn sharing(shared: Self::Shared, api: &Api) -> Self;
+
+    /// Finishes a request that may take so long.
+    ///
+    /// # Errors
+    /// When it cannot be sent.
+    fn request(&self, request: Request<Self::Body>, timeout: Option<Duration>) -> Result<Self::Request, Error>;
+
+    /// Makes the call, or fails with why its request could not be put together.
+    fn send(
+        &self,
+        caller: Arc<Caller<Self::Tokens>>,
+        request: Result<Self::Request, Error>,
+        options: CallOptions,
+    ) -> Self::Sent;
+}
+
+/// Calls the Alvys API: authorized, renewed and repeated where that is safe.
+///
+/// What the API answers arrives with whatever status, except where the answer is about the token or about waiting: a 401 that a
+/// renewal does not mend, a 403, a 429 or 503 that outlasts the patience, and an HTML page in place of the API are
+/// [`Error`]s. Cheap to clone; clones share connections and token.
+#[derive(Clone)]
+pub struct Client<T: Transport> {
+    caller: Arc<Caller<T::Tokens>>,
+    transport: T,
+}
+
+/// Settings of a [`Client`]; from [`Client::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct ClientBuilder<T: Transport> {
+    caller: Caller<T::Tokens>,
+    http: Option<T::Http>,
+    shared: Option<T::Shared>,
+}
+
+/// One call on its way; from [`Client::get`] and its like.
+#[must_use = "a call does nothing until it is sent"]
+pub struct RequestBuilder<T: Transport> {
+    client: Client<T>,
+    request: Result<Request<T::Body>, Error>,
+    options: CallOptions,
+    timeout: Option<Duration>,
+}
+
+impl<T: Transport> Client<T> {
+    /// A client with default settings.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when no HTTP client can be built.
+    pub fn new(tokens: impl Into<T::Tokens>, api: Api) -> Result<Self, Error> {
+        Self::builder(tokens, api).build()
+    }
+
+    /// A client with settings of your own.
+    pub fn builder(tokens: impl Into<T::Tokens>, api: Api) -> ClientBuilder<T> {
+        ClientBuilder { caller: Caller::new(tokens.into(), api), http: None, shared: None }
+    }
+
+    /// `GET` on a path below the API base, such as `loads/4711`, or on a full URL that a token may go to.
+    pub fn get(&self, path: &str) -> RequestBuilder<T> {
+        self.request(Method::GET, path)
+    }
+
+    /// `POST`, to the same places as [`get`](Self::get).
+    pub fn post(&self, path: &str) -> RequestBuilder<T> {
+        self.request(Method::POST, path)
+    }
+
+    /// `PUT`, to the same places as [`get`](Self::get).
+    pub fn put(&self, path: &str) -> RequestBuilder<T> {
+        self.request(Method::PUT, path)
+    }
+
+    /// `PATCH`, to the same places as [`get`](Self::get).
+    pub fn patch(&self, path: &str) -> RequestBuilder<T> {
+        self.request(Method::PATCH, path)
+    }
+
+    /// `DELETE`, to the same places as [`get`](Self::get).
+    pub fn delete(&self, path: &str) -> RequestBuilder<T> {
+        self.request(Method::DELETE, path)
+    }
+
+    /// Any method, to the same places as [`get`](Self::get).
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder<T> {
+        let request = self.caller.api.url(path).map(|uri| {
+            let mut request = Request::new(T::Body::from(Vec::new()));
+            (*request.method_mut(), *request.uri_mut()) = (method, uri);
+            request
+        });
+        RequestBuilder { client: self.clone(), request, options: CallOptions::new(), timeout: None }
+    }
+
+    /// Sends a request that was built elsewhere, whose URL is a full one.
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::send`].
+    pub fn execute(&self, request: impl TryInto<T::Request>, options: CallOptions) -> T::Sent {
+        let request = request.try_into().map_err(|_| {
+            Error::configuration("the request cannot be sent", "give it a full URL and a body that this client takes")
+        });
+        self.transport.send(Arc::clone(&self.caller), request, options)
+    }
+
+    /// Where the tokens come from.
+    #[must_use]
+    pub fn tokens(&self) -> &T::Tokens {
+        &self.caller.tokens
+    }
+
+    /// What sends the requests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+}
+
+impl<T: Transport> ClientBuilder<T> {
+    /// Shapes the rate of the calls; without it they go out as they come.
+    ///
+    /// A [`Pace`] keeps the limits of one token: give each tenant its own. Its clock is the one of the client.
+    pub fn pace(mut self, pace: Pace) -> Self {
+        self.caller.pace = Some(pace);
+        self
+    }
+
+    /// Another clock than the system's, such as a [`ManualClock`](crate::ManualClock) in tests.
+    pub fn clock(mut self, time: impl Into<Time>) -> Self {
+        self.caller.time = time.into();
+        self
+    }
+
+    /// Your own transport settings: certificates, proxies, time limits, user agent. They replace the default ones, time limits
+    /// included; see the driver for those that are set over yours.
+    pub fn http(mut self, http: impl Into<T::Http>) -> Self {
+        self.http = Some(http.into());
+        self
+    }
+
+    /// A finished HTTP client, whose connections the client shares: for many tenants, each with its own tokens. See the driver
+    /// for how it must be built.
+    pub fn sharing(mut self, client: T::Shared) -> Self {
+        self.shared = Some(client);
+        self
+    }
+
+    /// Makes the client.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when no HTTP client can be built.
+    pub fn build(self) -> Result<Client<T>, Error> {
+        let api = &self.caller.api;
+        let transport = match self.shared {
+            Some(shared) => T::sharing(shared, api),
+            None => T::new(self.http, api)?,
+        };
+        Ok(Client { caller: Arc::new(self.caller), transport })
+    }
+}
+
+impl<T: Transport> RequestBuilder<T> {
+    /// Adds a header. One that cannot be sent fails in [`send`](Self::send).
+    pub fn header(self, name: impl TryInto<HeaderName>, value: impl TryInto<HeaderValue>) -> Self {
+        self.and_then(|request| {
+            let (name, value) = header(name, value)?;
+            request.headers_mut().append(name, value);
+            Ok(())
+        })
+    }
+
+    /// Adds parameters to the query: a map, a struct, or pairs such as `[("page", 1)]`.
+    pub fn query<Q: Serialize + ?Sized>(self, parameters: &Q) -> Self {
+        self.and_then(|request| {
+            *request.uri_mut() = with_query(request.uri(), parameters)?;
+            Ok(())
+        })
+    }
+
+    /// Sends `value` as JSON.
+    pub fn json<J: Serialize + ?Sized>(self, value: &J) -> Self {
+        self.and_then(|request| {
+            let json = serde_json::to_vec(value).map_err(|_| {
+                Error::configuration("the body makes no JSON", "give a value that serde_json can write")
+            })?;
+            request.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+            *request.body_mut() = json.into();
+            Ok(())
+        })
+    }
+
+    /// Sends a body: bytes, text, or a stream, which is sent once and never again.
+    pub fn body(self, body: impl Into<T::Body>) -> Self {
+        self.and_then(|request| {
+            *request.body_mut() = body.into();
+            Ok(())
+        })
+    }
+
+    /// How long the request may take, from its sending until its answer has been read to the end; sent again, it may take as
+    /// long again.
+    ///
+    /// This stands in place of the time limits of the client for sending and for the answer. Waiting for a token, and
+    /// [`Api::patience`], are not part of it.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// Says that sending this twice does the same as sending it once; see [`CallOptions::idempotent`].
+    pub fn idempotent(mut self) -> Self {
+        self.options = self.options.idempotent();
+        self
+    }
+
+    /// Names scopes that the token must have; without them nothing is sent.
+    pub fn require<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
+        self.options = self.options.require(scopes);
+        self
+    }
+
+    /// Sends the request, again where the rules say so, and gives the answer.
+    ///
+    /// # Errors
+    /// Why there is no token, why none may go there, or what the API's refusal means; see [`Client`].
+    pub fn send(self) -> T::Sent {
+        let Client { caller, transport } = self.client;
+        let request = self.request.and_then(|request| transport.request(request, self.timeout));
+        transport.send(caller, request, self.options)
+    }
+
+    fn and_then(mut self, change: impl FnOnce(&mut Request<T::Body>) -> Result<(), Error>) -> Self {
+        self.request = self.request.and_then(|mut request| change(&mut request).map(|()| request));
+        self
+    }
+}
+
+/// A header from whatever the caller has for it, such as two texts. The value may be a secret, and is in no error.
+fn header(
+    name: impl TryInto<HeaderName>,
+    value: impl TryInto<HeaderValue>,
+) -> Result<(HeaderName, HeaderValue), Error> {
+    let name = name.try_into().map_err(|_| {
+        Error::configuration("the name of a header cannot be sent", "give letters, digits and hyphens only")
+    })?;
+    let value = value.try_into().map_err(|_| {
+        let what = format!("the value of the header {name} cannot be sent");
+        Error::configuration(what, "remove line breaks and other control characters from it")
+    })?;
+    Ok((name, value))
+}
+
+/// Adds to the query that is there.
+fn with_query<Q: Serialize + ?Sized>(uri: &Uri, parameters: &Q) -> Result<Uri, Error> {
+    let mut pairs = form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
+    parameters.serialize(serde_urlencoded::Serializer::new(&mut pairs)).map_err(|_| {
+        Error::configuration("the parameters make no query", "give a map, a struct or pairs, whose values are plain")
+    })?;
+    let query = pairs.finish();
+    let mut parts = uri.clone().into_parts();
+    let mark = if query.is_empty() { "" } else { "?" };
+    parts.path_and_query = format!("{}{mark}{query}", uri.path()).parse().ok();
+    Uri::from_parts(parts).map_err(|_| Error::configuration("the query makes no URL", "give shorter parameters"))
+}
+
+impl<T: Transport> fmt::Debug for Client<T> {
+    /// Leaves the HTTP client out: its settings may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+impl<T: Transport> fmt::Debug for ClientBuilder<T> {
+    /// Leaves the HTTP client out: its settings may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("caller", &self.caller).finish_non_exhaustive()
+    }
+}
+
+impl<T: Transport> fmt::Debug for RequestBuilder<T> {
+    /// Leaves the query, the headers and the body out: they may hold secrets of the caller.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("RequestBuilder");
+        match &self.request {
+            Ok(request) => shown.field("method", request.method()).field("path", &request.uri().path()),
+            Err(error) => shown.field("error", error),
+        };
+        shown.field("options", &self.options).finish_non_exhaustive()
+    }
+}
