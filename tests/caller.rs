@@ -1,11 +1,11 @@
 //! One face for every stack that makes authorized calls, seen from blocking code.
 
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, CallOptions, Error, Policy, Scope};
-use alvys_auth_driver::Pace;
+use alvys_auth_driver::{ManualClock, Pace, Time};
 use alvys_auth_sandbox::{Received, Sandbox};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -22,6 +22,8 @@ pub struct Setup {
     pub api: Api,
     /// How fast.
     pub pace: Option<Pace>,
+    /// The clock that waits are measured by, where no pace brings one.
+    pub time: Time,
     /// How long the HTTP client waits for the next piece of an answer.
     pub timeout: Duration,
 }
@@ -33,7 +35,13 @@ impl Setup {
     /// Never with a sandbox.
     pub fn of(sandbox: &Sandbox) -> Self {
         let api = Api::at(&sandbox.api_url()).expect("an acceptable API base");
-        Self { tokens: Settings::current(sandbox), api, pace: None, timeout: Duration::from_secs(30) }
+        Self {
+            tokens: Settings::current(sandbox),
+            api,
+            pace: None,
+            time: Time::boot(),
+            timeout: Duration::from_secs(30),
+        }
     }
 
     /// With a 401 taken seriously however young the token is.
@@ -47,6 +55,13 @@ impl Setup {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.api = self.api.patience(patience);
+        self
+    }
+
+    /// With a clock that is moved by hand.
+    #[must_use]
+    pub fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
+        self.time = Arc::clone(clock).into();
         self
     }
 

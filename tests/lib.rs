@@ -7,12 +7,14 @@ pub mod transcript;
 
 pub mod many;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Token};
-use alvys_auth_driver::{ManualClock, Time};
+use alvys_auth_driver::{Clock, ManualClock, Time};
 use alvys_auth_sandbox::{Application, Sandbox};
 use tokio::runtime::Runtime;
 
@@ -155,6 +157,27 @@ pub fn at_once(scenarios: &[(&str, fn())]) {
     let threads: Vec<_> = scenarios.iter().map(start).collect();
     let failed: Vec<_> = threads.into_iter().filter_map(|(name, thread)| thread.join().err().map(|_| name)).collect();
     assert!(failed.is_empty(), "failed with {failed:?}");
+}
+
+/// Lets time fly by `clock` while `work` is done, twenty seconds in about one, and gives how much of it has passed.
+///
+/// # Panics
+/// When `work` does.
+pub fn flying<R>(clock: &ManualClock, work: impl FnOnce() -> R) -> (R, Duration) {
+    let (began, over) = (clock.now(), AtomicBool::new(false));
+    let result = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                clock.advance(Duration::from_millis(20));
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let result = catch_unwind(AssertUnwindSafe(work));
+        over.store(true, Ordering::Relaxed);
+        result
+    });
+    let passed = clock.now().saturating_duration_since(began);
+    (result.unwrap_or_else(|panic| resume_unwind(panic)), passed)
 }
 
 macro_rules! forward {

@@ -105,7 +105,7 @@ async_stack!(ReqwestClient, follows: true, explains: true);
 impl ReqwestClient {
     fn sender(setup: Setup) -> alvys_auth_reqwest::Client {
         let http = move || reqwest::Client::builder().read_timeout(setup.timeout);
-        let client = alvys_auth_reqwest::Client::builder(async_tokens(&setup), setup.api).http(http);
+        let client = alvys_auth_reqwest::Client::builder(async_tokens(&setup), setup.api).clock(setup.time).http(http);
         let client = if let Some(pace) = setup.pace { client.pace(pace) } else { client };
         client.build().expect("a client")
     }
@@ -158,6 +158,7 @@ impl ReqwestMiddleware {
         let http = reqwest::Client::builder().read_timeout(setup.timeout).no_proxy();
         let http = http.redirect(alvys_auth_reqwest::redirects()).build().expect("a client");
         let authorize = alvys_auth_reqwest::Authorize::new(async_tokens(&setup), setup.api.clone());
+        let authorize = authorize.clock(setup.time.clone());
         let authorize = if let Some(pace) = setup.pace { authorize.pace(pace) } else { authorize };
         WithMiddleware { client: reqwest_middleware::ClientBuilder::new(http).with(authorize).build(), api: setup.api }
     }
@@ -213,6 +214,7 @@ impl TowerLayer {
                     Either::Right(_) => None,
                 }
             });
+        let authorize = authorize.clock(setup.time.clone());
         let authorize = if let Some(pace) = setup.pace { authorize.pace(pace) } else { authorize };
         // The limit takes no call that was not preceded by a wait for readiness, replays included.
         let service = ServiceBuilder::new().layer(authorize).layer(ConcurrencyLimitLayer::new(1000));
@@ -264,7 +266,7 @@ impl Caller for UreqClient {
 
     fn build(setup: Setup) -> Self {
         let agent = agent(&setup).build();
-        let client = alvys_auth_ureq::Client::builder(blocking_tokens(&setup), setup.api).http(agent);
+        let client = alvys_auth_ureq::Client::builder(blocking_tokens(&setup), setup.api).clock(setup.time).http(agent);
         let client = if let Some(pace) = setup.pace { client.pace(pace) } else { client };
         Self(client.build().expect("a client"))
     }
@@ -309,6 +311,7 @@ impl Caller for UreqMiddleware {
     fn build(setup: Setup) -> Self {
         let plain = agent(&setup).build().into();
         let authorize = alvys_auth_ureq::Authorize::new(blocking_tokens(&setup), setup.api.clone(), plain);
+        let authorize = authorize.clock(setup.time.clone());
         let authorize = if let Some(pace) = setup.pace.clone() { authorize.pace(pace) } else { authorize };
         Self { agent: agent(&setup).middleware(authorize).build().into(), api: setup.api }
     }

@@ -17,8 +17,8 @@ mod support;
 #[test]
 fn the_token_is_put_on_the_request_and_marked_sensitive() {
     let mut headers = HeaderMap::new();
-    get().authorize(&reader(), &mut headers).unwrap();
-    get().authorize(&token("newer", "load:read"), &mut headers).unwrap();
+    get().authorized(&reader(), &mut headers).unwrap();
+    get().authorized(&token("newer", "load:read"), &mut headers).unwrap();
     let values: Vec<_> = headers.get_all("authorization").iter().collect();
     assert_eq!(values, ["Bearer newer"]);
     assert!(values[0].is_sensitive());
@@ -29,14 +29,14 @@ fn a_required_scope_is_checked_before_anything_is_sent() {
     let needs = |scopes: &[Scope]| call("POST", "loads", CallOptions::new().require(scopes.iter().cloned()));
     let mut headers = HeaderMap::new();
     let mut both = needs(&[Scope::LOAD_READ, Scope::LOAD_CREATE, Scope::from("parrot:feed")]);
-    let error = both.authorize(&reader(), &mut headers).unwrap_err();
+    let error = both.authorized(&reader(), &mut headers).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::MissingScope);
     assert_eq!(error.missing_scopes(), [Scope::LOAD_CREATE, Scope::from("parrot:feed")]);
     assert_eq!(error.status(), None);
     assert!(
         error.to_string().starts_with("the access token lacks load:create, parrot:feed; nothing was sent; an Alvys")
     );
-    let error = needs(&[Scope::LOAD_CREATE]).authorize(&legacy_token(&json!({})), &mut headers).unwrap_err();
+    let error = needs(&[Scope::LOAD_CREATE]).authorized(&legacy_token(&json!({})), &mut headers).unwrap_err();
     assert!(error.hint().contains("legacy flow may only read"), "{error}");
     assert!(headers.is_empty(), "nothing is put on a request that is not to be sent");
 
@@ -46,10 +46,10 @@ fn a_required_scope_is_checked_before_anything_is_sent() {
         (vec![Scope::TRIP_READ], legacy_token(&json!({}))),
         (vec![], reader()),
     ] {
-        assert!(needs(&scopes).authorize(&token, &mut headers).is_ok(), "{scopes:?}");
+        assert!(needs(&scopes).authorized(&token, &mut headers).is_ok(), "{scopes:?}");
     }
     let twice = CallOptions::new().require(["load:create"]).require(["load:update"]);
-    let error = call("POST", "loads", twice).authorize(&reader(), &mut headers).unwrap_err();
+    let error = call("POST", "loads", twice).authorized(&reader(), &mut headers).unwrap_err();
     assert_eq!(error.missing_scopes(), [Scope::LOAD_CREATE, Scope::LOAD_UPDATE]);
 }
 
@@ -270,7 +270,7 @@ fn what_is_held_back_says_whether_it_was_sent_before() {
     }
     let mut call = call("POST", "loads", CallOptions::new().require([Scope::LOAD_CREATE]));
     repeated(call.judge(&answer(401, ""), &token("abc", "load:create"), |_| true));
-    let error = call.authorize(&reader(), &mut HeaderMap::new()).unwrap_err();
+    let error = call.authorized(&reader(), &mut HeaderMap::new()).unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::MissingScope, Some(StatusCode::UNAUTHORIZED)));
     let text = error.to_string();
     assert!(text.contains("it was sent once, answered 401") && !text.contains("nothing was sent"), "{text}");

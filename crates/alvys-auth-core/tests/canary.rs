@@ -318,7 +318,7 @@ fn an_indiscreet_api_gives_nothing_of_the_token_away() {
         }
         let mut lacking = call("POST", "loads", CallOptions::new().require(["load:create"]));
         let mut headers = http::HeaderMap::new();
-        match lacking.authorize(&token, &mut headers) {
+        match lacking.authorized(&token, &mut headers) {
             Ok(()) => hidden(&format!("{headers:?}")),
             Err(error) => assert_silent_error(&error),
         }

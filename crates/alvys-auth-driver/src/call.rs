@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body::Body;
 
 use crate::pace::Turn;
-use crate::{Pace, Time, events};
+use crate::{Bell, Pace, Time, events};
 
 /// What authorizes calls: whose tokens, where to, how fast.
 #[derive(Clone)]
@@ -41,6 +41,7 @@ pub struct Passage {
     /// Listens since before the turn was asked for.
     listening: Option<EventListener>,
     time: Time,
+    bell: Bell,
 }
 
 impl<T> Caller<T> {
@@ -66,7 +67,8 @@ impl<T> Caller<T> {
         };
         let (endpoint, pace) = (call.endpoint(), self.pace.clone());
         let time = pace.as_ref().map_or(&self.time, Pace::time).clone();
-        Ok(Some(Passage { call, endpoint, pace, turn: None, listening: None, time }))
+        let bell = pace.as_ref().map_or_else(|| time.bell(), |pace| pace.bell().clone());
+        Ok(Some(Passage { call, endpoint, pace, turn: None, listening: None, time, bell }))
     }
 }
 
@@ -106,10 +108,9 @@ impl Passage {
 
     /// How to wait until then: for the bell, and for so long at the most on the system's timers.
     pub fn wait(&mut self, until: Timestamp) -> (EventListener, Duration) {
-        let bell = self.pace.as_ref().map_or_else(|| self.time.bell(), |pace| pace.bell().clone());
-        let listener = self.listening.take().unwrap_or_else(|| bell.listen());
+        let listener = self.listening.take().unwrap_or_else(|| self.bell.listen());
         let left = until.saturating_duration_since(self.time.now());
-        (listener, if left.is_zero() { left } else { bell.timer(left) })
+        (listener, if left.is_zero() { left } else { self.bell.timer(left) })
     }
 
     /// Puts the token on the request that is to be sent.

@@ -1,5 +1,6 @@
 //! Authorized calls for a client built with `reqwest-middleware`.
 
+use alvys_auth_driver::Time;
 use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
@@ -53,6 +54,13 @@ impl Authorize {
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.0.pace = Some(pace);
+        self
+    }
+
+    /// Another clock than the system's, such as a `ManualClock` in tests.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Into<Time>) -> Self {
+        self.0.time = clock.into();
         self
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{Cursor, Read};
 
 use alvys_auth_core::{Api, CallOptions, Error};
-use alvys_auth_driver::{BlockingTokens, Pace};
+use alvys_auth_driver::{BlockingTokens, Pace, Time};
 use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ureq::http::request::Parts;
 use ureq::http::{Request, Response};
@@ -65,6 +65,13 @@ impl Authorize {
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.caller.pace = Some(pace);
+        self
+    }
+
+    /// Another clock than the system's, such as a `ManualClock` in tests.
+    #[must_use]
+    pub fn clock(mut self, time: impl Into<Time>) -> Self {
+        self.caller.time = time.into();
         self
     }
 

@@ -1,12 +1,14 @@
 //! Rate shaping, against a server that blocks whoever goes too fast.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::ErrorKind;
 use alvys_auth_core::{Limit, RateLimits};
-use alvys_auth_driver::Pace;
+use alvys_auth_driver::{ManualClock, Pace};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::caller::{Call, Caller, Setup, calls_to};
+use alvys_auth_tests::flying;
 
 use crate::start;
 
@@ -22,9 +24,9 @@ fn strict() -> Sandbox {
     sandbox
 }
 
-/// Ten at once and ten a second: less than the server allows by as much as calls may be held up on the way, 1.4 seconds' worth.
+/// Fifteen a second: the server allows two such waves in a second, so that calls may be held up on the way for more than one.
 fn pace() -> Pace {
-    Pace::new(RateLimits::none().lists([Limit::new(20, SECOND)]))
+    Pace::new(RateLimits::none().lists([Limit::new(15, SECOND)]))
 }
 
 pub(crate) fn a_shaped_crowd_meets_no_limit<C: Caller>() {
@@ -59,11 +61,15 @@ fn caller_with_a_lost_token<C: Caller>(sandbox: &Sandbox, pace: &Pace) -> C {
 
 pub(crate) fn those_who_queue_behind_a_401_go_out_with_another_token<C: Caller>() {
     let sandbox = start();
-    let pace = Pace::new(RateLimits::none().lists([Limit::new(1, SECOND)]).endpoint("GET trips", []));
+    let clock = Arc::new(ManualClock::new());
+    let limits = RateLimits::none().lists([Limit::new(1, 10 * SECOND)]).endpoint("GET trips", []);
+    let pace = Pace::with_clock(limits, Arc::clone(&clock));
     let caller: C = caller_with_a_lost_token(&sandbox, &pace);
-    for reply in caller.together(vec![Call::get("loads"); 4]) {
+    let (replies, took) = flying(&clock, || caller.together(vec![Call::get("loads"); 4]));
+    for reply in replies {
         assert_eq!(reply.expect("an answer").status, 200);
     }
+    assert!(took >= 40 * SECOND, "five were sent, ten seconds apart: {took:?}");
     let refused = calls_to(&sandbox).iter().filter(|call| call.status() == Some(401)).count();
     assert_eq!((refused, sandbox.api_requests(), sandbox.token_requests()), (1, 5, 1));
 }
@@ -116,17 +122,18 @@ pub(crate) fn a_blocked_endpoint_is_left_alone_and_others_go_on<C: Caller>() {
 
 pub(crate) fn a_blocked_endpoint_is_called_again_once_the_block_is_over<C: Caller>() {
     let sandbox = start();
-    let pace = Pace::new(RateLimits::none());
+    let clock = Arc::new(ManualClock::new());
+    let pace = Pace::with_clock(RateLimits::none(), Arc::clone(&clock));
     let impatient = C::build(Setup::of(&sandbox).pace(&pace).patience(Duration::ZERO));
     let patient = C::build(Setup::of(&sandbox).pace(&pace));
-    sandbox.inject_at("/api/p/v1/loads", Fault::status(503).retry_after(SECOND).once());
+    sandbox.inject_at("/api/p/v1/loads", Fault::status(503).retry_after(20 * SECOND).once());
     impatient.call(Call::get("loads")).expect_err("an outage");
-    for reply in patient.together(vec![Call::get("loads"); 5]) {
+    let (replies, took) = flying(&clock, || patient.together(vec![Call::get("loads"); 5]));
+    for reply in replies {
         assert_eq!(reply.expect("an answer").status, 200);
     }
-    let calls = calls_to(&sandbox);
-    assert!(calls.iter().skip(1).all(|call| call.at() - calls[0].at() >= SECOND));
-    assert_eq!(calls.len(), 6);
+    assert!(took >= 20 * SECOND, "{took:?}");
+    assert_eq!(sandbox.api_requests(), 6);
 }
 
 pub(crate) fn a_limit_beyond_the_patience_is_told_and_nothing_sent<C: Caller>() {

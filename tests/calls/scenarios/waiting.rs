@@ -1,31 +1,38 @@
 //! Rate limits and outages: waited out where that is safe and short enough.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::ErrorKind;
+use alvys_auth_driver::ManualClock;
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
-use alvys_auth_tests::caller::{Body, Call, Caller, Setup, calls_to};
+use alvys_auth_tests::caller::{Body, Call, Caller, Failure, Reply, Setup, calls_to};
+use alvys_auth_tests::flying;
 use bytes::Bytes;
 
 use crate::start;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The statuses of all calls, and how long after the first one the last one came.
-fn seen(sandbox: &Sandbox) -> (Vec<u16>, Duration) {
-    let calls = calls_to(sandbox);
-    let statuses = calls.iter().map(|call| call.status().expect("an answer")).collect();
-    (statuses, calls[calls.len() - 1].at() - calls[0].at())
+/// The statuses of all calls.
+fn seen(sandbox: &Sandbox) -> Vec<u16> {
+    calls_to(sandbox).iter().map(|call| call.status().expect("an answer")).collect()
+}
+
+/// Makes a call by a clock that flies, and gives how long it took by that.
+fn called<C: Caller>(sandbox: &Sandbox, call: Call) -> (Result<Reply, Failure>, Duration) {
+    let clock = Arc::new(ManualClock::new());
+    let caller = C::build(Setup::of(sandbox).clock(&clock));
+    flying(&clock, || caller.call(call))
 }
 
 pub(crate) fn a_rate_limit_in_seconds_is_sat_out<C: Caller>() {
     let sandbox = start();
-    sandbox.inject(Route::Api, Fault::status(429).retry_after(SECOND).times(2));
-    let reply = C::build(Setup::of(&sandbox)).call(Call::get("loads")).expect("an answer");
-    assert_eq!(reply.status, 200);
-    let (statuses, after) = seen(&sandbox);
-    assert_eq!(statuses, [429, 429, 200]);
-    assert!(after >= 2 * SECOND, "{after:?}");
+    sandbox.inject(Route::Api, Fault::status(429).retry_after(20 * SECOND).times(2));
+    let (reply, after) = called::<C>(&sandbox, Call::get("loads"));
+    assert_eq!(reply.expect("an answer").status, 200);
+    assert_eq!(seen(&sandbox), [429, 429, 200]);
+    assert!(after >= 40 * SECOND, "{after:?}");
     assert_eq!(sandbox.token_requests(), 1);
 }
 
@@ -33,20 +40,19 @@ pub(crate) fn an_outage_with_a_date_is_sat_out<C: Caller>() {
     let sandbox = start();
     // Whole seconds on the server's clock, which is wrong by a day.
     sandbox.set_clock_skew(86_400);
-    sandbox.inject(Route::Api, Fault::status(503).retry_after_date(2 * SECOND).once());
-    let reply = C::build(Setup::of(&sandbox)).call(Call::get("loads")).expect("an answer");
-    assert_eq!(reply.status, 200);
-    let (statuses, after) = seen(&sandbox);
-    assert_eq!(statuses, [503, 200]);
-    assert!(after >= SECOND, "{after:?}");
+    sandbox.inject(Route::Api, Fault::status(503).retry_after_date(20 * SECOND).once());
+    let (reply, after) = called::<C>(&sandbox, Call::get("loads"));
+    assert_eq!(reply.expect("an answer").status, 200);
+    assert_eq!(seen(&sandbox), [503, 200]);
+    assert!(after >= 19 * SECOND, "{after:?}");
 }
 
 pub(crate) fn an_outage_without_a_time_is_tried_again<C: Caller>() {
     let sandbox = start();
     sandbox.inject(Route::Api, Fault::status(503).once());
-    assert_eq!(C::build(Setup::of(&sandbox)).call(Call::get("loads")).expect("an answer").status, 200);
-    let (statuses, after) = seen(&sandbox);
-    assert_eq!(statuses, [503, 200]);
+    let (reply, after) = called::<C>(&sandbox, Call::get("loads"));
+    assert_eq!(reply.expect("an answer").status, 200);
+    assert_eq!(seen(&sandbox), [503, 200]);
     assert!(after >= SECOND, "{after:?}");
 }
 
@@ -68,10 +74,9 @@ pub(crate) fn a_wait_beyond_the_patience_is_told_at_once<C: Caller>() {
 
 pub(crate) fn waits_add_up_to_the_patience_and_no_more<C: Caller>() {
     let sandbox = start();
-    sandbox.inject(Route::Api, Fault::status(429).retry_after(SECOND));
-    let caller = C::build(Setup::of(&sandbox).patience(SECOND * 3 / 2));
-    let error = caller.call(Call::get("loads")).expect_err("too many waits").ours();
-    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(SECOND)));
+    sandbox.inject(Route::Api, Fault::status(429).retry_after(40 * SECOND));
+    let error = called::<C>(&sandbox, Call::get("loads")).0.expect_err("too many waits").ours();
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(40 * SECOND)));
     assert_eq!(sandbox.api_requests(), 2);
 }
 
@@ -91,8 +96,8 @@ pub(crate) fn an_idempotent_post_is_repeated_whole<C: Caller>() {
     sandbox.inject(Route::Api, Fault::status(503).retry_after(SECOND).once());
     let body = Bytes::from(vec![b'x'; 100_000]);
     let call = Call::post("documents").body(Body::Bytes(body.clone())).idempotent();
-    assert_eq!(C::build(Setup::of(&sandbox)).call(call).expect("an answer").status, 201);
-    assert_eq!(seen(&sandbox).0, [503, 201]);
+    assert_eq!(called::<C>(&sandbox, call).0.expect("an answer").status, 201);
+    assert_eq!(seen(&sandbox), [503, 201]);
     assert!(calls_to(&sandbox).iter().all(|call| call.body() == body));
 }
 

@@ -268,7 +268,7 @@ pub(crate) fn html(status: u16) -> Response<Vec<u8>> {
 /// The steps of a call, each with what came before it.
 pub(crate) trait Steps {
     /// Puts the token on the request.
-    fn authorize(&mut self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error>;
+    fn authorized(&mut self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error>;
 
     /// Whether an answer from that URL is delivered.
     fn delivers(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: &Uri) -> bool;
@@ -284,7 +284,7 @@ pub(crate) trait Steps {
 }
 
 impl Steps for Call {
-    fn authorize(&mut self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error> {
+    fn authorized(&mut self, token: &Token, headers: &mut HeaderMap) -> Result<(), Error> {
         self.token(token.clone(), at(0), || None);
         match self.next(at(0)) {
             CallStep::Send => {
