@@ -13,8 +13,8 @@ mod questions;
 mod registry;
 mod renewal;
 mod rotation;
-mod tenant;
 mod source;
+mod tenant;
 
 pub use agenda::{Agenda, Next};
 pub use clock::{Bell, Clock, ManualClock, Time};
