@@ -20,7 +20,7 @@ struct Tenants {
 
 impl Tenants {
     fn room_for(sources: usize) -> Self {
-        Self { registry: Registry::new(NonZeroUsize::new(sources).unwrap()), now: START }
+        Self { registry: Registry::new(NonZeroUsize::new(sources).expect("room")), now: START }
     }
 
     fn find(&mut self, tenant: &str) -> Found<Source, ()> {
@@ -178,7 +178,7 @@ fn when_all_were_used_the_one_that_was_kept_longest_goes() {
 
 #[test]
 fn sources_that_are_marked_as_used_all_the_time_do_not_hold_up_an_eviction() {
-    let mut registry = Registry::<u32, ()>::new(NonZeroUsize::new(100).unwrap());
+    let mut registry = Registry::<u32, ()>::new(NonZeroUsize::new(100).expect("room"));
     for number in 0..101 {
         let Found::Make(maker, ()) = registry.find(&format!("{number:03}"), START, START.saturating_add(LIMIT)) else {
             panic!("{number} is there")

@@ -99,7 +99,7 @@ impl World {
             now: Timestamp::from_millis(0),
             events: BTreeMap::new(),
             planned: 0,
-            registry: Registry::new(NonZeroUsize::new(CAPACITY).unwrap()),
+            registry: Registry::new(NonZeroUsize::new(CAPACITY).expect("room")),
             plan: RenewalPlan::new(),
             makers: HashMap::new(),
             asleep: [true; WORKERS],

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Credentials, Error, ErrorKind, Flow, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp, Token,
-    TokenRequest, TokenResponse,
+    Attempt, Credentials, Error, ErrorKind, Flow, TokenResponse, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp,
+    Token, TokenRequest,
 };
 use arc_swap::ArcSwap;
 

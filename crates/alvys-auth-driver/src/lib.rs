@@ -13,8 +13,8 @@ mod questions;
 mod registry;
 mod renewal;
 mod rotation;
-mod source;
 mod tenant;
+mod source;
 
 pub use agenda::{Agenda, Next};
 pub use clock::{Bell, Clock, ManualClock, Time};
