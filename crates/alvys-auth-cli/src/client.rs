@@ -68,7 +68,7 @@ impl Authorized {
         let config = agent::config(ca_bundle.as_deref())?.middleware(InPlace(Arc::clone(&kept)));
         let tokens = TokenSource::builder(flow, credentials)
             .policy(Policy::new().rejection_grace(GRACE.saturating_sub(age)))
-            .agent(config.build().into())
+            .http(config.build())
             .build()?;
         let config = agent::config(ca_bundle.as_deref())?
             .timeout_global(limits.request)

@@ -6,8 +6,8 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alvys_auth_core::{Credentials, Error};
-use alvys_auth_driver::{CommandProvider, CredentialsProvider, EnvironmentProvider, Variables};
+use alvys_auth_config::{CommandProvider, EnvironmentProvider, Variables};
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
 use tracing::debug;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -51,7 +51,7 @@ pub(crate) struct SecretArgs {
 /// # Errors
 /// What is missing, wrong, or cannot be read.
 pub(crate) fn credentials(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Credentials, Failure> {
-    Ok(provider(flags, layers)?.credentials()?)
+    Ok(provider(flags, layers)?.current()?)
 }
 
 /// Where these credentials come from, and come from again when they change. Stdin and the keychain are read once.
@@ -170,7 +170,7 @@ fn command(command: &[String], variables: Variables) -> Result<Provider, Failure
 /// The client id alone, read with a secret that is none: credentials are only ever read together.
 fn client_id(variables: Variables) -> Result<String, Failure> {
     let stand_in = Variables::from_iter([(SECRET, "stand-in")]);
-    Ok(EnvironmentProvider::of(stand_in.over(variables)).credentials()?.client_id().to_owned())
+    Ok(EnvironmentProvider::of(stand_in.over(variables)).current()?.client_id().to_owned())
 }
 
 fn value(secret: Zeroizing<String>) -> Variables {
@@ -191,14 +191,10 @@ struct ByPlace {
 }
 
 impl CredentialsProvider for ByPlace {
-    fn credentials(&self) -> Result<Credentials, Error> {
-        self.provider.credentials().map_err(|error| {
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+        self.provider.credentials(known).map_err(|error| {
             let what = error.what().replacen(SECRET_FILE, &self.place, 1);
             Error::configuration(what, error.hint().to_owned())
         })
-    }
-
-    fn revision(&self) -> u64 {
-        self.provider.revision()
     }
 }

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use alvys_auth_core::{Credentials, Flow, Policy, Token};
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 use alvys_auth_ureq::TokenSource;
 use tracing::debug;
 use zeroize::Zeroizing;
@@ -145,7 +145,7 @@ impl Session {
         let tokens = TokenSource::builder(self.flow.clone(), self.credentials.clone())
             .policy(Policy::new())
             .patience(patience)
-            .agent(agent::new(self.ca_bundle.as_deref())?)
+            .http(agent::new(self.ca_bundle.as_deref())?)
             .build()?;
         let token = tokens.token()?;
         if let Some(warning) = token.warning() {
@@ -240,7 +240,7 @@ fn outcome(slot: &Slot, wanted: Wanted, started: SystemTime) -> Option<Result<He
 
 /// Puts a token on the wall clock.
 fn held(token: &Token) -> Held {
-    let (wall, clock) = (SystemTime::now(), now());
+    let (wall, clock) = (SystemTime::now(), Time::boot().now());
     let age = token.obtained_at().map(|obtained| clock.saturating_duration_since(obtained)).unwrap_or_default();
     let scopes: Vec<&str> = token.scopes().iter().collect();
     Held {

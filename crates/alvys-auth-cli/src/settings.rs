@@ -4,8 +4,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use alvys_auth_config::{Setup, Variables};
 use alvys_auth_core::Credentials;
-use alvys_auth_driver::{Setup, Variables};
 use tracing::debug;
 
 use crate::failure::Failure;

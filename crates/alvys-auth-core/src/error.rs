@@ -78,6 +78,8 @@ pub(crate) struct Inner {
     pub(crate) server_said: Option<String>,
     pub(crate) request_id: Option<String>,
     pub(crate) missing_scopes: Vec<Scope>,
+    /// Whether the server may have issued, and billed, a token that is lost.
+    pub(crate) costly: bool,
     #[source]
     pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -181,6 +183,22 @@ impl Error {
         })
     }
 
+    /// The answer to a token request began as a success and broke off; for drivers. Retryable, but the token that was in it
+    /// may have been billed: it is asked for once more at once, and after that with long pauses only.
+    #[must_use]
+    pub fn cut_short(what: impl Into<Cow<'static, str>>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::build(Inner {
+            retryable: true,
+            costly: true,
+            source: Some(source.into()),
+            ..Inner::new(
+                ErrorKind::Transport,
+                what,
+                "check the network and any proxy between here and the server: something ends connections early",
+            )
+        })
+    }
+
     /// Time ran out before a token or an answer was there; for drivers. Retryable.
     #[must_use]
     pub fn timed_out(what: impl Into<Cow<'static, str>>) -> Self {
@@ -197,6 +215,11 @@ impl Error {
             "the access token had expired by the time it arrived",
             "the token endpoint answers too slowly for the lifetime it grants, or this clock runs too fast",
         )
+    }
+
+    /// Whether the server may have issued, and billed, a token that is lost.
+    pub(crate) fn has_cost_a_token(&self) -> bool {
+        self.0.costly
     }
 
     pub(crate) fn new(kind: ErrorKind, what: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
@@ -227,6 +250,7 @@ impl Inner {
             server_said: None,
             request_id: None,
             missing_scopes: Vec::new(),
+            costly: false,
             source: None,
         }
     }

@@ -23,6 +23,6 @@ pub use scope::{Scope, Scopes};
 pub use tenants::{Due, Found, Maker, Registry, Renewal, RenewalPlan};
 pub use time::Timestamp;
 pub use token::{
-    Attempt, Completion, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Token, TokenRequest, TokenResponse,
+    Attempt, Change, Lifecycle, Next, Policy, Snapshot, Status, Step, Token, TokenRequest, TokenResponse,
     UnverifiedClaims, Wait,
 };

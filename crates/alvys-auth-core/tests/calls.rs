@@ -162,7 +162,7 @@ fn a_401_costs_one_token_however_many_calls_see_it() {
         repeated(call.judge(&answer(401, ""), &old, |token| lifecycle.reject(token, at(60))));
     }
     let attempt = fetched(&mut lifecycle, at(60));
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), at(60));
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), at(60));
     assert_eq!(used(&mut lifecycle, at(61)).access_token(), "new");
     // Seconds old: the 401 is not about its age, so that it stays.
     let new = used(&mut lifecycle, at(61));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse};
+use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse};
 use serde_json::json;
 
 use crate::support::{
@@ -26,8 +26,8 @@ fn the_first_caller_fetches_and_the_others_wait() {
         assert!(wait.is_in_flight() && wait.error().is_none());
         assert_eq!(wait.give_up().kind(), ErrorKind::TimedOut);
     }
-    let done = lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(1));
-    assert!(matches!(done, Completion::Obtained(token) if token.access_token() == "abc"));
+    let done = complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(1));
+    assert!(matches!(done, Change::Obtained(token) if token.access_token() == "abc"));
     for _ in 0..50 {
         assert_eq!(used(&mut lifecycle, at(1)).header(), "Bearer abc");
     }
@@ -45,7 +45,7 @@ fn an_attempt_sends_the_request_of_the_lifecycle() {
 fn a_lifetime_counts_from_when_the_attempt_started() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(100));
-    lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(109));
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(109));
     let token = used(&mut lifecycle, at(109));
     assert_eq!((token.obtained_at(), token.expires_at()), (Some(at(100)), at(3700)));
     assert_eq!(token.expires_in(at(109)), Duration::from_secs(3591));
@@ -144,7 +144,7 @@ fn a_missing_lifetime_is_the_policys_default_and_a_jwt_beats_it() {
         let policy = Policy::new().default_lifetime(Duration::from_secs(120));
         let mut lifecycle = with_policy(policy, 7);
         let attempt = fetched(&mut lifecycle, at(0));
-        lifecycle.complete(attempt.answered(&answer(200, body)), at(0));
+        complete(&mut lifecycle, attempt.answered(&answer(200, body)), at(0));
         used(&mut lifecycle, at(0)).expires_at()
     };
     let token = jwt(&json!({"iat": 1_700_000_000, "exp": 1_700_000_900}));
@@ -157,7 +157,7 @@ fn a_missing_lifetime_is_the_policys_default_and_a_jwt_beats_it() {
 fn a_token_that_arrives_late_in_its_life_is_not_due_at_once() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&granted("abc", 10)), at(9));
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 10)), at(9));
     let token = used(&mut lifecycle, at(9));
     assert!(token.renewal_at() >= Timestamp::from_millis(9500) && token.renewal_at() < token.expires_at());
 }
@@ -178,7 +178,7 @@ fn a_token_from_a_store_ends_the_wait_but_not_the_attempt() {
     assert!(lifecycle.adopt(TokenResponse::new("stored", Duration::from_secs(1800), "").unwrap(), at(1)));
     assert_eq!(used(&mut lifecycle, at(1)).access_token(), "stored");
     assert!(lifecycle.snapshot().status(at(1)).in_flight);
-    lifecycle.complete(attempt.answered(&granted("fetched", 3600)), at(2));
+    complete(&mut lifecycle, attempt.answered(&granted("fetched", 3600)), at(2));
     assert_eq!(used(&mut lifecycle, at(2)).access_token(), "fetched");
 }
 
@@ -217,7 +217,7 @@ fn the_snapshot_says_what_a_poll_would() {
 
     let attempt = fetched(&mut lifecycle, at(0));
     assert!(lifecycle.snapshot().status(at(0)).in_flight);
-    lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(0));
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(0));
 
     let fresh = lifecycle.snapshot();
     let due = used(&mut lifecycle, at(0)).renewal_at();
@@ -236,20 +236,20 @@ fn the_snapshot_says_what_a_poll_would() {
 #[test]
 fn the_wake_up_call_is_when_something_can_be_fetched() {
     let mut lifecycle = lifecycle();
-    assert_eq!(lifecycle.wake_at(), None, "the first caller fetches at once");
+    assert_eq!(lifecycle.attempt_due(), None, "the first caller fetches at once");
     let attempt = fetched(&mut lifecycle, at(0));
-    assert_eq!(lifecycle.wake_at(), Some(LEASE));
-    lifecycle.complete(attempt.answered(&granted("abc", 3600)), at(1));
+    assert_eq!(lifecycle.attempt_due(), Some(LEASE));
+    complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(1));
     let token = used(&mut lifecycle, at(1));
-    assert_eq!(lifecycle.wake_at(), Some(token.renewal_at()));
+    assert_eq!(lifecycle.attempt_due(), Some(token.renewal_at()));
 
     let renewal = fetched(&mut lifecycle, token.renewal_at());
-    assert_eq!(lifecycle.wake_at(), Some(token.renewal_at().saturating_add(Duration::from_millis(15_001))));
-    let done = lifecycle.complete(renewal.failed(Error::timed_out("too slow")), token.renewal_at());
-    let Completion::Paused { until, .. } = done else { panic!("{done:?}") };
-    assert_eq!(lifecycle.wake_at(), Some(until));
+    assert_eq!(lifecycle.attempt_due(), Some(token.renewal_at().saturating_add(Duration::from_millis(15_001))));
+    let done = complete(&mut lifecycle, renewal.failed(Error::timed_out("too slow")), token.renewal_at());
+    let Change::Paused { until, .. } = done else { panic!("{done:?}") };
+    assert_eq!(lifecycle.attempt_due(), Some(until));
     lifecycle.invalidate();
-    assert_eq!(lifecycle.wake_at(), Some(until));
+    assert_eq!(lifecycle.attempt_due(), Some(until));
 }
 
 #[test]
@@ -266,15 +266,15 @@ fn the_end_of_time_is_no_overflow() {
         for now in [just_before(end), end] {
             let mut lifecycle = with_policy(policy.clone(), 7);
             let attempt = fetched(&mut lifecycle, now);
-            lifecycle.complete(attempt.failed(unreachable_server()), now);
+            complete(&mut lifecycle, attempt.failed(unreachable_server()), now);
             let _ = lifecycle.poll(now);
             lifecycle.adopt(TokenResponse::new("abc", Duration::MAX, "").unwrap(), now);
-            let _ = (lifecycle.poll(now), lifecycle.wake_at(), lifecycle.snapshot().status(now));
+            let _ = (lifecycle.poll(now), lifecycle.attempt_due(), lifecycle.snapshot().status(now));
         }
     }
     let mut lifecycle = with_policy(Policy::new().default_lifetime(Duration::MAX), 7);
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&answer(200, r#"{"access_token":"abc"}"#)), at(0));
+    complete(&mut lifecycle, attempt.answered(&answer(200, r#"{"access_token":"abc"}"#)), at(0));
     let token = used(&mut lifecycle, at(0));
     assert_eq!(token.expires_at(), end);
     let rejected = lifecycle.reject(&token, just_before(end));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Attempt, Completion, Outcome, Policy, Timestamp};
+use alvys_auth_core::{Attempt, Change, Policy, Timestamp};
 
 use crate::support::{
     answer, at, fetched, granted, just_before, lifecycle, obtain, unreachable_server, used, waited, with_policy,
@@ -15,7 +15,7 @@ const LEASE: Timestamp = Timestamp::from_millis(15_001);
 
 #[test]
 fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
-    let bad_news: [fn(Attempt) -> Outcome; 3] =
+    let bad_news: [fn(Attempt) -> Attempt; 3] =
         [|late| late.failed(unreachable_server()), Attempt::abandoned, |late| late.answered(&answer(401, ""))];
     for late in bad_news {
         let mut lifecycle = lifecycle();
@@ -28,9 +28,9 @@ fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
         );
 
         // Whatever the silent one says now changes nothing.
-        assert!(matches!(lifecycle.complete(late(silent), at(16)), Completion::Superseded));
+        assert!(matches!(complete(&mut lifecycle, late(silent), at(16)), Change::Superseded));
         assert!(waited(&mut lifecycle, at(16)).is_in_flight());
-        lifecycle.complete(successor.answered(&granted("abc", 3600)), at(17));
+        complete(&mut lifecycle, successor.answered(&granted("abc", 3600)), at(17));
         assert_eq!(used(&mut lifecycle, at(17)).access_token(), "abc");
     }
 }
@@ -51,13 +51,13 @@ fn a_late_token_serves_while_nothing_better_is_there() {
     let mut lifecycle = lifecycle();
     let late = fetched(&mut lifecycle, at(0));
     let successor = fetched(&mut lifecycle, at(20));
-    let done = lifecycle.complete(late.answered(&granted("late", 3600)), at(21));
-    assert!(matches!(done, Completion::Obtained(_)));
+    let done = complete(&mut lifecycle, late.answered(&granted("late", 3600)), at(21));
+    assert!(matches!(done, Change::Obtained(_)));
     assert_eq!(used(&mut lifecycle, at(21)).access_token(), "late");
     assert!(lifecycle.snapshot().status(at(21)).in_flight, "the successor is still on its way");
 
-    let done = lifecycle.complete(successor.answered(&granted("newer", 3600)), at(22));
-    assert!(matches!(done, Completion::Renewed(_)));
+    let done = complete(&mut lifecycle, successor.answered(&granted("newer", 3600)), at(22));
+    assert!(matches!(done, Change::Renewed(_)));
     assert_eq!(used(&mut lifecycle, at(22)).access_token(), "newer");
 }
 
@@ -67,9 +67,9 @@ fn a_late_token_counts_only_when_it_expires_later() {
         let mut lifecycle = lifecycle();
         let late = fetched(&mut lifecycle, at(0));
         obtain(&mut lifecycle, "newer", 3600, at(20));
-        let done = lifecycle.complete(late.answered(&granted("late", lifetime)), at(21));
-        assert_eq!(matches!(done, Completion::Renewed(_)), counts, "{lifetime}: {done:?}");
-        assert_eq!(matches!(done, Completion::Superseded), !counts, "{lifetime}: {done:?}");
+        let done = complete(&mut lifecycle, late.answered(&granted("late", lifetime)), at(21));
+        assert_eq!(matches!(done, Change::Renewed(_)), counts, "{lifetime}: {done:?}");
+        assert_eq!(matches!(done, Change::Superseded), !counts, "{lifetime}: {done:?}");
         let expected = if counts { "late" } else { "newer" };
         assert_eq!(used(&mut lifecycle, at(21)).access_token(), expected);
     }
@@ -80,8 +80,8 @@ fn a_late_failure_never_disturbs_a_held_token() {
     let mut lifecycle = lifecycle();
     let late = fetched(&mut lifecycle, at(0));
     obtain(&mut lifecycle, "newer", 3600, at(20));
-    let done = lifecycle.complete(late.failed(unreachable_server()), at(21));
-    assert!(matches!(done, Completion::Superseded));
+    let done = complete(&mut lifecycle, late.failed(unreachable_server()), at(21));
+    assert!(matches!(done, Change::Superseded));
     assert_eq!(used(&mut lifecycle, at(21)).access_token(), "newer");
     assert!(lifecycle.snapshot().status(at(21)).last_error.is_none());
 }
@@ -90,7 +90,7 @@ fn a_late_failure_never_disturbs_a_held_token() {
 fn an_abandoned_attempt_is_taken_over_at_once() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    assert!(matches!(lifecycle.complete(attempt.abandoned(), at(3)), Completion::Abandoned));
+    assert!(matches!(complete(&mut lifecycle, attempt.abandoned(), at(3)), Change::Abandoned));
     assert!(!lifecycle.snapshot().status(at(3)).in_flight);
     let _ = fetched(&mut lifecycle, at(3));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Credentials, Error, ErrorKind, Flow, Lifecycle, Policy, Timestamp, TokenResponse};
+use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Flow, Lifecycle, Policy, Timestamp, TokenResponse};
 use http::Response;
 
 use crate::support::{
@@ -15,8 +15,8 @@ mod support;
 /// Lets an attempt at `now` fail with `response`; until when nothing is asked.
 fn fail(lifecycle: &mut Lifecycle, response: &Response<Vec<u8>>, now: Timestamp) -> Timestamp {
     let attempt = fetched(lifecycle, now);
-    match lifecycle.complete(attempt.answered(response), now) {
-        Completion::Paused { until, .. } => until,
+    match complete(&mut lifecycle, attempt.answered(response), now) {
+        Change::Paused { until, .. } => until,
         other => panic!("expected a pause, not {other:?}"),
     }
 }
@@ -60,7 +60,7 @@ fn every_transient_failure_is_waited_for() {
     for error in [unreachable_server(), Error::timed_out("too slow")] {
         let mut lifecycle = lifecycle();
         let attempt = fetched(&mut lifecycle, at(0));
-        lifecycle.complete(attempt.failed(error), at(0));
+        complete(&mut lifecycle, attempt.failed(error), at(0));
         assert!(!waited(&mut lifecycle, at(0)).is_in_flight());
     }
 }
@@ -136,7 +136,7 @@ fn the_backoff_is_obeyed_when_the_servers_word_is_shorter() {
 fn the_pause_counts_from_the_answer() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&with(answer(429, ""), "retry-after", "60")), at(9));
+    complete(&mut lifecycle, attempt.answered(&with(answer(429, ""), "retry-after", "60")), at(9));
     assert_eq!(waited(&mut lifecycle, at(9)).until(), at(69));
 }
 
@@ -198,8 +198,8 @@ fn new_credentials_clear_a_failure() {
     let attempt = fetched(&mut lifecycle, at(40));
     assert!(String::from_utf8(attempt.to_http().into_body()).unwrap().contains(r#""client_secret":"new""#));
 
-    lifecycle.complete(attempt.answered(&answer(401, "")), at(40));
-    assert_eq!(lifecycle.wake_at(), Some(at(45)), "the cool-down starts short again");
+    complete(&mut lifecycle, attempt.answered(&answer(401, "")), at(40));
+    assert_eq!(lifecycle.attempt_due(), Some(at(45)), "the cool-down starts short again");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn the_same_credentials_again_change_nothing() {
     let attempt = fetched(&mut lifecycle, at(0));
     lifecycle.set_credentials(same.clone()).unwrap();
     assert!(waited(&mut lifecycle, at(0)).is_in_flight());
-    lifecycle.complete(attempt.answered(&answer(401, "")), at(0));
+    complete(&mut lifecycle, attempt.answered(&answer(401, "")), at(0));
     lifecycle.set_credentials(same).unwrap();
     refused(&mut lifecycle, at(1));
 }
@@ -237,7 +237,7 @@ fn an_abandoned_attempt_leaves_the_last_failure_known() {
     let mut lifecycle = lifecycle();
     let until = fail(&mut lifecycle, &answer(503, ""), at(0));
     let attempt = fetched(&mut lifecycle, until);
-    lifecycle.complete(attempt.abandoned(), until);
+    complete(&mut lifecycle, attempt.abandoned(), until);
     assert!(lifecycle.snapshot().status(until).last_error.is_some());
 }
 
@@ -258,8 +258,8 @@ fn those_who_wait_for_a_second_attempt_know_what_became_of_the_first() {
 fn a_token_that_is_dead_on_arrival_is_an_error_and_no_loop() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    let done = lifecycle.complete(attempt.answered(&granted("abc", 5)), at(5));
-    assert!(matches!(done, Completion::Paused { .. }), "{done:?}");
+    let done = complete(&mut lifecycle, attempt.answered(&granted("abc", 5)), at(5));
+    assert!(matches!(done, Change::Paused { .. }), "{done:?}");
     let error = refused(&mut lifecycle, at(5));
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
     assert!(error.to_string().contains("expired by the time it arrived"), "{error}");
@@ -310,7 +310,7 @@ fn a_late_token_does_not_undercut_the_servers_word() {
     let mut lifecycle = lifecycle();
     let late = fetched(&mut lifecycle, at(0));
     fail(&mut lifecycle, &with(answer(429, ""), "retry-after", "3600"), at(20));
-    lifecycle.complete(late.answered(&granted("late", 60)), at(21));
+    complete(&mut lifecycle, late.answered(&granted("late", 60)), at(21));
     assert_eq!(used(&mut lifecycle, at(59)).access_token(), "late");
     assert_eq!(waited(&mut lifecycle, at(61)).until(), at(3620));
 }
@@ -320,10 +320,10 @@ fn a_late_failure_does_not_lengthen_a_pause() {
     let mut lifecycle = lifecycle();
     let late = fetched(&mut lifecycle, at(0));
     let until = fail(&mut lifecycle, &answer(401, ""), at(20));
-    let done = lifecycle.complete(late.failed(unreachable_server()), at(21));
-    assert!(matches!(done, Completion::Superseded));
+    let done = complete(&mut lifecycle, late.failed(unreachable_server()), at(21));
+    assert!(matches!(done, Change::Superseded));
     refused(&mut lifecycle, at(21));
-    assert_eq!(lifecycle.wake_at(), Some(until));
+    assert_eq!(lifecycle.attempt_due(), Some(until));
 }
 
 #[test]
@@ -331,9 +331,9 @@ fn a_late_failure_counts_while_nothing_newer_was_tried() {
     let mut lifecycle = lifecycle();
     let late = fetched(&mut lifecycle, at(0));
     let newest = fetched(&mut lifecycle, at(20));
-    lifecycle.complete(newest.abandoned(), at(21));
-    let done = lifecycle.complete(late.answered(&answer(401, "")), at(22));
-    assert!(matches!(done, Completion::Paused { .. }), "{done:?}");
+    complete(&mut lifecycle, newest.abandoned(), at(21));
+    let done = complete(&mut lifecycle, late.answered(&answer(401, "")), at(22));
+    assert!(matches!(done, Change::Paused { .. }), "{done:?}");
     refused(&mut lifecycle, at(22));
 }
 
@@ -345,7 +345,7 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
     let until = fail(&mut lifecycle, &granted("opaque", 3600), at(0));
     assert!(lifecycle.is_futile(until));
     let spared = fetched(&mut lifecycle, until).spared();
-    let Completion::Paused { until: later, error } = lifecycle.complete(spared, until) else { panic!("a pause") };
+    let Change::Paused { until: later, error } = complete(&mut lifecycle, spared, until) else { panic!("a pause") };
     assert_eq!(error.kind(), ErrorKind::WrongOrganization);
     assert_eq!(later.saturating_duration_since(until), Duration::from_secs(10), "and is longer each time");
     assert!(lifecycle.is_futile(just_before(at(60))), "nothing was sent since");
@@ -356,8 +356,8 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
 fn a_spared_attempt_without_a_failure_is_an_abandoned_one() {
     let mut lifecycle = lifecycle();
     let spared = fetched(&mut lifecycle, at(0)).spared();
-    assert!(matches!(lifecycle.complete(spared, at(0)), Completion::Abandoned));
+    assert!(matches!(complete(&mut lifecycle, spared, at(0)), Change::Abandoned));
     let late = fetched(&mut lifecycle, at(0)).spared();
     let _ = fetched(&mut lifecycle, at(600));
-    assert!(matches!(lifecycle.complete(late, at(600)), Completion::Superseded));
+    assert!(matches!(complete(&mut lifecycle, late, at(600)), Change::Superseded));
 }

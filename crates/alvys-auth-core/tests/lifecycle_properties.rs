@@ -43,7 +43,7 @@ proptest! {
             if let Step::Fetch(attempt) = lifecycle.poll(now) {
                 let status = statuses[asked % statuses.len()];
                 asked += 1;
-                lifecycle.complete(attempt.answered(&answer(status, "")), now);
+                complete(&mut lifecycle, attempt.answered(&answer(status, "")), now);
             }
         }
         prop_assert!(asked < 100, "asked {} times in ten minutes", asked);
@@ -63,7 +63,7 @@ proptest! {
             for _ in 0..callers {
                 if let Step::Fetch(attempt) = lifecycle.poll(now) {
                     fetches += 1;
-                    lifecycle.complete(attempt.answered(&granted(&format!("token-{fetches}"), lifetime)), now);
+                    complete(&mut lifecycle, attempt.answered(&granted(&format!("token-{fetches}"), lifetime)), now);
                 }
             }
         }

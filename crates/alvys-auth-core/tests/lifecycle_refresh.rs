@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Lifecycle, Timestamp, Token};
+use alvys_auth_core::{Change, Lifecycle, Timestamp, Token};
 
 use crate::support::{
     answer, at, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
@@ -29,8 +29,8 @@ fn a_renewal_never_blocks_a_reader() {
     for seconds in 0..15 {
         assert_eq!(used(&mut lifecycle, after(token.renewal_at(), seconds)).access_token(), "old");
     }
-    let done = lifecycle.complete(attempt.answered(&granted("new", 3600)), after(token.renewal_at(), 5));
-    assert!(matches!(done, Completion::Renewed(token) if token.access_token() == "new"));
+    let done = complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), after(token.renewal_at(), 5));
+    assert!(matches!(done, Change::Renewed(token) if token.access_token() == "new"));
     assert_eq!(used(&mut lifecycle, after(token.renewal_at(), 5)).access_token(), "new");
 }
 
@@ -38,7 +38,7 @@ fn a_renewal_never_blocks_a_reader() {
 fn a_renewed_token_counts_from_when_its_attempt_started() {
     let (mut lifecycle, token) = due();
     let attempt = fetched(&mut lifecycle, token.renewal_at());
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), after(token.renewal_at(), 9));
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), after(token.renewal_at(), 9));
     let renewed = used(&mut lifecycle, after(token.renewal_at(), 9));
     assert_eq!(renewed.expires_at(), after(token.renewal_at(), 3600));
 }
@@ -57,8 +57,8 @@ fn a_failed_refresh_keeps_the_valid_token() {
     for failure in failures {
         let (mut lifecycle, token) = due();
         let attempt = fetched(&mut lifecycle, token.renewal_at());
-        let done = lifecycle.complete(attempt.answered(&failure), token.renewal_at());
-        assert!(matches!(done, Completion::Paused { .. }), "{failure:?}");
+        let done = complete(&mut lifecycle, attempt.answered(&failure), token.renewal_at());
+        assert!(matches!(done, Change::Paused { .. }), "{failure:?}");
         assert_eq!(used(&mut lifecycle, token.renewal_at()).access_token(), "old", "{failure:?}");
         assert!(lifecycle.snapshot().usable(token.renewal_at()).is_some(), "{failure:?}");
         let status = lifecycle.snapshot().status(token.renewal_at());
@@ -71,7 +71,7 @@ fn a_failed_refresh_is_tried_again_after_its_pause_and_not_before() {
     let (mut lifecycle, token) = due();
     let attempt = fetched(&mut lifecycle, token.renewal_at());
     let outcome = attempt.answered(&with(answer(429, ""), "retry-after", "60"));
-    lifecycle.complete(outcome, token.renewal_at());
+    complete(&mut lifecycle, outcome, token.renewal_at());
     for seconds in [0, 1, 30, 59] {
         used(&mut lifecycle, after(token.renewal_at(), seconds));
     }
@@ -83,7 +83,7 @@ fn a_pause_that_outlasts_the_token_is_kept_to_its_end() {
     let (mut lifecycle, token) = due();
     let attempt = fetched(&mut lifecycle, token.renewal_at());
     let outcome = attempt.answered(&with(answer(503, ""), "retry-after", "3600"));
-    lifecycle.complete(outcome, token.renewal_at());
+    complete(&mut lifecycle, outcome, token.renewal_at());
     let until = after(token.renewal_at(), 3600);
 
     assert_eq!(used(&mut lifecycle, at(3599)).access_token(), "old");
@@ -98,7 +98,7 @@ fn a_pause_that_outlasts_the_token_is_kept_to_its_end() {
 fn a_refused_renewal_is_reported_once_the_token_is_gone() {
     let (mut lifecycle, _) = due();
     let attempt = fetched(&mut lifecycle, at(3599));
-    lifecycle.complete(attempt.answered(&answer(401, "")), at(3599));
+    complete(&mut lifecycle, attempt.answered(&answer(401, "")), at(3599));
     used(&mut lifecycle, at(3599));
     assert_eq!(refused(&mut lifecycle, at(3600)).status().map(|status| status.as_u16()), Some(401));
 }
@@ -111,8 +111,8 @@ fn readers_wait_for_a_renewal_that_outlasts_the_token() {
     let wait = waited(&mut lifecycle, at(3600));
     assert!(wait.is_in_flight());
     assert_eq!(wait.until(), Timestamp::from_millis(3_610_001));
-    let done = lifecycle.complete(attempt.answered(&granted("new", 3600)), at(3601));
-    assert!(matches!(done, Completion::Obtained(_)));
+    let done = complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), at(3601));
+    assert!(matches!(done, Change::Obtained(_)));
     assert_eq!(used(&mut lifecycle, at(3601)).access_token(), "new");
 }
 
@@ -129,7 +129,7 @@ fn a_silent_renewal_is_taken_over_without_disturbing_readers() {
 fn an_abandoned_renewal_is_taken_over_at_once() {
     let (mut lifecycle, token) = due();
     let attempt = fetched(&mut lifecycle, token.renewal_at());
-    lifecycle.complete(attempt.abandoned(), token.renewal_at());
+    complete(&mut lifecycle, attempt.abandoned(), token.renewal_at());
     assert!(fetched(&mut lifecycle, token.renewal_at()).is_renewal());
     used(&mut lifecycle, token.renewal_at());
 }
@@ -139,11 +139,11 @@ fn a_late_token_of_the_first_attempt_serves_instead_of_the_old_one() {
     let (mut lifecycle, token) = due();
     let late = fetched(&mut lifecycle, token.renewal_at());
     let successor = fetched(&mut lifecycle, after(token.renewal_at(), 20));
-    lifecycle.complete(late.answered(&granted("late", 3600)), after(token.renewal_at(), 21));
+    complete(&mut lifecycle, late.answered(&granted("late", 3600)), after(token.renewal_at(), 21));
     assert_eq!(used(&mut lifecycle, after(token.renewal_at(), 21)).access_token(), "late");
 
-    let done = lifecycle.complete(successor.failed(unreachable_server()), after(token.renewal_at(), 22));
-    assert!(matches!(done, Completion::Paused { .. }));
+    let done = complete(&mut lifecycle, successor.failed(unreachable_server()), after(token.renewal_at(), 22));
+    assert!(matches!(done, Change::Paused { .. }));
     assert_eq!(used(&mut lifecycle, after(token.renewal_at(), 22)).access_token(), "late");
 }
 
@@ -151,7 +151,7 @@ fn a_late_token_of_the_first_attempt_serves_instead_of_the_old_one() {
 fn a_renewal_may_shorten_the_lifetime() {
     let (mut lifecycle, token) = due();
     let attempt = fetched(&mut lifecycle, token.renewal_at());
-    lifecycle.complete(attempt.answered(&granted("new", 60)), token.renewal_at());
+    complete(&mut lifecycle, attempt.answered(&granted("new", 60)), token.renewal_at());
     let renewed = used(&mut lifecycle, token.renewal_at());
     assert_eq!((renewed.access_token(), renewed.expires_at()), ("new", after(token.renewal_at(), 60)));
 }

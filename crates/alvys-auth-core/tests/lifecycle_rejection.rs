@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Credentials, Flow, Lifecycle, Policy, Timestamp, Token, TokenResponse};
+use alvys_auth_core::{Change, Credentials, Flow, Lifecycle, Policy, Timestamp, Token, TokenResponse};
 
 use crate::support::{answer, at, fetched, granted, holding, lifecycle, obtain, request, used, waited, with};
 
@@ -38,7 +38,7 @@ fn any_number_of_rejections_cost_one_fetch() {
         assert!(lifecycle.reject(&token, at(61)));
         assert!(waited(&mut lifecycle, at(61)).is_in_flight());
     }
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), at(62));
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), at(62));
     for _ in 0..50 {
         assert!(lifecycle.reject(&token, at(63)), "a retry with the new token is worth it");
         assert_eq!(used(&mut lifecycle, at(63)).access_token(), "new");
@@ -70,7 +70,7 @@ fn a_token_that_is_seconds_old_survives_a_rejection() {
 fn the_age_of_a_token_counts_from_when_it_was_asked_for() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&granted("old", 3600)), at(9));
+    complete(&mut lifecycle, attempt.answered(&granted("old", 3600)), at(9));
     let token = used(&mut lifecycle, at(9));
     assert!(!lifecycle.reject(&token, at(9)));
     assert!(lifecycle.reject(&token, at(10)));
@@ -98,7 +98,7 @@ fn a_token_that_served_until_its_margin_ends_the_row_of_rejections() {
     assert!(lifecycle.reject(&token, at(60)));
     let good = obtain(&mut lifecycle, "good", 3600, at(60));
     let attempt = fetched(&mut lifecycle, good.renewal_at());
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), good.renewal_at());
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), good.renewal_at());
     let new = used(&mut lifecycle, good.renewal_at());
     assert!(lifecycle.reject(&new, good.renewal_at().saturating_add(Duration::from_secs(10))));
 }
@@ -131,7 +131,7 @@ fn a_rejection_does_not_undercut_the_servers_word() {
     let (mut lifecycle, token) = held();
     let attempt = fetched(&mut lifecycle, token.renewal_at());
     let outcome = attempt.answered(&with(answer(429, ""), "retry-after", "600"));
-    lifecycle.complete(outcome, token.renewal_at());
+    complete(&mut lifecycle, outcome, token.renewal_at());
     assert!(lifecycle.reject(&token, token.renewal_at()));
     let until = token.renewal_at().saturating_add(Duration::from_secs(600));
     assert_eq!(waited(&mut lifecycle, token.renewal_at()).until(), until);
@@ -143,7 +143,7 @@ fn a_rejection_during_a_renewal_waits_for_that_renewal() {
     let attempt = fetched(&mut lifecycle, token.renewal_at());
     assert!(lifecycle.reject(&token, token.renewal_at()));
     assert!(waited(&mut lifecycle, token.renewal_at()).is_in_flight());
-    lifecycle.complete(attempt.answered(&granted("new", 3600)), token.renewal_at());
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), token.renewal_at());
     assert_eq!(used(&mut lifecycle, token.renewal_at()).access_token(), "new");
 }
 
@@ -171,7 +171,7 @@ fn a_token_fetched_after_a_stored_one_has_its_grace_again() {
     assert!(lifecycle.adopt(stored("stored", 1800), at(0)));
     let due = used(&mut lifecycle, at(0)).renewal_at();
     let attempt = fetched(&mut lifecycle, due);
-    lifecycle.complete(attempt.answered(&granted("fetched", 3600)), due);
+    complete(&mut lifecycle, attempt.answered(&granted("fetched", 3600)), due);
     let token = used(&mut lifecycle, due);
     assert!(!lifecycle.reject(&token, due.saturating_add(Duration::from_secs(9))));
 }
@@ -191,7 +191,7 @@ fn an_invalidated_token_is_gone_at_once() {
 fn invalidating_does_not_undercut_the_servers_word() {
     let mut lifecycle = lifecycle();
     let attempt = fetched(&mut lifecycle, at(0));
-    lifecycle.complete(attempt.answered(&with(answer(429, ""), "retry-after", "600")), at(0));
+    complete(&mut lifecycle, attempt.answered(&with(answer(429, ""), "retry-after", "600")), at(0));
     lifecycle.invalidate();
     assert_eq!(waited(&mut lifecycle, at(1)).until(), at(600));
 }
@@ -223,7 +223,7 @@ fn another_client_of_the_same_account_keeps_the_token() {
     assert_eq!(used(&mut lifecycle, at(1)).access_token(), "old");
     let attempt = fetched(&mut lifecycle, token.renewal_at());
     assert!(String::from_utf8(attempt.to_http().into_body()).unwrap().contains(r#""client_id":"another""#));
-    lifecycle.complete(attempt.answered(&answer(401, "")), token.renewal_at());
+    complete(&mut lifecycle, attempt.answered(&answer(401, "")), token.renewal_at());
     assert_eq!(used(&mut lifecycle, token.renewal_at()).access_token(), "old", "until the new client has proved good");
 }
 
@@ -251,7 +251,7 @@ fn outcomes_of_the_old_credentials_do_not_count() {
             let old = fetched(&mut lifecycle, at(0));
             lifecycle.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
             let new = asked_again.then(|| fetched(&mut lifecycle, at(0)));
-            assert!(matches!(lifecycle.complete(outcome(old), at(1)), Completion::Superseded));
+            assert!(matches!(complete(&mut lifecycle, outcome(old), at(1)), Change::Superseded));
             match new {
                 Some(_) => assert!(waited(&mut lifecycle, at(1)).is_in_flight()),
                 None => drop(fetched(&mut lifecycle, at(1))),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alvys_auth_core::Timestamp;
 
-use crate::now;
+use crate::Time;
 
 /// Items in the order of their times. Workers take what is due and put it back with its next time.
 pub struct Agenda<T> {
@@ -51,7 +51,7 @@ impl<T> Agenda<T> {
     pub fn next(&self) -> Next<T> {
         let mut items = self.items.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(first) = items.by_time.first_entry() else { return Next::Idle(LONGEST_SLEEP) };
-        let left = first.key().0.saturating_duration_since(now());
+        let left = first.key().0.saturating_duration_since(Time::boot().now());
         if left.is_zero() { Next::Due(first.remove()) } else { Next::Idle(left.min(LONGEST_SLEEP)) }
     }
 

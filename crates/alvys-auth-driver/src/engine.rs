@@ -1,146 +1,136 @@
-//! The shared lifecycle: one lock, one published snapshot, one way to complete an attempt.
+//! The shared lifecycle: one lock, one published snapshot, one way to carry out an attempt.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Credentials, Error, ErrorKind, Flow, TokenResponse, Lifecycle, Outcome, Policy, Snapshot, Status, Step, Timestamp,
-    Token, TokenRequest,
+    Attempt, Change, Credentials, Error, Flow, Given, Lifecycle, Mark, Next, Policy, Snapshot, Status, Step, Timestamp,
+    Token, TokenRequest, TokenResponse, Wait,
 };
 use arc_swap::ArcSwap;
+use event_listener::EventListener;
+use http::{Request, Response};
 
-use crate::{events, now};
+use crate::{Bell, Time, events};
+
+/// Is told of every change; see [`Builder::on_change`](crate::Builder::on_change).
+pub type Hook = Box<dyn Fn(&Change) + Send + Sync>;
 
 /// A [`Lifecycle`] that many callers share.
 ///
-/// Readers load the published snapshot and take no lock; everything else is short work under one lock, and no request is
-/// sent, no answer parsed and nobody woken while it is held.
+/// Readers load the published snapshot and take no lock. Everything else is short work under one lock: no request is sent, no
+/// answer parsed and nobody woken while it is held.
 pub struct Engine {
     lifecycle: Mutex<Lifecycle>,
     published: ArcSwap<Snapshot>,
-    wake: Box<dyn Fn() + Send + Sync>,
+    time: Time,
+    bell: Bell,
+    hook: Option<Hook>,
+    /// Whether somebody sees to a renewal that is due, and has heard of it now.
+    renewed: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl Engine {
-    /// Shares a new lifecycle. `wake` is called after every change that somebody may be waiting for, and must not block.
-    pub fn new(request: TokenRequest, policy: Policy, wake: impl Fn() + Send + Sync + 'static) -> Self {
+    /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one: the mark of those in
+    /// use, and how long it may take to answer.
+    #[must_use]
+    pub fn new(
+        request: TokenRequest,
+        policy: impl Into<Arc<Policy>>,
+        provider: Option<(Option<Mark>, Duration)>,
+        time: Time,
+        hook: Option<Hook>,
+    ) -> Self {
         events::created(request.flow());
         // Jitter need not be secret, only different: the standard library's hash keys are random per instance.
-        let seed = RandomState::new().hash_one(now());
-        let lifecycle = Lifecycle::new(request, policy, seed);
+        let seed = RandomState::new().hash_one(time.now());
+        let mut lifecycle = Lifecycle::new(request, policy, seed);
+        if let Some((known, time_limit)) = provider {
+            lifecycle = lifecycle.with_provider(known, time_limit);
+        }
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
-        Self { lifecycle: Mutex::new(lifecycle), published, wake: Box::new(wake) }
+        let bell = time.bell();
+        Self { lifecycle: Mutex::new(lifecycle), published, time, bell, hook, renewed: OnceLock::new() }
     }
 
-    /// Lends the token that may be used without asking; none when [`poll`](Self::poll) is due.
+    /// Lends the token that is usable without asking; none when `token()` has something to do.
     ///
-    /// Allocates nothing and touches no counter that threads share.
+    /// For the hottest paths: allocates nothing, and touches no counter that threads share while a token is fresh.
     pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        self.with_token_or(|| false, read)
-    }
-
-    /// The same for those who may leave renewals to others: lends one that is due to be renewed too, until shortly before it
-    /// expires, when `renewed` says that somebody is to see to that; see [`Snapshot::deferrable`].
-    pub fn with_token_or<R>(&self, renewed: impl FnOnce() -> bool, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        let (published, now) = (self.published.load(), now());
+        let (published, now) = (self.published.load(), self.time.now());
+        let renewed = || self.renewed.get().is_some_and(|renewed| renewed());
         let token = published.usable(now).or_else(|| published.deferrable(now).filter(|_| renewed()))?;
         Some(read(token))
     }
 
-    /// What to do next for one caller; see [`Lifecycle::poll`].
-    pub fn poll(&self) -> Step {
-        let mut lifecycle = self.lock();
-        let step = lifecycle.poll(now());
-        if matches!(step, Step::Fetch(_)) {
-            self.publish(&lifecycle);
-        }
-        step
-    }
-
-    /// The request of an attempt, and the guard that sees to its completion.
-    #[must_use = "dropping the flight abandons the attempt"]
-    pub fn launch(self: &Arc<Self>, attempt: Attempt) -> (http::Request<Vec<u8>>, Flight) {
-        let (request, renewal) = (attempt.to_http(), attempt.is_renewal());
-        // In this order, so that a subscriber that panics abandons the attempt too.
-        let flight = Flight { engine: Arc::clone(self), attempt: Some(attempt) };
-        // The lock is released by then: a subscriber may use the source itself.
-        let client_id = client_id(&self.lock());
-        events::fetching(&client_id, renewal);
-        (request, flight)
-    }
-
-    /// Gives an attempt back whose request was not sent; the next poll takes it up.
-    pub fn abandon(&self, attempt: Attempt) {
-        self.complete(attempt.abandoned());
-    }
-
-    /// The API answered 401 to `token`: is one retry worth it? See [`Lifecycle::reject`].
+    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
+    ///
+    /// However many callers report the same token, it is renewed once. A token that is only seconds old is kept, because
+    /// then the 401 is about something else than its age; the answer is no. Never call this for a 403.
+    #[must_use = "the answer says whether a retry is worth it"]
     pub fn reject(&self, token: &Token) -> bool {
         let mut lifecycle = self.lock();
         let held = lifecycle.held().is_some();
-        let retry = lifecycle.reject(token, now());
+        let retry = lifecycle.reject(token, self.time.now());
         // Of any number of callers who report the same token, the first one changes something.
         if held && lifecycle.held().is_none() {
-            let client_id = self.changed(lifecycle);
-            events::rejected(&client_id);
+            self.changed(lifecycle, Some(&Change::Rejected));
         }
         retry
     }
 
-    /// Gives the held token up; see [`Lifecycle::invalidate`].
+    /// Gives the held token up; the next caller fetches another one.
     pub fn invalidate(&self) {
-        let (client_id, ()) = self.change(Lifecycle::invalidate);
-        events::invalidated(&client_id);
+        let mut lifecycle = self.lock();
+        lifecycle.invalidate();
+        self.changed(lifecycle, Some(&Change::Invalidated));
     }
 
-    /// Takes a token from elsewhere; see [`Lifecycle::adopt`].
-    pub fn adopt(&self, grant: TokenResponse) -> bool {
-        let (client_id, adopted) = self.change(|lifecycle| lifecycle.adopt(grant, now()));
-        events::adopted(&client_id, adopted);
+    /// Takes in a token that is already there, such as one from a store, whose lifetime counts from now; says whether it is
+    /// held now. See [`Lifecycle::adopt`].
+    pub fn adopt(&self, response: TokenResponse) -> bool {
+        let mut lifecycle = self.lock();
+        let adopted = lifecycle.adopt(response, self.time.now());
+        let change = lifecycle.held().filter(|_| adopted).cloned().map(Change::Adopted);
+        self.changed(lifecycle, change.as_ref());
         adopted
     }
 
-    /// Goes on with other credentials, and says whether they are others; see [`Lifecycle::set_credentials`].
+    /// Goes on with other credentials, as after a rotation. A pause because the old ones were refused ends.
+    ///
+    /// The held token, and a wait that the server asked for, stay when only the secret has changed and go when the client id
+    /// has. Says whether these are other credentials than those in use.
     ///
     /// # Errors
-    /// As [`Lifecycle::set_credentials`].
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when they cannot be sent; nothing has changed
+    /// then.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<bool, Error> {
-        let (client_id, result) = self.change(|lifecycle| lifecycle.set_credentials(credentials));
-        if matches!(result, Ok(true)) {
-            events::credentials_changed(&client_id);
-        }
-        result
+        let mut lifecycle = self.lock();
+        let changed = lifecycle.set_credentials(credentials)?;
+        self.changed(lifecycle, changed.then_some(&Change::CredentialsChanged));
+        Ok(changed)
     }
 
-    /// The same for the account that the held token is of; see [`Lifecycle::rotate_credentials`]. With other credentials,
-    /// gives what to do next, which is decided before any of those who wait can.
-    ///
-    /// # Errors
-    /// As [`Lifecycle::rotate_credentials`].
-    pub fn rotate_credentials(&self, credentials: Credentials) -> Result<Option<Step>, Error> {
-        let (client_id, result) = self.change(|lifecycle| {
-            let rotated = lifecycle.rotate_credentials(credentials)?;
-            Ok(rotated.then(|| lifecycle.poll(now())))
-        });
-        if matches!(result, Ok(Some(_))) {
-            events::credentials_changed(&client_id);
-        }
-        result
+    /// Ends a pause, so that the next caller asks at once: after a server has asked for an absurdly long wait.
+    pub fn end_pause(&self) {
+        let mut lifecycle = self.lock();
+        lifecycle.end_pause();
+        self.changed(lifecycle, Some(&Change::PauseEnded));
     }
 
-    /// From when on the token is renewed if somebody asks for it, and a pause does not forbid it; see
-    /// [`Lifecycle::wake_at`].
-    pub fn wake_at(&self) -> Option<Timestamp> {
-        self.lock().wake_at()
-    }
-
-    /// Whether the last failure is one that other credentials may mend: that is remembered until a token arrives.
+    /// The state now, for health endpoints. Asks nobody and waits for nothing.
     #[must_use]
-    pub fn calls_for_credentials(&self) -> bool {
-        self.status().last_error.as_ref().is_some_and(mendable)
+    pub fn status(&self) -> Status {
+        self.published.load().status(self.time.now())
+    }
+
+    /// What to tell people when the server's side of the flow in use is going away.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<&'static str> {
+        self.flow().deprecation()
     }
 
     /// The flow that token requests speak.
@@ -149,33 +139,68 @@ impl Engine {
         self.lock().request().flow().clone()
     }
 
-    /// The state now, for health endpoints.
+    /// The clock.
     #[must_use]
-    pub fn status(&self) -> Status {
-        self.published.load().status(now())
+    pub fn time(&self) -> &Time {
+        &self.time
     }
+}
 
-    fn complete(&self, outcome: Outcome) {
-        let (client_id, (completion, at)) = self.change(|lifecycle| {
-            let now = now();
-            (lifecycle.complete(outcome, now), now)
-        });
-        events::completed(&client_id, &completion, at);
-    }
-
-    fn change<R>(&self, change: impl FnOnce(&mut Lifecycle) -> R) -> (String, R) {
+/// For writers of a driver.
+impl Engine {
+    /// What to do next for one caller who needs a token that lasts for `least`; see [`Lifecycle::poll_for`].
+    pub fn poll(&self, least: Duration) -> Step {
         let mut lifecycle = self.lock();
-        let result = change(&mut lifecycle);
-        (self.changed(lifecycle), result)
+        let step = lifecycle.poll_for(least, self.time.now());
+        if matches!(step, Step::Fetch(_)) {
+            self.publish(&lifecycle);
+        }
+        step
     }
 
-    /// Publishes what readers may know of a change, unlocks and wakes who waits; gives the client id for the events.
-    fn changed(&self, lifecycle: MutexGuard<'_, Lifecycle>) -> String {
+    /// Takes an attempt up. Dropping the flight abandons it.
+    #[must_use = "dropping the flight abandons the attempt"]
+    pub fn launch(self: &Arc<Self>, attempt: Attempt) -> Flight {
+        Flight { engine: Arc::clone(self), attempt: Some(attempt) }
+    }
+
+    /// Begins to listen for changes. Do this before [`poll`](Self::poll), so that no change falls between the two.
+    pub fn listen(&self) -> EventListener {
+        self.bell.listen()
+    }
+
+    /// How long to listen at the most before polling again, on the system's timers; none for a caller who waits until
+    /// `deadline` at the longest and may as well give up now.
+    #[must_use]
+    pub fn timer(&self, wait: &Wait, deadline: Timestamp) -> Option<Duration> {
+        let now = self.time.now();
+        let until = wait.until().min(deadline);
+        (!wait.is_in_vain(deadline, now)).then(|| self.bell.timer(until.saturating_duration_since(now)))
+    }
+
+    /// From when on the token is renewed if somebody asks for it; none without a token. See [`Lifecycle::attempt_due`].
+    pub fn renewal_due(&self) -> Option<Timestamp> {
+        self.lock().attempt_due().filter(|_| self.status().is_ready())
+    }
+
+    /// Leaves renewals to workers: from now on a token that is due is lent until shortly before it expires, as long as
+    /// `renewed` says that one of them has heard of it. Counts once.
+    pub fn leave_renewals_to(&self, renewed: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.renewed.set(Box::new(renewed));
+    }
+
+    /// Publishes what readers may know of a change, unlocks, wakes who waits and tells of it.
+    fn changed(&self, lifecycle: MutexGuard<'_, Lifecycle>, change: Option<&Change>) {
         self.publish(&lifecycle);
-        let client_id = client_id(&lifecycle);
+        let client_id = change.map(|_| lifecycle.request().credentials().client_id().to_owned());
         drop(lifecycle);
-        (self.wake)();
-        client_id
+        self.bell.ring();
+        if let (Some(change), Some(client_id)) = (change, client_id) {
+            events::changed(&client_id, change, self.time.now());
+            if let Some(hook) = &self.hook {
+                hook(change);
+            }
+        }
     }
 
     fn publish(&self, lifecycle: &Lifecycle) {
@@ -188,91 +213,94 @@ impl Engine {
     }
 }
 
-/// The credentials are wrong, of another organization's application, of one that is not allowed this, as after it was
-/// replaced, or were taken away with their tenant.
-fn mendable(error: &Error) -> bool {
-    use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
-
-    !error.is_retryable() && matches!(error.kind(), Credentials | Refused | UnknownTenant | WrongOrganization)
-}
-
-fn client_id(lifecycle: &Lifecycle) -> String {
-    lifecycle.request().credentials().client_id().to_owned()
-}
-
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("published", &self.published.load()).finish_non_exhaustive()
+        f.debug_struct("Engine").field("flow", &self.flow()).field("status", &self.status()).finish_non_exhaustive()
     }
 }
 
-/// A token request on its way. Dropping it, as a cancelled future does, lets the next caller take over at once; a panic
-/// counts as a failure, so that it is not repeated without a pause.
+/// An attempt that a driver carries out: it does one [`Task`] after the other and hands in what came of it.
+///
+/// Dropping a flight, as a cancelled future does, lets the next caller take over at once. A panic counts as a failure, so that
+/// it is not repeated without a pause.
 #[must_use = "dropping it abandons the attempt"]
 pub struct Flight {
     engine: Arc<Engine>,
     attempt: Option<Attempt>,
 }
 
+/// What to do for an attempt.
+#[derive(Debug)]
+pub enum Task {
+    /// Ask the provider, showing it this mark; hand in what it [`provided`](Flight::provided).
+    Ask(Option<Mark>, Question),
+    /// Send this request; hand in what it was [`answered`](Flight::answered).
+    Send(Request<Vec<u8>>),
+}
+
 impl Flight {
-    /// Gives the request its time anew and `more`, when anybody still waits for it; see [`Lifecycle::extend`]. One that was
-    /// launched long before it is sent may have been replaced.
-    #[must_use = "a request that nobody waits for need not be sent"]
-    pub fn extend(&self, more: Duration) -> bool {
-        self.attempt.as_ref().is_some_and(|attempt| {
-            let mut lifecycle = self.engine.lock();
-            let awaited = lifecycle.extend(attempt, more, now());
-            self.engine.publish(&lifecycle);
-            awaited
-        })
-    }
-
-    /// Whether other credentials may mend what is wrong with `response`; see [`Attempt::refusal`].
-    #[must_use]
-    pub fn calls_for_credentials<B: AsRef<[u8]>>(&self, response: &http::Response<B>) -> bool {
-        self.attempt.as_ref().and_then(|attempt| attempt.refusal(response)).as_ref().is_some_and(mendable)
-    }
-
-    /// Whether the same credentials would only buy another token that is not used; see [`Lifecycle::is_futile`].
-    #[must_use]
-    pub fn is_futile(&self) -> bool {
-        self.engine.lock().is_futile(now())
-    }
-
-    /// Reports the last failure again in place of sending the request; see [`Attempt::spared`].
-    pub fn spare(mut self) {
-        if let Some(attempt) = self.attempt.take() {
-            self.engine.complete(attempt.spared());
+    /// What to do next; none when the attempt is over and everybody who waits has been woken.
+    pub fn next(&mut self) -> Option<Task> {
+        let attempt = self.attempt.take()?;
+        let engine = &self.engine;
+        let mut lifecycle = engine.lock();
+        let (mut attempt, ask) = match lifecycle.next(attempt, engine.time.now()) {
+            Next::Ask(attempt, known) => (attempt, Some(known)),
+            Next::Send(attempt) => (attempt, None),
+            Next::Over(change) => {
+                engine.changed(lifecycle, Some(&change));
+                return None;
+            }
+            _ => {
+                drop(lifecycle);
+                return None;
+            }
+        };
+        let (news, renewal) = (attempt.take_news(), attempt.is_renewal());
+        let request = ask.is_none().then(|| attempt.to_http());
+        let client_id = lifecycle.request().credentials().client_id().to_owned();
+        // Kept before anybody is told: a subscriber that panics abandons the attempt too.
+        self.attempt = Some(attempt);
+        engine.publish(&lifecycle);
+        drop(lifecycle);
+        if let Some(news) = news {
+            engine.changed(engine.lock(), Some(&news));
+        }
+        match (request, ask) {
+            (Some(request), _) => {
+                events::fetching(&client_id, renewal);
+                Some(Task::Send(request))
+            }
+            (None, known) => Some(Task::Ask(known.flatten(), Question(Arc::clone(engine)))),
         }
     }
 
-    /// There is no such tenant any more: gives the held token up and reports that in place of sending the request.
-    pub fn give_up(self, unknown: Error) {
-        if self.engine.status().is_ready() {
-            self.engine.invalidate();
-        }
-        self.land(Err::<http::Response<[u8; 0]>, _>(unknown));
+    /// Hands in what the provider gave; none when it has not answered in time.
+    pub fn provided(&mut self, given: Option<Result<Given<Credentials>, Error>>) {
+        self.attempt = self.attempt.take().map(|attempt| match given {
+            Some(given) => attempt.provided(given),
+            None => attempt.unanswered(),
+        });
     }
 
-    /// Hands in what became of the request and wakes everybody who waits for it.
-    pub fn land<B: AsRef<[u8]>>(mut self, result: Result<http::Response<B>, Error>) {
-        if let Some(attempt) = self.attempt.take() {
-            self.engine.complete(match result {
-                Ok(response) => attempt.answered(&response),
-                Err(error) => attempt.failed(error),
-            });
-        }
+    /// Hands in what the request was answered, or why it was not.
+    pub fn answered<B: AsRef<[u8]>>(&mut self, result: Result<Response<B>, Error>) {
+        self.attempt = self.attempt.take().map(|attempt| match result {
+            Ok(response) => attempt.answered(&response),
+            Err(error) => attempt.failed(error),
+        });
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
         if let Some(attempt) = self.attempt.take() {
-            self.engine.complete(if thread::panicking() {
+            self.attempt = Some(if thread::panicking() {
                 attempt.failed(Error::transport("the token request panicked", "a panic in the HTTP client"))
             } else {
                 attempt.abandoned()
             });
+            let _ = self.next();
         }
     }
 }
@@ -280,5 +308,21 @@ impl Drop for Flight {
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight").field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
+
+/// A question to a provider that has not answered yet. Drop it where the answer is there, before that is handed in, however
+/// late that is: until then the provider is not asked again.
+pub struct Question(Arc<Engine>);
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        self.0.lock().provider_answered();
+    }
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Question")
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, Endpoint, Error, Flow, Timestamp, Token, Verdict};
+use alvys_auth_core::{Change, Endpoint, Flow, Timestamp, Token, Verdict};
 use http::StatusCode;
 use tracing::{debug, error, info, warn};
 
@@ -18,47 +18,36 @@ pub(crate) fn fetching(client_id: &str, renewal: bool) {
     debug!(target: TARGET, client_id, renewal, "fetching an access token");
 }
 
-pub(crate) fn completed(client_id: &str, completion: &Completion, now: Timestamp) {
-    match completion {
-        Completion::Obtained(token) => {
+pub(crate) fn changed(client_id: &str, change: &Change, now: Timestamp) {
+    match change {
+        Change::Obtained(token) => {
             info!(target: TARGET, client_id, expires_in_ms = millis_left(token, now), scopes = %token.scopes(), "obtained an access token");
             warn_of(client_id, token);
         }
-        Completion::Renewed(token) => {
-            info!(target: TARGET, client_id, expires_in_ms = millis_left(token, now), scopes = %token.scopes(), "refreshed the access token");
+        Change::Renewed(token) => {
+            info!(target: TARGET, client_id, expires_in_ms = millis_left(token, now), scopes = %token.scopes(), "renewed the access token");
             warn_of(client_id, token);
         }
-        Completion::Paused { until, error } if error.is_retryable() => {
+        Change::Paused { until, error } => {
             let pause_ms = until.saturating_duration_since(now).as_millis() as u64;
-            warn!(target: TARGET, client_id, pause_ms, %error, "paused: the token request failed");
+            if error.is_retryable() {
+                warn!(target: TARGET, client_id, pause_ms, %error, "paused: the token request failed");
+            } else {
+                error!(target: TARGET, client_id, pause_ms, %error, "failed: the token request was refused");
+            }
         }
-        Completion::Paused { until, error } => {
-            let pause_ms = until.saturating_duration_since(now).as_millis() as u64;
-            error!(target: TARGET, client_id, pause_ms, %error, "failed: the token request was refused");
+        Change::ProviderFailed(error) => {
+            warn!(target: TARGET, client_id, %error, "looked for other credentials and got none; goes on with those in use");
         }
-        Completion::Abandoned => debug!(target: TARGET, client_id, "the token request was abandoned"),
+        Change::Rejected => info!(target: TARGET, client_id, "the API rejected the held access token"),
+        Change::Invalidated => info!(target: TARGET, client_id, "gave up the held access token"),
+        Change::CredentialsChanged => info!(target: TARGET, client_id, "took other credentials"),
+        Change::Adopted(_) => debug!(target: TARGET, client_id, "took an access token from elsewhere"),
+        Change::Abandoned => debug!(target: TARGET, client_id, "the token request was abandoned"),
+        Change::Unchanged => debug!(target: TARGET, client_id, "there are no other credentials behind the refusal"),
+        Change::PauseEnded => info!(target: TARGET, client_id, "a pause was ended by hand"),
         _ => debug!(target: TARGET, client_id, "the token request ended too late to matter"),
     }
-}
-
-pub(crate) fn rejected(client_id: &str) {
-    info!(target: TARGET, client_id, "the API rejected the held access token");
-}
-
-pub(crate) fn invalidated(client_id: &str) {
-    info!(target: TARGET, client_id, "gave up the held access token");
-}
-
-pub(crate) fn adopted(client_id: &str, adopted: bool) {
-    debug!(target: TARGET, client_id, adopted, "was offered an access token from elsewhere");
-}
-
-pub(crate) fn credentials_changed(client_id: &str) {
-    info!(target: TARGET, client_id, "took other credentials");
-}
-
-pub(crate) fn unreadable_credentials(error: &Error) {
-    warn!(target: TARGET, %error, "looked for other credentials and got none; goes on with those in use");
 }
 
 /// A request is sent as it is, because it carries an `Authorization` of its own.

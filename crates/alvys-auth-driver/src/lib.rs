@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod agenda;
+mod builder;
 mod clock;
 mod engine;
 pub mod events;
@@ -12,22 +13,21 @@ mod pace;
 mod questions;
 mod registry;
 mod renewal;
-mod rotation;
-mod tenant;
 mod source;
+mod tenant;
 
 pub use agenda::{Agenda, Next};
+pub use builder::{Builder, Driver};
 pub use clock::{Bell, Clock, ManualClock, Time};
-pub use engine::{Engine, Flight};
+pub use engine::{Engine, Flight, Hook, Question, Task};
 pub use header::header;
 pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn, judge};
-pub use questions::{Question, open_question};
+pub use questions::{OpenQuestion, open_question};
 pub use registry::{Entry, Registry};
 pub use renewal::{Member, RenewalPlan};
-pub use rotation::{Asking, Rotated, Rotation};
 pub use source::{AsyncTokens, BlockingTokens, TokenFuture};
-pub use tenant::{TenantProvider, known_tenant};
+pub use tenant::known_tenant;
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use governor::{Quota, RateLimiter};
 use http::{Response, StatusCode};
 
 use crate::limits::{Limit, RateLimits};
-use crate::{events, now};
+use crate::{Time, events};
 
 /// The shortest wait: the clock counts in milliseconds.
 const LEAST: Duration = Duration::from_millis(1);
@@ -101,7 +101,7 @@ impl Pace {
     /// Starts with unused limits.
     #[must_use]
     pub fn new(limits: RateLimits) -> Self {
-        Self::with_clock(limits, DriverClock(now))
+        Self::with_clock(limits, DriverClock(|| Time::boot().now()))
     }
 
     /// Limits for another token of the same organization: they share what the organization is limited to.

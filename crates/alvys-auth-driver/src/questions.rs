@@ -1,4 +1,4 @@
-//! Questions to providers that block, and have not answered yet.
+//! OpenQuestions to providers that block, and have not answered yet.
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ type Key = (usize, Box<str>);
 /// A question that is open until this is dropped; see [`open_question`].
 #[derive(Debug)]
 #[must_use = "dropped, the question counts as answered"]
-pub struct Question(Key);
+pub struct OpenQuestion(Key);
 
 /// Opens a question to `provider` about `subject`, to be dropped where the answer is given.
 ///
@@ -25,7 +25,7 @@ pub struct Question(Key);
 ///
 /// # Errors
 /// [`ErrorKind::TimedOut`](alvys_auth_core::ErrorKind::TimedOut) while the same question is open, or too many are.
-pub fn open_question<P: ?Sized>(provider: &Arc<P>, subject: &str) -> Result<Question, Error> {
+pub fn open_question<P: ?Sized>(provider: &Arc<P>, subject: &str) -> Result<OpenQuestion, Error> {
     let key = (Arc::as_ptr(provider).cast::<()>().addr(), Box::from(subject));
     let mut open = lock();
     if open.contains(&key) {
@@ -35,10 +35,10 @@ pub fn open_question<P: ?Sized>(provider: &Arc<P>, subject: &str) -> Result<Ques
         return Err(Error::timed_out(format!("providers have left {MOST} questions unanswered so far")));
     }
     open.insert(key.clone());
-    Ok(Question(key))
+    Ok(OpenQuestion(key))
 }
 
-impl Drop for Question {
+impl Drop for OpenQuestion {
     fn drop(&mut self) {
         lock().remove(&self.0);
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alvys_auth_core::Timestamp;
 
-use crate::{Agenda, Next, now};
+use crate::{Agenda, Next, Time};
 
 /// How soon a new member, or one that has just been renewed, is looked at.
 const SOON: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ impl<S> RenewalPlan<S> {
             self.agenda.retain(|entry| entry.member().is_some());
             self.sweep_at.store(FEW.max(2 * self.agenda.len()), Ordering::Relaxed);
         }
-        self.look_at(now().saturating_add(SOON), member);
+        self.look_at(Time::boot().now().saturating_add(SOON), member);
     }
 
     /// Somebody asks for a member that is due: it goes before all that nobody has asked for, however many more ask.
@@ -98,7 +98,7 @@ impl<S> RenewalPlan<S> {
                 Next::Idle(wait) => return Next::Idle(wait),
             };
             let Some(member) = entry.member() else { continue };
-            let now = now();
+            let now = Time::boot().now();
             let due = match wake_at(&member.source) {
                 Some(at) if at > now => Err(at),
                 Some(_) if member.used.swap(false, Ordering::Relaxed) => Ok(()),
@@ -121,7 +121,7 @@ impl<S> RenewalPlan<S> {
         if !renewed {
             member.touch();
         }
-        self.look_at(now().saturating_add(SOON), member);
+        self.look_at(Time::boot().now().saturating_add(SOON), member);
     }
 
     /// How many members there are, those included that have gone since they were last looked at.

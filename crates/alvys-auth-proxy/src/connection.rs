@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use alvys_auth_core::Timestamp;
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 use bytes::Bytes;
 use http::{Method, Request};
 use http_body::{Body, Frame, SizeHint};
@@ -128,12 +128,12 @@ impl Activity {
             asked: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
-            last: AtomicU64::new(now().as_millis()),
+            last: AtomicU64::new(Time::boot().now().as_millis()),
         })
     }
 
     fn note(&self) {
-        self.last.store(now().as_millis(), Ordering::Relaxed);
+        self.last.store(Time::boot().now().as_millis(), Ordering::Relaxed);
     }
 
     /// Ends when nothing was asked in time: the time limits of the protocols begin once it is known which one is spoken.
@@ -151,7 +151,7 @@ impl Activity {
         self.note();
         loop {
             let last = Timestamp::from_millis(self.last.load(Ordering::Relaxed));
-            let left = last.saturating_add(GRACE).saturating_duration_since(now());
+            let left = last.saturating_add(GRACE).saturating_duration_since(Time::boot().now());
             let busy = self.calls.load(Ordering::Acquire) > 0 || self.blocked.load(Ordering::Relaxed);
             match (busy, left.is_zero()) {
                 (false, true) => return,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::json;
@@ -104,7 +104,7 @@ impl Inner {
         let document = json!({
             "access_token": token.access_token(),
             "token_type": "Bearer",
-            "expires_in": token.expires_in(now()).as_secs(),
+            "expires_in": token.expires_in(Time::boot().now()).as_secs(),
         });
         Ok(typed("application/json", document.to_string()))
     }

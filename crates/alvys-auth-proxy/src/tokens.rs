@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, Status, Timestamp, Token};
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 use alvys_auth_reqwest::TokenSource;
 use tracing::warn;
 
@@ -69,7 +69,7 @@ impl Watch {
         known.counted = None;
         drop(all);
         count(&self.metrics.tokens, "reason", why);
-        let left = token.expires_in(now()).as_secs();
+        let left = token.expires_in(Time::boot().now()).as_secs();
         self.remember(Some(subject), format!("has another access token ({why}), good for {left} s"));
     }
 
@@ -90,7 +90,7 @@ impl Watch {
         let mut all = lock(&self.known);
         let known = all.get_or_insert_mut(subject.tenant.clone(), Known::default);
         known.source = source.cloned();
-        known.counted = Some((what.clone(), now().saturating_add(paused_for)));
+        known.counted = Some((what.clone(), Time::boot().now().saturating_add(paused_for)));
         let last = known.failure.replace(Failure { reason, what: what.clone() });
         drop(all);
         count(&self.metrics.token_failures, "kind", reason);
@@ -115,13 +115,14 @@ impl Watch {
             let subject = Subject::check(tenant, "renewal");
             let status = source.status();
             // To look at a token that is near its end would be a use of it, for which it might be renewed.
-            let renewed = status.expires_in.is_some_and(|left| self.is_later(&subject, now().saturating_add(left)));
+            let renewed =
+                status.expires_in.is_some_and(|left| self.is_later(&subject, Time::boot().now().saturating_add(left)));
             if renewed && let Some(token) = source.with_token(Token::clone) {
                 self.has_token(&subject, &source, &token);
             }
             // While there is no token, whoever asks for one hears of the failure.
             let Some(error) = status.last_error.filter(|_| status.expires_in.is_some()) else { continue };
-            let until = now().saturating_add(status.paused_for.unwrap_or_default());
+            let until = Time::boot().now().saturating_add(status.paused_for.unwrap_or_default());
             let is_counted = lock(&self.known).peek(&subject.tenant).and_then(|known| {
                 let (what, paused_until) = known.counted.as_ref()?;
                 Some(
@@ -168,7 +169,7 @@ impl Watch {
 
     /// How long it takes until the first of the tokens seen in use expires; expired ones are left out.
     pub(crate) fn expiry(&self) -> Duration {
-        let now = now();
+        let now = Time::boot().now();
         let all = lock(&self.known);
         let left = all.iter().filter_map(|(_, known)| Some(known.seen?.expires_at.saturating_duration_since(now)));
         left.filter(|left| !left.is_zero()).min().unwrap_or_default()

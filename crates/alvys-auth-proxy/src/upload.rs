@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use alvys_auth_core::Timestamp;
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
@@ -191,17 +191,17 @@ fn linger(mut body: Incoming) {
 
 impl Progress {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { last: AtomicU64::new(now().as_millis()), failure: OnceLock::new() })
+        Arc::new(Self { last: AtomicU64::new(Time::boot().now().as_millis()), failure: OnceLock::new() })
     }
 
     pub(crate) fn note(&self) {
-        self.last.store(now().as_millis(), Ordering::Relaxed);
+        self.last.store(Time::boot().now().as_millis(), Ordering::Relaxed);
     }
 
     /// How much is left of `limit`, counted from the last byte that was asked for.
     pub(crate) fn left(&self, limit: Duration) -> Duration {
         let last = Timestamp::from_millis(self.last.load(Ordering::Relaxed));
-        last.saturating_add(limit).saturating_duration_since(now())
+        last.saturating_add(limit).saturating_duration_since(Time::boot().now())
     }
 
     pub(crate) fn failure(&self) -> Option<Failure> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use alvys_auth_core::{Endpoint, Error, Timestamp, Verdict};
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 use http::StatusCode;
 use lru::LruCache;
 
@@ -106,7 +106,7 @@ impl Watch {
         let used = uses.get_or_insert_mut(subject.lane(), Use::default);
         used.limit = Arc::clone(&subject.limit);
         let sent = &mut used.sent;
-        sent.push_back(now());
+        sent.push_back(Time::boot().now());
         if sent.len() > MANY.get() {
             sent.pop_front();
         }
@@ -155,7 +155,7 @@ impl Watch {
 
     /// Of each endpoint of each tenant, the calls sent in the last minute and the ones that wait for their turn.
     pub(crate) fn uses(&self) -> Vec<Used> {
-        let now = now();
+        let now = Time::boot().now();
         let within = |sent: &&Timestamp| now.saturating_duration_since(**sent) < MINUTE;
         let uses = lock(&self.uses);
         let counted = uses.iter().map(|((tenant, endpoint), used)| Used {

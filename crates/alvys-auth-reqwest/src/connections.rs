@@ -5,8 +5,7 @@ use std::time::Duration;
 use reqwest::Request;
 
 use crate::Error;
-use crate::builder::default_client;
-use crate::transport::built;
+use crate::transport::{Http, built};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the head of an answer, the sending of the request included, and for each further piece.
@@ -26,7 +25,8 @@ pub(crate) struct Connections {
 impl Connections {
     /// The default settings, to which `finish` adds what holds over any settings.
     pub(crate) fn new(finish: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> Result<Self, Error> {
-        let within = |limit| built(finish(default_client().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit)));
+        let within =
+            |limit| built(finish(Http::default().builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit)));
         Ok(Self { quick: within(READ_TIMEOUT)?, patient: within(UPLOAD_TIMEOUT)? })
     }
 

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod builder;
 mod caller;
 mod client;
 mod connections;
@@ -12,18 +11,19 @@ mod tenants;
 mod transport;
 
 pub use alvys_auth_core::{
-    Api, CallOptions, Credentials, Encoding, Environment, Error, ErrorKind, Flow, LegacyPath, Policy, Scope, Scopes,
-    Status, Token, UnverifiedClaims,
+    Api, CallOptions, Change, Credentials, Encoding, Environment, Error, ErrorKind, Flow, LegacyPath, Policy, Scope,
+    Scopes, Status, Token, TokenResponse, UnverifiedClaims,
 };
-pub use alvys_auth_driver::{
-    CommandProvider, EnvironmentProvider, FileProvider, Limit, Pace, RateLimits, Setup, Variables,
-};
-pub use builder::Builder;
+pub use alvys_auth_driver::{AsyncTokens, Engine, Limit, Pace, RateLimits};
 pub use client::{Client, ClientBuilder, RequestBuilder, redirects};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorize;
-pub use provider::{CredentialsProvider, ProviderFuture, TenantFuture, TenantProvider};
+pub use provider::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture};
 pub use source::TokenSource;
 pub use tenants::{Tenants, TenantsBuilder};
+pub use transport::{Http, Reqwest};
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, http, reqwest};
+
+/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
+pub type Builder = alvys_auth_driver::Builder<Reqwest>;

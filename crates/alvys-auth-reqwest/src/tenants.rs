@@ -6,14 +6,13 @@ use std::pin::pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use alvys_auth_core::{Error, ErrorKind, Policy, Token, TokenRequest};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Given, Mark, Policy, Token, TokenRequest};
 use alvys_auth_driver::{Entry, Member, Next, Registry, RenewalPlan, known_tenant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, OnceCell};
 
-use crate::builder::default_client;
-use crate::transport::Transport;
-use crate::{CredentialsProvider, ProviderFuture, TenantProvider, TokenSource};
+use crate::transport::{Http, Transport};
+use crate::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture, TokenSource};
 
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
@@ -38,7 +37,7 @@ use crate::{CredentialsProvider, ProviderFuture, TenantProvider, TokenSource};
 pub struct Tenants(Arc<Inner>);
 
 struct Inner {
-    provider: Arc<dyn TenantProvider>,
+    provider: Arc<dyn AsyncTenantProvider>,
     registry: Registry<Arc<Member<TokenSource>>, OnceCell<Result<TokenSource, Error>>>,
     settings: Settings,
     /// One HTTP client for https, one for plain http to this machine.
@@ -53,25 +52,25 @@ struct Settings {
     patience: Option<Duration>,
     guard: bool,
     workers: usize,
-    client: Box<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>,
+    client: Http,
 }
 
 /// Settings of [`Tenants`]; from [`Tenants::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct TenantsBuilder {
-    provider: Arc<dyn TenantProvider>,
+    provider: Arc<dyn AsyncTenantProvider>,
     capacity: NonZeroUsize,
     settings: Settings,
 }
 
 impl Tenants {
     /// Tenants with default settings.
-    pub fn new(provider: impl TenantProvider) -> Self {
+    pub fn new(provider: impl AsyncTenantProvider) -> Self {
         Self::builder(provider).build()
     }
 
     /// Tenants with settings of your own.
-    pub fn builder(provider: impl TenantProvider) -> TenantsBuilder {
+    pub fn builder(provider: impl AsyncTenantProvider) -> TenantsBuilder {
         TenantsBuilder {
             provider: Arc::new(provider),
             capacity: const { NonZeroUsize::new(100_000).unwrap() },
@@ -80,7 +79,7 @@ impl Tenants {
                 patience: None,
                 guard: true,
                 workers: 0,
-                client: Box::new(default_client),
+                client: Http::default(),
             },
         }
     }
@@ -161,11 +160,11 @@ impl Tenants {
 
     async fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
         let Inner { provider, settings, .. } = &*self.0;
-        let revision = provider.revision(&tenant);
-        let given = Arc::clone(provider).tenant(Arc::clone(&tenant));
+        let given = Arc::clone(provider).tenant(Arc::clone(&tenant), None);
         let given = tokio::time::timeout(self.time_limit(), given).await;
         let late = |_| Err(Error::timed_out("the tenant provider did not answer in time"));
-        let (flow, credentials) = known_tenant(&tenant, given.unwrap_or_else(late)?, settings.guard)?;
+        let (given, mark) = given.unwrap_or_else(late)?.first()?;
+        let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
         let plain_http = TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http();
         let transport = self.0.transport(plain_http).await?;
         let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
@@ -174,7 +173,7 @@ impl Tenants {
             Some(patience) => builder.patience(patience),
             None => builder,
         };
-        builder.rotation(own, Some(revision)).build()
+        builder.provider_of(own, Some(mark)).build()
     }
 
     /// How long the provider may take.
@@ -196,7 +195,7 @@ impl Tenants {
             }
             _ => false,
         };
-        let _ = member.source.0.workers.set(Box::new(renewed));
+        member.source.leave_renewals_to(renewed);
         self.0.plan.add(member);
         self.0.working.get_or_init(|| {
             for _ in 0..self.0.settings.workers {
@@ -213,12 +212,17 @@ async fn work(tenants: Weak<Inner>, changed: Arc<Notify>) {
         let mut change = pin!(changed.notified());
         change.as_mut().enable();
         let Some(inner) = tenants.upgrade() else { return };
-        match inner.plan.next(TokenSource::renewal_due) {
+        match inner.plan.next(|source: &TokenSource| source.renewal_due()) {
             Next::Due(member) => {
                 drop(inner);
                 let source = member.source.clone();
                 // A panic ends this task, which counts as a failure, and not the worker.
-                let renewed = tokio::spawn(async move { source.renew().await }).await.unwrap_or(false);
+                let renewed = tokio::spawn(async move {
+                    source.renew().await;
+                    source.status().last_error.is_none()
+                })
+                .await
+                .unwrap_or(false);
                 if let Some(inner) = tenants.upgrade() {
                     inner.plan.put_back(&member, renewed);
                 }
@@ -236,7 +240,7 @@ impl Inner {
     async fn transport(&self, plain_http: bool) -> Result<Arc<Transport>, Error> {
         let [https, http] = &self.transports;
         let Settings { client, policy, .. } = &self.settings;
-        let make = async || Transport::new(client(), plain_http, policy.timeout()).map(Arc::new);
+        let make = async || Transport::new(client.builder(), plain_http, policy.timeout()).map(Arc::new);
         (if plain_http { http } else { https }).get_or_try_init(make).await.cloned()
     }
 }
@@ -290,8 +294,8 @@ impl TenantsBuilder {
 
     /// Your own transport settings; see [`Builder::client`](crate::Builder::client). Called at most twice, once for https
     /// and once for plain http.
-    pub fn client(mut self, client: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static) -> Self {
-        self.settings.client = Box::new(client);
+    pub fn http(mut self, http: impl Into<Http>) -> Self {
+        self.settings.client = http.into();
         self
     }
 
@@ -313,27 +317,24 @@ impl TenantsBuilder {
 
 /// One tenant of a provider, as a provider of credentials; forgotten when there is no such tenant any more.
 struct OfTenant {
-    provider: Arc<dyn TenantProvider>,
+    provider: Arc<dyn AsyncTenantProvider>,
     tenant: Arc<str>,
     tenants: Weak<Inner>,
 }
 
-impl CredentialsProvider for OfTenant {
-    fn credentials(self: Arc<Self>) -> ProviderFuture {
+impl AsyncCredentialsProvider for OfTenant {
+    fn credentials(self: Arc<Self>, known: Option<Mark>) -> ProviderFuture<Credentials> {
         Box::pin(async move {
-            let given = Arc::clone(&self.provider).tenant(Arc::clone(&self.tenant)).await;
-            let given = given.and_then(|given| known_tenant(&self.tenant, given, false));
+            let given = Arc::clone(&self.provider).tenant(Arc::clone(&self.tenant), known).await?;
+            let Given::These(given, mark) = given else { return Ok(Given::Unchanged) };
+            let given = known_tenant(&self.tenant, given, false);
             if given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
                 && let Some(tenants) = self.tenants.upgrade()
             {
                 tenants.registry.forget(&self.tenant);
             }
-            given.map(|(_, credentials)| credentials)
+            given.map(|(_, credentials)| Given::These(credentials, mark))
         })
-    }
-
-    fn revision(&self) -> u64 {
-        self.provider.revision(&self.tenant)
     }
 
     fn time_limit(&self) -> Option<Duration> {

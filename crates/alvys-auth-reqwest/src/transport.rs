@@ -1,13 +1,80 @@
 //! Sends one token request with reqwest, under rules that the caller's settings cannot loosen.
 
 use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, TokenRequest};
-use alvys_auth_driver::BODY_LIMIT;
+use alvys_auth_driver::{BODY_LIMIT, Driver, Engine};
 use reqwest::redirect;
 
-pub(crate) struct Transport {
+use crate::source::Inner;
+use crate::{AsyncCredentialsProvider, TokenSource};
+
+/// The driver on reqwest and tokio: what a [`Builder`](crate::Builder) makes its source with.
+#[derive(Debug)]
+pub struct Reqwest;
+
+/// The transport settings of a client: a function that makes a builder of it, because it is needed more than once.
+#[derive(Clone)]
+pub struct Http(Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>);
+
+impl<F: Fn() -> reqwest::ClientBuilder + Send + Sync + 'static> From<F> for Http {
+    fn from(make: F) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl Default for Http {
+    /// The transport settings of those who bring none.
+    fn default() -> Self {
+        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+        Self::from(move || reqwest::Client::builder().user_agent(agent))
+    }
+}
+
+impl Http {
+    pub(crate) fn builder(&self) -> reqwest::ClientBuilder {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Http {
+    /// Shows nothing: default headers may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
+}
+
+impl Driver for Reqwest {
+    type Http = Http;
+    type Transport = Transport;
+    type Provider = dyn AsyncCredentialsProvider;
+    type Source = TokenSource;
+
+    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
+        provider.time_limit()
+    }
+
+    fn transport(http: Option<Http>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
+        Transport::check(request)?;
+        Transport::new(http.unwrap_or_default().builder(), request.is_plain_http(), timeout)
+    }
+
+    fn source(
+        engine: Engine,
+        transport: Arc<Transport>,
+        provider: Option<Arc<Self::Provider>>,
+        patience: Duration,
+    ) -> TokenSource {
+        TokenSource(Arc::new(Inner { engine: Arc::new(engine), transport, provider, patience }))
+    }
+}
+
+/// What sends token requests.
+#[derive(Debug)]
+pub struct Transport {
     client: reqwest::Client,
     timeout: Duration,
 }
@@ -67,10 +134,18 @@ impl Transport {
         let sent = request.timeout(self.timeout).send().await;
         let mut answer = sent.map_err(failed("the token request could not be sent"))?;
 
+        let success = answer.status().is_success();
+        let cut_short = |error: reqwest::Error| {
+            let what = "the answer of the token endpoint was cut short";
+            if success && !error.is_timeout() {
+                Error::cut_short(what, error.without_url())
+            } else {
+                failed(what)(error)
+            }
+        };
         let mut body = Vec::new();
         while body.len() < BODY_LIMIT
-            && let Some(chunk) =
-                answer.chunk().await.map_err(failed("the answer of the token endpoint was cut short"))?
+            && let Some(chunk) = answer.chunk().await.map_err(cut_short)?
         {
             body.extend_from_slice(&chunk);
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use alvys_auth_core::Api;
-use alvys_auth_driver::{Pace, Tokens};
+use alvys_auth_driver::{AsyncTokens, Pace};
 use tower_layer::Layer;
 
 use crate::Authorize;
@@ -26,7 +26,7 @@ pub(crate) struct Caller<T> {
     pub(crate) pace: Option<Pace>,
 }
 
-impl<T: Tokens, B> AuthorizeLayer<T, B> {
+impl<T: AsyncTokens, B> AuthorizeLayer<T, B> {
     /// For bodies that can be cloned, such as `Full<Bytes>`, `Empty<Bytes>` or `String`.
     #[must_use]
     pub fn new(tokens: T, api: Api) -> Self

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use alvys_auth_core::{Call, CallOptions, Error, Token, Verdict};
-use alvys_auth_driver::{LOOK_TIME, Tokens, events, judge};
+use alvys_auth_driver::{AsyncTokens, LOOK_TIME, events, judge};
 use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -31,7 +31,7 @@ where
     S: Service<Request<B>, Response = Response<A>> + Clone + Send + 'static,
     S::Future: Send,
     S::Error: Into<BoxError>,
-    T: Tokens + 'static,
+    T: AsyncTokens + 'static,
     B: Send + 'static,
     A: Body + Send + Unpin + 'static,
     A::Data: Send,
@@ -61,7 +61,7 @@ async fn call<S, T, B, A>(
 where
     S: Service<Request<B>, Response = Response<A>>,
     S::Error: Into<BoxError>,
-    T: Tokens,
+    T: AsyncTokens,
     A: Body + Unpin,
 {
     let caller = &*layer.caller;
@@ -97,7 +97,7 @@ where
     }
 }
 
-impl<T: Tokens> Caller<T> {
+impl<T: AsyncTokens> Caller<T> {
     /// Waits for a token and for the turn, and puts the token on the request.
     ///
     /// The token is taken anew before each look at the queue: what was held a moment ago may have been rejected since. And

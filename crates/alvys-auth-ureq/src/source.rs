@@ -1,23 +1,25 @@
 //! The blocking token source: a loop over the steps of the core.
 
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Status, Step, Timestamp, Token};
-use alvys_auth_driver::{CredentialsProvider, Engine, Flight, Rotated, Rotation, now, open_question};
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Step, Token};
+use alvys_auth_driver::{BlockingTokens, Engine, Flight, Question, Task};
+use event_listener::Listener;
 use tracing::Span;
-use ureq::http::Request;
 
 use crate::Builder;
-use crate::signal::Signal;
 use crate::transport::Transport;
 
 /// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
 ///
-/// Cheap to clone; clones share the token. Usable from any number of threads.
+/// Cheap to clone; clones share the token. Usable from any number of threads. What else can be done with a source, such as
+/// [`reject`](Engine::reject), [`adopt`](Engine::adopt) and [`status`](Engine::status), are methods of the [`Engine`] below
+/// it.
 ///
 /// ```no_run
 /// use alvys_auth_ureq::{Credentials, Flow, TokenSource};
@@ -33,12 +35,9 @@ pub struct TokenSource(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) changed: Arc<Signal>,
     pub(crate) transport: Arc<Transport>,
-    pub(crate) rotation: Option<Rotation<dyn CredentialsProvider>>,
+    pub(crate) provider: Option<Arc<dyn CredentialsProvider>>,
     pub(crate) patience: Duration,
-    /// Whether somebody sees to a renewal that is due, and has heard of it now.
-    pub(crate) workers: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
 impl TokenSource {
@@ -50,27 +49,19 @@ impl TokenSource {
         Self::builder(flow, credentials).build()
     }
 
-    /// A source whose credentials come from `provider`, and come from there again when they change.
-    ///
-    /// # Errors
-    /// What kept the provider from giving credentials, or as [`new`](Self::new).
-    pub fn from_provider(flow: Flow, provider: impl CredentialsProvider + 'static) -> Result<Self, Error> {
-        Self::builder_from_provider(flow, provider)?.build()
-    }
-
-    /// The same with settings of your own.
-    ///
-    /// # Errors
-    /// What kept the provider from giving credentials.
-    pub fn builder_from_provider(flow: Flow, provider: impl CredentialsProvider + 'static) -> Result<Builder, Error> {
-        let revision = provider.revision();
-        let credentials = provider.credentials()?;
-        Ok(Self::builder(flow, credentials).rotation(Arc::new(provider), Some(revision)))
-    }
-
     /// A source with settings of your own.
     pub fn builder(flow: Flow, credentials: Credentials) -> Builder {
         Builder::new(flow, credentials)
+    }
+
+    /// A source whose credentials come from `provider`, and come from there again when they change; with settings of your
+    /// own.
+    ///
+    /// # Errors
+    /// What kept the provider from giving credentials.
+    pub fn provided_by(flow: Flow, provider: impl CredentialsProvider + 'static) -> Result<Builder, Error> {
+        let (credentials, mark) = provider.credentials(None)?.first()?;
+        Ok(Self::builder(flow, credentials).provider_of(Arc::new(provider), Some(mark)))
     }
 
     /// A token that is usable now, fetched first when none is.
@@ -83,238 +74,138 @@ impl TokenSource {
     /// What the token endpoint answered, when no token is to be had; every caller gets the same error. With a pause that
     /// outlasts the patience this returns at once, and [`Error::retry_after`] tells the server's wait.
     pub fn token(&self) -> Result<Token, Error> {
-        if let Some(token) = self.with_token(Token::clone) {
-            return Ok(token);
+        match self.with_token(Token::clone) {
+            Some(token) => Ok(token),
+            None => self.token_for(Duration::ZERO),
         }
-        let Inner { engine, changed, transport, patience, .. } = &*self.0;
-        let deadline = now().saturating_add(*patience);
-        let mut spawn = true;
+    }
+
+    /// Like [`token`](Self::token), for work that needs the token to last for at least `least` from now on.
+    ///
+    /// A token in the first half of its life is always good enough, also where that is shorter.
+    ///
+    /// # Errors
+    /// As [`token`](Self::token).
+    pub fn token_for(&self, least: Duration) -> Result<Token, Error> {
+        let Inner { engine, patience, .. } = &*self.0;
+        let deadline = engine.time().now().saturating_add(*patience);
         loop {
-            // Counted before the poll, so that no completion falls between the two.
-            let seen = changed.seen();
-            match engine.poll() {
+            let change = engine.listen();
+            match engine.poll(least) {
                 Step::Use(token) => return Ok(token),
-                Step::Fail(error) => {
-                    if !self.0.finds_other_credentials(deadline)? {
-                        return Err(error);
-                    }
-                }
+                Step::Fail(error) => return Err(error),
                 Step::Fetch(attempt) => {
-                    // This thread may as well do it when it has to wait and can wait for as long as it takes; a provider of
-                    // credentials may take longer than anybody knows.
-                    let in_place = !attempt.is_renewal()
-                        && self.0.rotation.is_none()
-                        && deadline.saturating_duration_since(now()) >= transport.timeout();
-                    let (request, flight) = engine.launch(attempt);
-                    let (inner, span) = (Arc::clone(&self.0), Span::current());
-                    let fetch = move || span.in_scope(|| inner.fetch(request, flight));
-                    if in_place || !spawn {
-                        fetch();
-                    } else {
-                        // Should the system have no thread to spare, the attempt is abandoned, and made in place.
-                        spawn = thread::Builder::new().name("alvys-auth".to_owned()).spawn(fetch).is_ok();
-                    }
+                    let in_place = !attempt.is_renewal() && self.0.may_take_its_time();
+                    self.0.carry_out(engine.launch(attempt), in_place);
                 }
                 Step::Wait(wait) => {
-                    let left = deadline.saturating_duration_since(now());
-                    if left.is_zero() || !wait.is_in_flight() && wait.until() > deadline {
-                        return Err(wait.give_up());
-                    }
-                    changed.wait(seen, left.min(wait.until().saturating_duration_since(now())));
+                    let Some(timer) = engine.timer(&wait, deadline) else { return Err(wait.give_up()) };
+                    // Either way the next poll tells what is the case.
+                    let _ = change.wait_timeout(timer);
                 }
             }
         }
     }
 
-    /// Lends the token that is usable without asking; none when [`token`](Self::token) has something to do.
-    ///
-    /// For the hottest paths: allocates nothing, and touches no counter that threads share while a token is fresh.
-    ///
-    /// ```
-    /// # use alvys_auth_ureq::{Credentials, Flow, TokenSource};
-    /// # let tokens = TokenSource::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
-    /// let length = tokens.with_token(|token| token.header().len());
-    /// assert_eq!(length, None, "nothing was fetched yet");
-    /// # Ok::<(), alvys_auth_ureq::Error>(())
-    /// ```
-    pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        self.0.engine.with_token_or(|| self.0.workers.get().is_some_and(|renewed| renewed()), read)
-    }
-
-    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
-    ///
-    /// However many callers report the same token, it is renewed once. A token that is only seconds old is kept, because
-    /// then the 401 is about something else than its age; the answer is no. Never call this for a 403.
-    #[must_use = "the answer says whether a retry is worth it"]
-    pub fn reject(&self, token: &Token) -> bool {
-        self.0.engine.reject(token)
-    }
-
-    /// Gives the held token up; the next caller fetches another one.
-    pub fn invalidate(&self) {
-        self.0.engine.invalidate();
-    }
-
-    /// Goes on with other credentials, as after a rotation. A pause because the old ones were refused ends.
-    ///
-    /// The held token, and a wait that the server asked for, stay when only the secret has changed and go when the client id
-    /// has.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when they cannot be sent; nothing has changed then.
-    pub fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-        self.0.engine.set_credentials(credentials).map(|_| ())
-    }
-
-    /// Renews the token if that is due and nobody else does, returns when that is over, and says whether it was renewed. A
-    /// renewal that somebody else sees to counts as one.
-    pub(crate) fn renew(&self) -> bool {
-        let attempt = match self.0.engine.poll() {
-            Step::Fetch(attempt) => attempt,
-            Step::Use(_) => return true,
-            Step::Wait(_) | Step::Fail(_) => return false,
-        };
-        let (request, flight) = self.0.engine.launch(attempt);
-        self.0.fetch(request, flight);
-        self.status().last_error.is_none()
-    }
-
-    /// From when on [`renew`](Self::renew) has something to do; none without a token.
-    pub(crate) fn renewal_due(&self) -> Option<Timestamp> {
-        self.0.engine.wake_at().filter(|_| self.status().is_ready())
-    }
-
-    /// The state now, for health endpoints. Asks nobody and waits for nothing.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        self.0.engine.status()
-    }
-
-    /// What to tell people when the server's side of the flow in use is going away.
-    #[must_use]
-    pub fn deprecation(&self) -> Option<&'static str> {
-        self.0.engine.flow().deprecation()
+    /// Renews the token if that is due and nobody else does, and returns when that is over.
+    pub(crate) fn renew(&self) {
+        if let Step::Fetch(attempt) = self.poll(Duration::ZERO) {
+            self.0.fetch(self.0.engine.launch(attempt));
+        }
     }
 }
 
 impl Inner {
-    /// Sends an attempt's request, and a second one where it turns out that the credentials have changed.
-    fn fetch(&self, mut request: Request<Vec<u8>>, mut flight: Flight) {
-        let remembered = self.rotation.is_some() && self.engine.calls_for_credentials();
-        if let Some(rotation) = &self.rotation
-            && (remembered || rotation.is_new(rotation.provider().revision()))
-        {
-            if !flight.extend(self.time_limit(rotation)) {
-                return;
-            }
-            match self.rotate(rotation) {
-                Rotated::Unchanged if remembered && flight.is_futile() => return flight.spare(),
-                Rotated::Unchanged => {}
-                Rotated::Elsewhere => return,
-                Rotated::Unknown(error) => return flight.give_up(error),
-                Rotated::Here(attempt) => (request, flight) = self.engine.launch(attempt),
-            }
-        }
-        // The provider took its time, and others may have taken over meanwhile.
-        if !flight.extend(Duration::ZERO) {
-            return;
-        }
-        let mut answer = self.transport.send(request);
-        if let Some(rotation) = self.rotation.as_ref().filter(|_| !remembered)
-            && answer.as_ref().is_ok_and(|answer| flight.calls_for_credentials(answer))
-            && let Some(_asking) = rotation.ask()
-            && flight.extend(self.time_limit(rotation))
-        {
-            match self.rotate(rotation) {
-                Rotated::Unchanged => {}
-                Rotated::Elsewhere => return,
-                Rotated::Unknown(error) => return flight.give_up(error),
-                Rotated::Here(attempt) => {
-                    (request, flight) = self.engine.launch(attempt);
-                    answer = self.transport.send(request);
-                }
-            }
-        }
-        flight.land(answer);
+    /// Whether the thread of a caller may send the request, because the caller can wait for as long as that takes. A provider
+    /// of credentials may take longer than anybody knows.
+    fn may_take_its_time(&self) -> bool {
+        self.provider.is_none() && self.patience >= self.transport.timeout()
     }
 
-    /// Whether a refusal that is remembered is out of date, because the provider has other credentials by now; an error when
-    /// it has none any more. Who asks waits until `deadline`, and the answer counts when it comes later too.
-    fn finds_other_credentials(self: &Arc<Self>, deadline: Timestamp) -> Result<bool, Error> {
-        let Some(rotation) = &self.rotation else { return Ok(false) };
-        if !self.engine.calls_for_credentials() || !rotation.is_worth_a_look(rotation.provider().revision()) {
-            return Ok(false);
-        }
+    /// Carries out an attempt, on a thread of its own or in place.
+    fn carry_out(self: &Arc<Self>, flight: Flight, in_place: bool) {
         let (inner, span) = (Arc::clone(self), Span::current());
-        let asking = move || span.in_scope(|| inner.ask_again());
-        match asked("credentials", deadline.saturating_duration_since(now()), asking) {
-            Err(error) if error.kind() != ErrorKind::UnknownTenant => Ok(false),
-            found => found,
+        let fetch = move |flight| span.in_scope(|| inner.fetch(flight));
+        if in_place {
+            return fetch(flight);
+        }
+        let (hand_over, taken) = mpsc::channel();
+        let spawned = thread::Builder::new().name("alvys-auth".to_owned()).spawn({
+            let fetch = fetch.clone();
+            move || taken.recv().map(fetch)
+        });
+        // Should the system have no thread to spare, the attempt is carried out here.
+        match spawned {
+            Ok(_) => drop(hand_over.send(flight)),
+            Err(_) => fetch(flight),
         }
     }
 
-    fn ask_again(&self) -> Result<bool, Error> {
-        let Some(rotation) = &self.rotation else { return Ok(false) };
-        let Some(_asking) = rotation.ask() else { return Ok(false) };
-        if !rotation.is_worth_a_look(rotation.provider().revision()) {
-            // Somebody else has asked meanwhile.
-            return Ok(!self.engine.calls_for_credentials());
-        }
-        rotation.looks();
-        match self.rotate(rotation) {
-            Rotated::Unchanged => Ok(false),
-            Rotated::Elsewhere => Ok(true),
-            Rotated::Unknown(error) => Err(error),
-            Rotated::Here(attempt) => {
-                // Taken up by the next poll.
-                self.engine.abandon(attempt);
-                Ok(true)
+    /// Carries out an attempt.
+    fn fetch(&self, mut flight: Flight) {
+        while let Some(task) = flight.next() {
+            match task {
+                Task::Ask(known, question) => flight.provided(self.ask(known, question)),
+                Task::Send(request) => flight.answered(self.transport.send(request)),
             }
         }
     }
 
-    /// Asks the provider.
-    fn rotate(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Rotated {
-        let provider = rotation.provider();
-        let revision = provider.revision();
-        let given = open_question(&provider, "").and_then(|question| {
-            asked("credentials", self.time_limit(rotation), move || {
-                let _question = question;
-                provider.credentials()
-            })
-        });
-        rotation.rotate(&self.engine, revision, given)
-    }
-
-    /// How long the provider may take.
-    fn time_limit(&self, rotation: &Rotation<dyn CredentialsProvider>) -> Duration {
-        rotation.provider().time_limit().unwrap_or_else(|| self.transport.timeout())
+    /// What the provider gives; none when it does not answer in time.
+    fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
+        let provider = self.provider.clone()?;
+        let limit = provider.time_limit().unwrap_or_else(|| self.transport.timeout());
+        asked(limit, move || {
+            let _question = question;
+            provider.credentials(known)
+        })
     }
 }
 
-/// What a provider answers within `limit`: on a thread of its own, because it may block for ever.
+/// What a provider answers within `limit`, none when it does not: on a thread of its own, because it may block for ever.
 pub(crate) fn asked<T: Send + 'static>(
-    what: &str,
     limit: Duration,
     ask: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
+) -> Option<Result<T, Error>> {
     let (give, given) = mpsc::channel();
     let asking = thread::Builder::new().name("alvys-auth-provider".to_owned());
     match asking.spawn(move || give.send(ask())) {
-        Ok(_) => given.recv_timeout(limit).unwrap_or_else(|error| {
-            Err(match error {
-                RecvTimeoutError::Timeout => Error::timed_out(format!("the {what} provider did not answer in time")),
-                RecvTimeoutError::Disconnected => {
-                    Error::configuration(format!("the {what} provider panicked"), "mend it; its panic was printed")
-                }
-            })
-        }),
-        Err(error) => Err(Error::transport(format!("no thread to ask the {what} provider on"), error)),
+        Ok(_) => match given.recv_timeout(limit) {
+            Ok(given) => Some(given),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::configuration(
+                "the provider of credentials panicked",
+                "mend it; its panic was printed",
+            ))),
+        },
+        Err(error) => Some(Err(Error::transport("no thread to ask the provider of credentials on", error))),
+    }
+}
+
+impl Deref for TokenSource {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        &self.0.engine
+    }
+}
+
+impl BlockingTokens for TokenSource {
+    fn token(&self) -> Result<Token, Error> {
+        self.token()
+    }
+
+    fn reject(&self, token: &Token) -> bool {
+        Engine::reject(self, token)
+    }
+
+    fn status(&self) -> Status {
+        Engine::status(self)
     }
 }
 
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenSource").field("flow", &self.0.engine.flow()).field("status", &self.status()).finish()
+        f.debug_tuple("TokenSource").field(&**self).finish()
     }
 }

@@ -7,16 +7,14 @@ use std::sync::{Arc, Once, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Policy, Token};
-use alvys_auth_driver::{
-    CredentialsProvider, Entry, Member, Next, Registry, RenewalPlan, TenantProvider, known_tenant, open_question,
-};
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, ErrorKind, Given, Mark, Policy, TenantProvider, Token};
+use alvys_auth_driver::{Bell, Entry, Member, Next, Registry, RenewalPlan, Time, known_tenant, open_question};
+use event_listener::Listener;
 use ureq::Agent;
 
 use crate::TokenSource;
-use crate::builder::default_agent;
-use crate::signal::Signal;
 use crate::source::asked;
+use crate::transport::default_agent;
 
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
@@ -43,7 +41,7 @@ struct Inner {
     registry: Registry<Arc<Member<TokenSource>>, OnceLock<Result<TokenSource, Error>>>,
     settings: Settings,
     plan: RenewalPlan<TokenSource>,
-    added: Arc<Signal>,
+    added: Bell,
     working: Once,
 }
 
@@ -148,13 +146,14 @@ impl Tenants {
 
     fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
         let Inner { provider, settings, .. } = &*self.0;
-        let revision = provider.revision(&tenant);
         let limit = provider.time_limit().unwrap_or_else(|| settings.policy.timeout());
         let (asking, wanted, question) = (Arc::clone(provider), Arc::clone(&tenant), open_question(provider, &tenant)?);
-        let given = asked("tenant", limit, move || {
+        let given = asked(limit, move || {
             let _question = question;
-            asking.tenant(&wanted)
-        })?;
+            asking.tenant(&wanted, None)
+        });
+        let late = || Err(Error::timed_out("the tenant provider did not answer in time"));
+        let (given, mark) = given.unwrap_or_else(late)?.first()?;
         let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
         let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
         let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone());
@@ -162,7 +161,7 @@ impl Tenants {
             Some(patience) => builder.patience(patience),
             None => builder,
         };
-        builder.agent(settings.agent.clone()).rotation(own, Some(revision)).build()
+        builder.http(settings.agent.clone()).provider_of(own, Some(mark)).build()
     }
 
     /// Sees to a new member's renewal, if that is wanted, by workers that begin with the first one.
@@ -179,11 +178,11 @@ impl Tenants {
             }
             _ => false,
         };
-        let _ = member.source.0.workers.set(Box::new(renewed));
+        member.source.leave_renewals_to(renewed);
         self.0.plan.add(member);
         self.0.working.call_once(|| {
             for _ in 0..self.0.settings.workers {
-                let (tenants, added) = (Arc::downgrade(&self.0), Arc::clone(&self.0.added));
+                let (tenants, added) = (Arc::downgrade(&self.0), self.0.added.clone());
                 // Without a thread to spare, tokens are replaced once they have expired.
                 let _ =
                     thread::Builder::new().name("alvys-auth-renewal".to_owned()).spawn(move || work(&tenants, &added));
@@ -193,22 +192,23 @@ impl Tenants {
 }
 
 /// Renews what is due, one source at a time, until the tenants are gone.
-fn work(tenants: &Weak<Inner>, added: &Signal) {
+fn work(tenants: &Weak<Inner>, added: &Bell) {
     loop {
-        let seen = added.seen();
+        let change = added.listen();
         let Some(inner) = tenants.upgrade() else { return };
-        match inner.plan.next(TokenSource::renewal_due) {
+        match inner.plan.next(|source: &TokenSource| source.renewal_due()) {
             Next::Due(member) => {
                 drop(inner);
                 // A panic ends the attempt, which counts as a failure, and not the worker.
-                let renewed = catch_unwind(AssertUnwindSafe(|| member.source.renew())).unwrap_or(false);
+                let renewed = catch_unwind(AssertUnwindSafe(|| member.source.renew())).is_ok()
+                    && member.source.status().last_error.is_none();
                 if let Some(inner) = tenants.upgrade() {
                     inner.plan.put_back(&member, renewed);
                 }
             }
             Next::Idle(wait) => {
                 drop(inner);
-                added.wait(seen, wait);
+                let _ = change.wait_timeout(wait);
             }
         }
     }
@@ -217,7 +217,7 @@ fn work(tenants: &Weak<Inner>, added: &Signal) {
 impl Drop for Inner {
     /// Lets the workers see that there is nothing left to do.
     fn drop(&mut self) {
-        self.added.notify();
+        self.added.ring();
     }
 }
 
@@ -262,20 +262,20 @@ impl TenantsBuilder {
     }
 
     /// Your own transport settings; see [`Builder::agent`](crate::Builder::agent).
-    pub fn agent(mut self, agent: Agent) -> Self {
+    pub fn http(mut self, agent: Agent) -> Self {
         self.settings.agent = agent;
         self
     }
 
     /// Makes the tenants. Nobody is asked for anything yet.
     pub fn build(self) -> Tenants {
-        let added: Arc<Signal> = Arc::default();
-        let sleepers = Arc::clone(&added);
+        let added = Time::boot().bell();
+        let sleepers = added.clone();
         Tenants(Arc::new(Inner {
             provider: self.provider,
             registry: Registry::new(self.capacity),
             settings: self.settings,
-            plan: RenewalPlan::new(move || sleepers.notify()),
+            plan: RenewalPlan::new(move || sleepers.ring()),
             added,
             working: Once::new(),
         }))
@@ -290,18 +290,15 @@ struct OfTenant {
 }
 
 impl CredentialsProvider for OfTenant {
-    fn credentials(&self) -> Result<Credentials, Error> {
-        let given = self.provider.tenant(&self.tenant).and_then(|given| known_tenant(&self.tenant, given, false));
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+        let Given::These(given, mark) = self.provider.tenant(&self.tenant, known)? else { return Ok(Given::Unchanged) };
+        let given = known_tenant(&self.tenant, given, false);
         if given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
             && let Some(tenants) = self.tenants.upgrade()
         {
             tenants.registry.forget(&self.tenant);
         }
-        given.map(|(_, credentials)| credentials)
-    }
-
-    fn revision(&self) -> u64 {
-        self.provider.revision(&self.tenant)
+        given.map(|(_, credentials)| Given::These(credentials, mark))
     }
 
     fn time_limit(&self) -> Option<Duration> {

@@ -1,14 +1,54 @@
 //! Sends one token request with ureq, under rules that the caller's settings cannot loosen.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Error, TokenRequest};
-use alvys_auth_driver::BODY_LIMIT;
+use alvys_auth_core::{CredentialsProvider, Error, TokenRequest};
+use alvys_auth_driver::{BODY_LIMIT, Driver, Engine};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Timeout};
 
-pub(crate) struct Transport {
+use crate::TokenSource;
+use crate::source::Inner;
+
+/// The driver on ureq: what a [`Builder`](crate::Builder) makes its source with.
+#[derive(Debug)]
+pub struct Ureq;
+
+impl Driver for Ureq {
+    type Http = Agent;
+    type Transport = Transport;
+    type Provider = dyn CredentialsProvider;
+    type Source = TokenSource;
+
+    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
+        provider.time_limit()
+    }
+
+    fn transport(http: Option<Agent>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
+        Ok(Transport::new(http.unwrap_or_else(default_agent), request, timeout))
+    }
+
+    fn source(
+        engine: Engine,
+        transport: Arc<Transport>,
+        provider: Option<Arc<Self::Provider>>,
+        patience: Duration,
+    ) -> TokenSource {
+        TokenSource(Arc::new(Inner { engine: Arc::new(engine), transport, provider, patience }))
+    }
+}
+
+/// The transport settings of those who bring none.
+pub(crate) fn default_agent() -> Agent {
+    let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+    Agent::config_builder().user_agent(agent).build().into()
+}
+
+/// What sends token requests.
+#[derive(Debug)]
+pub struct Transport {
     agent: Agent,
     plain_http: bool,
     timeout: Duration,
@@ -44,7 +84,13 @@ impl Transport {
         let mut body = Vec::new();
         let limit = BODY_LIMIT as u64;
         let read = answer.body_mut().as_reader().take(limit).read_to_end(&mut body);
-        read.map_err(|error| failed("the answer of the token endpoint was cut short", error.into()))?;
+        read.map_err(|error| match ureq::Error::from(error) {
+            error @ ureq::Error::Timeout(_) => failed("", error),
+            error if answer.status().is_success() => {
+                Error::cut_short("the answer of the token endpoint was cut short", error)
+            }
+            error => failed("the answer of the token endpoint was cut short", error),
+        })?;
         let (parts, _) = answer.into_parts();
         Ok(Response::from_parts(parts, body))
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -86,7 +86,7 @@ pub(super) fn seal(key: &Key, held: &Held) -> Option<Vec<u8>> {
         scope: about.scope,
         obtained_at: unix_millis(held.obtained_at),
         expires_at: unix_millis(held.expires_at),
-        clock: now().saturating_sub(age).as_millis(),
+        clock: Time::boot().now().saturating_sub(age).as_millis(),
         boot: boot(),
     };
     let secret = Secret { access_token: held.access_token.clone(), scope: held.scope.clone() };
@@ -116,7 +116,7 @@ pub(super) fn open(key: &Key, contents: &[u8], wall: SystemTime) -> Result<Held,
     if description.obtained_at > wall {
         return Err("it comes from the future: the clock was set back");
     }
-    let age = now().as_millis().checked_sub(description.clock);
+    let age = Time::boot().now().as_millis().checked_sub(description.clock);
     let same_boot = description.boot.is_some() && description.boot == boot();
     if same_boot && age.is_none_or(|age| age.abs_diff(wall - description.obtained_at) > DRIFT) {
         return Err("the clock was set since it was written");

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use alvys_auth_config::{EnvironmentProvider, Setup, Variables};
+use alvys_auth_core::CredentialsProvider;
 use alvys_auth_core::{Credentials, Environment, Flow};
-use alvys_auth_driver::{CredentialsProvider, EnvironmentProvider, Setup, Variables};
 use serde_json::json;
 
 use super::doctor::value;
@@ -128,7 +129,7 @@ fn new_credentials(id: &str, path: PathBuf) -> Result<Credentials, Failure> {
         "ALVYS_CLIENT_SECRET_FILE" => Some(path.clone().into_os_string()),
         _ => None,
     });
-    Ok(EnvironmentProvider::of(variables).credentials()?)
+    Ok(EnvironmentProvider::of(variables).current()?)
 }
 
 /// The flow that is set when it is this one; otherwise the documented one, in the same environment.

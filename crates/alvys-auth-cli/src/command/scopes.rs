@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Token, TokenRequest, TokenResponse};
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 
 use crate::cache::Held;
 use crate::failure::{Class, Failure};
@@ -67,8 +67,8 @@ pub(crate) fn token(flow: Flow, credentials: Credentials, held: &Held) -> Result
     let left = held.left().max(Duration::from_secs(1));
     let grant = TokenResponse::new(&held.access_token, left, held.scope.as_deref().unwrap_or_default())?;
     let mut lifecycle = Lifecycle::new(TokenRequest::new(flow, credentials)?, Policy::new(), 0);
-    lifecycle.adopt(grant, now());
-    match lifecycle.poll(now()) {
+    lifecycle.adopt(grant, Time::boot().now());
+    match lifecycle.poll(Time::boot().now()) {
         Step::Use(token) => Ok(token),
         _ => Err(Failure::new(Class::TryLater, "the token ended this moment", "try again")),
     }

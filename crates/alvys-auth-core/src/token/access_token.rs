@@ -113,6 +113,12 @@ impl Token {
         self.0.expires_at.saturating_duration_since(now)
     }
 
+    /// Whether it may be used for `least` from `now` on, or is in the first half of its life.
+    pub(crate) fn lasts(&self, least: Duration, now: Timestamp) -> bool {
+        let half = self.0.obtained_at.map(|obtained| self.0.expires_at.saturating_duration_since(obtained) / 2);
+        self.expires_in(now) >= half.map_or(least, |half| least.min(half))
+    }
+
     /// Whether both are the same access token, wherever they came from.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.header() == other.header()

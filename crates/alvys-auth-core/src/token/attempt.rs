@@ -1,8 +1,18 @@
-//! What a lifecycle says to its driver, and what the driver says back.
+//! What a lifecycle says to its driver, and the attempt to get a token that the driver carries out.
+//!
+//! ```text
+//!            ┌─────────────────────── a refusal that other credentials may mend ──┐
+//!            ▼                                                                    │
+//!  begun ──▶ Ask ──▶ provided ──▶ Send ──▶ answered, failed ──────────────────────┴──▶ Over
+//!     └──────── no provider ───────▲
+//! ```
+//!
+//! At each arrow [`Lifecycle::next`](crate::Lifecycle::next) decides. An attempt whose place another one has taken is over
+//! at the next arrow: it changes nothing any more, except that a token it brings may still be used.
 
 use http::{Request, Response};
 
-use crate::{Error, Timestamp, Token, TokenRequest, TokenResponse};
+use crate::{Credentials, Error, Given, Mark, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
 #[derive(Debug)]
@@ -10,9 +20,9 @@ use crate::{Error, Timestamp, Token, TokenRequest, TokenResponse};
 pub enum Step {
     /// Use this token.
     Use(Token),
-    /// Send this attempt's request, and complete the lifecycle with what became of it.
+    /// Carry out this attempt; see [`Lifecycle::next`](crate::Lifecycle::next).
     Fetch(Attempt),
-    /// Poll again when something was completed, or at the given time.
+    /// Poll again when an attempt is over, or at the given time.
     Wait(Wait),
     /// Give up: asking again before long would only fail again.
     Fail(Error),
@@ -39,10 +49,16 @@ impl Wait {
         self.error.as_ref()
     }
 
-    /// Whether a request is on its way, so that a completion may end the wait early.
+    /// Whether an attempt is on its way, so that its end may end the wait early.
     #[must_use]
     pub fn is_in_flight(&self) -> bool {
         self.in_flight
+    }
+
+    /// Whether a caller who waits until `deadline` at the longest may as well give up now.
+    #[must_use]
+    pub fn is_in_vain(&self, deadline: Timestamp, now: Timestamp) -> bool {
+        now >= deadline || !self.in_flight && self.until > deadline
     }
 
     /// The error for a caller who will not wait that long: what went wrong last, or that time ran out.
@@ -52,17 +68,62 @@ impl Wait {
     }
 }
 
-/// The right to send one token request, and the duty to say what became of it.
+/// One attempt to get a token: the right to send a token request, and the duty to say what became of it.
 ///
-/// Whoever drops one without completing its [`Outcome`] leaves everybody waiting until the lease ends; complete
-/// [`abandoned`](Self::abandoned) instead.
+/// A driver hands it to [`Lifecycle::next`](crate::Lifecycle::next) again and again, and does what that says in between.
+/// Whoever drops an attempt leaves everybody waiting until its lease ends; hand in an [`abandoned`](Self::abandoned) one
+/// instead.
 #[derive(Debug)]
-#[must_use = "callers wait for this attempt: send its request and complete the outcome"]
+#[must_use = "callers wait for this attempt: hand it to Lifecycle::next until it is over"]
 pub struct Attempt {
     pub(crate) id: u64,
     pub(crate) started: Timestamp,
     pub(crate) renewal: bool,
     pub(crate) request: TokenRequest,
+    pub(crate) purpose: Purpose,
+    pub(crate) stage: Stage,
+    pub(crate) news: Option<Change>,
+}
+
+/// Why an attempt was begun; that decides when its provider is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To get a token. The provider is asked before the request whether anything has changed, and again after a refusal.
+    Token,
+    /// To get a token after a refusal that is remembered: the provider is asked before the request for what it has now.
+    Retry,
+    /// To look behind a refusal while it is remembered: a request is sent only if the provider has other credentials.
+    Look,
+    /// To get a token with credentials that the provider gave after a refusal: another refusal is reported.
+    Replaced,
+}
+
+/// What happened to an attempt last.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    Begun,
+    /// What the provider said, none when it has not answered in time; and the refusal because of which it was asked.
+    Provided(Option<Result<Given<Credentials>, Error>>, Option<Error>),
+    /// The provider is being asked because of this refusal.
+    Asking(Option<Error>),
+    Sending,
+    Answered(Result<TokenResponse, Error>),
+    Abandoned,
+}
+
+/// What to do for an attempt; the answer of [`Lifecycle::next`](crate::Lifecycle::next).
+#[derive(Debug)]
+#[must_use = "callers wait for this attempt"]
+#[non_exhaustive]
+pub enum Next {
+    /// Ask the provider for its credentials, showing it this mark of those in use, and hand in what it
+    /// [`provided`](Attempt::provided).
+    Ask(Attempt, Option<Mark>),
+    /// Send [the request](Attempt::to_http), and hand in what it was [`answered`](Attempt::answered), or how it
+    /// [`failed`](Attempt::failed).
+    Send(Attempt),
+    /// Nothing: the attempt is over, and this is what it has changed. Wake everybody who waits.
+    Over(Change),
 }
 
 impl Attempt {
@@ -78,72 +139,79 @@ impl Attempt {
         self.renewal
     }
 
-    /// An answer arrived, whatever its status. Reads it, which is the one costly step: do it outside the lock.
-    pub fn answered<B: AsRef<[u8]>>(self, response: &Response<B>) -> Outcome {
-        let result = TokenResponse::from_http(&self.request, response);
-        self.ended(End::Answered(result))
+    /// What changed between two steps, for logs: the credentials, or that the provider could give none.
+    pub fn take_news(&mut self) -> Option<Change> {
+        self.news.take()
+    }
+
+    /// The provider answered.
+    pub fn provided(self, given: Result<Given<Credentials>, Error>) -> Self {
+        self.heard(Some(given))
+    }
+
+    /// The provider has not answered in time, and may do so later. Until
+    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again.
+    pub fn unanswered(self) -> Self {
+        self.heard(None)
+    }
+
+    fn heard(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
+        let refusal = if let Stage::Asking(refusal) = self.stage { refusal } else { None };
+        self.stage = Stage::Provided(given, refusal);
+        self
+    }
+
+    /// An answer to the request arrived, whatever its status. Reads it, which is the one costly step: do it outside of any
+    /// lock.
+    pub fn answered<B: AsRef<[u8]>>(mut self, response: &Response<B>) -> Self {
+        self.stage = Stage::Answered(TokenResponse::from_http(&self.request, response));
+        self
     }
 
     /// No answer arrived; see [`Error::transport`] and [`Error::timed_out`].
-    pub fn failed(self, error: Error) -> Outcome {
-        self.ended(End::Answered(Err(error)))
+    pub fn failed(mut self, error: Error) -> Self {
+        self.stage = Stage::Answered(Err(error));
+        self
     }
 
-    /// Nobody will ever know: the caller was cancelled, or panicked. The next caller takes over at once.
-    pub fn abandoned(self) -> Outcome {
-        self.ended(End::Abandoned)
-    }
-
-    /// Nothing was sent, because the answer is known: the last failure is reported again, after a longer pause; see
-    /// [`Lifecycle::is_futile`](crate::Lifecycle::is_futile).
-    pub fn spared(self) -> Outcome {
-        self.ended(End::Spared)
-    }
-
-    /// What is wrong with `response`, if anything: to see whether it is worth looking for other credentials first.
-    #[must_use]
-    pub fn refusal<B: AsRef<[u8]>>(&self, response: &Response<B>) -> Option<Error> {
-        TokenResponse::from_http(&self.request, response).err()
-    }
-
-    fn ended(self, end: End) -> Outcome {
-        Outcome { id: self.id, started: self.started, end }
+    /// Nobody will ever know: the driver was cancelled. The next caller takes over at once.
+    pub fn abandoned(mut self) -> Self {
+        self.stage = Stage::Abandoned;
+        self
     }
 }
 
-/// What became of an attempt, to be handed to [`Lifecycle::complete`](crate::Lifecycle::complete).
-#[derive(Debug)]
-#[must_use = "callers wait for this outcome: hand it to Lifecycle::complete"]
-pub struct Outcome {
-    pub(crate) id: u64,
-    pub(crate) started: Timestamp,
-    pub(crate) end: End,
-}
-
-#[derive(Debug)]
-pub(crate) enum End {
-    Answered(Result<TokenResponse, Error>),
-    Spared,
-    Abandoned,
-}
-
-/// What a completed outcome changed, for logs and metrics.
+/// What has changed about a token, for logs, metrics and those who watch.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum Completion {
+pub enum Change {
     /// A first token is held.
     Obtained(Token),
     /// A token replaced a held one.
     Renewed(Token),
     /// The attempt failed; nothing is asked before `until`.
     Paused {
-        /// When asking is allowed again.
+        /// When asking is allowed again. For a transient failure this is earlier while a caller waits.
         until: Timestamp,
         /// What went wrong.
         error: Error,
     },
-    /// The attempt was abandoned; the next caller may ask at once.
+    /// The attempt ended without a result; the next caller may ask at once.
     Abandoned,
-    /// The outcome came too late to matter: something newer has taken its place.
+    /// The attempt ended too late to matter: something newer has taken its place.
     Superseded,
+    /// The provider had no other credentials behind a refusal that is remembered.
+    Unchanged,
+    /// The API rejected the held token, which was given up.
+    Rejected,
+    /// The held token was given up because somebody wanted that.
+    Invalidated,
+    /// A token from elsewhere is held now.
+    Adopted(Token),
+    /// Other credentials are in use.
+    CredentialsChanged,
+    /// The provider could give no credentials; those in use stay in use.
+    ProviderFailed(Error),
+    /// Somebody ended a pause.
+    PauseEnded,
 }

@@ -48,6 +48,8 @@ pub(crate) fn unreadable(answer: &Answer<'_>, what: &'static str) -> Error {
         "the answer was cut short or comes from something else than Alvys: check the endpoint and any proxy in between"
     };
     Error::build(Inner {
+        retryable: true,
+        costly: true,
         retry_after: retry_after(answer.status, answer.headers),
         status: Some(answer.status),
         request_id: answer.request_id(),
@@ -64,7 +66,8 @@ fn meaning(answer: &Answer<'_>, code: &str, said: &str) -> Meaning {
     let gone = legacy && matches!(status, 404 | 405);
     if html && status != 503 && !gone {
         let hint = "an HTML page came back: a proxy, a captive portal or a bot check stands in between";
-        return intercepted(transient, hint);
+        // A bot check or a captive portal passes. A page that says that there is nothing at this URL does not.
+        return intercepted(!matches!(status, 300..400 | 404 | 405 | 501), hint);
     }
     match by_code(code, said) {
         Some(verdict) if verdict.retryable || !transient => verdict,

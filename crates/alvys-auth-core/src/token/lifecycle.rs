@@ -1,4 +1,4 @@
-//! The one state machine: when to ask, what to hold, when to renew, how long to back off.
+//! The one state machine of a token: when to ask, what to hold, when to renew, how long to back off.
 //!
 //! ```text
 //!                    poll: nothing fresh is held
@@ -6,57 +6,71 @@
 //!          │ Idle │ ◀─────────────────────────── │ InFlight │ ◀─┐ poll past the lease:
 //!          └──────┘   token arrived, abandoned   └──────────┘ ──┘ another caller takes over
 //!              ▲                                   │      ▲
-//!              │ new credentials            failed │      │ poll past `until`
-//!              │                                   ▼      │
+//!              │ new credentials            failed │      │ poll past the pause, or a look
+//!              │                                   ▼      │ behind a refusal
 //!              │                                 ┌──────────┐
 //!              └──────────────────────────────── │  Paused  │
 //!                                                └──────────┘
 //! ```
 //!
-//! Paused is Idle with a failure that is not over yet. Two edges are not drawn: new credentials end an attempt too, and an
+//! Paused is Idle with a failure that is remembered. Two edges are not drawn: new credentials end an attempt too, and an
 //! attempt whose lease is over and that nobody took over may still fail, which pauses.
 //!
-//! Beside this stands the held token, if any. It is used in every state until it expires: a refresh never blocks a reader
-//! while the held token is valid, and a failed refresh never loses it.
+//! Beside this stands the held token, if any. It is used in every state until it expires: a renewal never blocks a reader
+//! while the held token is valid, and a failed renewal never loses it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jitter::Jitter;
-use crate::token::attempt::{Attempt, Completion, End, Outcome, Step, Wait};
-use crate::{Credentials, Error, ErrorKind, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse};
+use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage, Step, Wait};
+use crate::{
+    Credentials, Error, ErrorKind, Given, Mark, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse,
+};
 
 /// How often the rejection grace is doubled at the most.
 const MOST_DOUBLINGS: u32 = 6;
 /// How long after its pause a failure still explains why there is no token.
 const RECENT: Duration = Duration::from_secs(60);
+/// How often the provider is asked at the most whether it has other credentials than those whose refusal is remembered.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The lifecycle of one application's token: polled for what to do, told what became of it.
 ///
-/// **The contract:** call [`poll`](Self::poll); on [`Step::Fetch`] send the request and [`complete`](Self::complete) the
-/// lifecycle with the outcome; on [`Step::Wait`] poll again at its time or after any completion. `now` comes from one
-/// clock that never runs backwards. Nothing here blocks, allocates per reader or knows what time it is.
+/// **The contract:** call [`poll`](Self::poll); on [`Step::Fetch`] hand the attempt to [`next`](Self::next) until it is over,
+/// and do what that says in between; on [`Step::Wait`] poll again at its time or after any attempt is over. `now` comes from
+/// one clock that never runs backwards. Nothing here blocks, allocates per reader or knows what time it is.
 ///
 /// ```
-/// use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Timestamp, TokenRequest};
+/// use alvys_auth_core::{Credentials, Flow, Lifecycle, Next, Policy, Step, Timestamp, TokenRequest};
 ///
 /// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
 /// let mut lifecycle = Lifecycle::new(request, Policy::new(), 7);
 /// let now = Timestamp::from_millis(0);
 ///
 /// // The first caller is told to fetch …
-/// let Step::Fetch(attempt) = lifecycle.poll(now) else { unreachable!() };
+/// let Step::Fetch(mut attempt) = lifecycle.poll(now) else { unreachable!() };
 /// // … the others to wait …
 /// assert!(matches!(lifecycle.poll(now), Step::Wait(_)));
-/// // … until the answer is there.
-/// let answer = http::Response::new(r#"{"access_token":"abc","expires_in":3600}"#);
-/// lifecycle.complete(attempt.answered(&answer), now);
+/// // … until the attempt is over.
+/// loop {
+///     attempt = match lifecycle.next(attempt, now) {
+///         Next::Send(attempt) => {
+///             assert_eq!(attempt.to_http().uri(), "https://auth.alvys.com/oauth/token");
+///             attempt.answered(&http::Response::new(r#"{"access_token":"abc","expires_in":3600}"#))
+///         }
+///         Next::Over(_) => break,
+///         _ => unreachable!("there is no provider to ask"),
+///     };
+/// }
 /// assert!(matches!(lifecycle.poll(now), Step::Use(_)));
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Lifecycle {
     request: TokenRequest,
-    policy: Policy,
+    policy: Arc<Policy>,
+    provider: Option<Provider>,
     held: Option<Token>,
     in_flight: Option<InFlight>,
     /// The last failure, until a token arrives.
@@ -71,6 +85,19 @@ pub struct Lifecycle {
     jitter: Jitter,
 }
 
+/// What is known of the provider of the credentials.
+#[derive(Debug)]
+struct Provider {
+    /// The mark of the credentials in use; none when that is not known.
+    known: Option<Mark>,
+    /// How long it may take to answer.
+    time_limit: Duration,
+    /// Whether it has been asked and has not answered.
+    asked: bool,
+    /// When it was last asked because of a refusal that is remembered.
+    looked: Option<Timestamp>,
+}
+
 #[derive(Debug)]
 struct InFlight {
     id: u64,
@@ -82,19 +109,22 @@ struct Failure {
     error: Error,
     /// When the server was last asked.
     asked: Timestamp,
-    /// When asking is allowed again.
+    /// When asking is allowed again while a token is held, and while somebody waits for one.
     until: Timestamp,
+    soon: Timestamp,
     /// How many there were in a row; decides the length of the next pause.
     in_a_row: u32,
 }
 
 impl Lifecycle {
-    /// A lifecycle that holds nothing yet. `seed` decides the jitter: give each instance a random one.
+    /// A lifecycle that holds nothing yet. `seed` decides the jitter: give each instance a random one. Lifecycles may share
+    /// a policy.
     #[must_use]
-    pub fn new(request: TokenRequest, policy: Policy, seed: u64) -> Self {
+    pub fn new(request: TokenRequest, policy: impl Into<Arc<Policy>>, seed: u64) -> Self {
         Self {
             request,
-            policy,
+            policy: policy.into(),
+            provider: None,
             held: None,
             in_flight: None,
             failure: None,
@@ -106,13 +136,29 @@ impl Lifecycle {
         }
     }
 
+    /// Lets attempts ask a provider for credentials, which may take `time_limit` to answer. `known` is the mark of the
+    /// credentials in use; without one, the first attempt asks for what there is.
+    #[must_use]
+    pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
+        self.provider = Some(Provider { known, time_limit, asked: false, looked: None });
+        self
+    }
+
     /// Says what to do at `now` for one caller who wants a token.
     pub fn poll(&mut self, now: Timestamp) -> Step {
+        self.poll_for(Duration::ZERO, now)
+    }
+
+    /// Like [`poll`](Self::poll), for a caller who needs a token that may be used for at least `least` from now on.
+    ///
+    /// A token in the first half of its life is always good enough. Otherwise a server whose tokens live for less than
+    /// `least` would be asked for another one by each call.
+    pub fn poll_for(&mut self, least: Duration, now: Timestamp) -> Step {
         if self.held.as_ref().is_some_and(|token| token.expires_at() <= now) {
             self.held = None;
             self.rejections = 0;
         }
-        if let Some(token) = self.held.as_ref()
+        if let Some(token) = self.held.as_ref().filter(|token| token.lasts(least, now))
             && (now < token.renewal_at() || now < self.busy_until())
         {
             return Step::Use(token.clone());
@@ -123,37 +169,56 @@ impl Lifecycle {
             return Step::Wait(Wait { until: lease_ends, error: self.recent_error(now), in_flight: true });
         }
         match &self.failure {
-            Some(Failure { error, until, .. }) if now < *until => {
+            Some(Failure { error, soon, .. }) if now < *soon => {
                 if error.is_retryable() {
-                    Step::Wait(Wait { until: *until, error: Some(error.clone()), in_flight: false })
+                    Step::Wait(Wait { until: *soon, error: Some(error.clone()), in_flight: false })
+                } else if self.is_worth_a_look(error, now) {
+                    Step::Fetch(self.start(Purpose::Look, now))
                 } else {
                     Step::Fail(error.clone())
                 }
             }
-            _ => Step::Fetch(self.start(now)),
+            Some(Failure { error, .. }) if is_mendable(error) => Step::Fetch(self.start(Purpose::Retry, now)),
+            _ => Step::Fetch(self.start(Purpose::Token, now)),
         }
     }
 
-    /// Takes in what became of an attempt and says what that changed; wake every waiter afterwards.
-    pub fn complete(&mut self, outcome: Outcome, now: Timestamp) -> Completion {
-        if outcome.id < self.oldest {
-            return Completion::Superseded;
-        }
-        let current = self.is_current(outcome.id);
-        if current {
-            self.in_flight = None;
-        }
-        match (outcome.end, &self.failure) {
-            (End::Spared, Some(Failure { error, asked, .. })) if current => {
-                self.failed(error.clone(), *asked, true, now)
+    /// Says what to do next for `attempt`, and takes in what became of the step before.
+    ///
+    /// All rules about providers are here. Only the attempt that everybody waits for may install credentials. The provider is
+    /// asked before each request whether it has other credentials than those in use, and once more when the server refuses
+    /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
+    /// proved good. A provider that has not answered is not asked again.
+    pub fn next(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        match attempt.stage {
+            Stage::Begun => self.ask(attempt, None, now),
+            Stage::Provided(given, refusal) => {
+                attempt.stage = Stage::Begun;
+                if given.is_some() {
+                    self.provider_answered();
+                }
+                self.take_over(attempt, given, refusal, now)
             }
-            (End::Abandoned | End::Spared, _) if current => Completion::Abandoned,
-            (End::Abandoned | End::Spared, _) => Completion::Superseded,
-            (End::Answered(Ok(response)), _) => match self.token(response, Some(outcome.started), now) {
-                Ok(token) => self.arrived(token, current, now),
-                Err(error) => self.failed(error, outcome.started, current, now),
-            },
-            (End::Answered(Err(error)), _) => self.failed(error, outcome.started, current, now),
+            Stage::Answered(result) => {
+                attempt.stage = Stage::Begun;
+                match result {
+                    Err(error) if attempt.purpose == Purpose::Token && self.may_ask() && is_mendable(&error) => {
+                        self.ask(attempt, Some(error), now)
+                    }
+                    result => Next::Over(self.ended(&attempt, result, now)),
+                }
+            }
+            // A request that nobody knows the end of is not sent twice.
+            Stage::Abandoned | Stage::Asking(_) | Stage::Sending => {
+                Next::Over(self.given_up(&attempt, Change::Abandoned))
+            }
+        }
+    }
+
+    /// The provider has answered, however late: it may be asked again.
+    pub fn provider_answered(&mut self) {
+        if let Some(provider) = &mut self.provider {
+            provider.asked = false;
         }
     }
 
@@ -193,7 +258,7 @@ impl Lifecycle {
             return false;
         };
         let given_up = self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token));
-        !given_up && matches!(self.arrived(token, false, now), Completion::Obtained(_) | Completion::Renewed(_))
+        !given_up && matches!(self.arrived(token, false, now), Change::Obtained(_) | Change::Renewed(_))
     }
 
     /// Goes on with other credentials, as after a rotation: outcomes of the old ones do not count any more.
@@ -204,56 +269,19 @@ impl Lifecycle {
     /// # Errors
     /// As [`TokenRequest::new`]; nothing has changed then.
     pub fn set_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
-        self.replace_credentials(credentials, false)
-    }
-
-    /// As [`set_credentials`](Self::set_credentials), but for the same account: the held token stays whatever the client id
-    /// is, so that nobody is without a token before the new credentials have proved good.
-    ///
-    /// # Errors
-    /// As [`TokenRequest::new`]; nothing has changed then.
-    pub fn rotate_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
-        self.replace_credentials(credentials, true)
-    }
-
-    fn replace_credentials(&mut self, credentials: Credentials, same_account: bool) -> Result<bool, Error> {
-        if credentials == *self.request.credentials() {
-            return Ok(false);
-        }
-        let request = TokenRequest::new(self.request.flow().clone(), credentials)?;
-        let same_client = request.credentials().client_id() == self.request.credentials().client_id();
-        self.request = request;
-        self.in_flight = None;
-        self.oldest = self.newest + 1;
-        self.rejections = 0;
-        self.failure.take_if(|failure| !(same_client && failure.error.is_retryable()));
-        if !same_client && !same_account {
+        let same_client = credentials.client_id() == self.request.credentials().client_id();
+        let changed = self.replace_credentials(credentials)?;
+        if !same_client {
             self.held = None;
             self.discarded = None;
         }
-        Ok(true)
+        Ok(changed)
     }
 
-    /// Gives `attempt` its time anew and `more`, when it is still the one everybody waits for; else it need not be sent any
-    /// more.
-    ///
-    /// For attempts of several parts, such as one that asks for other credentials first, which may take `more`.
-    pub fn extend(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
-        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
-        let current = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id);
-        current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
-    }
-
-    /// Whether sending the same credentials again would only buy another token that is not used: one of another organization
-    /// than the one expected. True for as long as the longest cool-down after the last of them was asked for.
-    ///
-    /// For drivers that can ask for other credentials first; see [`Attempt::spared`].
-    #[must_use]
-    pub fn is_futile(&self, now: Timestamp) -> bool {
-        let (_, longest) = self.policy.cool_down;
-        self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
-            error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
-        })
+    /// Ends a pause, whatever it was for, so that the next caller asks at once. For people who know better than a server
+    /// that named an absurd time.
+    pub fn end_pause(&mut self) {
+        self.failure = None;
     }
 
     /// The token that is held, whether or not it is still usable.
@@ -273,7 +301,7 @@ impl Lifecycle {
             token: self.held.clone(),
             usable_until: usable_until.unwrap_or_default(),
             in_flight: self.in_flight.is_some(),
-            paused_until: self.failure.as_ref().map(|failure| failure.until),
+            paused_until: self.failure.as_ref().map(|failure| self.pause_ends(failure)),
             error: self.failure.as_ref().map(|failure| failure.error.clone()),
         }
     }
@@ -282,10 +310,11 @@ impl Lifecycle {
     ///
     /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
     #[must_use]
-    pub fn wake_at(&self) -> Option<Timestamp> {
-        let renewal_due = self.held.as_ref().map(Token::renewal_at);
-        let busy_until = Some(self.busy_until()).filter(|until| *until > Timestamp::default());
-        renewal_due.max(busy_until)
+    pub fn attempt_due(&self) -> Option<Timestamp> {
+        let soon = self.lease_ends().max(self.failure.as_ref().map(|failure| failure.soon));
+        let Some(held) = &self.held else { return soon };
+        let calm = held.renewal_at().max(self.busy_until());
+        Some(calm.min(held.expires_at().max(soon.unwrap_or_default())))
     }
 
     /// The request that attempts send.
@@ -300,15 +329,22 @@ impl Lifecycle {
         &self.policy
     }
 
-    fn is_current(&self, id: u64) -> bool {
-        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.id == id)
+    fn is_current(&self, attempt: &Attempt) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.id == attempt.id)
     }
 
-    /// Until when no other attempt may start.
+    /// Until when no other attempt may start while a token is held.
     fn busy_until(&self) -> Timestamp {
-        let lease_ends = self.in_flight.as_ref().map(|in_flight| in_flight.lease_ends);
         let pause_ends = self.failure.as_ref().map(|failure| failure.until);
-        lease_ends.max(pause_ends).unwrap_or_default()
+        self.lease_ends().max(pause_ends).unwrap_or_default()
+    }
+
+    fn pause_ends(&self, failure: &Failure) -> Timestamp {
+        if self.held.is_some() { failure.until } else { failure.soon }
+    }
+
+    fn lease_ends(&self) -> Option<Timestamp> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.lease_ends)
     }
 
     /// The last failure, unless it is so old that it says nothing about the attempt in flight.
@@ -317,15 +353,173 @@ impl Lifecycle {
         (now < failure.until.saturating_add(RECENT)).then(|| failure.error.clone())
     }
 
-    fn start(&mut self, now: Timestamp) -> Attempt {
+    /// Whether the provider is there to be asked.
+    fn may_ask(&self) -> bool {
+        self.provider.as_ref().is_some_and(|provider| !provider.asked)
+    }
+
+    fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
+        let looked = self.provider.as_ref().and_then(|provider| provider.looked);
+        self.may_ask()
+            && is_mendable(error)
+            && looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY)
+    }
+
+    fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
         if self.held.is_some() {
             // The held token has reached its margin without being rejected: it was a good one.
             self.rejections = 0;
         }
+        if let (Purpose::Look, Some(provider)) = (purpose, &mut self.provider) {
+            provider.looked = Some(now);
+        }
         self.newest += 1;
-        let lease_ends = now.saturating_add(self.policy.lease());
-        self.in_flight = Some(InFlight { id: self.newest, lease_ends });
-        Attempt { id: self.newest, started: now, renewal: self.held.is_some(), request: self.request.clone() }
+        self.in_flight = Some(InFlight { id: self.newest, lease_ends: now.saturating_add(self.policy.lease()) });
+        Attempt {
+            id: self.newest,
+            started: now,
+            renewal: self.held.is_some(),
+            request: self.request.clone(),
+            purpose,
+            stage: Stage::Begun,
+            news: None,
+        }
+    }
+
+    /// Starts the lease anew, with `more` time; false when another attempt has taken the place of this one.
+    fn keep_lease(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
+        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
+        let current = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id);
+        current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
+    }
+
+    /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
+    fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
+        if !self.may_ask() {
+            return self.take_over(attempt, None, refusal, now);
+        }
+        let Some(provider) = &mut self.provider else { return self.send(attempt, now) };
+        let more = provider.time_limit;
+        let known = if refusal.is_some() || attempt.purpose == Purpose::Retry { None } else { provider.known };
+        if !self.keep_lease(&attempt, more, now) {
+            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
+        }
+        if let Some(provider) = &mut self.provider {
+            provider.asked = true;
+        }
+        attempt.stage = Stage::Asking(refusal);
+        Next::Ask(attempt, known)
+    }
+
+    /// Goes on with what the provider gave, none when nothing is known of it.
+    fn take_over(
+        &mut self,
+        mut attempt: Attempt,
+        given: Option<Result<Given<Credentials>, Error>>,
+        refusal: Option<Error>,
+        now: Timestamp,
+    ) -> Next {
+        if !self.is_current(&attempt) {
+            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
+        }
+        match given.map(|given| self.install(given)) {
+            Some(Ok(true)) => return self.replace(attempt, refusal.is_some(), now),
+            None | Some(Ok(false)) => {}
+            Some(Err(error)) if error.kind() == ErrorKind::UnknownTenant => {
+                self.invalidate();
+                return Next::Over(self.ended(&attempt, Err(error), now));
+            }
+            Some(Err(error)) => attempt.news = Some(Change::ProviderFailed(error)),
+        }
+        match (refusal, attempt.purpose) {
+            (Some(refusal), _) => Next::Over(self.ended(&attempt, Err(refusal), now)),
+            (None, Purpose::Look) => Next::Over(self.given_up(&attempt, Change::Unchanged)),
+            (None, Purpose::Retry) if self.is_futile(now) => Next::Over(self.spared(&attempt, now)),
+            (None, _) => self.send(attempt, now),
+        }
+    }
+
+    /// Takes the provider's credentials into use, and says whether they are others.
+    fn install(&mut self, given: Result<Given<Credentials>, Error>) -> Result<bool, Error> {
+        let Given::These(credentials, mark) = given? else { return Ok(false) };
+        let changed = self.replace_credentials(credentials)?;
+        if let Some(provider) = &mut self.provider {
+            provider.known = Some(mark);
+        }
+        Ok(changed)
+    }
+
+    /// The same attempt, with the credentials that were installed; what was sent with the old ones does not count any more.
+    fn replace(&mut self, attempt: Attempt, refused: bool, now: Timestamp) -> Next {
+        let routine = attempt.purpose == Purpose::Token && !refused;
+        let purpose = if routine { Purpose::Token } else { Purpose::Replaced };
+        let mut attempt = self.start(purpose, now);
+        attempt.news = Some(Change::CredentialsChanged);
+        self.send(attempt, now)
+    }
+
+    fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        // The provider took its time, or the driver rested: others may have taken over meanwhile.
+        if !self.keep_lease(&attempt, Duration::ZERO, now) {
+            return Next::Over(Change::Superseded);
+        }
+        attempt.stage = Stage::Sending;
+        Next::Send(attempt)
+    }
+
+    /// Takes in the result of an attempt.
+    fn ended(&mut self, attempt: &Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Change {
+        if attempt.id < self.oldest {
+            return Change::Superseded;
+        }
+        let current = self.is_current(attempt);
+        if current {
+            self.in_flight = None;
+        }
+        match result.and_then(|response| self.token(response, Some(attempt.started), now)) {
+            Ok(token) => self.arrived(token, current, now),
+            Err(error) => self.failed(error, attempt.started, current, now),
+        }
+    }
+
+    /// Takes in that an attempt ended without a result.
+    fn given_up(&mut self, attempt: &Attempt, change: Change) -> Change {
+        if !self.is_current(attempt) {
+            return Change::Superseded;
+        }
+        self.in_flight = None;
+        change
+    }
+
+    /// Whether the same credentials would get another token of the wrong organization, which is of no use and costs money.
+    fn is_futile(&self, now: Timestamp) -> bool {
+        let (_, longest) = self.policy.cool_down;
+        self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
+            error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
+        })
+    }
+
+    /// Reports the last failure again in place of sending a request.
+    fn spared(&mut self, attempt: &Attempt, now: Timestamp) -> Change {
+        self.in_flight = None;
+        match &self.failure {
+            Some(Failure { error, asked, .. }) => self.failed(error.clone(), *asked, true, now),
+            None => self.given_up(attempt, Change::Abandoned),
+        }
+    }
+
+    fn replace_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
+        if credentials == *self.request.credentials() {
+            return Ok(false);
+        }
+        let request = TokenRequest::new(self.request.flow().clone(), credentials)?;
+        let same_client = request.credentials().client_id() == self.request.credentials().client_id();
+        self.request = request;
+        self.in_flight = None;
+        self.oldest = self.newest + 1;
+        self.rejections = 0;
+        self.failure.take_if(|failure| !(same_client && failure.error.is_retryable()));
+        Ok(true)
     }
 
     fn token(&mut self, response: TokenResponse, started: Option<Timestamp>, now: Timestamp) -> Result<Token, Error> {
@@ -333,28 +527,41 @@ impl Lifecycle {
     }
 
     /// A late answer counts only when it expires later than what is held, and ends no pause.
-    fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Completion {
+    fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Change {
         let held = self.held.as_ref().filter(|held| now < held.expires_at());
         if !current && held.is_some_and(|held| token.expires_at() <= held.expires_at()) {
-            return Completion::Superseded;
+            return Change::Superseded;
         }
         if current {
             self.failure = None;
         }
         let renewal = held.is_some();
         self.held = Some(token.clone());
-        if renewal { Completion::Renewed(token) } else { Completion::Obtained(token) }
+        if renewal { Change::Renewed(token) } else { Change::Obtained(token) }
     }
 
     /// A late failure counts only while nothing newer has been tried or has arrived.
-    fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Completion {
+    fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
         if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
-            return Completion::Superseded;
+            return Change::Superseded;
         }
-        let before = self.failure.as_ref().map_or(0, |failure| failure.in_a_row);
-        let until = now.saturating_add(self.policy.pause(&error, before, &mut self.jitter));
-        self.failure = Some(Failure { error: error.clone(), asked, until, in_a_row: before.saturating_add(1) });
-        Completion::Paused { until, error }
+        let alike =
+            self.failure.as_ref().filter(|failure| failure.error.has_cost_a_token() == error.has_cost_a_token());
+        let before = alike.map_or(0, |failure| failure.in_a_row);
+        let [pause, short] = self.policy.pauses(&error, before, &mut self.jitter);
+        let (until, soon) = (now.saturating_add(pause), now.saturating_add(short));
+        let failure = Failure { error: error.clone(), asked, until, soon, in_a_row: before.saturating_add(1) };
+        let until = self.pause_ends(&failure);
+        self.failure = Some(failure);
+        Change::Paused { until, error }
     }
+}
+
+/// Whether other credentials may mend it: the credentials are wrong, of another organization's application, of one that is
+/// not allowed this, as after it was replaced, or were taken away with their tenant.
+fn is_mendable(error: &Error) -> bool {
+    use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
+
+    !error.is_retryable() && matches!(error.kind(), Credentials | Refused | UnknownTenant | WrongOrganization)
 }

@@ -11,7 +11,7 @@ mod response;
 mod snapshot;
 
 pub use access_token::Token;
-pub use attempt::{Attempt, Completion, Outcome, Step, Wait};
+pub use attempt::{Attempt, Change, Next, Step, Wait};
 pub use claims::UnverifiedClaims;
 pub use lifecycle::Lifecycle;
 pub use policy::Policy;

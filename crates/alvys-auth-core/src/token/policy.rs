@@ -22,10 +22,13 @@ pub struct Policy {
     pub(crate) backoff: (Duration, Duration),
     pub(crate) cool_down: (Duration, Duration),
     pub(crate) rejection_grace: Duration,
+    pub(crate) waiting: Duration,
 }
 
 /// The shortest duration that a policy takes: the core counts in milliseconds.
 const TICK: Duration = Duration::from_millis(1);
+/// The pauses after answers that have cost a token and could not be read, from the second one on.
+const COSTLY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// Beyond this a limit is none, and HTTP clients may fail to add it to their clocks.
 const LONGEST_REQUEST: Duration = Duration::from_secs(60 * 60);
 
@@ -40,6 +43,7 @@ impl Policy {
             backoff: (Duration::from_millis(500), Duration::from_secs(60)),
             cool_down: (Duration::from_secs(5), Duration::from_secs(300)),
             rejection_grace: Duration::from_secs(10),
+            waiting: Duration::from_secs(2),
         }
     }
 
@@ -71,9 +75,22 @@ impl Policy {
 
     /// The pause after a transient failure: `first`, doubled by each further failure up to `longest`, and of that a random
     /// part; 500 milliseconds and 60 seconds. A longer wait that the server asked for is obeyed.
+    ///
+    /// While a caller waits for a token, the pause is no longer than [`pause_while_waiting`](Self::pause_while_waiting).
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = (first.max(TICK), longest.max(first).max(TICK));
+        self
+    }
+
+    /// The longest pause after a transient failure while a caller waits for a token; 2 seconds, of which a random part is
+    /// taken.
+    ///
+    /// It decides how soon after an outage there is a token again. However many callers wait, one request is sent for all of
+    /// them. A longer wait that the server asked for is obeyed.
+    #[must_use]
+    pub fn pause_while_waiting(mut self, longest: Duration) -> Self {
+        self.waiting = longest.max(TICK);
         self
     }
 
@@ -100,16 +117,26 @@ impl Policy {
         self.request_timeout
     }
 
-    /// How long nobody asks again after `error`, which follows `before` others: no shorter than the server says.
-    pub(crate) fn pause(&self, error: &Error, before: u32, jitter: &mut Jitter) -> Duration {
-        let doubled =
-            |(first, longest): (Duration, Duration)| first.saturating_mul(2_u32.saturating_pow(before)).min(longest);
-        let pause =
-            if error.is_retryable() { doubled(self.backoff).mul_f64(jitter.draw()) } else { doubled(self.cool_down) };
-        pause.max(error.retry_after().unwrap_or_default()).max(TICK)
+    /// How long nobody asks again after `error`, which follows `before` others like it: while a token is held, and while
+    /// somebody waits for one. Neither is shorter than the server says.
+    pub(crate) fn pauses(&self, error: &Error, before: u32, jitter: &mut Jitter) -> [Duration; 2] {
+        let doubled = |(first, longest): (Duration, Duration), times: u32| {
+            first.saturating_mul(2_u32.saturating_pow(times)).min(longest)
+        };
+        let [calm, waiting] = if error.has_cost_a_token() {
+            // Asked for once more at once; after that each answer that cannot be read may cost another token.
+            [before.checked_sub(1).map_or(TICK, |times| doubled(COSTLY, times)); 2]
+        } else if error.is_retryable() {
+            let (drawn, pause) = (jitter.draw(), doubled(self.backoff, before));
+            [pause.mul_f64(drawn), pause.min(self.waiting).mul_f64(drawn)]
+        } else {
+            [doubled(self.cool_down, before); 2]
+        };
+        let least = error.retry_after().unwrap_or_default().max(TICK);
+        [calm.max(least), waiting.max(least)]
     }
 
-    /// How long an attempt owns the refresh without reporting back: longer than its request may take.
+    /// How long an attempt owns the renewal without reporting back: longer than its request may take.
     pub(crate) fn lease(&self) -> Duration {
         self.request_timeout.saturating_add(self.request_timeout / 2).saturating_add(TICK)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Completion, Credentials, Error, Flow, Lifecycle, Outcome, Policy, Step, Timestamp, Token, TokenResponse,
+    Attempt, Change, Credentials, Error, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse,
 };
 
 use self::event::{Event, Failure};
@@ -114,10 +114,10 @@ impl World {
     }
 
     fn poll(&mut self) {
-        let due = self.lifecycle.wake_at().is_none_or(|wake_at| wake_at <= self.now);
+        let due = self.lifecycle.attempt_due().is_none_or(|attempt_due| attempt_due <= self.now);
         let usable = self.lifecycle.snapshot().usable(self.now).cloned();
         let step = self.lifecycle.poll(self.now);
-        assert_eq!(matches!(step, Step::Fetch(_)), due, "wake_at does not tell when {step:?} comes");
+        assert_eq!(matches!(step, Step::Fetch(_)), due, "attempt_due does not tell when {step:?} comes");
         assert!(usable.is_none() || matches!(step, Step::Use(_)), "the snapshot promised a token, not {step:?}");
         self.met.insert(match &step {
             Step::Use(_) => "use",
@@ -170,15 +170,15 @@ impl World {
         if open.number <= self.outdated
             || !live && held.is_some_and(|until| expires_at <= until) && expires_at > self.now
         {
-            assert!(matches!(done, Completion::Superseded), "{done:?}");
+            assert!(matches!(done, Change::Superseded), "{done:?}");
             return;
         }
         match done {
-            Completion::Obtained(token) => {
+            Change::Obtained(token) => {
                 assert!(held.is_none());
                 self.arrived(token, expires_at, live);
             }
-            Completion::Renewed(token) => {
+            Change::Renewed(token) => {
                 assert!(held.is_some());
                 self.arrived(token, expires_at, live);
             }
@@ -189,14 +189,14 @@ impl World {
         }
     }
 
-    fn complete(&mut self, outcome: Outcome) -> Completion {
-        let done = self.lifecycle.complete(outcome, self.now);
+    fn complete(&mut self, outcome: Attempt) -> Change {
+        let done = self.complete(&mut lifecycle, outcome, self.now);
         self.met.insert(match &done {
-            Completion::Obtained(_) => "obtained",
-            Completion::Renewed(_) => "renewed",
-            Completion::Paused { .. } => "paused",
-            Completion::Abandoned => "abandoned",
-            Completion::Superseded => "superseded",
+            Change::Obtained(_) => "obtained",
+            Change::Renewed(_) => "renewed",
+            Change::Paused { .. } => "paused",
+            Change::Abandoned => "abandoned",
+            Change::Superseded => "superseded",
             _ => "unknown",
         });
         done
@@ -226,15 +226,15 @@ impl World {
         };
         let done = self.complete(outcome);
         if open.number <= self.outdated {
-            assert!(matches!(done, Completion::Superseded), "{done:?}");
+            assert!(matches!(done, Change::Superseded), "{done:?}");
         } else {
             self.failed(done, live);
         }
     }
 
-    fn failed(&mut self, done: Completion, live: bool) {
+    fn failed(&mut self, done: Change, live: bool) {
         match done {
-            Completion::Paused { until, error } => {
+            Change::Paused { until, error } => {
                 assert!(until > self.now, "a pause of no length");
                 let word = self.now.saturating_add(error.retry_after().unwrap_or_default());
                 assert!(until >= word, "the server's word is undercut");
@@ -246,18 +246,18 @@ impl World {
                     self.completed = Some(self.now);
                 }
             }
-            other => assert!(matches!(other, Completion::Superseded) && !live, "{other:?}"),
+            other => assert!(matches!(other, Change::Superseded) && !live, "{other:?}"),
         }
     }
 
     fn abandon(&mut self, open: Open) {
         let live = self.live.is_some_and(|(number, _)| number == open.number);
         match self.complete(open.attempt.abandoned()) {
-            Completion::Abandoned => {
+            Change::Abandoned => {
                 assert!(live);
                 self.live = None;
             }
-            other => assert!(matches!(other, Completion::Superseded) && !live, "{other:?}"),
+            other => assert!(matches!(other, Change::Superseded) && !live, "{other:?}"),
         }
     }
 
@@ -331,14 +331,14 @@ impl World {
             match self.lifecycle.poll(self.now) {
                 Step::Use(_) => return,
                 Step::Fetch(attempt) => {
-                    let done = self.lifecycle.complete(attempt.answered(&granted("well", 3600)), self.now);
-                    assert!(matches!(done, Completion::Obtained(_) | Completion::Renewed(_)), "{done:?}");
+                    let done = self.complete(&mut lifecycle, attempt.answered(&granted("well", 3600)), self.now);
+                    assert!(matches!(done, Change::Obtained(_) | Change::Renewed(_)), "{done:?}");
                 }
                 Step::Wait(wait) => self.now = wait.until(),
                 Step::Fail(_) => {
-                    let wake_at = self.lifecycle.wake_at().expect("an end of the cool-down");
-                    assert!(wake_at > self.now);
-                    self.now = wake_at;
+                    let attempt_due = self.lifecycle.attempt_due().expect("an end of the cool-down");
+                    assert!(attempt_due > self.now);
+                    self.now = attempt_due;
                 }
             }
         }

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Api, Attempt, Call, CallOptions, Credentials, Error, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenRequest,
-    TokenResponse, Verdict, Wait,
+    Api, Attempt, Call, CallOptions, Change, Credentials, Error, Flow, Lifecycle, Next, Policy, Step, Timestamp, Token,
+    TokenRequest, TokenResponse, Verdict, Wait,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -48,10 +48,19 @@ pub(crate) fn holding(token: &str, seconds: u64) -> Lifecycle {
     lifecycle
 }
 
+/// Hands in an attempt that must be over then.
+#[track_caller]
+pub(crate) fn complete(lifecycle: &mut Lifecycle, attempt: Attempt, now: Timestamp) -> Change {
+    match lifecycle.next(attempt, now) {
+        Next::Over(change) => change,
+        other => panic!("expected the end at {now:?}, not {other:?}"),
+    }
+}
+
 /// Polls for an attempt and completes it with a granted token, all at `now`.
 pub(crate) fn obtain(lifecycle: &mut Lifecycle, token: &str, seconds: u64, now: Timestamp) -> Token {
     let attempt = fetched(lifecycle, now);
-    lifecycle.complete(attempt.answered(&granted(token, seconds)), now);
+    complete(lifecycle, attempt.answered(&granted(token, seconds)), now);
     used(lifecycle, now)
 }
 

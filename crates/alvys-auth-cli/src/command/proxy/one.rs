@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Credentials, Error, Flow};
-use alvys_auth_driver::{CredentialsProvider, Setup};
+use alvys_auth_config::Setup;
+use alvys_auth_core::{Api, Credentials, CredentialsProvider, Error, Flow, Given, Mark};
 use alvys_auth_proxy::{Account, Proxy, Settings};
 use alvys_auth_reqwest::TokenSource;
 use tracing::info;
@@ -30,9 +30,10 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
     let start = Start { flow: setup.flow.clone(), api: setup.api.clone(), ca_bundle: layers.ca_bundle() };
     let certificates = Certificates::read(start.ca_bundle.as_deref())?;
     let current = Arc::new(Current(RwLock::new(layers.provider()?)));
-    let tokens = TokenSource::builder(setup.flow, current.credentials()?)
-        .provider(Arc::clone(&current))
-        .client(certificates.client())
+    let http = certificates.clone();
+    let tokens = TokenSource::builder(setup.flow, current.current()?)
+        .provider(Arc::clone(&current) as _)
+        .http(move || http.client())
         .build()?;
     let account = Account::new(tokens.clone());
     let account = if arguments.unshaped { account.unpaced() } else { account };
@@ -53,7 +54,7 @@ fn rereading(arguments: &Args, start: Start, tokens: TokenSource, current: Arc<C
         let layers = settings.layers()?;
         start.check(&layers)?;
         let provider = layers.provider()?;
-        let credentials = provider.credentials()?;
+        let credentials = provider.current()?;
         // First, so that a token request that asks meanwhile is given the new ones too.
         let before = current.replace(provider);
         tokens.set_credentials(credentials).inspect_err(|_| drop(current.replace(before)))?;
@@ -106,12 +107,8 @@ impl Current {
 }
 
 impl CredentialsProvider for Current {
-    fn credentials(&self) -> Result<Credentials, Error> {
-        self.get().credentials()
-    }
-
-    fn revision(&self) -> u64 {
-        self.get().revision()
+    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
+        self.get().credentials(known)
     }
 
     fn time_limit(&self) -> Option<Duration> {

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Error, Flow, TokenRequest};
-use alvys_auth_driver::{CredentialsProvider as _, Setup, Variables};
+use alvys_auth_config::{Setup, Variables};
+use alvys_auth_core::{Api, CredentialsProvider as _, Error, Flow, Given, Mark, Tenant, TokenRequest};
 use alvys_auth_proxy::{NotServed, PerTenant, Proxy, Settings};
-use alvys_auth_reqwest::{Credentials, TenantFuture, TenantProvider, Tenants};
+use alvys_auth_reqwest::{AsyncTenantProvider, Credentials, ProviderFuture, Tenants};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
@@ -88,7 +88,7 @@ fn rereading(profiles: Profiles) -> Reload {
 }
 
 fn tenants(profiles: Profiles, certificates: Certificates) -> Tenants {
-    Tenants::builder(profiles).without_organization_guard().client(move || certificates.client()).build()
+    Tenants::builder(profiles).without_organization_guard().http(move || certificates.client()).build()
 }
 
 /// The profiles to be served, each the tenant of its name.
@@ -104,10 +104,14 @@ impl Profiles {
     }
 }
 
-impl TenantProvider for Profiles {
-    fn tenant(self: Arc<Self>, tenant: Arc<str>) -> TenantFuture {
+impl AsyncTenantProvider for Profiles {
+    fn tenant(self: Arc<Self>, tenant: Arc<str>, known: Option<Mark>) -> ProviderFuture<Option<Tenant>> {
         Box::pin(async move {
-            let Some(one) = self.find(&tenant).cloned() else { return Ok(None) };
+            let Some(one) = self.find(&tenant).cloned() else { return Ok(Given::These(None, Mark::new(0))) };
+            let mark = Mark::new(one.revision.load(Ordering::Acquire));
+            if known == Some(mark) {
+                return Ok(Given::Unchanged);
+            }
             let (own, shared) = (Arc::clone(&one.places), Arc::clone(&self.places));
             let places = async { (own.acquire_owned().await, shared.acquire_owned().await) };
             let Ok((Ok(own), Ok(shared))) = tokio::time::timeout(QUEUE_FOR, places).await else {
@@ -120,12 +124,8 @@ impl TenantProvider for Profiles {
             });
             let panicked =
                 |_| Error::configuration("the reading of a profile panicked", "report this; its panic was printed");
-            read.await.map_err(panicked)?.map(Some)
+            read.await.map_err(panicked)?.map(|known| Given::These(Some(known), mark))
         })
-    }
-
-    fn revision(&self, tenant: &str) -> u64 {
-        self.find(tenant).map_or(0, |one| one.revision.load(Ordering::Acquire))
     }
 
     fn time_limit(&self) -> Option<Duration> {
@@ -163,7 +163,7 @@ fn read(name: &str) -> Result<Application, Failure> {
     let Some(named) = profiles::find(Some(name))? else { return Err(profiles::missing(name)) };
     let variables = || Variables::from_iter(named.profile.named());
     let Setup { flow, api, .. } = Setup::read(&variables())?;
-    let credentials = secret::of_profile(&named, variables())?.credentials()?;
+    let credentials = secret::of_profile(&named, variables())?.current()?;
     // Whatever is wrong with the two together is told now, and not to whoever calls first.
     TokenRequest::new(flow.clone(), credentials.clone())?;
     let Named { profile, .. } = named;
