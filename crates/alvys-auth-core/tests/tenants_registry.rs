@@ -24,7 +24,7 @@ impl Tenants {
     }
 
     fn find(&mut self, tenant: &str) -> Found<Source, ()> {
-        self.registry.find(tenant, self.now, self.now.saturating_add(LIMIT))
+        self.registry.find(tenant, self.now, self.now.saturating_add(LIMIT), || ())
     }
 
     fn maker(&mut self, tenant: &str) -> Maker {
@@ -102,7 +102,7 @@ fn a_maker_that_reports_nothing_is_replaced_by_one_caller_once_its_time_is_over(
     tenants.pass(Duration::from_millis(1));
     let next = tenants.maker("a");
     assert!(matches!(tenants.find("a"), Found::Wait(..)), "of all who waited, one makes the source");
-    assert!(!tenants.registry.asks(&resting, tenants.now), "the old maker must not ask the provider any more");
+    assert!(!tenants.registry.asks(&resting, tenants.now, false), "the old maker must not ask the provider any more");
     assert_eq!(tenants.made(resting, 1), Err(1));
     assert_eq!(tenants.made(next, 2), Ok(None));
     assert_eq!(tenants.use_it("a"), Some(2));
@@ -123,7 +123,7 @@ fn a_provider_that_cannot_be_interrupted_is_not_asked_again_before_it_has_answer
     let maker = tenants.maker("a");
     tenants.pass(Duration::from_secs(8));
     let answer_due = tenants.now.saturating_add(LIMIT);
-    assert!(tenants.registry.asks(&maker, answer_due));
+    assert!(tenants.registry.asks(&maker, answer_due, true));
     tenants.pass(Duration::from_secs(5));
     assert!(
         matches!(tenants.find("a"), Found::Wait((), until) if until == answer_due),
@@ -139,10 +139,23 @@ fn a_provider_that_cannot_be_interrupted_is_not_asked_again_before_it_has_answer
 }
 
 #[test]
+fn a_provider_that_can_be_interrupted_is_asked_again_once_its_time_is_over() {
+    let mut tenants = Tenants::room_for(10);
+    let maker = tenants.maker("a");
+    tenants.pass(Duration::from_secs(8));
+    assert!(tenants.registry.asks(&maker, tenants.now.saturating_add(LIMIT), false));
+    tenants.pass(LIMIT - Duration::from_millis(1));
+    assert!(matches!(tenants.find("a"), Found::Wait(..)));
+    tenants.pass(Duration::from_millis(1));
+    tenants.make("a", 2);
+    assert_eq!(tenants.made(maker, 1), Err(1));
+}
+
+#[test]
 fn a_provider_that_fails_late_is_asked_again() {
     let mut tenants = Tenants::room_for(10);
     let maker = tenants.maker("a");
-    assert!(tenants.registry.asks(&maker, tenants.now.saturating_add(LIMIT)));
+    assert!(tenants.registry.asks(&maker, tenants.now.saturating_add(LIMIT), true));
     tenants.pass(2 * LIMIT);
     assert!(matches!(tenants.find("a"), Found::Late));
     assert!(tenants.registry.give_up(&maker));
@@ -180,7 +193,7 @@ fn when_all_were_used_the_one_that_was_kept_longest_goes() {
 fn sources_that_are_marked_as_used_all_the_time_do_not_hold_up_an_eviction() {
     let mut registry = Registry::<u32, ()>::new(NonZeroUsize::new(100).expect("room"));
     for number in 0..101 {
-        let Found::Make(maker, ()) = registry.find(&format!("{number:03}"), START, START.saturating_add(LIMIT)) else {
+        let Found::Make(maker, ()) = registry.find(&format!("{number:03}"), START, START.saturating_add(LIMIT), || ()) else {
             panic!("{number} is there")
         };
         let evicted = registry.made(maker, number, |_| true).expect("its own place");
@@ -209,7 +222,7 @@ fn a_forgotten_source_is_handed_back_and_one_in_the_making_is_not_kept() {
 
     let before = tenants.maker("a");
     assert!(tenants.registry.forget("a").is_none(), "there is no source yet");
-    assert!(!tenants.registry.asks(&before, tenants.now), "nobody wants to know what holds before it was forgotten");
+    assert!(!tenants.registry.asks(&before, tenants.now, true), "nobody wants to know what holds before it was forgotten");
     let after = tenants.maker("a");
     assert_eq!(tenants.made(before, 2), Err(2));
     assert_eq!(tenants.made(after, 3), Ok(None));

@@ -153,7 +153,7 @@ impl World {
     fn call(&mut self, tenant: &Arc<str>) {
         let until = self.now.saturating_add(LIMIT);
         let making = self.makers.get(tenant).copied();
-        match self.registry.find(tenant, self.now, until) {
+        match self.registry.find(tenant, self.now, until, || ()) {
             Found::Ready(source) => {
                 assert!(making.is_none(), "{tenant} is made once more");
                 self.uses(tenant, &source);
@@ -219,8 +219,9 @@ impl World {
 
     fn asks(&mut self, maker: Maker, answers: Option<Duration>) {
         let until = self.now.saturating_add(LIMIT);
-        if self.registry.asks(&maker, until) {
-            self.makers.insert(Arc::clone(maker.tenant()), Making { until, open: true });
+        let open = self.chance.below(4) > 0;
+        if self.registry.asks(&maker, until, open) {
+            self.makers.insert(Arc::clone(maker.tenant()), Making { until, open });
             if let Some(answers) = answers {
                 let makes = self.chance.below(4) > 0;
                 self.after(answers, Event::Makes(maker, makes));
@@ -262,7 +263,7 @@ impl World {
 
     /// The source of a tenant, if it is kept; looked up without becoming its maker.
     fn kept(&mut self, tenant: &Arc<str>) -> Option<Rc<Source>> {
-        match self.registry.find(tenant, self.now, self.now) {
+        match self.registry.find(tenant, self.now, self.now, || ()) {
             Found::Ready(source) => Some(source),
             Found::Make(maker, ()) => {
                 self.registry.give_up(&maker);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-mod agenda;
 mod builder;
 mod clock;
 mod engine;
@@ -10,24 +9,19 @@ pub mod events;
 mod header;
 mod limits;
 mod pace;
-mod questions;
-mod registry;
-mod renewal;
 mod source;
-mod tenant;
+mod tenants;
 
-pub use agenda::{Agenda, Next};
 pub use builder::{Builder, Driver};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Engine, Flight, Hook, Question, Task};
 pub use header::header;
 pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn, judge};
-pub use questions::{OpenQuestion, open_question};
-pub use registry::{Entry, Registry};
-pub use renewal::{Member, RenewalPlan};
 pub use source::{AsyncTokens, BlockingTokens, TokenFuture};
-pub use tenant::known_tenant;
+pub use tenants::{
+    Making, OfTenant, Renewing, Search, Stage, TenantDriver, Tenants, TenantsBuilder, Work, Worker,
+};
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);

@@ -38,12 +38,12 @@ use crate::Timestamp;
 /// let until = Timestamp::from_millis(10_000);
 ///
 /// // The first caller makes the source, the others wait for it.
-/// let Found::Make(maker, ()) = registry.find("va336", now, until) else { unreachable!() };
-/// assert!(matches!(registry.find("va336", now, until), Found::Wait((), _)));
+/// let Found::Make(maker, ()) = registry.find("va336", now, until, || ()) else { unreachable!() };
+/// assert!(matches!(registry.find("va336", now, until, || ()), Found::Wait((), _)));
 ///
 /// let evicted = registry.made(maker, "a source", |_| false).expect("nobody has taken over");
 /// assert!(evicted.is_none());
-/// assert!(matches!(registry.find("va336", now, until), Found::Ready("a source")));
+/// assert!(matches!(registry.find("va336", now, until, || ()), Found::Ready("a source")));
 /// ```
 pub struct Registry<S, W> {
     capacity: NonZeroUsize,
@@ -63,7 +63,8 @@ struct Kept<S> {
 struct Making<W> {
     number: u64,
     until: Timestamp,
-    asked: bool,
+    /// The provider was asked in a way that nobody can interrupt.
+    blocks: bool,
     waiting: W,
 }
 
@@ -97,7 +98,7 @@ impl Maker {
     }
 }
 
-impl<S: Clone, W: Clone + Default> Registry<S, W> {
+impl<S: Clone, W: Clone> Registry<S, W> {
     /// Keeps at most `capacity` sources.
     #[must_use]
     pub fn new(capacity: NonZeroUsize) -> Self {
@@ -106,31 +107,32 @@ impl<S: Clone, W: Clone + Default> Registry<S, W> {
     }
 
     /// The source of `tenant`, or what to do to get it. A caller who is to make the source has until `until`; from then on
-    /// the next caller makes it.
-    pub fn find(&mut self, tenant: &str, now: Timestamp, until: Timestamp) -> Found<S, W> {
+    /// the next caller makes it. Callers who come in between wait at `waiting`.
+    pub fn find(&mut self, tenant: &str, now: Timestamp, until: Timestamp, waiting: impl FnOnce() -> W) -> Found<S, W> {
         if let Some(kept) = self.kept.get(tenant) {
             return Found::Ready(kept.source.clone());
         }
         match self.making.get(tenant) {
             Some(making) if now < making.until => return Found::Wait(making.waiting.clone(), making.until),
-            Some(making) if making.asked => return Found::Late,
+            Some(making) if making.blocks => return Found::Late,
             _ => {}
         }
         let maker = Maker { tenant: tenant.into(), number: self.number() };
-        let making = Making { number: maker.number, until, asked: false, waiting: W::default() };
-        let waiting = making.waiting.clone();
+        let waiting = waiting();
+        let making = Making { number: maker.number, until, blocks: false, waiting: waiting.clone() };
         self.making.insert(Arc::clone(&maker.tenant), making);
         Found::Make(maker, waiting)
     }
 
-    /// `maker` asks the provider in a way that nobody can interrupt, and expects the answer by `until`. False when somebody
-    /// else is the maker by now, or the tenant was forgotten: then there is nothing to ask.
+    /// `maker` asks the provider, and expects the answer by `until`. False when somebody else is the maker by now, or the
+    /// tenant was forgotten: then there is nothing to ask.
     ///
-    /// From now on nobody takes over, however late the answer is: each further question would block another thread.
+    /// A provider that `blocks` cannot be interrupted. Then nobody takes over, however late the answer is: each further
+    /// question would block another thread.
     #[must_use = "a maker whose place was taken must not ask"]
-    pub fn asks(&mut self, maker: &Maker, until: Timestamp) -> bool {
+    pub fn asks(&mut self, maker: &Maker, until: Timestamp, blocks: bool) -> bool {
         let making = self.making.get_mut(&maker.tenant).filter(|making| making.number == maker.number);
-        making.map(|making| (making.asked, making.until) = (true, until)).is_some()
+        making.map(|making| (making.blocks, making.until) = (blocks, until)).is_some()
     }
 
     /// Keeps the source that `maker` has made, and hands back the tenant that was evicted for it, if any. `used` takes a
