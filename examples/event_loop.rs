@@ -117,12 +117,13 @@ impl Tokens {
     fn fetch(self: &Rc<Self>, attempt: Attempt) {
         let tokens = Rc::clone(self);
         self.transport.send(&attempt.to_http(), move |answer| {
-            let outcome = match answer {
+            let attempt = match answer {
                 Ok(response) => attempt.answered(&response),
                 Err(reason) => attempt.failed(Error::transport("the token request failed", reason)),
             };
             let now = tokens.events.now();
-            tokens.lifecycle.borrow_mut().complete(outcome, now);
+            // Without a provider of credentials there is nothing but the request: the attempt is over.
+            let _ = tokens.lifecycle.borrow_mut().next(attempt, now);
             tokens.wake();
         });
     }

@@ -5,7 +5,7 @@
 use std::error::Error as StdError;
 use std::time::Instant;
 
-use alvys_auth_core::{Credentials, Error, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenRequest};
+use alvys_auth_core::{Credentials, Error, Flow, Lifecycle, Next, Policy, Step, Timestamp, Token, TokenRequest};
 use alvys_auth_sandbox::Sandbox;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -35,12 +35,13 @@ async fn token(lifecycle: &mut Lifecycle, origin: Instant) -> Result<Token, Erro
             Step::Use(token) => return Ok(token),
             Step::Fail(error) => return Err(error),
             Step::Wait(wait) => tokio::time::sleep(wait.until().saturating_duration_since(now())).await,
-            Step::Fetch(attempt) => {
-                let outcome = match send(attempt.to_http()).await {
-                    Ok(response) => attempt.answered(&response),
-                    Err(error) => attempt.failed(Error::transport("the token request failed", error)),
-                };
-                lifecycle.complete(outcome, now());
+            Step::Fetch(mut attempt) => {
+                while let Next::Send(ready) = lifecycle.next(attempt, now()) {
+                    attempt = match send(ready.to_http()).await {
+                        Ok(response) => ready.answered(&response),
+                        Err(error) => ready.failed(Error::transport("the token request failed", error)),
+                    };
+                }
             }
         }
     }

@@ -9,8 +9,8 @@ use std::error::Error;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use alvys_auth_config::Setup;
 use alvys_auth_core::{Credentials, Flow, Status, Token};
-use alvys_auth_reqwest::Setup;
 use alvys_auth_sandbox::Sandbox;
 
 /// Where the tokens come from and what they open.

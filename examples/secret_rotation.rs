@@ -5,8 +5,9 @@
 use std::error::Error;
 use std::fs;
 
+use alvys_auth_config::{CommandProvider, FileProvider};
 use alvys_auth_sandbox::Sandbox;
-use alvys_auth_ureq::{CommandProvider, FileProvider, Flow, TokenSource};
+use alvys_auth_ureq::{Flow, TokenSource};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let sandbox = Sandbox::start()?;
@@ -22,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // As a mounted Kubernetes secret: the file is read again when it has changed.
     rotate("the first secret")?;
-    let tokens = TokenSource::from_provider(flow(), FileProvider::secret(client_id.clone(), &secret))?;
+    let tokens = TokenSource::provided_by(flow(), FileProvider::secret(client_id.clone(), &secret))?.build()?;
     tokens.token()?;
     rotate("the second secret")?;
     tokens.invalidate(); // as if the token had come to its end
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // As a key management service with a command line: it is run again when the server refuses what it gave before.
     sandbox.clear_log();
     let command = CommandProvider::new("cat", [&secret]).client_id(client_id.clone());
-    let tokens = TokenSource::from_provider(flow(), command)?;
+    let tokens = TokenSource::provided_by(flow(), command)?.build()?;
     tokens.token()?;
     rotate("the third secret")?;
     tokens.invalidate();

@@ -7,7 +7,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_reqwest::{Api, Client, Credentials, ErrorKind, Flow, TenantProvider, Tenants, redirects};
+use alvys_auth_core::TenantProvider;
+use alvys_auth_reqwest::{Api, Client, Credentials, ErrorKind, Flow, Tenants, redirects};
 use alvys_auth_sandbox::{Application, Sandbox};
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -43,7 +44,7 @@ async fn loads(
 }
 
 /// The tenants of this service; a real one would ask its database.
-fn customers(sandbox: &Sandbox) -> impl TenantProvider {
+fn customers(sandbox: &Sandbox) -> impl TenantProvider + use<> {
     let mut known = HashMap::new();
     for (tenant, secret) in [("va336", "first-secret"), ("AB123", "second-secret")] {
         sandbox.add(Application::new(format!("client-of-{tenant}"), secret, tenant));

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Flow, Policy};
+use alvys_auth_driver::Time;
 use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
 use alvys_auth_tests::transcript::Transcript;
 use alvys_auth_tests::{Async, Blocking, Settings, Source, call_api, eventually};
@@ -51,6 +52,7 @@ fn full_run<S: Source + Debug>(transcript: &Transcript) -> Vec<String> {
             credentials: credentials.clone(),
             policy: policy.clone(),
             patience: Duration::from_millis(500),
+            time: Time::boot(),
         };
         transcript.add(&settings);
         let source = S::build(settings.clone()).expect("acceptable settings");

@@ -1,9 +1,11 @@
 //! One list of scenarios, run against every driver.
 
-use std::thread::{self, sleep};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Encoding, ErrorKind, Flow, LegacyPath, Policy};
+use alvys_auth_driver::ManualClock;
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::{Async, Blocking, Settings, Source, both_drivers, call_api, credentials, eventually};
 
@@ -11,8 +13,8 @@ both_drivers![
     both_flows_and_encodings_yield_tokens_that_the_api_accepts,
     a_cold_start_with_1000_callers_makes_one_request,
     an_expiry_with_1000_callers_makes_one_request,
-    a_slow_refresh_inside_the_margin_makes_nobody_wait,
-    a_failing_refresh_inside_the_margin_is_invisible,
+    a_slow_renewal_inside_the_margin_makes_nobody_wait,
+    a_failing_renewal_inside_the_margin_is_invisible,
     an_error_is_shared_and_not_repeated,
     a_transient_failure_is_retried_by_one_for_all,
     a_pause_longer_than_the_patience_is_reported_at_once,
@@ -84,35 +86,31 @@ fn a_cold_start_with_1000_callers_makes_one_request<S: Source>() {
 
 fn an_expiry_with_1000_callers_makes_one_request<S: Source>() {
     let sandbox = start();
-    sandbox.set_lifetime(Duration::from_secs(1));
-    let source = build::<S>(Settings::current(&sandbox).policy(Policy::new().margin(Duration::ZERO)));
+    let clock = Arc::new(ManualClock::new());
+    let policy = Policy::new().margin(Duration::ZERO);
+    let source = build::<S>(Settings::current(&sandbox).policy(policy).clock(&clock));
     let old = source.token().expect("a token");
-    sandbox.set_lifetime(Duration::from_secs(3600));
-    sleep(Duration::from_millis(1010));
+    clock.advance(Duration::from_secs(3600));
     let tokens = source.tokens(1000);
     assert!(tokens.iter().all(|token| token.as_ref().is_ok_and(|token| token.header() != old.header())));
     assert_eq!(sandbox.token_requests(), 2);
 }
 
-/// Renewal of such tokens is due after 8 to 9 seconds: a busy machine has a second at least to see what comes of it.
-const RENEWED_IN_TIME: Duration = Duration::from_secs(10);
-
-/// Asks until the source has begun to renew its token, which the server does not see through at once.
-fn ask_until_a_refresh_begins<S: Source>(sandbox: &Sandbox, source: &S) {
-    eventually("a refresh begins inside the margin", || {
+/// Moves the clock into the margin of a token that lives for an hour, and asks until the source has begun to renew it.
+fn begin_a_renewal<S: Source>(sandbox: &Sandbox, clock: &ManualClock, source: &S) {
+    clock.advance(Duration::from_secs(3600 - 150));
+    eventually("a renewal begins inside the margin", || {
         source.token().expect("the held token");
         sandbox.token_requests() == 2
     });
 }
 
-fn a_slow_refresh_inside_the_margin_makes_nobody_wait<S: Source>() {
-    let sandbox = start();
-    sandbox.set_lifetime(RENEWED_IN_TIME);
-    let source = build::<S>(Settings::current(&sandbox));
+fn a_slow_renewal_inside_the_margin_makes_nobody_wait<S: Source>() {
+    let (sandbox, clock) = (start(), Arc::new(ManualClock::new()));
+    let source = build::<S>(Settings::current(&sandbox).clock(&clock));
     let old = source.token().expect("a token");
-    // Slower than the token lives: whoever waited for it would come back with a new token, or with none.
     sandbox.inject(Route::Token, Fault::hang());
-    ask_until_a_refresh_begins(&sandbox, &source);
+    begin_a_renewal(&sandbox, &clock, &source);
     for token in source.tokens(50) {
         assert_eq!(token.expect("the held token").header(), old.header());
     }
@@ -121,13 +119,12 @@ fn a_slow_refresh_inside_the_margin_makes_nobody_wait<S: Source>() {
     assert_eq!(sandbox.token_requests(), 2);
 }
 
-fn a_failing_refresh_inside_the_margin_is_invisible<S: Source>() {
-    let sandbox = start();
-    sandbox.set_lifetime(RENEWED_IN_TIME);
-    let source = build::<S>(Settings::current(&sandbox));
+fn a_failing_renewal_inside_the_margin_is_invisible<S: Source>() {
+    let (sandbox, clock) = (start(), Arc::new(ManualClock::new()));
+    let source = build::<S>(Settings::current(&sandbox).clock(&clock));
     let old = source.token().expect("a token");
     sandbox.inject(Route::Token, Fault::status(500).retry_after(Duration::from_secs(60)));
-    ask_until_a_refresh_begins(&sandbox, &source);
+    begin_a_renewal(&sandbox, &clock, &source);
     eventually("the failure is known", || source.status().last_error.is_some());
     for token in source.tokens(50) {
         assert_eq!(token.expect("the held token").header(), old.header());
@@ -190,14 +187,14 @@ fn a_permanent_error_ends_once_the_credentials_are_fixed<S: Source>() {
 fn a_permanent_error_ends_once_the_server_is_fixed<S: Source>() {
     let sandbox = start();
     let application = sandbox.application();
-    let cool_down = Duration::from_secs(2);
-    let source = build::<S>(Settings::current(&sandbox).policy(Policy::new().cool_down(cool_down, cool_down)));
+    let clock = Arc::new(ManualClock::new());
+    let source = build::<S>(Settings::current(&sandbox).clock(&clock));
     sandbox.rotate_secret(application.client_id(), "another");
     source.token().expect_err("a refusal");
     sandbox.rotate_secret(application.client_id(), application.client_secret());
     source.token().expect_err("still the same refusal, without a request");
     assert_eq!(sandbox.token_requests(), 1);
-    sleep(cool_down);
+    clock.advance(Duration::from_secs(5));
     source.token().expect("a token after the cool-down");
 }
 
@@ -245,36 +242,47 @@ fn a_401_for_a_young_token_costs_nothing<S: Source>() {
 }
 
 fn retry_after_is_obeyed_in_both_forms<S: Source>() {
-    let wait = Duration::from_secs(2);
+    let wait = Duration::from_secs(8);
     for fault in [Fault::status(503).retry_after(wait), Fault::status(429).retry_after_date(wait)] {
-        let sandbox = start();
+        let (sandbox, clock) = (start(), Arc::new(ManualClock::new()));
         sandbox.inject(Route::Token, fault.once());
-        let source = build::<S>(Settings::current(&sandbox));
-        source.token().expect("a token after the wait");
-        let [first, second] = &sandbox.requests()[..] else { panic!("two requests") };
-        assert!(second.at() - first.at() >= wait, "asked again after {:?}", second.at() - first.at());
+        let source = build::<S>(Settings::current(&sandbox).clock(&clock));
+        thread::scope(|scope| {
+            let caller = scope.spawn(|| source.token());
+            eventually("the pause begins", || source.status().paused_for.is_some());
+            assert!(source.status().paused_for.is_some_and(|pause| pause > Duration::from_secs(6) && pause <= wait));
+            clock.advance(Duration::from_secs(6));
+            assert!(source.status().paused_for.is_some());
+            assert_eq!(sandbox.token_requests(), 1, "asked before the wait is over");
+            clock.advance(Duration::from_secs(2));
+            caller.join().expect("a caller that does not panic").expect("a token after the wait");
+        });
+        assert_eq!(sandbox.token_requests(), 2);
     }
 }
 
 fn a_lifetime_shorter_than_the_margin_causes_no_storm<S: Source>() {
     let sandbox = start();
     sandbox.set_lifetime(Duration::from_secs(2));
-    let source = build::<S>(Settings::current(&sandbox).policy(Policy::new().margin(Duration::from_secs(300))));
-    let end = Instant::now() + Duration::from_millis(3500);
-    while Instant::now() < end {
+    let clock = Arc::new(ManualClock::new());
+    let policy = Policy::new().margin(Duration::from_secs(300));
+    let source = build::<S>(Settings::current(&sandbox).policy(policy).clock(&clock));
+    for _ in 0..70 {
         source.token().expect("a token");
-        sleep(Duration::from_millis(50));
+        eventually("no renewal is on its way", || !source.status().in_flight);
+        clock.advance(Duration::from_millis(50));
     }
     let requests = sandbox.token_requests();
     assert!((2..=3).contains(&requests), "{requests} requests in 3.5 s for tokens of 2 s");
 }
 
 fn an_idle_source_renews_nothing<S: Source>() {
-    let sandbox = start();
-    sandbox.set_lifetime(Duration::from_millis(500));
-    let source = build::<S>(Settings::current(&sandbox));
+    let (sandbox, clock) = (start(), Arc::new(ManualClock::new()));
+    let source = build::<S>(Settings::current(&sandbox).clock(&clock));
     source.token().expect("a token");
-    sleep(Duration::from_millis(1200));
+    clock.advance(Duration::from_secs(3500));
+    assert!(source.status().is_ready());
+    clock.advance(Duration::from_secs(100));
     assert_eq!(sandbox.token_requests(), 1);
     assert!(!source.status().is_ready());
 }
@@ -317,29 +325,37 @@ fn a_silent_server_ends_in_an_error_and_not_in_a_wait_for_ever<S: Source>() {
 
 fn a_closed_server_takes_no_held_token_away_and_wedges_nothing<S: Source>() {
     let sandbox = start();
-    sandbox.set_lifetime(Duration::from_secs(2));
+    let clock = Arc::new(ManualClock::new());
     let (address, application, settings) = (sandbox.address(), sandbox.application(), Settings::current(&sandbox));
-    let source = build::<S>(settings.patience(Duration::from_millis(300)));
+    let policy = Policy::new().pause_while_waiting(Duration::from_secs(60));
+    let source = build::<S>(settings.patience(Duration::ZERO).policy(policy).clock(&clock));
+    eventually("a token is there", || source.token().is_ok());
     let token = source.token().expect("a token");
     drop(sandbox);
+    clock.advance(Duration::from_secs(3500));
     assert_eq!(source.token().expect("the held token").header(), token.header());
-    eventually("the token expires", || !source.status().is_ready());
+    clock.advance(Duration::from_secs(100));
+    assert!(!source.status().is_ready());
+    eventually("the failure is known", || source.token().is_err_and(|error| error.kind() == ErrorKind::Transport));
     let error = source.token().expect_err("no server");
-    assert_eq!(error.kind(), ErrorKind::Transport);
     assert!(error.is_retryable());
 
     let sandbox = Sandbox::bind(address).expect("the same address");
     sandbox.add(application);
-    eventually("the source is well again", || source.token().is_ok());
+    eventually("the source is well again", || {
+        clock.advance(Duration::from_secs(1));
+        source.token().is_ok()
+    });
 }
 
 fn an_oversized_body_is_refused<S: Source>() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::reply(200, vec![b'a'; 1024 * 1024]));
-    let source = build::<S>(Settings::current(&sandbox));
+    let source = build::<S>(Settings::current(&sandbox).patience(Duration::from_secs(4)));
     let error = source.token().expect_err("too much");
     assert_eq!(error.kind(), ErrorKind::InvalidResponse);
     assert!(error.to_string().contains("64 KiB"), "{error}");
+    assert_eq!(sandbox.token_requests(), 2, "it may have cost a token: asked for once more, then with a pause of 5 s");
 }
 
 fn an_oversized_error_page_is_understood<S: Source>() {

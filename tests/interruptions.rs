@@ -1,7 +1,7 @@
 //! Callers that vanish in the middle of a request wedge nobody else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::{Settings, credentials, eventually};
 use tokio::runtime::Runtime;
 use ureq::Agent;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn start() -> Sandbox {
     Sandbox::start().expect("a sandbox")
@@ -167,8 +169,8 @@ fn an_http_client_that_panics_is_paused_like_any_failure() {
     }
     let credentials = alvys_auth_reqwest::Credentials::new("id", "secret").expect("acceptable credentials");
     let source = alvys_auth_reqwest::TokenSource::builder(alvys_auth_reqwest::Flow::current(), credentials)
-        .client(reqwest::Client::builder().dns_resolver(Panics))
-        .policy(Policy::new().backoff(Duration::from_secs(3600), Duration::from_secs(3600)))
+        .http(|| reqwest::Client::builder().dns_resolver(Panics))
+        .policy(Policy::new().backoff(HOUR, HOUR).pause_while_waiting(HOUR))
         .build()
         .expect("acceptable settings");
     let error = Runtime::new().expect("a runtime").block_on(source.token()).expect_err("no token");
@@ -191,12 +193,15 @@ fn a_caller_that_panics_mid_request_is_replaced() {
     let sandbox = start();
     let settings = Settings::current(&sandbox);
     let (sending, panicked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let others_asked = Arc::new(AtomicUsize::new(0));
     let panics_once = {
-        let (sending, panicked) = (Arc::clone(&sending), Arc::clone(&panicked));
+        let (sending, panicked, asked) = (Arc::clone(&sending), Arc::clone(&panicked), Arc::clone(&others_asked));
         move |request: http::Request<ureq::SendBody<'_>>, next: ureq::middleware::MiddlewareNext<'_>| {
             sending.store(true, Ordering::SeqCst);
             if !panicked.swap(true, Ordering::SeqCst) {
-                thread::sleep(Duration::from_millis(200));
+                while asked.load(Ordering::SeqCst) < 20 {
+                    thread::yield_now();
+                }
                 panic!("on purpose: the first request panics");
             }
             next.handle(request)
@@ -204,16 +209,19 @@ fn a_caller_that_panics_mid_request_is_replaced() {
     };
     let agent = Agent::new_with_config(Agent::config_builder().middleware(panics_once).build());
     let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
-        .agent(agent)
+        .http(agent)
         .build()
         .expect("acceptable settings");
-    let call = || {
-        let source = source.clone();
-        thread::spawn(move || source.token())
+    let call = |counted: bool| {
+        let (source, asked) = (source.clone(), Arc::clone(&others_asked));
+        thread::spawn(move || {
+            asked.fetch_add(usize::from(counted), Ordering::SeqCst);
+            source.token()
+        })
     };
-    let first = call();
+    let first = call(false);
     eventually("the first request is on its way", || sending.load(Ordering::SeqCst));
-    let others: Vec<_> = (0..20).map(|_| call()).collect();
+    let others: Vec<_> = (0..20).map(|_| call(true)).collect();
     assert!(first.join().is_err(), "the first caller panics");
     for other in others {
         // Like any failure, the panic is followed by a pause that fits into their patience.

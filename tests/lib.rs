@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Token};
+use alvys_auth_driver::{ManualClock, Time};
 use alvys_auth_sandbox::{Application, Sandbox};
 use tokio::runtime::Runtime;
 
@@ -26,6 +27,8 @@ pub struct Settings {
     pub policy: Policy,
     /// How long a caller waits.
     pub patience: Duration,
+    /// Which clock the source goes by.
+    pub time: Time,
 }
 
 impl Settings {
@@ -42,13 +45,20 @@ impl Settings {
 
     fn new(flow: Flow, application: &Application) -> Self {
         let credentials = credentials(application.client_id(), application.client_secret());
-        Self { flow, credentials, policy: Policy::new(), patience: Duration::from_secs(15) }
+        Self { flow, credentials, policy: Policy::new(), patience: Duration::from_secs(15), time: Time::boot() }
     }
 
     /// With another policy.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// With a clock that is moved by hand.
+    #[must_use]
+    pub fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
+        self.time = Arc::clone(clock).into();
         self
     }
 
@@ -162,7 +172,7 @@ macro_rules! forward {
         }
 
         fn set_credentials(&self, credentials: Credentials) -> Result<(), Error> {
-            self.$($field)+.set_credentials(credentials)
+            self.$($field)+.set_credentials(credentials).map(|_| ())
         }
 
         fn status(&self) -> Status {
@@ -183,6 +193,7 @@ impl Source for Async {
         let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
             .policy(settings.policy)
             .patience(settings.patience)
+            .clock(settings.time)
             .build()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         Ok(Self { source, runtime: Arc::new(runtime.expect("a runtime")) })
@@ -225,6 +236,7 @@ impl Source for Blocking {
         let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
             .policy(settings.policy)
             .patience(settings.patience)
+            .clock(settings.time)
             .build()?;
         Ok(Self(source))
     }

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy, Token};
-use alvys_auth_driver::TenantProvider;
+use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Policy, Tenant, TenantProvider, Token};
 use alvys_auth_sandbox::{Application, Sandbox};
 use tokio::runtime::{Builder, Runtime};
 
@@ -178,13 +177,16 @@ impl Directory {
 }
 
 impl TenantProvider for Directory {
-    fn tenant(&self, tenant: &str) -> Answer {
+    fn tenant(&self, tenant: &str, known: Option<Mark>) -> Result<Given<Option<Tenant>>, Error> {
+        let version = if tenant == CHANGES { self.0.revision.load(Ordering::SeqCst) } else { 0 };
+        Given::unless(known, Mark::new(version), || self.look(tenant))
+    }
+}
+
+impl Directory {
+    fn look(&self, tenant: &str) -> Answer {
         *self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).entry(tenant.to_owned()).or_default() += 1;
         self.0.looks.read().unwrap_or_else(PoisonError::into_inner).get(tenant).map_or(Ok(None), |look| look())
-    }
-
-    fn revision(&self, tenant: &str) -> u64 {
-        if tenant == CHANGES { self.0.revision.load(Ordering::SeqCst) } else { 0 }
     }
 }
 

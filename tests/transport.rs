@@ -20,13 +20,16 @@ fn start() -> Sandbox {
     Sandbox::start().expect("a sandbox")
 }
 
-async fn with_client(sandbox: &Sandbox, client: reqwest::ClientBuilder) -> Result<(), Error> {
+async fn with_client(
+    sandbox: &Sandbox,
+    http: impl Fn() -> reqwest::ClientBuilder + Send + Sync + 'static,
+) -> Result<(), Error> {
     let settings = Settings::current(sandbox);
     let policy = Policy::new().request_timeout(Duration::from_secs(2)).backoff(TICK, TICK);
     let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
         .policy(policy)
         .patience(Duration::from_millis(3_500))
-        .client(client)
+        .http(http)
         .build()?;
     source.token().await.map(drop)
 }
@@ -37,7 +40,7 @@ fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), Error> {
     let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
         .policy(policy)
         .patience(Duration::from_millis(3_500))
-        .agent(agent)
+        .http(agent)
         .build()?;
     source.token().map(drop)
 }
@@ -46,7 +49,7 @@ fn with_agent(sandbox: &Sandbox, agent: Agent) -> Result<(), Error> {
 async fn a_client_that_follows_redirects_is_overruled() {
     let (sandbox, elsewhere) = (start(), start());
     sandbox.inject(Route::Token, Fault::redirect(307, elsewhere.token_url()));
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(10));
+    let client = || reqwest::Client::builder().redirect(reqwest::redirect::Policy::limited(10));
     assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::Intercepted);
 
     let agent: Agent = Agent::config_builder().max_redirects(10).max_redirects_will_error(true).build().into();
@@ -57,7 +60,8 @@ async fn a_client_that_follows_redirects_is_overruled() {
 #[tokio::test]
 async fn plain_http_passes_no_proxy() {
     let (sandbox, proxy) = (start(), start());
-    let client = reqwest::Client::builder().proxy(reqwest::Proxy::all(proxy.url()).unwrap());
+    let url = proxy.url();
+    let client = move || reqwest::Client::builder().proxy(reqwest::Proxy::all(&url).unwrap());
     with_client(&sandbox, client).await.expect("a token");
 
     let through = ureq::Proxy::new(&proxy.url()).unwrap();
@@ -71,7 +75,7 @@ async fn plain_http_passes_no_proxy() {
 async fn a_client_without_timeouts_is_bounded() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::hang());
-    let client = reqwest::Client::builder().timeout(Duration::from_secs(3600));
+    let client = || reqwest::Client::builder().timeout(Duration::from_secs(3600));
     assert_eq!(with_client(&sandbox, client).await.unwrap_err().kind(), ErrorKind::TimedOut);
     assert_eq!(sandbox.token_requests(), 2, "the first request ended in time for a second one");
 
@@ -84,9 +88,11 @@ async fn a_client_without_timeouts_is_bounded() {
 async fn a_client_that_retries_is_overruled() {
     let sandbox = start();
     sandbox.inject(Route::Token, Fault::status(429).retry_after(Duration::from_secs(600)));
-    let retry =
-        reqwest::retry::for_host("127.0.0.1").max_retries_per_request(5).classify_fn(|attempt| attempt.retryable());
-    let error = with_client(&sandbox, reqwest::Client::builder().retry(retry)).await.unwrap_err();
+    let retrying = || {
+        let retry = reqwest::retry::for_host("127.0.0.1").max_retries_per_request(5);
+        reqwest::Client::builder().retry(retry.classify_fn(|attempt| attempt.retryable()))
+    };
+    let error = with_client(&sandbox, retrying).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
     assert_eq!(sandbox.token_requests(), 1);
 }
@@ -95,7 +101,7 @@ async fn a_client_that_retries_is_overruled() {
 async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses() {
     let sandbox = start();
     sandbox.remove(sandbox.application().client_id());
-    let error = with_client(&sandbox, reqwest::Client::builder()).await.unwrap_err();
+    let error = with_client(&sandbox, || reqwest::Client::builder()).await.unwrap_err();
     assert_eq!(error.oauth_code(), Some("access_denied"));
 
     let agent: Agent = Agent::config_builder().http_status_as_error(true).build().into();
@@ -106,7 +112,7 @@ async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses()
 #[tokio::test]
 async fn the_callers_own_settings_reach_the_wire() {
     let sandbox = start();
-    with_client(&sandbox, reqwest::Client::builder().user_agent("mine/1")).await.expect("a token");
+    with_client(&sandbox, || reqwest::Client::builder().user_agent("mine/1")).await.expect("a token");
     let agent: Agent = Agent::config_builder().user_agent("mine/2").build().into();
     with_agent(&sandbox, agent).expect("a token");
     let agents: Vec<_> =
@@ -121,7 +127,7 @@ fn what_a_builder_shows_holds_no_setting_of_the_client() {
     let mut headers = reqwest::header::HeaderMap::new();
     headers.insert("proxy-authorization", reqwest::header::HeaderValue::from_static("Basic canary"));
     let builder = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
-        .client(reqwest::Client::builder().default_headers(headers));
+        .http(move || reqwest::Client::builder().default_headers(headers.clone()));
     assert!(!format!("{builder:?}").contains("canary"));
 }
 
@@ -130,7 +136,7 @@ fn a_client_that_cannot_be_built_is_an_error_and_no_panic() {
     let sandbox = start();
     let settings = Settings::current(&sandbox);
     let error = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
-        .client(reqwest::Client::builder().user_agent("line\nbreak"))
+        .http(|| reqwest::Client::builder().user_agent("line\nbreak"))
         .build()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);

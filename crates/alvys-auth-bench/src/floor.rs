@@ -4,7 +4,7 @@ use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use alvys_auth_core::Timestamp;
-use alvys_auth_driver::now;
+use alvys_auth_driver::Time;
 use arc_swap::ArcSwap;
 use base64::Engine;
 use base64::engine::Simd;
@@ -114,13 +114,13 @@ pub(crate) struct Swapped(ArcSwap<(HeaderValue, Timestamp)>);
 
 impl Swapped {
     pub(crate) fn new() -> Self {
-        let until = now().saturating_add(Duration::from_secs(input::LIFETIME));
+        let until = Time::boot().now().saturating_add(Duration::from_secs(input::LIFETIME));
         Self(ArcSwap::from_pointee((header(&input::access_token()), until)))
     }
 
     pub(crate) fn length(&self) -> Option<usize> {
         let held = self.0.load();
-        (now() < held.1).then(|| held.0.len())
+        (Time::boot().now() < held.1).then(|| held.0.len())
     }
 }
 

@@ -8,8 +8,8 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
 use crate::support::{
-    answer, at, call, call_of, delivers, failed, fetched, get, granted, holding, html, judged, legacy_token, reader,
-    repeated, seconds, token, used, with,
+    answer, at, call, call_of, complete, delivers, failed, fetched, get, granted, holding, html, judged, legacy_token,
+    reader, repeated, seconds, token, used, with,
 };
 
 mod support;

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::Response;
 use serde_json::json;
 
-use crate::support::{self as given, answer, at, call, granted, jwt, legacy_token, unreachable_server, with};
+use crate::support::{self as given, answer, at, call, complete, granted, jwt, legacy_token, unreachable_server, with};
 
 mod support;
 

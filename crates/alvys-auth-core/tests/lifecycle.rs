@@ -6,8 +6,8 @@ use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, T
 use serde_json::json;
 
 use crate::support::{
-    answer, at, fetched, granted, holding, just_before, jwt, lifecycle, obtain, request, unreachable_server, used,
-    waited, with_policy,
+    answer, at, complete, fetched, granted, holding, just_before, jwt, lifecycle, obtain, request, unreachable_server,
+    used, waited, with_policy,
 };
 
 mod support;

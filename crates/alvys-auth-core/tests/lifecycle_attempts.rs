@@ -5,7 +5,8 @@ use std::time::Duration;
 use alvys_auth_core::{Attempt, Change, Policy, Timestamp};
 
 use crate::support::{
-    answer, at, fetched, granted, just_before, lifecycle, obtain, unreachable_server, used, waited, with_policy,
+    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, unreachable_server, used, waited,
+    with_policy,
 };
 
 mod support;

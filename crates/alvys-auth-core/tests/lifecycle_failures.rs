@@ -6,8 +6,8 @@ use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Flow, Lifecycle, Po
 use http::Response;
 
 use crate::support::{
-    answer, at, fetched, granted, just_before, lifecycle, obtain, refused, request, unreachable_server, used, waited,
-    with,
+    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, refused, request, unreachable_server, used,
+    waited, with,
 };
 
 mod support;

@@ -10,7 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use crate::simulation::{World, event, policy};
-use crate::support::{answer, cases, granted, request};
+use crate::support::{answer, cases, complete, granted, request};
 
 mod simulation;
 mod support;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alvys_auth_core::{Change, Lifecycle, Timestamp, Token};
 
 use crate::support::{
-    answer, at, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
+    answer, at, complete, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
 };
 
 mod support;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{Change, Credentials, Flow, Lifecycle, Policy, Timestamp, Token, TokenResponse};
 
-use crate::support::{answer, at, fetched, granted, holding, lifecycle, obtain, request, used, waited, with};
+use crate::support::{answer, at, complete, fetched, granted, holding, lifecycle, obtain, request, used, waited, with};
 
 mod support;
 

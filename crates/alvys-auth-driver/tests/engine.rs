@@ -1,4 +1,4 @@
-//! The engine without a transport: what it publishes, whom it wakes, what it tells `tracing`.
+//! The engine without a transport: what it publishes, whom it wakes, whom it tells, what it tells `tracing`.
 #![expect(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 
 use std::io;
@@ -6,28 +6,45 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Policy, Step, Token, TokenRequest, TokenResponse};
-use alvys_auth_driver::{Engine, now};
+use alvys_auth_core::{
+    Change, Credentials, Error, Flow, Given, Mark, Policy, Step, Token, TokenRequest, TokenResponse,
+};
+use alvys_auth_driver::{Engine, Flight, ManualClock, Task, Time};
 use tracing_subscriber::fmt::MakeWriter;
 
 const ANSWER: &str = r#"{"access_token":"abc","expires_in":3600,"scope":"load:read"}"#;
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// An engine that counts how often it wakes its waiters.
-fn engine(flow: Flow) -> (Arc<Engine>, Arc<AtomicUsize>) {
-    let woken = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&woken);
-    let request = TokenRequest::new(flow, Credentials::new("my-client", "s3cret").unwrap()).unwrap();
+fn request(flow: Flow) -> TokenRequest {
+    TokenRequest::new(flow, credentials("s3cret")).unwrap()
+}
+
+fn credentials(secret: &str) -> Credentials {
+    Credentials::new("my-client", secret).unwrap()
+}
+
+/// An engine on a clock of its own, without a grace for young tokens.
+fn engine(flow: Flow) -> (Arc<Engine>, Arc<ManualClock>) {
+    let clock = Arc::new(ManualClock::new());
     let policy = Policy::new().rejection_grace(Duration::ZERO);
-    let wake = move || {
-        counter.fetch_add(1, Ordering::SeqCst);
-    };
-    (Arc::new(Engine::new(request, policy, wake)), woken)
+    (Arc::new(Engine::new(request(flow), policy, None, Arc::clone(&clock).into(), None)), clock)
+}
+
+fn launched(engine: &Arc<Engine>) -> Flight {
+    let Step::Fetch(attempt) = engine.poll(Duration::ZERO) else { panic!("a fetch is due") };
+    engine.launch(attempt)
+}
+
+fn sent(flight: &mut Flight) -> String {
+    let Some(Task::Send(request)) = flight.next() else { panic!("a request is due") };
+    String::from_utf8(request.into_body()).unwrap()
 }
 
 fn fetch(engine: &Arc<Engine>, answer: Result<http::Response<&str>, Error>) {
-    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
-    let (_, flight) = engine.launch(attempt);
-    flight.land(answer);
+    let mut flight = launched(engine);
+    let _ = sent(&mut flight);
+    flight.answered(answer);
+    assert!(flight.next().is_none(), "the attempt is over");
 }
 
 fn refusal(status: u16) -> Result<http::Response<&'static str>, Error> {
@@ -40,82 +57,162 @@ fn held(engine: &Engine) -> Option<Token> {
     engine.with_token(Token::clone)
 }
 
+/// Whether a change wakes somebody who listens.
+#[track_caller]
+fn wakes<R>(engine: &Engine, change: impl FnOnce() -> R) -> R {
+    use event_listener::Listener;
+
+    let listener = engine.listen();
+    let result = change();
+    assert!(listener.wait_timeout(Duration::ZERO).is_some(), "nobody was woken");
+    result
+}
+
 #[test]
 fn a_landed_answer_is_published_and_wakes_the_waiters() {
-    let (engine, woken) = engine(Flow::current());
+    let (engine, _) = engine(Flow::current());
     assert!(held(&engine).is_none());
-    fetch(&engine, Ok(http::Response::new(ANSWER)));
+    wakes(&engine, || fetch(&engine, Ok(http::Response::new(ANSWER))));
     assert_eq!(held(&engine).unwrap().header(), "Bearer abc");
-    assert_eq!(woken.load(Ordering::SeqCst), 1);
     assert!(engine.status().is_ready());
 }
 
 #[test]
 fn a_dropped_flight_lets_the_next_caller_take_over() {
-    let (engine, woken) = engine(Flow::current());
-    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
-    assert!(matches!(engine.poll(), Step::Wait(_)));
-    drop(engine.launch(attempt));
-    assert_eq!(woken.load(Ordering::SeqCst), 1);
-    assert!(matches!(engine.poll(), Step::Fetch(_)));
+    let (engine, _) = engine(Flow::current());
+    let flight = launched(&engine);
+    assert!(matches!(engine.poll(Duration::ZERO), Step::Wait(_)));
+    wakes(&engine, || drop(flight));
+    assert!(matches!(engine.poll(Duration::ZERO), Step::Fetch(_)));
 }
 
 #[test]
 fn a_panic_while_sending_is_a_failure_and_not_repeated_at_once() {
     let (engine, _) = engine(Flow::current());
-    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
-    let (_, flight) = engine.launch(attempt);
+    let mut flight = launched(&engine);
+    let _ = sent(&mut flight);
     let panicked = std::thread::spawn(move || {
         let _flight = flight;
         panic!("on purpose");
     });
     assert!(panicked.join().is_err());
-    let Step::Wait(wait) = engine.poll() else { panic!("a pause") };
+    let Step::Wait(wait) = engine.poll(Duration::ZERO) else { panic!("a pause") };
     assert!(!wait.is_in_flight());
     assert!(wait.give_up().to_string().contains("panicked"));
 }
 
 #[test]
-fn a_flight_that_was_replaced_is_awaited_no_more() {
+fn a_flight_that_was_replaced_sends_nothing() {
     let (engine, _) = engine(Flow::current());
-    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
-    let (_, flight) = engine.launch(attempt);
-    assert!(flight.extend(Duration::ZERO));
-    engine.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
-    assert!(!flight.extend(Duration::ZERO));
+    let mut flight = launched(&engine);
+    engine.set_credentials(credentials("rotated")).unwrap();
+    assert!(flight.next().is_none());
 }
 
 #[test]
 fn every_change_is_seen_by_readers_at_once() {
-    let (engine, woken) = engine(Flow::current());
+    let (engine, clock) = engine(Flow::current());
     fetch(&engine, Ok(http::Response::new(ANSWER)));
     let token = held(&engine).unwrap();
 
-    assert!(engine.reject(&token));
+    assert!(wakes(&engine, || engine.reject(&token)));
     assert!(held(&engine).is_none());
     assert!(engine.reject(&token), "the second caller is told to retry as well, and changes nothing");
 
-    assert!(engine.adopt(TokenResponse::new("from-a-store", Duration::from_secs(60), "").unwrap()));
+    assert!(wakes(&engine, || engine.adopt(TokenResponse::new("from-a-store", MINUTE, "").unwrap())));
     assert_eq!(held(&engine).unwrap().header(), "Bearer from-a-store");
-
-    engine.invalidate();
+    wakes(&engine, || clock.advance(MINUTE));
     assert!(held(&engine).is_none());
 
     fetch(&engine, refusal(401));
-    assert!(matches!(engine.poll(), Step::Fail(_)));
+    assert!(matches!(engine.poll(Duration::ZERO), Step::Fail(_)));
     assert!(engine.status().paused_for.is_some());
-    engine.set_credentials(Credentials::new("my-client", "rotated").unwrap()).unwrap();
+    assert!(wakes(&engine, || engine.set_credentials(credentials("rotated")).unwrap()));
     assert!(engine.status().paused_for.is_none());
     fetch(&engine, Ok(http::Response::new(ANSWER)));
-    assert!(held(&engine).is_some());
-    assert_eq!(woken.load(Ordering::SeqCst), 7, "every change wakes");
+    wakes(&engine, || engine.invalidate());
+    assert!(held(&engine).is_none());
 }
 
 #[test]
-fn the_clock_never_runs_backwards() {
-    let mut last = now();
+fn a_pause_can_be_ended_by_hand() {
+    let (engine, _) = engine(Flow::current());
+    let mut absurd = refusal(429).unwrap();
+    absurd.headers_mut().insert("retry-after", http::HeaderValue::from_static("86400"));
+    fetch(&engine, Ok(absurd));
+    let deadline = engine.time().now().saturating_add(MINUTE);
+    let Step::Wait(wait) = engine.poll(Duration::ZERO) else { panic!("a pause") };
+    assert_eq!(engine.timer(&wait, deadline), None, "longer than anybody waits");
+    wakes(&engine, || engine.end_pause());
+    fetch(&engine, Ok(http::Response::new(ANSWER)));
+    assert!(held(&engine).is_some());
+}
+
+#[test]
+fn a_provider_is_asked_once_until_it_has_answered() {
+    let clock = Arc::new(ManualClock::new());
+    let provider = Some((Some(Mark::new(1)), MINUTE));
+    let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), provider, clock.into(), None));
+    let mut flight = launched(&engine);
+    let Some(Task::Ask(Some(known), question)) = flight.next() else { panic!("the provider is asked first") };
+    assert_eq!(known, Mark::new(1));
+    flight.provided(None);
+    assert!(sent(&mut flight).contains("s3cret"), "goes on with what is there");
+    flight.answered(Ok(http::Response::new(ANSWER)));
+    assert!(flight.next().is_none());
+
+    engine.invalidate();
+    let mut flight = launched(&engine);
+    assert!(sent(&mut flight).contains("s3cret"), "the question is still open");
+    drop(flight);
+    drop(question);
+    let mut flight = launched(&engine);
+    let Some(Task::Ask(_, question)) = flight.next() else { panic!("it has answered, however late") };
+    drop(question);
+    flight.provided(Some(Ok(Given::These(credentials("rotated"), Mark::new(2)))));
+    assert!(sent(&mut flight).contains("rotated"));
+}
+
+#[test]
+fn a_hook_is_told_of_every_change() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let hook = move |change: &Change| heard.lock().unwrap().push(format!("{change:?}"));
+    let policy = Policy::new().rejection_grace(Duration::ZERO);
+    let engine = Engine::new(request(Flow::current()), policy, None, Time::boot(), Some(Box::new(hook)));
+    let engine = Arc::new(engine);
+    fetch(&engine, Ok(http::Response::new(ANSWER)));
+    let _ = engine.reject(&held(&engine).unwrap());
+    fetch(&engine, refusal(503));
+    engine.set_credentials(credentials("rotated")).unwrap();
+    engine.end_pause();
+    let told = told.lock().unwrap();
+    let names: Vec<_> = told.iter().map(|change| change.split(['(', ' ']).next().unwrap()).collect();
+    assert_eq!(names, ["Obtained", "Rejected", "Paused", "CredentialsChanged", "PauseEnded"]);
+    assert!(!told.concat().contains("abc") && !told.concat().contains("s3cret"), "{told:?}");
+}
+
+#[test]
+fn a_token_left_to_workers_is_lent_until_shortly_before_its_end() {
+    let (engine, clock) = engine(Flow::current());
+    fetch(&engine, Ok(http::Response::new(ANSWER)));
+    let hurried = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&hurried);
+    engine.leave_renewals_to(move || counter.fetch_add(1, Ordering::SeqCst) < 2);
+    clock.advance(Duration::from_secs(3600 - 140));
+    assert!(held(&engine).is_some());
+    assert_eq!(hurried.load(Ordering::SeqCst), 1, "a worker has heard of it");
+    assert!(held(&engine).is_some());
+    assert!(held(&engine).is_none(), "no worker sees to it any more");
+    clock.advance(Duration::from_secs(130));
+    assert!(held(&engine).is_none(), "too late for a worker");
+}
+
+#[test]
+fn the_clock_of_the_system_never_runs_backwards() {
+    let mut last = Time::boot().now();
     for _ in 0..10_000 {
-        let next = now();
+        let next = Time::boot().now();
         assert!(next >= last);
         last = next;
     }
@@ -149,22 +246,22 @@ fn every_decision_is_one_event() {
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
         let (engine, _) = engine(Flow::legacy("va336"));
-        drop(engine.poll());
-        let (engine, _) = self::engine(Flow::current());
-        let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
-        drop(engine.launch(attempt));
+        drop(engine.poll(Duration::ZERO));
+        let (engine, clock) = self::engine(Flow::current());
+        let mut flight = launched(&engine);
+        let _ = sent(&mut flight);
+        drop(flight);
         fetch(&engine, refusal(503));
         engine.set_credentials(Credentials::new("other-client", "s3cret").unwrap()).unwrap();
         fetch(&engine, refusal(401));
-        engine.set_credentials(Credentials::new("my-client", "s3cret").unwrap()).unwrap();
+        engine.set_credentials(credentials("s3cret")).unwrap();
         fetch(&engine, Ok(http::Response::new(ANSWER)));
         assert!(engine.reject(&held(&engine).unwrap()));
-        assert!(engine.adopt(TokenResponse::new("from-a-store", Duration::from_secs(1), "").unwrap()));
-        while held(&engine).is_some() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        assert!(engine.adopt(TokenResponse::new("from-a-store", MINUTE, "").unwrap()));
+        clock.advance(Duration::from_secs(55));
         fetch(&engine, Ok(http::Response::new(ANSWER)));
         engine.invalidate();
+        engine.end_pause();
     });
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let events = [
@@ -176,9 +273,10 @@ fn every_decision_is_one_event() {
         "failed: the token request was refused",
         "obtained an access token",
         "the API rejected the held access token",
-        "was offered an access token from elsewhere",
-        "refreshed the access token",
+        "took an access token from elsewhere",
+        "renewed the access token",
         "gave up the held access token",
+        "a pause was ended by hand",
     ];
     for event in events {
         assert!(log.contains(event), "{event:?} is missing in\n{log}");
@@ -188,20 +286,17 @@ fn every_decision_is_one_event() {
 }
 
 #[test]
-fn whoever_rotates_the_credentials_goes_on_before_those_who_wait() {
-    let (shared, woken) = (Arc::new(OnceLock::<Arc<Engine>>::new()), Arc::new(AtomicUsize::new(0)));
-    let (waiting, begun) = (Arc::clone(&shared), Arc::clone(&woken));
-    let wake = move || {
-        let step = waiting.get().unwrap().poll();
-        assert!(matches!(step, Step::Wait(_)), "a waiter is to do it: {step:?}");
-        begun.fetch_add(1, Ordering::SeqCst);
+fn a_subscriber_may_use_the_source_that_it_hears_of() {
+    let shared = Arc::new(OnceLock::<Arc<Engine>>::new());
+    let (asking, asked) = (Arc::clone(&shared), Arc::new(AtomicUsize::new(0)));
+    let counter = Arc::clone(&asked);
+    let hook = move |_: &Change| {
+        let engine = asking.get().unwrap();
+        let _ = (engine.status(), engine.poll(Duration::ZERO), engine.flow());
+        counter.fetch_add(1, Ordering::SeqCst);
     };
-    let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "old").unwrap()).unwrap();
-    let engine = shared.get_or_init(|| Arc::new(Engine::new(request, Policy::new(), wake)));
-    let Step::Fetch(attempt) = engine.poll() else { panic!("a fetch is due") };
-    let (_, flight) = engine.launch(attempt);
-    let step = engine.rotate_credentials(Credentials::new("my-client", "new").unwrap()).unwrap();
-    assert!(matches!(step, Some(Step::Fetch(_))), "{step:?}");
-    drop(flight);
-    assert_eq!(woken.load(Ordering::SeqCst), 2);
+    let engine = Engine::new(request(Flow::current()), Policy::new(), None, Time::boot(), Some(Box::new(hook)));
+    let engine = shared.get_or_init(|| Arc::new(engine));
+    fetch(engine, Ok(http::Response::new(ANSWER)));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }

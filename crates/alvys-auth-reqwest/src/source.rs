@@ -112,7 +112,10 @@ impl TokenSource {
                 Step::Fail(error) => return Err(error),
                 Step::Fetch(attempt) => {
                     let (inner, flight) = (Arc::clone(&self.0), engine.launch(attempt));
-                    runtime.spawn(async move { inner.fetch(flight).await }.in_current_span());
+                    let task = runtime.spawn(async move { inner.fetch(flight).await }.in_current_span());
+                    if task.is_finished() && task.await.is_err_and(|error| error.is_cancelled()) {
+                        return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
+                    }
                 }
                 Step::Wait(wait) => {
                     let Some(timer) = engine.timer(&wait, deadline) else { return Err(wait.give_up()) };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Attempt, Completion, Credentials, Error, Flow, Lifecycle, Outcome, Policy, Step, Timestamp, Token, TokenRequest,
+    Attempt, Change, Credentials, Error, Flow, Lifecycle, Next, Policy, Step, Timestamp, Token, TokenRequest,
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -210,15 +210,14 @@ impl Source {
         json
     }
 
-    fn complete(&mut self, attempt: u32, outcome: impl FnOnce(Attempt) -> Outcome, now: Timestamp) -> Vec<u8> {
+    fn complete(&mut self, attempt: u32, outcome: impl FnOnce(Attempt) -> Attempt, now: Timestamp) -> Vec<u8> {
         let Some(attempt) = self.attempts.remove(&attempt) else {
             return Answer::Completed(Completed::Superseded).to_json();
         };
-        let completion = self.lifecycle.complete(outcome(attempt), now);
-        let completed = match &completion {
-            Completion::Obtained(token) => Completed::Obtained { expires_at: token.expires_at().as_millis() },
-            Completion::Renewed(token) => Completed::Renewed { expires_at: token.expires_at().as_millis() },
-            Completion::Paused { until, error } => {
+        let completed = match &self.lifecycle.next(outcome(attempt), now) {
+            Next::Over(Change::Obtained(token)) => Completed::Obtained { expires_at: token.expires_at().as_millis() },
+            Next::Over(Change::Renewed(token)) => Completed::Renewed { expires_at: token.expires_at().as_millis() },
+            Next::Over(Change::Paused { until, error }) => {
                 Completed::Paused { until: until.as_millis(), error: Failure::new(error) }
             }
             _ => Completed::Superseded,
@@ -228,7 +227,7 @@ impl Source {
 }
 
 impl Response {
-    fn outcome(self, attempt: Attempt) -> Outcome {
+    fn outcome(self, attempt: Attempt) -> Attempt {
         let mut response = http::Response::builder().status(self.status);
         for (name, value) in self.headers {
             response = response.header(name, value);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Completion, TokenResponse, Lifecycle, Policy, Step, Timestamp, Token};
+use alvys_auth_core::{Change, Lifecycle, Next, Policy, Step, Timestamp, Token, TokenResponse};
 use http::Response;
 
 use crate::floor::read;
@@ -44,8 +44,8 @@ fn case(kind: Kind, subject: &str) -> Case {
 
 fn renew(lifecycle: &mut Lifecycle, answer: &Response<Vec<u8>>, now: Timestamp) -> Token {
     let Step::Fetch(attempt) = lifecycle.poll(now) else { panic!("nothing is held") };
-    match lifecycle.complete(attempt.answered(answer), now) {
-        Completion::Obtained(token) => token,
+    match lifecycle.next(attempt.answered(answer), now) {
+        Next::Over(Change::Obtained(token)) => token,
         other => panic!("no token: {other:?}"),
     }
 }

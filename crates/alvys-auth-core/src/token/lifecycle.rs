@@ -94,8 +94,8 @@ struct Provider {
     time_limit: Duration,
     /// Whether it has been asked and has not answered.
     asked: bool,
-    /// When it was last asked because of a refusal that is remembered.
-    looked: Option<Timestamp>,
+    /// When it was last asked.
+    asked_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -140,7 +140,7 @@ impl Lifecycle {
     /// credentials in use; without one, the first attempt asks for what there is.
     #[must_use]
     pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
-        self.provider = Some(Provider { known, time_limit, asked: false, looked: None });
+        self.provider = Some(Provider { known, time_limit, asked: false, asked_at: None });
         self
     }
 
@@ -359,19 +359,16 @@ impl Lifecycle {
     }
 
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
-        let looked = self.provider.as_ref().and_then(|provider| provider.looked);
+        let asked_at = self.provider.as_ref().and_then(|provider| provider.asked_at);
         self.may_ask()
             && is_mendable(error)
-            && looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK_EVERY)
+            && asked_at.is_none_or(|asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY)
     }
 
     fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
         if self.held.is_some() {
             // The held token has reached its margin without being rejected: it was a good one.
             self.rejections = 0;
-        }
-        if let (Purpose::Look, Some(provider)) = (purpose, &mut self.provider) {
-            provider.looked = Some(now);
         }
         self.newest += 1;
         self.in_flight = Some(InFlight { id: self.newest, lease_ends: now.saturating_add(self.policy.lease()) });
@@ -405,7 +402,7 @@ impl Lifecycle {
             return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
         }
         if let Some(provider) = &mut self.provider {
-            provider.asked = true;
+            (provider.asked, provider.asked_at) = (true, Some(now));
         }
         attempt.stage = Stage::Asking(refusal);
         Next::Ask(attempt, known)
