@@ -193,7 +193,8 @@ fn when_all_were_used_the_one_that_was_kept_longest_goes() {
 fn sources_that_are_marked_as_used_all_the_time_do_not_hold_up_an_eviction() {
     let mut registry = Registry::<u32, ()>::new(NonZeroUsize::new(100).expect("room"));
     for number in 0..101 {
-        let Found::Make(maker, ()) = registry.find(&format!("{number:03}"), START, START.saturating_add(LIMIT), || ()) else {
+        let Found::Make(maker, ()) = registry.find(&format!("{number:03}"), START, START.saturating_add(LIMIT), || ())
+        else {
             panic!("{number} is there")
         };
         let evicted = registry.made(maker, number, |_| true).expect("its own place");
@@ -222,7 +223,10 @@ fn a_forgotten_source_is_handed_back_and_one_in_the_making_is_not_kept() {
 
     let before = tenants.maker("a");
     assert!(tenants.registry.forget("a").is_none(), "there is no source yet");
-    assert!(!tenants.registry.asks(&before, tenants.now, true), "nobody wants to know what holds before it was forgotten");
+    assert!(
+        !tenants.registry.asks(&before, tenants.now, true),
+        "nobody wants to know what holds before it was forgotten"
+    );
     let after = tenants.maker("a");
     assert_eq!(tenants.made(before, 2), Err(2));
     assert_eq!(tenants.made(after, 3), Ok(None));

@@ -1,6 +1,5 @@
 //! Tokens for any number of tenants, each with its own flow, credentials and token.
 
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +38,7 @@ pub type TenantsBuilder = alvys_auth_driver::TenantsBuilder<Reqwest>;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Tenants(alvys_auth_driver::Tenants<Reqwest>);
 
 impl Tenants {
@@ -50,7 +49,8 @@ impl Tenants {
 
     /// Tenants with settings of your own.
     pub fn builder(provider: impl AsyncTenantProvider) -> TenantsBuilder {
-        TenantsBuilder::new(Arc::new(provider))
+        let limit = provider.time_limit();
+        TenantsBuilder::new(Arc::new(provider), limit)
     }
 
     /// A token of `tenant` that is usable now; see [`TokenSource::token`]. Marks the tenant as used.
@@ -77,7 +77,7 @@ impl Tenants {
     pub async fn source(&self, tenant: &str) -> Result<TokenSource, Error> {
         let mut search = self.search(tenant);
         loop {
-            let stage = search.next();
+            let stage = search.step();
             if let Stage::Over(result) = stage {
                 return result;
             }
@@ -121,10 +121,6 @@ async fn work(worker: Worker<Reqwest>) {
 impl TenantDriver for Reqwest {
     type TenantProvider = dyn AsyncTenantProvider;
     type Tenants = Tenants;
-
-    fn answer_limit(provider: &Self::TenantProvider) -> Option<Duration> {
-        provider.time_limit()
-    }
 
     fn provider(tenant: OfTenant<Self>) -> Arc<dyn AsyncCredentialsProvider> {
         Arc::new(Asked(tenant))
@@ -173,11 +169,5 @@ impl Deref for Tenants {
 
     fn deref(&self) -> &Self::Target {
         &self.0
-    }
-}
-
-impl fmt::Debug for Tenants {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }

@@ -1,6 +1,5 @@
 //! Tokens for any number of tenants, each with its own flow, credentials and token.
 
-use std::fmt;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -36,7 +35,7 @@ pub type TenantsBuilder = alvys_auth_driver::TenantsBuilder<Ureq>;
 /// let token = tenants.token("va336")?;
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Tenants(alvys_auth_driver::Tenants<Ureq>);
 
 impl Tenants {
@@ -47,7 +46,8 @@ impl Tenants {
 
     /// Tenants with settings of your own.
     pub fn builder(provider: impl TenantProvider + 'static) -> TenantsBuilder {
-        TenantsBuilder::new(Arc::new(provider))
+        let limit = provider.time_limit();
+        TenantsBuilder::new(Arc::new(provider), limit)
     }
 
     /// A token of `tenant` that is usable now; see [`TokenSource::token`]. Marks the tenant as used.
@@ -74,7 +74,7 @@ impl Tenants {
     pub fn source(&self, tenant: &str) -> Result<TokenSource, Error> {
         let mut search = self.search(tenant);
         loop {
-            match search.next() {
+            match search.step() {
                 Stage::Over(result) => return result,
                 Stage::Ask(making) => {
                     let ask = move || {
@@ -113,10 +113,6 @@ impl TenantDriver for Ureq {
     type TenantProvider = dyn TenantProvider;
     type Tenants = Tenants;
 
-    fn answer_limit(provider: &Self::TenantProvider) -> Option<Duration> {
-        provider.time_limit()
-    }
-
     fn provider(tenant: OfTenant<Self>) -> Arc<dyn CredentialsProvider> {
         Arc::new(Asked(tenant))
     }
@@ -150,11 +146,5 @@ impl Deref for Tenants {
 
     fn deref(&self) -> &Self::Target {
         &self.0
-    }
-}
-
-impl fmt::Debug for Tenants {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }

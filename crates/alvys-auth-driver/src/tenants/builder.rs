@@ -18,15 +18,18 @@ use crate::builder::PATIENCE;
 #[must_use = "a builder does nothing until it is built"]
 pub struct TenantsBuilder<D: TenantDriver> {
     provider: Arc<D::TenantProvider>,
+    time_limit: Option<Duration>,
     capacity: NonZeroUsize,
     settings: Settings<D>,
 }
 
 impl<D: TenantDriver> TenantsBuilder<D> {
-    /// The default settings, each stated at its setter.
-    pub fn new(provider: Arc<D::TenantProvider>) -> Self {
+    /// The default settings, each stated at its setter. The provider may take as long as `time_limit` to answer; none for as
+    /// long as a token request.
+    pub fn new(provider: Arc<D::TenantProvider>, time_limit: Option<Duration>) -> Self {
         Self {
             provider,
+            time_limit,
             capacity: const { NonZeroUsize::new(100_000).unwrap() },
             settings: Settings {
                 policy: Arc::default(),
@@ -106,6 +109,7 @@ impl<D: TenantDriver> TenantsBuilder<D> {
         let time = &self.settings.time;
         Tenants(Arc::new(Inner {
             provider: self.provider,
+            time_limit: self.time_limit,
             registry: Mutex::new(Registry::new(self.capacity)),
             members: Members::new(),
             gate: Gate::new(time),

@@ -48,7 +48,7 @@ impl Gate {
 
 /// A caller's search for the source of a tenant; from [`Tenants::search`](super::Tenants::search).
 ///
-/// The contract: call [`next`](Self::next) and do what it says, until it is over.
+/// The contract: call [`step`](Self::step) and do what it says, until it is over.
 pub struct Search<'a, D: TenantDriver> {
     tenants: &'a Arc<Inner<D>>,
     tenant: &'a str,
@@ -72,12 +72,12 @@ pub enum Stage<D: TenantDriver> {
 
 impl<'a, D: TenantDriver> Search<'a, D> {
     pub(super) fn new(tenants: &'a Arc<Inner<D>>, tenant: &'a str) -> Self {
-        let deadline = tenants.settings.time.now().saturating_add(tenants.answer_limit());
+        let deadline = tenants.settings.time.now().saturating_add(tenants.time_limit());
         Self { tenants, tenant, deadline, making: None, place: None, tries: 0 }
     }
 
     /// What to do next. Marks the tenant as used when its source is found.
-    pub fn next(&mut self) -> Stage<D> {
+    pub fn step(&mut self) -> Stage<D> {
         loop {
             let now = self.tenants.settings.time.now();
             let making = match self.making.take() {
@@ -128,9 +128,9 @@ impl<'a, D: TenantDriver> Search<'a, D> {
                 }
                 Stage::Wait(change, timer)
             }
-            Found::Late => Stage::Over(Err(Error::timed_out(
-                "the tenant provider has not answered yet what it was asked before",
-            ))),
+            Found::Late => {
+                Stage::Over(Err(Error::timed_out("the tenant provider has not answered yet what it was asked before")))
+            }
         }))
     }
 
@@ -201,7 +201,7 @@ impl<D: TenantDriver> Making<D> {
     /// A provider that `blocks` cannot be interrupted, so it is not asked about this tenant again before it has answered.
     #[must_use = "a question that nobody wants answered must not be asked"]
     pub fn asks(&self, blocks: bool) -> Option<Duration> {
-        let limit = self.tenants.answer_limit();
+        let limit = self.tenants.time_limit();
         let until = self.tenants.settings.time.now().saturating_add(limit);
         let maker = self.maker.as_ref()?;
         lock(&self.tenants.registry).asks(maker, until, blocks).then_some(limit)

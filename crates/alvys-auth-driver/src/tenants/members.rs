@@ -61,9 +61,11 @@ impl<S> Member<S> {
     }
 }
 
+type ByTenant<S> = HashMap<Arc<str>, Arc<Member<S>>, RandomState>;
+
 /// A lock on cache lines of its own.
 #[repr(align(128))]
-struct Shard<S>(RwLock<HashMap<Arc<str>, Arc<Member<S>>, RandomState>>);
+struct Shard<S>(RwLock<ByTenant<S>>);
 
 pub(super) struct Members<S> {
     hasher: RandomState,
@@ -94,7 +96,7 @@ impl<S> Members<S> {
         self.shard(tenant).write().unwrap_or_else(PoisonError::into_inner).remove(tenant);
     }
 
-    fn shard(&self, tenant: &str) -> &RwLock<HashMap<Arc<str>, Arc<Member<S>>, RandomState>> {
+    fn shard(&self, tenant: &str) -> &RwLock<ByTenant<S>> {
         // Other bits than those that a map takes its places from.
         let number = (self.hasher.hash_one(tenant) >> 32) as usize % SHARDS;
         &self.shards[number].0

@@ -10,13 +10,11 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use alvys_auth_core::{
-    Change, Credentials, Error, Given, Maker, Policy, Registry, Tenant, Token, TokenRequest,
-};
+use alvys_auth_core::{Change, Credentials, Error, Given, Maker, Policy, Registry, Tenant, Token, TokenRequest};
 
 pub use self::builder::TenantsBuilder;
-pub use self::making::{Making, Search, Stage};
 use self::making::{Gate, Place};
+pub use self::making::{Making, Search, Stage};
 use self::members::{Member, Members};
 use self::renewal::Renewals;
 pub use self::renewal::{Renewing, Work, Worker};
@@ -25,15 +23,13 @@ use crate::{Driver, Engine, Time};
 
 /// What a driver adds to [`Tenants`].
 pub trait TenantDriver:
-    Driver<Http: Clone + Send + Sync, Transport: Send + Sync, Source: Clone + Deref<Target = Engine> + Send + Sync> + 'static
+    Driver<Http: Clone + Send + Sync, Transport: Send + Sync, Source: Clone + Deref<Target = Engine> + Send + Sync>
+    + 'static
 {
     /// What knows the tenants.
     type TenantProvider: ?Sized + Send + Sync;
     /// The driver's own type around [`Tenants`].
     type Tenants: From<Tenants<Self>>;
-
-    /// How long the provider may take to answer; none for as long as a token request.
-    fn answer_limit(provider: &Self::TenantProvider) -> Option<Duration>;
 
     /// One tenant as a provider of credentials.
     fn provider(tenant: OfTenant<Self>) -> Arc<Self::Provider>;
@@ -47,8 +43,9 @@ pub struct Tenants<D: TenantDriver>(Arc<Inner<D>>);
 
 struct Inner<D: TenantDriver> {
     provider: Arc<D::TenantProvider>,
+    time_limit: Option<Duration>,
     settings: Settings<D>,
-    registry: Mutex<Registry<Arc<Member<D::Source>>, Arc<Place<D::Source>>>>,
+    registry: Mutex<Sources<D::Source>>,
     /// The same sources, for look-ups from many threads.
     members: Members<D::Source>,
     gate: Gate,
@@ -56,6 +53,8 @@ struct Inner<D: TenantDriver> {
     transports: Mutex<[Option<Arc<D::Transport>>; 2]>,
     renewals: Renewals,
 }
+
+type Sources<S> = Registry<Arc<Member<S>>, Arc<Place<S>>>;
 
 struct Settings<D: Driver> {
     policy: Arc<Policy>,
@@ -105,8 +104,8 @@ impl<D: TenantDriver> Tenants<D> {
 
 impl<D: TenantDriver> Inner<D> {
     /// How long the provider may take.
-    fn answer_limit(&self) -> Duration {
-        D::answer_limit(&self.provider).unwrap_or_else(|| self.settings.policy.timeout())
+    fn time_limit(&self) -> Duration {
+        self.time_limit.unwrap_or_else(|| self.settings.policy.timeout())
     }
 
     /// Marks a tenant as used: for the next eviction, and for the renewal of its token.
@@ -133,7 +132,7 @@ impl<D: TenantDriver> Inner<D> {
         let flow = if guarded { flow.expect_organization(&**tenant) } else { flow };
         let request = TokenRequest::new(flow, credentials)?;
         let transport = self.transport(&request)?;
-        let known = Some((Some(mark), self.answer_limit()));
+        let known = Some((Some(mark), self.time_limit()));
         let engine = Engine::new(request, Arc::clone(policy), known, time.clone(), self.hook(tenant));
         let own = OfTenant {
             provider: Arc::clone(&self.provider),
