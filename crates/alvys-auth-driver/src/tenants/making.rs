@@ -112,7 +112,10 @@ impl<'a, D: TenantDriver> Search<'a, D> {
         };
         Err(Some(match found {
             Found::Ready(member) => {
-                tenants.used(&member);
+                // A caller who has waited for it does not count: the source is new.
+                if self.place.is_none() {
+                    tenants.used(&member);
+                }
                 Stage::Over(Ok(member.source.clone()))
             }
             Found::Make(maker, place) => {

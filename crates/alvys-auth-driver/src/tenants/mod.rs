@@ -187,11 +187,12 @@ impl<D: TenantDriver> Inner<D> {
         let (tenants, tenant) = (Arc::downgrade(self), Arc::clone(tenant));
         Some(Box::new(move |change| {
             let Some(inner) = tenants.upgrade() else { return };
-            // Whoever has fetched a token, by whatever way, uses it.
+            // Whoever has got hold of a first token, by whatever way, uses it.
             if let Change::Obtained(_) | Change::Adopted(_) = change
+                && inner.settings.workers > 0
                 && let Some(member) = inner.members.get(&tenant)
             {
-                inner.used(&member);
+                inner.renewals.used(&member);
             }
             if let Some(hook) = &inner.settings.hook {
                 hook(&tenant, change);
