@@ -128,7 +128,7 @@ fn no_secret_and_no_token_is_printed_or_logged_by_calls_that_fail() {
         "[redacted]",
         "must not go to elsewhere.invalid",
         "nothing was sent",
-        "held back to stay within",
+        "wait too long to stay within",
         "an HTML page answered",
     ] {
         let times = text.matches(expected).count();

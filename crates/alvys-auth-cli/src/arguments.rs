@@ -1,4 +1,4 @@
-//! The command line, and what is said when it makes no sense.
+//! The command line, and the messages about mistakes in it.
 
 use std::env;
 use std::process::ExitCode;
@@ -11,17 +11,17 @@ use crate::failure::Failure;
 use crate::output;
 
 const AFTER_HELP: &str = "\
-Settings come from flags, else from the environment (ALVYS_CLIENT_ID, ALVYS_CLIENT_SECRET, …), else from a profile.
+A setting comes from its flag, or from the environment (ALVYS_CLIENT_ID, ALVYS_CLIENT_SECRET, …), or from a profile.
 No flag takes a secret: use --secret-stdin, --secret-file, --secret-command, the environment or a profile.
 
-Exit codes: 0 done; 2 usage; 69 unreachable; 75 try later; 76 the answer made no sense; 77 refused (credentials, scope,
-permission); 78 configuration.";
+Exit codes: 0 success; 2 wrong usage; 69 server not reachable; 75 try again later; 76 unexpected answer;
+77 refused (credentials, scope or permission); 78 wrong configuration.";
 
 /// Alvys access tokens for shells, cron jobs and programs in any language.
 #[derive(Debug, Parser)]
 #[command(name = "alvys-auth", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
 pub(crate) struct Arguments {
-    /// Show each decision on stderr; twice, the redacted requests and responses too.
+    /// Show each decision on stderr. -vv also shows requests and responses, without secrets.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
 
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// The command line of this process; otherwise the exit code, after help, version or a complaint was printed.
+/// Reads the command line of this process. After help, version or an error was printed, the result is the exit code.
 pub(crate) fn parse() -> Result<Arguments, ExitCode> {
     Arguments::try_parse().map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match output::payload(&error.render().to_string()) {
@@ -47,7 +47,7 @@ pub(crate) fn parse() -> Result<Arguments, ExitCode> {
     })
 }
 
-/// Two lines in place of clap's several. What was typed is not repeated: it may be a secret in the wrong place.
+/// The error in two lines instead of clap's several. It does not repeat the values, which may be secrets in the wrong place.
 fn complaint(error: &Error) -> Failure {
     let named = |kind| match error.get(kind) {
         Some(ContextValue::String(name)) => Some(name.as_str()),
@@ -68,7 +68,7 @@ fn complaint(error: &Error) -> Failure {
             };
             (format!("there is no flag {argument} here"), todo)
         }
-        ErrorKind::UnknownArgument => ("there is an argument too many".to_owned(), help.to_owned()),
+        ErrorKind::UnknownArgument => ("there is one argument too many".to_owned(), help.to_owned()),
         ErrorKind::InvalidSubcommand => ("there is no such command".to_owned(), help.to_owned()),
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             ("no command was given".to_owned(), help.to_owned())
@@ -76,7 +76,7 @@ fn complaint(error: &Error) -> Failure {
         ErrorKind::MissingRequiredArgument => (format!("{argument} is missing"), help.to_owned()),
         ErrorKind::ArgumentConflict => {
             let other = named(ContextKind::PriorArg).unwrap_or("another one");
-            (format!("{argument} cannot be used together with {other}"), "leave one of them away".to_owned())
+            (format!("{argument} cannot be used together with {other}"), "remove one of them".to_owned())
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let valid = match error.get(ContextKind::ValidValue) {
@@ -86,9 +86,9 @@ fn complaint(error: &Error) -> Failure {
                 }
                 _ => std::error::Error::source(error).map(ToString::to_string),
             };
-            (format!("{argument} has a value that is not understood"), valid.unwrap_or_else(|| help.to_owned()))
+            (format!("{argument} has a value that is not valid"), valid.unwrap_or_else(|| help.to_owned()))
         }
-        _ => ("the command line is not understood".to_owned(), help.to_owned()),
+        _ => ("the command line is not valid".to_owned(), help.to_owned()),
     };
     Failure::usage(what, todo)
 }

@@ -1,4 +1,4 @@
-//! What a failed run says, and the exit code that tells scripts its class.
+//! The message of a failed run, and its exit code for scripts.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -14,30 +14,30 @@ use crate::output::{self, one_line};
 /// The longest quote of an error's source, in characters.
 const LONGEST_SOURCE: usize = 160;
 
-/// What [`is_unreadable`] says, and what to do about it.
+/// The message when [`is_unreadable`], and what to do about it.
 pub(crate) const UNREADABLE: &str = "the answer cannot be read";
-pub(crate) const NOT_THE_API: &str = "something else may answer there: check the URL and the proxies on the way";
+pub(crate) const NOT_THE_API: &str = "something other than the API may answer there: check the URL and the proxies";
 
-/// The class of a failure: its exit code, documented and stable.
+/// The class of a failure. Each has an exit code, which is documented and stays the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Class {
-    /// 2: the command line makes no sense.
+    /// 2: the command line is not valid.
     Usage,
     /// 69: no answer arrived.
     Unreachable,
-    /// 75: the same may well succeed later.
+    /// 75: the same command may succeed later.
     TryLater,
-    /// 76: an answer arrived and made no sense.
+    /// 76: an answer arrived, but not one of the token endpoint or the API.
     Nonsense,
-    /// 77: credentials, scopes or permissions do not suffice.
+    /// 77: the credentials, the scopes or the permissions are not sufficient.
     Refused,
     /// 78: a setting is missing or wrong.
     Configuration,
 }
 
 impl Class {
-    /// The exit code, as in `sysexits.h` where that has one.
+    /// The exit code: that of `sysexits.h`, where it has one.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Usage => 2,
@@ -65,7 +65,7 @@ impl Class {
     }
 }
 
-/// Why a run failed, for people and for scripts. Holds no secret, and nothing that a terminal would obey.
+/// Why a run failed, for people and for scripts. It contains no secret and no control characters.
 #[derive(Debug, Clone)]
 pub(crate) struct Failure {
     pub(crate) class: Class,
@@ -73,19 +73,19 @@ pub(crate) struct Failure {
     pub(crate) what: String,
     /// What to do about it.
     pub(crate) todo: String,
-    /// How long to leave the server alone.
+    /// How long to wait before the next try.
     pub(crate) wait: Option<Duration>,
-    /// Whether asking again may help without anybody changing anything.
+    /// Whether the same may succeed later although nobody changes anything.
     pub(crate) retryable: bool,
-    /// The status of the answer and the server's id of the request, where there was an answer.
+    /// The status of the answer and the server's id of the request, if there was an answer.
     pub(crate) status: Option<u16>,
     pub(crate) request_id: Option<String>,
-    /// What the API said, where it was asked for; no terminal obeys it.
+    /// The body of the API's answer, if it is to be shown. It contains no control characters.
     pub(crate) body: Option<String>,
 }
 
 impl Failure {
-    /// A failure of `class`: what failed and what to do, a sentence each.
+    /// A failure of `class`: what failed and what to do, one sentence each.
     pub(crate) fn new(class: Class, what: impl AsRef<str>, todo: impl AsRef<str>) -> Self {
         Self {
             class,
@@ -99,17 +99,17 @@ impl Failure {
         }
     }
 
-    /// The command line makes no sense.
+    /// The command line is not valid.
     pub(crate) fn usage(what: impl AsRef<str>, todo: impl AsRef<str>) -> Self {
         Self::new(Class::Usage, what, todo)
     }
 
-    /// A setting is missing or wrong, or this machine does not play along.
+    /// A setting is missing or wrong, or this machine does not allow what is needed.
     pub(crate) fn configuration(what: impl AsRef<str>, todo: impl AsRef<str>) -> Self {
         Self::new(Class::Configuration, what, todo)
     }
 
-    /// Prints the failure to stderr, in two lines or as one line of JSON, and gives the exit code.
+    /// Prints the failure to stderr, in two lines or as one line of JSON. Returns the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         output::complain(&if json { self.json() } else { self.lines() });
         ExitCode::from(self.class.code())
@@ -143,7 +143,7 @@ impl Failure {
         .to_string()
     }
 
-    /// Rounded up, so that whoever waits this long has waited long enough.
+    /// The wait in seconds, rounded up, so that it is never too short.
     pub(crate) fn wait_seconds(&self) -> Option<u64> {
         let wait = self.wait.filter(|wait| !wait.is_zero())?;
         u64::try_from(wait.as_millis().div_ceil(1000)).ok()
@@ -179,7 +179,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// Whether an answer arrived and was none in HTTP.
+/// Whether an answer arrived that is not valid HTTP.
 pub(crate) fn is_unreadable(error: &ureq::Error) -> bool {
     matches!(error, ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..))
 }

@@ -1,4 +1,4 @@
-//! Private files: in directories of their own, replaced in one step, locked by advice.
+//! Private files: kept in private directories, replaced in one step, and protected by advisory locks.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use fs4::{FileExt, TryLockError};
 use tempfile::NamedTempFile;
 
-/// How often a taken lock is tried again.
+/// The pause between two tries to take a lock.
 pub(crate) const TICK: Duration = Duration::from_millis(15);
 
-/// Makes a directory, and those above it that are missing, that nobody else may look into; one that is there already is
-/// closed to others.
+/// Makes a directory, and its missing parents, that only this user may read. An existing directory is closed to others.
 ///
 /// # Errors
-/// When it cannot be made, belongs to somebody else, or is no directory.
+/// When it cannot be made, belongs to another user, or is not a directory.
 pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -29,7 +28,7 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
         let metadata = fs::symlink_metadata(path)?;
         if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is no directory of this user"));
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not a directory of this user"));
         }
         if metadata.mode() & 0o077 != 0 {
             fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
@@ -38,13 +37,13 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts a file that nobody else may read in the place of any other, in one step: readers see the old one or the new one.
+/// Writes a file that only this user may read, in one step: a reader sees the old content or the new one.
 ///
 /// # Errors
-/// When the directory cannot be written; then nothing has changed.
+/// When the directory cannot be written to. Nothing has changed then.
 pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    // Made readable for this user alone.
+    // The file is made with mode 0600.
     let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(contents)?;
     file.persist(path)?;
@@ -54,12 +53,12 @@ pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// Reads a regular file of at most `limit` bytes that belongs to this user and that nobody else may read.
 ///
 /// # Errors
-/// When it is anything else, or not there.
+/// When it is anything else, or does not exist.
 pub(crate) fn read_private(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let refused = |what| io::Error::new(io::ErrorKind::PermissionDenied, what);
     let mut options = OpenOptions::new();
     options.read(true);
-    // Opening a pipe would wait for its writer; a link leads to who knows what.
+    // Opening a pipe would wait for its writer. A link may lead to any file.
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
@@ -69,16 +68,16 @@ pub(crate) fn read_private(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let file = options.open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() > limit as u64 {
-        return Err(refused("it is no regular file of the expected size"));
+        return Err(refused("it is not a regular file of the expected size"));
     }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(refused("it belongs to somebody else"));
+            return Err(refused("it belongs to another user"));
         }
         if metadata.mode() & 0o077 != 0 {
-            return Err(refused("others may read it"));
+            return Err(refused("other users may read it"));
         }
     }
     let mut contents = Vec::new();
@@ -86,23 +85,24 @@ pub(crate) fn read_private(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     Ok(contents)
 }
 
-/// A lock that ends with the process that holds it, however that ends.
+/// A lock. The system releases it when the process ends, even by a crash.
 #[derive(Debug)]
 pub(crate) struct Lock(#[expect(dead_code, reason = "held until it is dropped")] File);
 
-/// What became of a try to take a lock.
+/// The result of a try to take a lock.
 #[derive(Debug)]
 pub(crate) enum Try {
-    /// It is ours until it is dropped.
+    /// This process has the lock until it drops it.
     Taken(Lock),
-    /// Another process has it.
+    /// Another process has the lock.
     Busy,
 }
 
-/// Tries to take the lock that `path` stands for. The file stays when the lock is given back, so that all see the same one.
+/// Tries to take the lock of the file `path`. The file stays after the lock is released, so that all processes lock the same
+/// file.
 ///
 /// # Errors
-/// When the file can be neither opened nor made, or when there are no locks on this file system.
+/// When the file can be neither opened nor made, or when the file system has no locks.
 pub(crate) fn try_lock(path: &Path) -> io::Result<Try> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -119,10 +119,10 @@ pub(crate) fn try_lock(path: &Path) -> io::Result<Try> {
     }
 }
 
-/// Takes the lock that `path` stands for, and waits for it for so long at the most.
+/// Takes the lock of the file `path`, and waits for it for at most `patience`.
 ///
 /// # Errors
-/// As [`try_lock`], and when time runs out.
+/// As [`try_lock`], and when `patience` is over.
 pub(crate) fn lock(path: &Path, patience: Duration) -> io::Result<Lock> {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A token taken apart, and its signature checked against public keys.
+//! Decodes a JSON Web Token (RFC 7519) and checks its signature with public keys.
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::{Class, Failure};
 
-/// A JSON Web Token, its parts decoded and nothing of it believed.
+/// A decoded JSON Web Token. Nothing in it is verified yet.
 pub(crate) struct Jwt<'a> {
     pub(crate) header: Map<String, Value>,
     pub(crate) claims: Map<String, Value>,
@@ -16,7 +16,7 @@ pub(crate) struct Jwt<'a> {
     signature: Vec<u8>,
 }
 
-/// Public keys, as an issuer publishes them (RFC 7517).
+/// The public keys of an issuer (RFC 7517).
 #[derive(Deserialize)]
 pub(crate) struct KeySet {
     keys: Vec<Value>,
@@ -35,7 +35,7 @@ pub(crate) struct Key {
 }
 
 impl<'a> Jwt<'a> {
-    /// Takes `token` apart; none when it is no JWT.
+    /// Decodes `token`. None when it is not a JWT.
     pub(crate) fn read(token: &'a str) -> Option<Self> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
@@ -47,15 +47,15 @@ impl<'a> Jwt<'a> {
         })
     }
 
-    /// How it says to be signed.
+    /// The algorithm of the signature, as the token names it.
     pub(crate) fn algorithm(&self) -> &str {
         text(&self.header, "alg").unwrap_or("none")
     }
 
-    /// Those of `keys` that may have signed this token.
+    /// The keys of `keys` that may have signed this token.
     ///
     /// # Errors
-    /// When it is signed with none of them.
+    /// When none of them can have signed it.
     pub(crate) fn signers(&self, keys: &KeySet) -> Result<Vec<Key>, Failure> {
         let kid = text(&self.header, "kid");
         let all = keys.keys.iter().filter_map(Key::for_rs256);
@@ -64,16 +64,16 @@ impl<'a> Jwt<'a> {
             return Err(Failure::new(
                 Class::Nonsense,
                 "none of the public keys is the one that the token names",
-                "check that the keys are those of the token's issuer, and not older than the token",
+                "check that the keys belong to the token's issuer and are not older than the token",
             ));
         }
         Ok(named)
     }
 
-    /// Whether anybody but the issuer can check the signature.
+    /// Whether public keys can verify the signature.
     ///
     /// # Errors
-    /// When nobody can, and what to do about it.
+    /// When they cannot, with what to do about it.
     pub(crate) fn verifiable(&self) -> Result<(), Failure> {
         if self.algorithm() == "RS256" {
             return Ok(());
@@ -81,28 +81,28 @@ impl<'a> Jwt<'a> {
         Err(Failure::new(
             Class::Nonsense,
             "the token is not signed with RS256, so public keys cannot verify it",
-            "leave --verify and --jwks away: tokens of the legacy flow can be verified by Alvys only",
+            "remove --verify and --jwks: only Alvys can verify tokens of the legacy flow",
         ))
     }
 
-    /// Checks the signature, and gives the id of the key that fits.
+    /// Checks the signature. Returns the id of the key that made it.
     ///
     /// # Errors
-    /// When none of `signers` does.
+    /// When none of `signers` made it.
     pub(crate) fn verify(&self, signers: &[Key]) -> Result<String, Failure> {
         let fitting = signers.iter().find(|key| key.verifies(self.signed.as_bytes(), &self.signature));
         fitting.map(|key| key.kid.clone().unwrap_or_default()).ok_or_else(|| {
             Failure::new(
                 Class::Nonsense,
                 "the signature of the token is wrong",
-                "do not use it: it was changed on its way, cut short, or not made by this issuer; --no-verify shows its claims",
+                "do not use the token: it was changed or cut short, or another issuer made it; --no-verify shows its claims",
             )
         })
     }
 }
 
 impl KeySet {
-    /// Reads a JSON Web Key Set; none when it is no such thing.
+    /// Reads a JSON Web Key Set. None when `json` is something else.
     pub(crate) fn read(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }

@@ -1,4 +1,4 @@
-//! The operating system's keychain: one item per profile.
+//! Secrets in the operating system's keychain: one item per profile.
 
 use std::sync::mpsc;
 use std::thread;
@@ -11,18 +11,18 @@ use crate::failure::Failure;
 
 const SERVICE: &str = "alvys-auth";
 
-/// How long a person has to unlock it; where there is none, nobody answers.
+/// How long to wait for the keychain: a person may have to unlock it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The secret of a profile.
+/// Reads the secret of a profile.
 ///
 /// # Errors
-/// When there is no keychain, when it is locked, or when it holds nothing for this profile.
+/// When there is no keychain, when it is locked, or when it has no secret of this profile.
 pub(crate) fn read(profile: &str) -> Result<Zeroizing<String>, Failure> {
     with(profile, |entry| entry.get_password().map(Zeroizing::new))
 }
 
-/// Keeps the secret of a profile, in place of any other.
+/// Stores the secret of a profile, and replaces an older one.
 ///
 /// # Errors
 /// When there is no keychain, or when it is locked.
@@ -31,7 +31,7 @@ pub(crate) fn write(profile: &str, secret: &str) -> Result<(), Failure> {
     with(profile, move |entry| entry.set_password(&secret))
 }
 
-/// Forgets the secret of a profile; none being there is no failure.
+/// Removes the secret of a profile, if there is one.
 ///
 /// # Errors
 /// When there is no keychain, or when it is locked.
@@ -42,7 +42,7 @@ pub(crate) fn delete(profile: &str) -> Result<(), Failure> {
     })
 }
 
-/// Uses the item of a profile on a thread of its own, because a keychain that waits for a password may wait for ever.
+/// Runs `work` on a thread of its own, because a keychain that waits for a password may wait for ever.
 fn with<T: Send + 'static>(
     profile: &str,
     work: impl FnOnce(&Entry) -> Result<T, Error> + Send + 'static,
@@ -51,33 +51,33 @@ fn with<T: Send + 'static>(
     let name = profile.to_owned();
     let work = move || {
         let result = Entry::new(SERVICE, &name).and_then(|entry| work(&entry));
-        // Nobody listens any more when time has run out.
+        // Fails when the wait below is over.
         let _ = sender.send(result.map_err(|error| failed(&name, &error)));
     };
     let unanswered = || {
         Failure::configuration(
-            "the keychain did not answer",
-            "unlock it, or give the secret by --secret-file, --secret-command or the environment",
+            "the keychain did not answer within 60 s",
+            "unlock the keychain, or give the secret with --secret-file, --secret-command or ALVYS_CLIENT_SECRET",
         )
     };
     thread::Builder::new().name("keychain".to_owned()).spawn(work).map_err(|_| unanswered())?;
     receiver.recv_timeout(PATIENCE).map_err(|_| unanswered())?
 }
 
-/// The library's own words may hold what the keychain holds.
+/// The failure. The message of `error` is not used, because it may contain the secret.
 fn failed(profile: &str, error: &Error) -> Failure {
     match error {
         Error::NoEntry => Failure::configuration(
-            format!("the keychain holds no secret for profile {profile}"),
+            format!("the keychain has no secret for profile {profile}"),
             "add it with `alvys-auth profile add NAME --replace --secret-stdin`",
         ),
         Error::NoStorageAccess(_) => Failure::configuration(
-            "the keychain is locked or may not be used",
-            "unlock it, or give the secret by --secret-file, --secret-command or the environment",
+            "the keychain is locked, or this user may not use it",
+            "unlock the keychain, or give the secret with --secret-file, --secret-command or ALVYS_CLIENT_SECRET",
         ),
         _ => Failure::configuration(
             "there is no usable keychain here",
-            "give the secret by --secret-file, --secret-command or the environment, or keep it in a private file with \
+            "give the secret with --secret-file, --secret-command or ALVYS_CLIENT_SECRET, or keep it in a private file with \
              `profile add --insecure-secret-file`",
         ),
     }

@@ -1,4 +1,4 @@
-//! Where public keys come from: a file, a URL, or the issuer itself.
+//! Reads public keys from a file, from a URL, or from the issuer.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,10 +16,10 @@ use crate::jwt::{Jwt, KeySet, text};
 const LONGEST: u64 = 256 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The keys in a file, or at a URL.
+/// Reads the keys in a file or at a URL.
 ///
 /// # Errors
-/// When they cannot be read, or are none.
+/// When they cannot be read, or are not a JSON Web Key Set.
 pub(crate) fn given(place: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Failure> {
     if place.contains("://") {
         return fetched(place, ca_bundle);
@@ -29,13 +29,14 @@ pub(crate) fn given(place: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Fai
     read.map_err(|error| {
         Failure::configuration(
             format!("cannot read the keys in {place}: {error}"),
-            "name a file that this user may read",
+            "give --jwks a file that this user may read",
         )
     })?;
-    KeySet::read(&json).ok_or_else(|| Failure::configuration(format!("{place} is no JSON Web Key Set"), NO_KEYS))
+    KeySet::read(&json).ok_or_else(|| Failure::configuration(format!("{place} is not a JSON Web Key Set"), NO_KEYS))
 }
 
-/// The place of the keys of the token's issuer, which must be the one that this flow asks: a token may name any place.
+/// The URL of the keys of the token's issuer. The issuer must be the server of this flow's token endpoint, because a token
+/// may name any issuer.
 ///
 /// # Errors
 /// When the token names another issuer.
@@ -49,18 +50,18 @@ pub(crate) fn of_issuer(token: &Jwt<'_>, flow: &Flow) -> Result<String, Failure>
     if !same {
         return Err(Failure::new(
             Class::Nonsense,
-            "the token names another issuer than the server that is asked for tokens here",
-            "choose the environment or token URL that the token is from, or give the issuer's keys with --jwks",
+            "the token is from another issuer than the configured token endpoint",
+            "set --env or --token-url to those of the token, or give the issuer's keys with --jwks",
         ));
     }
     let authority = endpoint.authority().map_or("", |authority| authority.as_str());
     Ok(format!("{}://{authority}/.well-known/jwks.json", endpoint.scheme_str().unwrap_or_default()))
 }
 
-/// Where this flow asks for tokens, for which no credentials are needed.
+/// The URL of this flow's token endpoint.
 ///
 /// # Errors
-/// When it cannot ask at all.
+/// When the flow is not valid.
 pub(crate) fn endpoint(flow: &Flow) -> Result<Uri, Failure> {
     Ok(TokenRequest::new(flow.clone(), Credentials::new("anybody", "nothing")?)?.to_http().uri().clone())
 }
@@ -68,13 +69,13 @@ pub(crate) fn endpoint(flow: &Flow) -> Result<Uri, Failure> {
 /// The keys at a URL.
 ///
 /// # Errors
-/// When they cannot be fetched, or are none.
+/// When they cannot be fetched, or are not a JSON Web Key Set.
 pub(crate) fn fetched(url: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Failure> {
-    // Keys from a place that anybody can pretend to be prove nothing: https, or this machine.
+    // Keys prove nothing when anybody can pretend to be their server, so only https and this machine are allowed.
     Api::at(url).map_err(|_| {
         Failure::configuration(
-            "the URL of the keys is none that can be trusted",
-            "give a full https URL without a query; plain http is accepted to this machine only",
+            "the URL of the keys cannot be trusted",
+            "give a full https URL without a query; plain http is allowed only to this machine",
         )
     })?;
     let plain = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
@@ -85,16 +86,16 @@ pub(crate) fn fetched(url: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Fai
         Failure::new(
             Class::Unreachable,
             format!("the public keys cannot be fetched: {error}"),
-            "check the network between here and the issuer, or give the keys with --jwks FILE",
+            "check the network between this machine and the issuer, or give the keys with --jwks FILE",
         )
     })?;
     let mut json = Vec::new();
     let read = answer.body_mut().as_reader().take(LONGEST).read_to_end(&mut json);
     let keys = read.ok().filter(|_| answer.status().is_success()).and_then(|_| KeySet::read(&json));
     keys.ok_or_else(|| {
-        let what = format!("no JSON Web Key Set came from the URL of the keys (status {})", answer.status().as_u16());
+        let what = format!("the URL of the keys gave no JSON Web Key Set (status {})", answer.status().as_u16());
         Failure::new(Class::Nonsense, what, NO_KEYS)
     })
 }
 
-const NO_KEYS: &str = "name the issuer's key set, such as https://auth.alvys.com/.well-known/jwks.json";
+const NO_KEYS: &str = "give the issuer's key set, such as https://auth.alvys.com/.well-known/jwks.json";

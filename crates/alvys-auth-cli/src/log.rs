@@ -1,4 +1,4 @@
-//! What `-v` shows: each decision, and with `-vv` the redacted requests and responses, on stderr.
+//! The log on stderr: `-v` shows each decision, `-vv` also requests and responses without secrets.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -11,24 +11,24 @@ use tracing_subscriber::{fmt, registry};
 
 use crate::output::is_obeyed;
 
-/// Starts logging: nothing without `-v`, decisions with one, requests and responses with two.
+/// Starts the log. `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
         0 => return,
         1 => Level::DEBUG,
         _ => Level::TRACE,
     };
-    let coloured = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = fmt::layer().without_time().with_target(false).with_ansi(coloured).with_writer(Stderr { coloured });
+    let colored = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let lines = fmt::layer().without_time().with_target(false).with_ansi(colored).with_writer(Stderr { colored });
     let logged = registry().with(lines).with(Targets::new().with_target("alvys_auth", level));
-    // Fails only when there is a subscriber already, and there is none.
+    // Fails only when there is a subscriber already. There is none.
     let _ = tracing::subscriber::set_global_default(logged);
 }
 
-/// Stderr without what a terminal would obey; of colours, only those that were asked for.
+/// Stderr without control characters, except for the colors of the log itself.
 #[derive(Clone, Copy)]
 struct Stderr {
-    coloured: bool,
+    colored: bool,
 }
 
 impl<'a> MakeWriter<'a> for Stderr {
@@ -42,7 +42,7 @@ impl<'a> MakeWriter<'a> for Stderr {
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let keep = |c: char| c == '\n' || c == '\u{1b}' && self.coloured || !is_obeyed(c);
+        let keep = |c: char| c == '\n' || c == '\u{1b}' && self.colored || !is_obeyed(c);
         let shown: String = text.chars().map(|c| if keep(c) { c } else { ' ' }).collect();
         io::stderr().write_all(shown.as_bytes())?;
         Ok(bytes.len())

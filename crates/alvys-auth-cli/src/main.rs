@@ -1,7 +1,7 @@
-//! The `alvys-auth` command: arguments in, one payload on stdout or two plain lines on stderr out.
+//! The `alvys-auth` command. It writes one payload to stdout, or two lines about a failure to stderr.
 //!
-//! It decides nothing about tokens itself; the core does. What is decided here is where settings come from, how long a
-//! token is kept between two runs, and which exit code a failure has.
+//! The core decides about tokens. This crate decides where settings come from, how long a token is kept between two runs,
+//! and which exit code a failure has.
 
 mod agent;
 mod arguments;

@@ -1,4 +1,4 @@
-//! The two streams: a payload on stdout, whole or not at all; words on stderr that no terminal obeys.
+//! Writes the payload to stdout, whole or not at all, and messages without control characters to stderr.
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -7,27 +7,27 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// Writes the payload of a successful run to stdout. A reader that has gone away is no failure.
+/// Writes the payload of a successful run to stdout. It is not a failure when the reader has closed stdout.
 ///
 /// # Errors
-/// When stdout cannot be written, such as on a full disk.
+/// When stdout cannot be written to, for example because the disk is full.
 pub(crate) fn payload(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::configuration(
             format!("cannot write to stdout: {error}"),
-            "check where the output is redirected to",
+            "check the file or the disk that the output is redirected to",
         )),
         _ => Ok(()),
     }
 }
 
-/// Writes lines, cleaned before, to stderr. Nobody can be told when that fails.
+/// Writes lines to stderr. They must be free of control characters. A failure is ignored, because nobody could be told.
 pub(crate) fn complain(lines: &str) {
     let _ = writeln!(io::stderr().lock(), "{lines}");
 }
 
-/// Tells a person at a terminal something beside the payload; whoever reads the log is told by `-v`.
+/// Writes a warning to the log, or to stderr when a person reads that at a terminal without the log.
 pub(crate) fn warn(sentence: &str) {
     let sentence = one_line(sentence);
     tracing::warn!(target: "alvys_auth", "{sentence}");
@@ -36,13 +36,13 @@ pub(crate) fn warn(sentence: &str) {
     }
 }
 
-/// `text` without control characters and without characters that turn or hide text, in one line.
+/// `text` in one line, without control characters and without characters that turn or hide text.
 pub(crate) fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_whitespace() || is_obeyed(c)).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// `value` in a line, with escapes for what a terminal would obey.
+/// `value` as one line of JSON, with escapes for control characters.
 pub(crate) fn json_line(value: &Value) -> String {
     let mut line = String::new();
     for c in value.to_string().chars() {
@@ -52,7 +52,7 @@ pub(crate) fn json_line(value: &Value) -> String {
     line + "\n"
 }
 
-/// Whether a terminal does something else with `c` than to show it.
+/// Whether `c` is a control character, or a character that turns or hides text at a terminal.
 pub(crate) fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -1,4 +1,4 @@
-//! Named settings in one TOML file under the platform's directory for configuration.
+//! Profiles: named settings in one TOML file in the platform's configuration directory.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,10 @@ use toml_edit::DocumentMut;
 use crate::failure::Failure;
 use crate::files;
 
-/// How long an edit waits for another one.
+/// How long an edit of the file waits for another edit.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One profile: what is said about an application, and where its secret is.
+/// One profile: the settings of an application, and where its secret is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
@@ -56,25 +56,25 @@ pub(crate) enum SecretPlace<'a> {
     Command(&'a [String]),
 }
 
-/// A profile and the name it was found by.
+/// A profile and its name.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) profile: Profile,
 }
 
-/// Everything the file says.
+/// The content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profiles {
-    /// The profile that is used when none is named.
+    /// The profile that is used when none is given.
     pub(crate) default: Option<String>,
     #[serde(default)]
     pub(crate) profiles: BTreeMap<String, Profile>,
 }
 
 impl Profile {
-    /// What it says, under the names of the variables.
+    /// The settings of the profile, under the names of their environment variables.
     pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let named = [
             ("ALVYS_CLIENT_ID", &self.client_id),
@@ -100,7 +100,7 @@ impl Profile {
 }
 
 impl SecretPlace<'_> {
-    /// For people; arguments of a command are not shown.
+    /// The place for people. The arguments of a command are left out.
     pub(crate) fn in_words(self) -> String {
         match self {
             Self::Keychain => "keychain".to_owned(),
@@ -110,10 +110,10 @@ impl SecretPlace<'_> {
     }
 }
 
-/// The profile called `asked`, or else the default one, if any.
+/// The profile `asked`, or the default profile when `asked` is none.
 ///
 /// # Errors
-/// When a profile is asked for and not there, or when the file cannot be read.
+/// When the profile does not exist, or when the file cannot be read.
 pub(crate) fn find(asked: Option<&str>) -> Result<Option<Named>, Failure> {
     let mut all = match path() {
         Ok(path) => read(&path)?,
@@ -135,23 +135,23 @@ pub(crate) fn all() -> Result<Profiles, Failure> {
     read(&path()?)
 }
 
-/// Changes the file, keeping what people wrote into it, in turn with all other edits.
+/// Changes the file. Comments and formatting stay, and edits of several processes happen one after the other.
 ///
 /// # Errors
-/// What `change` refuses, or what keeps the file from being read or written; nothing has changed then.
+/// The error of `change`, or when the file cannot be read or written. The file has not changed then.
 pub(crate) fn edit(change: impl FnOnce(&mut DocumentMut, &Profiles) -> Result<(), Failure>) -> Result<(), Failure> {
     let path = path()?;
     let failed = |error: io::Error| {
         Failure::configuration(
             format!("cannot write {}: {error}", path.display()),
-            "check that this user may write there, and that no other `alvys-auth profile` hangs",
+            "check that this user may write there, and that no other `alvys-auth profile` is running",
         )
     };
     let directory = path.parent().unwrap_or(&path);
     if !directory.exists() {
         files::private_directory(directory).map_err(failed)?;
     }
-    // People keep their configuration elsewhere and leave a link to it: what it leads to is replaced, not the link.
+    // The file may be a link to another place. The link stays, and the file that it leads to is replaced.
     let path = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     let _lock = files::lock(&path.with_extension("lock"), PATIENCE).map_err(failed)?;
     let text = text(&path)?;
@@ -159,15 +159,15 @@ pub(crate) fn edit(change: impl FnOnce(&mut DocumentMut, &Profiles) -> Result<()
     let mut document = text.parse::<DocumentMut>().map_err(|_| malformed(&path, None))?;
     change(&mut document, &profiles)?;
     let changed = document.to_string();
-    // What could not be read again would lock everybody out.
+    // A file that cannot be read again would make all profiles unusable.
     parse(&path, &changed)?;
     files::replace(&path, changed.as_bytes()).map_err(failed)
 }
 
-/// The file in which `profile add --insecure-secret-file` keeps a secret.
+/// The file in which `profile add --insecure-secret-file` keeps the secret of a profile.
 ///
 /// # Errors
-/// When there is no directory for configuration.
+/// When there is no home directory.
 pub(crate) fn secret_file(name: &str) -> Result<PathBuf, Failure> {
     Ok(path()?.with_file_name("secrets").join(name))
 }
@@ -183,7 +183,7 @@ fn path() -> Result<PathBuf, Failure> {
         app_name: "alvys-auth".into(),
     };
     let strategy = etcetera::app_strategy::choose_native_strategy(arguments()).map_err(|_| {
-        Failure::configuration("there is no home directory to look for profiles in", "set HOME, or use no profile")
+        Failure::configuration("there is no home directory, so there are no profiles", "set HOME, or use no profile")
     })?;
     Ok(strategy.config_dir().join("profiles.toml"))
 }
@@ -211,12 +211,12 @@ fn parse(path: &Path, text: &str) -> Result<Profiles, Failure> {
     })
 }
 
-/// Says where, and not what: somebody may have written a secret into the file.
+/// The error says where the file is wrong. It does not repeat the text, which may be a secret.
 fn malformed(path: &Path, line: Option<usize>) -> Failure {
     let place = line.map(|line| format!(" in line {line}")).unwrap_or_default();
     Failure::configuration(
-        format!("{} is wrong{place}", path.display()),
-        "a profile has the keys client_id, flow, tenant, env, encoding, token_url, audience, scope, api_base_url, \
-         ca_bundle, and of keychain, secret_file and secret_command one; never the secret itself",
+        format!("{} is not valid{place}", path.display()),
+        "correct it: a profile has the keys client_id, flow, tenant, env, encoding, token_url, audience, scope, \
+         api_base_url, ca_bundle, and one of keychain, secret_file and secret_command; never the secret itself",
     )
 }

@@ -1,4 +1,4 @@
-//! Findings for people and for machines, and the worst of them as a failure.
+//! The report of `doctor` and `migrate`: findings for people or as JSON, and the worst of them as a failure.
 
 use std::env;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::{self, one_line};
 
-/// What became of one step.
+/// The result of one step.
 #[derive(Debug)]
 enum State {
     Fine,
@@ -26,26 +26,26 @@ struct Finding {
     todo: Option<String>,
 }
 
-/// Findings in the order they were made.
+/// The findings, in the order of the steps.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     findings: Vec<Finding>,
-    /// What else machines are told.
+    /// More members of the JSON report.
     facts: serde_json::Map<String, Value>,
 }
 
 impl Report {
-    /// Something is as it should be.
+    /// Adds: the step is in order.
     pub(crate) fn fine(&mut self, step: &'static str, what: impl AsRef<str>) {
         self.add(step, State::Fine, what.as_ref(), None);
     }
 
-    /// Something works and is odd.
+    /// Adds: the step works, but something is unusual.
     pub(crate) fn warning(&mut self, step: &'static str, what: impl AsRef<str>, todo: impl AsRef<str>) {
         self.add(step, State::Warning, what.as_ref(), Some(todo.as_ref()));
     }
 
-    /// Something does not work. The same thing to do is told once.
+    /// Adds: the step failed. A failure with the same advice as one before is left out.
     pub(crate) fn failed(&mut self, step: &'static str, failure: Failure) {
         let told = |finding: &Finding| {
             matches!(finding.state, State::Failed(_)) && finding.todo.as_deref() == Some(failure.todo.as_str())
@@ -56,12 +56,12 @@ impl Report {
         }
     }
 
-    /// Something was not tried.
+    /// Adds: the step was not tried.
     pub(crate) fn skipped(&mut self, step: &'static str, why: impl AsRef<str>) {
         self.add(step, State::Skipped, why.as_ref(), None);
     }
 
-    /// Tells machines one thing more.
+    /// Adds a member to the JSON report.
     pub(crate) fn fact(&mut self, name: &str, value: Value) {
         self.facts.insert(name.to_owned(), value);
     }
@@ -75,7 +75,7 @@ impl Report {
         self.findings.push(Finding { step, state, what: one_line(what), todo: todo.map(one_line) });
     }
 
-    /// The failure with the highest exit code, the first one where there are several.
+    /// The failure with the highest exit code. The first one when there are several.
     fn worst(&self) -> Option<&Failure> {
         let failures = self.findings.iter().rev().filter_map(|finding| match &finding.state {
             State::Failed(failure) => Some(&**failure),
@@ -84,10 +84,10 @@ impl Report {
         failures.max_by_key(|failure| failure.class.code())
     }
 
-    /// Prints all findings, and gives the worst of them, if it is a failure.
+    /// Prints all findings.
     ///
     /// # Errors
-    /// The worst finding, when something failed.
+    /// The worst failure, when a step failed.
     pub(crate) fn conclude(mut self, json: bool) -> Result<(), Failure> {
         let worst = self.worst().cloned();
         let facts = std::mem::take(&mut self.facts);
@@ -121,13 +121,13 @@ impl Report {
 
     fn lines(&self) -> String {
         let terminal = io::stdout().is_terminal();
-        let coloured = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let colored = terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let mut lines = String::new();
         for Finding { step, state, what, todo } in &self.findings {
             let mark = if terminal { state.tick() } else { state.word() };
             let width = if terminal { 1 } else { 7 };
             let mark = format!("{mark:<width$}");
-            let mark = if coloured { format!("\u{1b}[{}m{mark}\u{1b}[0m", state.colour()) } else { mark };
+            let mark = if colored { format!("\u{1b}[{}m{mark}\u{1b}[0m", state.color()) } else { mark };
             // Writing to a string does not fail.
             let _ = writeln!(lines, "{mark} {step:<16} {what}");
             if let Some(todo) = todo {
@@ -157,7 +157,7 @@ impl State {
         }
     }
 
-    fn colour(&self) -> u8 {
+    fn color(&self) -> u8 {
         match self {
             Self::Fine => 32,
             Self::Warning => 33,

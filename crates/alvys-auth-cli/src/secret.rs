@@ -1,4 +1,4 @@
-//! Where the client secret comes from: never from a flag.
+//! Reads the client secret from stdin, a file, a command, the environment or a profile. No flag takes it.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Read};
@@ -16,7 +16,7 @@ use crate::keychain;
 use crate::profiles::{Named, SecretPlace};
 use crate::settings::{Layers, variable};
 
-/// Where credentials come from, whatever that is.
+/// Any source of credentials.
 pub(crate) type Provider = Arc<dyn CredentialsProvider>;
 
 /// The longest secret that is read from stdin, in bytes.
@@ -25,7 +25,7 @@ const LIMIT: usize = 64 * 1024;
 const SECRET: &str = "ALVYS_CLIENT_SECRET";
 const SECRET_FILE: &str = "ALVYS_CLIENT_SECRET_FILE";
 
-/// Every variable of the environment that holds a secret or leads to one.
+/// The environment variables that contain a secret or the path of one.
 pub(crate) const SECRET_VARIABLES: [&str; 3] = [SECRET, SECRET_FILE, "Alvys__ClientSecret"];
 
 /// The flags that say where the secret is.
@@ -37,27 +37,27 @@ pub(crate) struct SecretArgs {
     #[arg(long)]
     pub(crate) secret_stdin: bool,
 
-    /// Read the client secret from a file that holds nothing else (ALVYS_CLIENT_SECRET_FILE).
+    /// Read the client secret from a file that contains nothing else (ALVYS_CLIENT_SECRET_FILE).
     #[arg(long, value_name = "PATH")]
     pub(crate) secret_file: Option<PathBuf>,
 
-    /// Take the client secret from the output of a command, which is split as a shell would and run without one.
+    /// Read the client secret from the output of a command. It is split into words like a shell does, but no shell runs it.
     #[arg(long, value_name = "COMMAND")]
     pub(crate) secret_command: Option<String>,
 }
 
-/// The credentials of whom the layers name, with the secret from its uppermost place.
+/// The credentials: the client id of the layers, and the secret from the first place that has one.
 ///
 /// # Errors
-/// What is missing, wrong, or cannot be read.
+/// When the client id or the secret is missing, wrong, or cannot be read.
 pub(crate) fn credentials(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Credentials, Failure> {
     Ok(provider(flags, layers)?.current()?)
 }
 
-/// Where these credentials come from, and come from again when they change. Stdin and the keychain are read once.
+/// A provider of the credentials. It reads them again when they change, except for stdin and the keychain.
 ///
 /// # Errors
-/// As [`credentials`], as far as that shows before the secret itself is read.
+/// As [`credentials`], as far as that is known before the secret is read.
 pub(crate) fn provider(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Provider, Failure> {
     let variables = || layers.variables();
     if flags.secret_stdin {
@@ -82,20 +82,20 @@ pub(crate) fn provider(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Provid
     if profile.secret_place().is_none() {
         return Ok(of(variables()));
     }
-    // A profile's secret must not travel with somebody else's client id.
+    // The secret of a profile must not be sent with the client id of another application.
     let client_id = client_id(variables())?;
     if profile.client_id.as_ref().is_some_and(|own| *own != client_id) {
         return Err(Failure::configuration(
             format!(
-                "the client id comes from a flag or the environment, but the secret of profile {name} is for another"
+                "the client id comes from a flag or the environment, but the secret of profile {name} belongs to another one"
             ),
-            "unset ALVYS_CLIENT_ID, or give that client's secret beside it",
+            "unset ALVYS_CLIENT_ID, or also give the secret of that client id",
         ));
     }
     of_profile(named, variables())
 }
 
-/// Where the secret of a profile is, for the client that `variables` name.
+/// A provider of the secret of a profile, with the client id in `variables`.
 ///
 /// # Errors
 /// When the profile has none, or its keychain cannot be read.
@@ -103,7 +103,7 @@ pub(crate) fn of_profile(Named { name, profile }: &Named, variables: Variables) 
     let Some(place) = profile.secret_place() else {
         return Err(Failure::configuration(
             format!("profile {name} has no secret"),
-            "add it anew with `alvys-auth profile add`",
+            "add one with `alvys-auth profile add NAME --replace`",
         ));
     };
     debug!(target: "alvys_auth", "the secret comes from profile {name}: {}", place.in_words());
@@ -114,35 +114,35 @@ pub(crate) fn of_profile(Named { name, profile }: &Named, variables: Variables) 
     }
 }
 
-/// Splits a command line as a shell would, expanding nothing.
+/// Splits a command line into words like a shell does. Nothing is expanded.
 ///
 /// # Errors
 /// When it is empty or its quotes are not closed.
 pub(crate) fn words(line: &str) -> Result<Vec<String>, Failure> {
     shlex::split(line).filter(|words| !words.is_empty()).ok_or_else(|| {
-        Failure::usage("--secret-command is empty or has quotes that are not closed", "quote it as for a shell")
+        Failure::usage("--secret-command is empty or has quotes that are not closed", "write it as for a shell")
     })
 }
 
-/// The secret that stands alone on stdin; line breaks at its end are no part of it.
+/// The secret on stdin, without line breaks at its end.
 ///
 /// # Errors
-/// When stdin is a terminal, which would show the secret, when it is too long or when it is not UTF-8.
+/// When stdin is a terminal, which would show the secret, or when the secret is too long or not UTF-8.
 pub(crate) fn from_stdin() -> Result<Zeroizing<String>, Failure> {
     let refused = |what: &str| Failure::configuration(what, "write the secret to stdin and nothing else");
     let stdin = io::stdin();
     if stdin.is_terminal() {
         return Err(Failure::usage(
-            "--secret-stdin reads from a pipe, and stdin is a terminal, which would show the secret",
-            "pipe the secret in, such as from a password manager: `pass show alvys | alvys-auth …`",
+            "--secret-stdin needs a pipe, but stdin is a terminal, which would show the secret",
+            "pipe the secret in, for example from a password manager: `pass show alvys | alvys-auth …`",
         ));
     }
-    // Made in full at once: a buffer that grows leaves copies behind.
+    // Allocated in full at once, because a buffer that grows leaves copies of the secret in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
     let read = stdin.lock().take(LIMIT as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| refused(&format!("cannot read stdin: {error}")))?;
     if bytes.len() > LIMIT {
-        return Err(refused("there are more than 64 KiB on stdin"));
+        return Err(refused("stdin has more than 64 KiB"));
     }
     let text = String::from_utf8(mem::take(&mut bytes)).map(Zeroizing::new).map_err(|error| {
         error.into_bytes().zeroize();
@@ -163,11 +163,11 @@ fn command(command: &[String], variables: Variables) -> Result<Provider, Failure
     let client_id = client_id(variables)?;
     let (program, arguments) = command
         .split_first()
-        .ok_or_else(|| Failure::configuration("the command for the secret is empty", "name a program to run"))?;
+        .ok_or_else(|| Failure::configuration("the command for the secret is empty", "set it to a program to run"))?;
     Ok(Arc::new(CommandProvider::new(program, arguments).client_id(client_id)))
 }
 
-/// The client id alone, read with a secret that is none: credentials are only ever read together.
+/// The client id. A made-up secret is read with it, because credentials can only be read together.
 fn client_id(variables: Variables) -> Result<String, Failure> {
     let stand_in = Variables::from_iter([(SECRET, "stand-in")]);
     Ok(EnvironmentProvider::of(stand_in.over(variables)).current()?.client_id().to_owned())
@@ -177,14 +177,14 @@ fn value(secret: Zeroizing<String>) -> Variables {
     Variables::new(move |name| (name == SECRET).then(|| OsString::from(secret.as_str())))
 }
 
-/// The secret alone in a file that `place` names, which errors then say.
+/// A provider of the secret in a file. Errors call the file `place`.
 fn file(path: &Path, place: String, variables: Variables) -> Provider {
     let path = path.to_owned();
     let file = Variables::new(move |name| (name == SECRET_FILE).then(|| path.clone().into_os_string()));
     Arc::new(ByPlace { place, provider: EnvironmentProvider::of(file.over(variables)) })
 }
 
-/// Reads a file as if its variable named it.
+/// Reads a file as if the variable contained its path, and names `place` in errors instead of the variable.
 struct ByPlace {
     place: String,
     provider: EnvironmentProvider,

@@ -1,4 +1,4 @@
-//! Settings in layers: flags over the environment over a profile.
+//! Settings in layers: flags before the environment before a profile.
 
 use std::env;
 use std::ffi::OsString;
@@ -13,11 +13,11 @@ use crate::output;
 use crate::profiles::{self, Named};
 use crate::secret::{self, Provider, SecretArgs};
 
-/// The flags that all commands which ask for tokens have in common.
+/// The flags of all commands that request tokens.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct SettingsArgs {
-    /// Take what neither flags nor environment say from this profile (ALVYS_PROFILE).
+    /// Use the settings of this profile where neither a flag nor the environment has one (ALVYS_PROFILE).
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
 
@@ -35,20 +35,20 @@ pub(crate) struct SettingsArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) ca_bundle: Option<PathBuf>,
 
-    /// Keep tokens under this directory (ALVYS_CACHE_DIR).
+    /// Keep tokens in this directory (ALVYS_CACHE_DIR).
     #[arg(long, value_name = "PATH")]
     pub(crate) cache_dir: Option<PathBuf>,
 
-    /// Neither use nor keep a token of another run (ALVYS_NO_CACHE).
+    /// Do not use a kept token and do not keep the new one (ALVYS_NO_CACHE).
     #[arg(long)]
     pub(crate) no_cache: bool,
 }
 
-/// Which endpoint to ask, and for what: everything of an application but its credentials.
+/// The flags about the token request and the API, apart from the credentials.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct TargetArgs {
-    /// The flow to speak; current by default (ALVYS_FLOW).
+    /// The flow; current by default (ALVYS_FLOW).
     #[arg(long, value_parser = ["current", "legacy"])]
     pub(crate) flow: Option<String>,
 
@@ -60,41 +60,41 @@ pub(crate) struct TargetArgs {
     #[arg(long, value_parser = ["production", "qa"])]
     pub(crate) env: Option<String>,
 
-    /// How the token request is written; the flow's own way by default (ALVYS_ENCODING).
+    /// The encoding of the token request; json in the current flow, form in the legacy flow by default (ALVYS_ENCODING).
     #[arg(long, value_parser = ["json", "form"])]
     pub(crate) encoding: Option<String>,
 
-    /// The full URL to ask for tokens; {tenant_id} is filled in for the legacy flow (ALVYS_TOKEN_URL).
+    /// The full URL of the token endpoint; {tenant_id} in it is replaced in the legacy flow (ALVYS_TOKEN_URL).
     #[arg(long, value_name = "URL")]
     pub(crate) token_url: Option<String>,
 
-    /// Another audience than that of the public API (ALVYS_AUDIENCE).
+    /// The audience; https://api.alvys.com/public/ by default (ALVYS_AUDIENCE).
     #[arg(long, value_name = "AUDIENCE")]
     pub(crate) audience: Option<String>,
 
-    /// Scopes to name in the token request, between spaces; rarely of use (ALVYS_SCOPE).
+    /// The scopes to request, separated by spaces; rarely needed (ALVYS_SCOPE).
     #[arg(long, value_name = "SCOPES")]
     pub(crate) scope: Option<String>,
 
-    /// Where the API is (ALVYS_API_BASE_URL).
+    /// The base URL of the API; by default that of --env (ALVYS_API_BASE_URL).
     #[arg(long, value_name = "URL")]
     pub(crate) api_base_url: Option<String>,
 }
 
-/// Everything that was decided before anything is asked for.
+/// All settings, read and checked.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// The application.
+    /// The credentials of the application.
     pub(crate) credentials: Credentials,
-    /// How to ask for its tokens, where the API is, and what was set in vain.
+    /// The flow, the API, and warnings about settings without effect.
     pub(crate) setup: Setup,
-    /// The certificates to trust, when not the built-in ones.
+    /// The certificates to trust instead of the built-in ones.
     pub(crate) ca_bundle: Option<PathBuf>,
-    /// Where tokens are kept; none when they are not.
+    /// The directory for tokens. None when tokens are not kept.
     pub(crate) cache_dir: Option<PathBuf>,
 }
 
-/// The layers that were found, from which each part of the settings is read.
+/// The layers that the settings are read from.
 #[derive(Debug)]
 pub(crate) struct Layers<'a> {
     arguments: &'a SettingsArgs,
@@ -103,7 +103,7 @@ pub(crate) struct Layers<'a> {
 }
 
 impl SettingsArgs {
-    /// Reads everything.
+    /// Reads all settings.
     ///
     /// # Errors
     /// The first setting that is missing or wrong.
@@ -115,10 +115,10 @@ impl SettingsArgs {
         Ok(Settings { credentials, setup, ca_bundle: layers.ca_bundle(), cache_dir: self.cache_dir() })
     }
 
-    /// Finds the profile in use, if any, and reads nothing else yet.
+    /// Finds the profile in use, if there is one. No other setting is read yet.
     ///
     /// # Errors
-    /// When a profile is asked for and not there, or when the file of the profiles cannot be read.
+    /// When the profile does not exist, or when the file of the profiles cannot be read.
     pub(crate) fn layers(&self) -> Result<Layers<'_>, Failure> {
         let environment = || variable("ALVYS_PROFILE").map(|name| name.to_string_lossy().into_owned());
         let profile = profiles::find(self.profile.clone().or_else(environment).as_deref())?;
@@ -126,13 +126,13 @@ impl SettingsArgs {
             debug!(target: "alvys_auth", profile = name, "uses a profile");
             let client_id = variable("ALVYS_CLIENT_ID").filter(|_| self.client_id.is_none());
             if client_id.zip(profile.client_id.as_ref()).is_some_and(|(other, own)| other != **own) {
-                output::warn(&format!("ALVYS_CLIENT_ID is set and beats the client id of profile {name}"));
+                output::warn(&format!("ALVYS_CLIENT_ID is set and used instead of the client id of profile {name}"));
             }
         }
         Ok(Layers { arguments: self, profile })
     }
 
-    /// Where tokens are kept; none when they are not.
+    /// The directory for tokens. None when tokens are not kept.
     pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
         let off = |value: OsString| !["0", "false", "no"].iter().any(|no| value.eq_ignore_ascii_case(no));
         if self.no_cache || variable("ALVYS_NO_CACHE").is_some_and(off) {
@@ -144,7 +144,7 @@ impl SettingsArgs {
 }
 
 impl Layers<'_> {
-    /// All named values.
+    /// All settings, under the names of their variables.
     pub(crate) fn variables(&self) -> Variables {
         let flags = self.arguments.target.named().chain(named("ALVYS_CLIENT_ID", &self.arguments.client_id));
         let profile = self.profile.iter().flat_map(|named| named.profile.named());
@@ -159,23 +159,23 @@ impl Layers<'_> {
         Ok(Setup::read(&self.variables())?)
     }
 
-    /// The credentials, from wherever the secret is.
+    /// The credentials.
     ///
     /// # Errors
-    /// What is missing, wrong, or cannot be read.
+    /// When a value is missing, wrong, or cannot be read.
     pub(crate) fn credentials(&self) -> Result<Credentials, Failure> {
         secret::credentials(&self.arguments.secret, self)
     }
 
-    /// Where the credentials come from, and come from again when they change.
+    /// A provider of the credentials, which reads them again when they change.
     ///
     /// # Errors
-    /// What is missing or wrong.
+    /// When a value is missing or wrong.
     pub(crate) fn provider(&self) -> Result<Provider, Failure> {
         secret::provider(&self.arguments.secret, self)
     }
 
-    /// The certificates to trust, when not the built-in ones.
+    /// The certificates to trust instead of the built-in ones.
     pub(crate) fn ca_bundle(&self) -> Option<PathBuf> {
         let profile = || self.profile.as_ref()?.profile.ca_bundle.clone();
         let environment = |name| variable(name).map(PathBuf::from);
@@ -203,7 +203,7 @@ impl TargetArgs {
     }
 }
 
-/// A variable of the environment; an empty one is none.
+/// The value of an environment variable. None when it is empty.
 pub(crate) fn variable(name: &str) -> Option<OsString> {
     env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -1,8 +1,8 @@
-//! The signals that end a command in the foreground, or make it read its settings anew.
+//! The signals that end a command in the foreground, or that make it read its settings again.
 
 use std::io;
 
-/// Ends with SIGINT or SIGTERM.
+/// Completes on SIGINT or SIGTERM.
 #[cfg(unix)]
 pub(crate) fn ended() -> io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -16,7 +16,7 @@ pub(crate) fn ended() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ends with Ctrl-C.
+/// Completes on Ctrl-C.
 #[cfg(not(unix))]
 pub(crate) fn ended() -> io::Result<impl Future<Output = ()>> {
     let mut interrupt = tokio::signal::windows::ctrl_c()?;
@@ -25,7 +25,8 @@ pub(crate) fn ended() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Calls `reload` on each SIGHUP, one after the other, for as long as it is polled. From this call on the signal ends nothing.
+/// Calls `reload` on each SIGHUP, one call after the other, as long as the future is polled. After this call, SIGHUP no
+/// longer ends the process.
 #[cfg(unix)]
 pub(crate) fn on_hangup(
     reload: impl Fn() + Send + Sync + 'static,
@@ -37,7 +38,7 @@ pub(crate) fn on_hangup(
     Ok(async move {
         while hangup.recv().await.is_some() {
             let reload = Arc::clone(&reload);
-            // It may wait for a command or a keychain. That it panicked was printed.
+            // It may wait for a command or a keychain. A panic was printed already.
             let _ = tokio::task::spawn_blocking(move || reload()).await;
         }
     })

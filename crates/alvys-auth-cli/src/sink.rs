@@ -1,4 +1,4 @@
-//! Where the body of an answer goes: whole or not at all, and to no terminal what a terminal would obey.
+//! Writes the body of an answer to stdout or a file, whole or not at all. A terminal gets no control characters.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Seek, Write};
@@ -10,12 +10,12 @@ use tempfile::{NamedTempFile, SpooledTempFile};
 use crate::failure::Failure;
 use crate::output::is_obeyed;
 
-/// What is kept in memory of a body for stdout, in bytes; the rest waits in a temporary file.
+/// How much of a body for stdout is kept in memory, in bytes. A longer body is kept in a temporary file.
 const IN_MEMORY: usize = 4 * 1024 * 1024;
-/// As many links as Linux follows.
+/// The number of links that are followed, as on Linux.
 const MOST_LINKS: usize = 40;
 
-/// A place for a payload. Nothing is there before [`finish`](Self::finish), except for [`Sink::live`].
+/// The destination of a payload. It receives nothing before [`finish`](Self::finish), except with [`Sink::live`].
 pub(crate) struct Sink(Place);
 
 enum Place {
@@ -24,30 +24,30 @@ enum Place {
     File { file: NamedTempFile, path: PathBuf },
 }
 
-/// Something that is written to as the bytes come: stdout, a device, a pipe.
+/// A destination that receives the bytes as they arrive: stdout, a device or a pipe.
 struct Live {
     out: Box<dyn Write>,
     name: PathBuf,
-    /// The line begun, where a terminal reads.
+    /// The line that has begun, when the destination is a terminal.
     terminal: Option<Vec<u8>>,
 }
 
 impl Sink {
-    /// Stdout, all at once.
+    /// Stdout, which receives the whole payload at once.
     pub(crate) fn stdout() -> Self {
-        // Whether there is a place for temporary files is found out before the call is made, and not by a long answer to it.
+        // Tested before the call is made, so that a long answer does not fail for want of a temporary directory.
         let in_memory = if tempfile::tempfile().is_ok() { IN_MEMORY } else { usize::MAX };
         Self(Place::Stdout(SpooledTempFile::new(in_memory)))
     }
 
-    /// Stdout as it comes.
+    /// Stdout, which receives the bytes as they arrive.
     pub(crate) fn live() -> Self {
         let terminal = io::stdout().is_terminal().then(Vec::new);
         Self(Place::Live(Live { out: Box::new(io::stdout()), name: "stdout".into(), terminal }))
     }
 
-    /// A file, put in the place of any other when it is whole. What is no regular file is written to directly, and stdout by
-    /// any of its names is stdout.
+    /// A file, which is replaced when the payload is complete. A pipe or a device receives the bytes as they arrive. A path
+    /// that leads to stdout, such as `/dev/stdout`, is stdout.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -55,11 +55,11 @@ impl Sink {
         let failed = |error: io::Error| unwritable(path, &error);
         match descriptor(path) {
             Some(Descriptor::Stdout) => return Ok(Self::stdout()),
-            // What the others who write through it have written, and where they go on, is not known here.
+            // Other processes may write to this open file, at positions that are not known here.
             Some(Descriptor::Other) if path.is_file() => {
                 return Err(Failure::configuration(
-                    format!("{} leads to a file that is open already, which would be replaced", path.display()),
-                    "name the file itself, or write to stdout and redirect that",
+                    format!("{} leads to a file that is open already and would be replaced", path.display()),
+                    "give the path of the file itself, or write to stdout and redirect it",
                 ));
             }
             _ => {}
@@ -71,10 +71,10 @@ impl Sink {
                 Place::Live(Live { out: Box::new(file), name: path.to_owned(), terminal })
             }
             _ => {
-                // A link stays one: what it leads to is replaced.
+                // A link stays. The file that it leads to is replaced.
                 let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
                 let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                // Left behind by a run that is killed, it is to tell whose it is.
+                // A killed run leaves this file behind, so its name tells where it comes from.
                 let mut named = tempfile::Builder::new();
                 let file = named.prefix(".alvys-auth-").tempfile_in(directory.unwrap_or_else(|| Path::new(".")));
                 let file = file.map_err(failed)?;
@@ -84,10 +84,10 @@ impl Sink {
         Ok(Self(place))
     }
 
-    /// Hands the payload over.
+    /// Writes the payload to its destination.
     ///
     /// # Errors
-    /// When it cannot be written. A reader of stdout that has gone away is no failure.
+    /// When it cannot be written. It is not a failure when the reader has closed stdout.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         match self.0 {
             Place::Stdout(mut spooled) => {
@@ -133,26 +133,26 @@ impl Live {
     }
 }
 
-/// `bytes` as text, without what a terminal would obey; lines and tabs stay.
+/// `bytes` as text without control characters. Line breaks and tabs stay.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_obeyed(*c)).collect()
 }
 
-/// A descriptor, of this process or of another one.
+/// A file descriptor, of this process or of another one.
 enum Descriptor {
     Stdout,
     Other,
 }
 
-/// The descriptor that a path leads to, such as `/dev/stdout` does. To replace the file behind it would take away what others
-/// have written there.
+/// The file descriptor that a path such as `/dev/stdout` leads to. Replacing the file behind it would remove what others
+/// have written to it.
 fn descriptor(path: &Path) -> Option<Descriptor> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         let name = path.file_name()?.to_owned();
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        // Its links are followed, but not the last one, which would lead to the file that is open.
+        // Links are followed, except for the last one, which would lead to the open file.
         let directory = fs::canonicalize(directory.unwrap_or_else(|| Path::new("."))).ok()?;
         let own = directory == Path::new("/dev/fd") || directory == Path::new(&format!("/proc/{}/fd", process::id()));
         if own || directory.starts_with("/proc") && directory.ends_with("fd") {
@@ -163,7 +163,7 @@ fn descriptor(path: &Path) -> Option<Descriptor> {
     None
 }
 
-/// A reader that has seen enough is no failure.
+/// It is not a failure when the reader has closed the destination.
 fn gone(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -174,7 +174,7 @@ fn gone(written: io::Result<()>) -> io::Result<()> {
 fn unwritable(path: &Path, error: &io::Error) -> Failure {
     Failure::configuration(
         format!("cannot write to {}: {error}", path.display()),
-        "check that this user may write there and that the disk is not full",
+        "check that this user may write there, and that the disk is not full",
     )
 }
 

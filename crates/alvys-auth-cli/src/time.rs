@@ -1,11 +1,11 @@
-//! Times as people and programs write them: `5m`, and RFC 3339 in UTC.
+//! Reads and writes times: durations such as `5m`, and points in time by RFC 3339 in UTC.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Reads `90s`, `5m`, `1h30m` or a number of seconds.
+/// Reads a duration: `90s`, `5m`, `1h30m` or a number of seconds.
 ///
 /// # Errors
-/// What is allowed, when it is none of these.
+/// When `text` is something else: a sentence about what is allowed.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let refused = || "give a time such as 90s, 5m or 1h30m".to_owned();
     let mut total = Duration::ZERO;
@@ -28,22 +28,22 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(refused()) } else { Ok(total) }
 }
 
-/// Whole seconds since 1970, rounded down; 0 before.
+/// Whole seconds since 1970, rounded down. 0 for an earlier time.
 pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Milliseconds since 1970; 0 before.
+/// Milliseconds since 1970. 0 for an earlier time.
 pub(crate) fn unix_millis(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// The time so many milliseconds after the beginning of 1970; none beyond what this system counts.
+/// The time `millis` milliseconds after the beginning of 1970. None when the system cannot represent it.
 pub(crate) fn at_unix_millis(millis: u64) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis))
 }
 
-/// `2026-01-31T08:00:00Z`, rounded down to the second.
+/// The time as in `2026-01-31T08:00:00Z`, rounded down to the second.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = unix_seconds(time);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -51,8 +51,8 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// The date so many days after 1970-01-01, in the Gregorian calendar. Counts years from March, so that the leap day is
-/// the last one of its year.
+/// The date `days` days after 1970-01-01 in the Gregorian calendar. Years count from March here, so that the leap day is the
+/// last day of its year.
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -64,7 +64,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// `3 min 20 s`, for people.
+/// The duration for people, as in `3 min 20 s`.
 pub(crate) fn in_words(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {

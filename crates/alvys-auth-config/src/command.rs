@@ -1,4 +1,4 @@
-//! Credentials from the output of a command, such as the one of a password manager.
+//! Credentials from the output of a program, for example a password manager.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -13,22 +13,21 @@ use zeroize::Zeroizing;
 use crate::running::{Heard, Running};
 use crate::text;
 
-/// How often the command is looked after.
+/// The pause between two looks at the program and its output.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long the output of a command that has ended may stay open and silent: something it started holds it then.
+/// How long to wait for more output after the program has ended: a process that it started may hold the output open.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Credentials from the output of a program that is run without a shell.
+/// Credentials from the output of a program. It is run without a shell.
 ///
-/// The program gets no input, and its error output is dropped, because it may hold secrets. Its output is a JSON object
-/// with `client_id` and `client_secret`, or lines as in a `.env` file; with a [`client_id`](Self::client_id) given, the
-/// secret alone.
+/// The program writes a JSON object with `client_id` and `client_secret`, or lines as in a `.env` file. When the
+/// [`client_id`](Self::client_id) is given here, the program writes the secret alone. It gets no input. Its error output is
+/// dropped, because it may contain secrets.
 ///
-/// A program that fails, writes too much or takes too long is killed; on Unix together with what it started, for which it
-/// runs in a process group of its own. Such a program can ask nothing on the terminal, and a Ctrl-C there does not reach it:
-/// where that ends this process, the program goes on until it ends by itself. What a program that has done its work leaves
-/// behind may stay.
+/// A program that fails, writes more than 64 KiB or takes too long is killed. On Unix it runs in a process group of its own,
+/// and all processes of this group are killed with it. So the program cannot ask for input on the terminal, and Ctrl-C there
+/// does not end it. When a program ends with success, the processes that it started may go on.
 ///
 /// ```
 /// # #[cfg(unix)] {
@@ -56,7 +55,7 @@ pub struct CommandProvider {
 }
 
 impl CommandProvider {
-    /// Runs `program` with `arguments`, in the directory and the environment of this process.
+    /// Runs `program` with `arguments`, in the working directory and the environment of this process.
     #[must_use]
     pub fn new<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Self {
         Self {
@@ -68,23 +67,24 @@ impl CommandProvider {
         }
     }
 
-    /// Takes the whole output for the secret of this client; line breaks at its end are no part of it.
+    /// Sets the client id. The whole output is then the client secret, without line breaks at its end.
     #[must_use]
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = Some(client_id.into());
         self
     }
 
-    /// How long the program may run before it is killed; 10 seconds.
+    /// Sets how long the program may run before it is killed; 10 seconds by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Lets the program run again for the next token request once in every such period, counted from this call.
+    /// Runs the program again before a token request when `period` has passed since the last run.
     ///
-    /// Without it, the program runs once, and again only when the server refuses the credentials.
+    /// The periods count from this call of `run_again_every`. By default, the program runs once, and again only when the
+    /// server refuses the credentials.
     #[must_use]
     pub fn run_again_every(mut self, period: Duration) -> Self {
         self.again = Some((Instant::now(), period));
@@ -93,7 +93,7 @@ impl CommandProvider {
 
     fn run(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let failed = |error: io::Error| {
-            let hint = "check that the program is installed, on the PATH, and may be run by this process";
+            let hint = "check that the program is installed and on the PATH, and that this process may run it";
             Error::configuration(format!("cannot run {:?}: {error}", self.program), hint)
         };
         let started = Instant::now();
@@ -114,7 +114,7 @@ impl CommandProvider {
                 Heard::Chunk(chunk) if output.len() + chunk.len() > text::LIMIT => {
                     return Err(Error::configuration(
                         format!("{:?} wrote more than 64 KiB", self.program),
-                        "let it write the credentials and nothing else",
+                        "change the command so that it writes the credentials and nothing else",
                     ));
                 }
                 Heard::Chunk(chunk) => {
@@ -141,22 +141,22 @@ impl CommandProvider {
         }
         Err(Error::configuration(
             format!("{:?} failed with {status}", self.program),
-            "run it by hand, as the user of this process, to see what it says",
+            "run it by hand, as the user of this process, to see its error output",
         ))
     }
 }
 
 impl CredentialsProvider for CommandProvider {
     /// # Errors
-    /// [`ErrorKind::TimedOut`](alvys_auth_core::ErrorKind::TimedOut) when the program takes too long; otherwise
-    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration), with the program's name and exit status,
-    /// but never its arguments or anything that it wrote.
+    /// [`ErrorKind::TimedOut`](alvys_auth_core::ErrorKind::TimedOut) when the program takes too long, otherwise
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration). The error contains the program's name and
+    /// its exit status. It never contains arguments or output.
     fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
         let periods = self.again.map_or(0, |(since, period)| since.elapsed().as_millis() / period.as_millis().max(1));
         Given::unless(known, Mark::new(u64::try_from(periods).unwrap_or(u64::MAX)), || self.read())
     }
 
-    /// The program's [`timeout`](Self::timeout), and a moment to say so.
+    /// The program's [`timeout`](Self::timeout) and one second more.
     fn time_limit(&self) -> Option<Duration> {
         Some(self.timeout.saturating_add(GRACE))
     }

@@ -1,4 +1,4 @@
-//! Credentials from `ALVYS_CLIENT_ID` and `ALVYS_CLIENT_SECRET`, or from the files that two more variables name.
+//! Credentials from environment variables, or from files whose paths are in environment variables.
 
 use std::path::PathBuf;
 
@@ -11,11 +11,16 @@ use crate::{file, text};
 const CLIENT_ID_FILE: &str = "ALVYS_CLIENT_ID_FILE";
 const CLIENT_SECRET_FILE: &str = "ALVYS_CLIENT_SECRET_FILE";
 
-/// Credentials from the environment, or from any other [`Variables`].
+/// Credentials from the environment, or from other [`Variables`].
 ///
-/// `ALVYS_CLIENT_ID` and `ALVYS_CLIENT_SECRET` hold the values, or `Alvys__ClientId` and `Alvys__ClientSecret` as .NET
-/// programs name them. `ALVYS_CLIENT_ID_FILE` and `ALVYS_CLIENT_SECRET_FILE` name files that hold nothing but the value,
-/// such as `/run/secrets/alvys`; line breaks at their end are no part of it, and they are read again when they change.
+/// | variable | also | meaning |
+/// | --- | --- | --- |
+/// | `ALVYS_CLIENT_ID` | `Alvys__ClientId` | the client id |
+/// | `ALVYS_CLIENT_SECRET` | `Alvys__ClientSecret` | the client secret |
+/// | `ALVYS_CLIENT_ID_FILE` | | the path of a file that contains the client id and nothing else |
+/// | `ALVYS_CLIENT_SECRET_FILE` | | the path of a file that contains the client secret and nothing else |
+///
+/// Line breaks at the end of a file are ignored. A file is read again when it changes.
 ///
 /// ```
 /// use alvys_auth_config::{EnvironmentProvider, Variables};
@@ -63,8 +68,9 @@ impl Default for EnvironmentProvider {
 
 impl CredentialsProvider for EnvironmentProvider {
     /// # Errors
-    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) that names the variable: one is missing,
-    /// empty or not UTF-8, two contradict each other, a file cannot be read, or a value is none.
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when a variable is missing, empty or not
+    /// UTF-8, when two variables contradict each other, when a file cannot be read, or when a value is not usable. The error
+    /// names the variable.
     fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
         let path = |found: Result<Option<(Found, Place)>, Error>| match found {
             Ok(Some((path, Place::File))) => Some(PathBuf::from(path.value.as_str())),
@@ -92,7 +98,8 @@ fn read(
         None => Err(Error::configuration(
             format!("{name} is not set"),
             format!(
-                "set it to the value shown on the application's page in Alvys, or {file_name} to the path of a file with it"
+                "set it to the value shown on the application's page in Alvys, or set {file_name} to the path of a file that \
+                 contains the value"
             ),
         )),
         Some((Found { name, value }, Place::Variable)) => Ok((value, name)),

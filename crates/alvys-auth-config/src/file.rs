@@ -1,4 +1,4 @@
-//! Credentials from files: one for both, or one for the secret, as orchestrators mount them.
+//! Credentials from files, for example the ones that an orchestrator mounts.
 
 use std::fs::{self, File, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,12 +10,14 @@ use zeroize::Zeroizing;
 
 use crate::text;
 
-/// Credentials from a file, read again when it has changed.
+/// Credentials from a file. The file is read again when it changes.
 ///
-/// Nobody watches the file: a source looks at it before each token request, while it remembers a refusal, and reads it once
-/// more when the server refuses what it had. A held token is used until its renewal is due. A change is noticed by the
-/// file's times, length and identity, symbolic links followed, so also when Kubernetes swaps the directory of a mounted
-/// secret or a file is replaced by renaming. Only regular files of at most 64 KiB are read.
+/// The file is not watched. A token source checks it before each token request and while it remembers a refusal, and reads
+/// it once more when the server refuses the credentials. A held token stays in use until its renewal is due.
+///
+/// A change shows in the file's times, length and identity. Symbolic links are followed, so a change is also noticed when
+/// Kubernetes replaces the directory of a mounted secret, or when the file is replaced by renaming. Only regular files of at
+/// most 64 KiB are read.
 ///
 /// ```
 /// use alvys_auth_config::FileProvider;
@@ -49,22 +51,22 @@ enum Layout {
 }
 
 impl FileProvider {
-    /// One file with both: a JSON object with `client_id` and `client_secret`, or lines `ALVYS_CLIENT_ID=…` and
+    /// One file with both values: a JSON object with `client_id` and `client_secret`, or lines `ALVYS_CLIENT_ID=…` and
     /// `ALVYS_CLIENT_SECRET=…` as in a `.env` file.
     ///
-    /// Values in such lines may stand in quotes and are otherwise taken literally; nothing is expanded.
+    /// Values in lines may be in quotes. Apart from that they are taken literally; no variables are expanded.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { layout: Layout::One(path.into()) }
     }
 
-    /// A file with nothing but the secret; line breaks at its end are no part of it.
+    /// A file that contains the client secret and nothing else. Line breaks at its end are ignored.
     #[must_use]
     pub fn secret(client_id: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self { layout: Layout::Secret { client_id: client_id.into(), path: path.into() } }
     }
 
-    /// Two files with nothing but one value each, as Kubernetes mounts the keys of a secret.
+    /// Two files that contain one value each and nothing else, as Kubernetes mounts a secret with two keys.
     #[must_use]
     pub fn pair(client_id: impl Into<PathBuf>, client_secret: impl Into<PathBuf>) -> Self {
         Self { layout: Layout::Pair { client_id: client_id.into(), client_secret: client_secret.into() } }
@@ -73,8 +75,8 @@ impl FileProvider {
 
 impl CredentialsProvider for FileProvider {
     /// # Errors
-    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) that names the file, and what is wrong with
-    /// it.
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when the file cannot be read or contains no
+    /// usable credentials. The error names the file.
     fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
         let mark = match &self.layout {
             Layout::One(path) | Layout::Secret { path, .. } => mark([path]),
@@ -99,29 +101,30 @@ impl FileProvider {
     }
 }
 
-/// The text of a regular file of a sensible size.
+/// The text of a regular file of at most 64 KiB.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     let place = shown(path);
     let refused = |error: io::Error| {
         Error::configuration(
             format!("cannot read {place}: {error}"),
-            "check that the file is there and that this process may read it",
+            "check that the file exists and that this process may read it",
         )
     };
-    // Asked before opening, because opening a pipe waits for its writer; asked again in case it was replaced.
+    // Checked before the file is opened, because opening a pipe waits for its writer. Checked again after, because the file
+    // may have been replaced in between.
     let regular = |metadata: Metadata| {
         if metadata.is_file() {
             return Ok(());
         }
         Err(Error::configuration(
             format!("{place} is not a regular file"),
-            "give the path of a file; for the output of a program use a command",
+            "give the path of a regular file; to use the output of a program, set a command instead",
         ))
     };
     regular(fs::metadata(path).map_err(refused)?)?;
     let mut file = File::open(path).map_err(refused)?;
     regular(file.metadata().map_err(refused)?)?;
-    // Made in full at once: a buffer that grows leaves copies behind.
+    // Allocated in full at once, because a buffer that grows leaves copies of the secret in memory.
     let mut bytes = Zeroizing::new(vec![0; text::LIMIT + 1]);
     let mut length = 0;
     while length < bytes.len() {
@@ -135,14 +138,14 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     if length > text::LIMIT {
         return Err(Error::configuration(
             format!("{place} is longer than 64 KiB"),
-            "name the file that holds the credentials and nothing else",
+            "give the path of a file that contains the credentials and nothing else",
         ));
     }
     bytes.truncate(length);
     text::utf8(bytes, &place)
 }
 
-/// A mark that differs when one of the files was written, replaced, removed or made.
+/// A mark that changes when one of the files is written, replaced, removed or created.
 pub(crate) fn mark(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Mark {
     let mut hasher = DefaultHasher::new();
     for path in paths {
@@ -152,7 +155,7 @@ pub(crate) fn mark(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Mark {
     Mark::new(hasher.finish())
 }
 
-/// Where there are inodes: which one, and when it last changed in any way, which nobody can set back.
+/// The inode, and the time of its last change of any kind. Unlike the time of the last write, nobody can set it back.
 #[cfg(unix)]
 fn identity(metadata: &Metadata) -> impl Hash + use<> {
     use std::os::unix::fs::MetadataExt;

@@ -1,21 +1,21 @@
-//! A program that is run for its output, and what it started.
+//! Runs a program for its output, and ends it together with the processes that it started.
 
 use std::io::{self, ErrorKind, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use zeroize::Zeroizing;
 
-/// What there is to read now.
+/// What a look at the output found.
 pub(crate) enum Heard {
-    /// So much of the output.
+    /// A piece of the output.
     Chunk(Zeroizing<Vec<u8>>),
-    /// Nothing yet.
+    /// Nothing new, but the output is open.
     Silence,
-    /// Nobody holds the output open any more.
+    /// The end of the output: no process holds it open any more.
     End,
 }
 
-/// A program on its way, killed and reaped when it is given up; on Unix with all that it started and that stayed in its group.
+/// A running program. Dropping this kills it, on Unix together with the processes of its group.
 pub(crate) struct Running {
     child: Child,
     output: Option<Output>,
@@ -23,7 +23,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts it without input, with its error output dropped and in a process group of its own.
+    /// Starts the program without input, without error output and, on Unix, in a process group of its own.
     pub(crate) fn start(mut command: Command) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         #[cfg(unix)]
@@ -33,17 +33,17 @@ impl Running {
         Ok(running)
     }
 
-    /// Reads what there is, without waiting for more.
+    /// Reads the output that is there, without waiting for more.
     pub(crate) fn hear(&mut self) -> io::Result<Heard> {
         self.output.as_mut().map_or(Ok(Heard::End), Output::next)
     }
 
-    /// How it ended, if it has.
+    /// The exit status of the program, if it has ended.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// It did what it was run for: what it leaves behind may stay.
+    /// The program has done its work. The processes that it started may go on.
     pub(crate) fn done(mut self) {
         self.done = true;
     }
@@ -54,12 +54,12 @@ impl Drop for Running {
         if self.done {
             return;
         }
-        // Its number stays the group's for as long as anything is left in that, and is not given away at once otherwise.
+        // The group keeps the program's id while it has processes. Without any, the system does not reuse the id at once.
         #[cfg(unix)]
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
-        // Both do nothing to a child that was reaped before.
+        // Both do nothing when the program has ended and its status was read.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -81,7 +81,7 @@ fn read(stdout: &mut ChildStdout) -> io::Result<Heard> {
     }
 }
 
-/// A pipe that is read without blocking: something that outlives the program may hold it open.
+/// A pipe that is read without blocking, because a process that the program started may hold it open.
 #[cfg(unix)]
 struct Output(ChildStdout);
 
@@ -97,8 +97,8 @@ impl Output {
     }
 }
 
-/// A pipe that is read on a thread of its own, because something that outlives the program may hold it open. The thread ends
-/// with the pipe, or with the first byte after nobody listens any more.
+/// A pipe that is read by a thread of its own, because a process that the program started may hold it open. The thread ends
+/// at the end of the pipe, or at the next output after this was dropped.
 #[cfg(not(unix))]
 struct Output(std::sync::mpsc::Receiver<io::Result<Heard>>);
 

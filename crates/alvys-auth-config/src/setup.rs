@@ -1,4 +1,4 @@
-//! What a program needs to start, beside its credentials, from `ALVYS_…` variables.
+//! The settings of a program, apart from its credentials, from `ALVYS_…` variables.
 
 use alvys_auth_core::{Api, Encoding, Environment, Error, Flow};
 use zeroize::Zeroizing;
@@ -17,20 +17,20 @@ const API_VERSION: &str = "ALVYS_API_VERSION";
 const API_BASE: [&str; 2] = ["ALVYS_API_BASE_URL", "ALVYS_BASE_URL"];
 const STATIC_TOKENS: [&str; 2] = ["ALVYS_ACCESS_TOKEN", "ALVYS_TOKEN"];
 
-/// What a program needs to start, beside its credentials: read from the environment or other [`Variables`].
+/// The settings of a program, apart from its credentials, read from the environment or other [`Variables`].
 ///
 /// | variable | also | meaning |
 /// | --- | --- | --- |
 /// | `ALVYS_FLOW` | | `current` (the default) or `legacy` |
-/// | `ALVYS_TENANT_ID` | `ALVYS_COMPANY_CODE` | the tenant of the legacy flow; does not select that flow |
+/// | `ALVYS_TENANT_ID` | `ALVYS_COMPANY_CODE` | the tenant of the legacy flow; set `ALVYS_FLOW=legacy` too |
 /// | `ALVYS_ENV` | | `production` (the default) or `qa` |
-/// | `ALVYS_ENCODING` | | `json` or `form`; the flow's own by default |
-/// | `ALVYS_TOKEN_URL` | `Alvys__TokenUrl` | the full URL to ask for tokens; `{tenant_id}` is filled in for the legacy flow |
-/// | `ALVYS_AUDIENCE` | `Alvys__Audience` | another audience, current flow only |
-/// | `ALVYS_SCOPE` | | scopes to name, between spaces, current flow only |
-/// | `ALVYS_GRANT_TYPE` | | nothing but `client_credentials` |
-/// | `ALVYS_API_BASE_URL` | `ALVYS_BASE_URL` | where the API is, by default that of `ALVYS_ENV`; `/api/p/` and the version are added to a bare host |
-/// | `ALVYS_API_VERSION` | | the version of the API, `v1` by default; only without a path in the base URL |
+/// | `ALVYS_ENCODING` | | the encoding of the token request: `json` (the default of the current flow) or `form` (of the legacy flow) |
+/// | `ALVYS_TOKEN_URL` | `Alvys__TokenUrl` | the full URL of the token endpoint; in the legacy flow, `{tenant_id}` in it is replaced by the tenant |
+/// | `ALVYS_AUDIENCE` | `Alvys__Audience` | the audience, by default `https://api.alvys.com/public/`; current flow only |
+/// | `ALVYS_SCOPE` | | the scopes to request, separated by spaces; current flow only |
+/// | `ALVYS_GRANT_TYPE` | | only `client_credentials` is allowed |
+/// | `ALVYS_API_BASE_URL` | `ALVYS_BASE_URL` | the base URL of the API, by default that of `ALVYS_ENV`; a URL without a path gets `/api/p/` and the version |
+/// | `ALVYS_API_VERSION` | | the version of the API, by default `v1`; only when the base URL has no path |
 ///
 /// ```
 /// use alvys_auth_config::{Setup, Variables};
@@ -47,11 +47,11 @@ const STATIC_TOKENS: [&str; 2] = ["ALVYS_ACCESS_TOKEN", "ALVYS_TOKEN"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Setup {
-    /// Which flow to speak, to which endpoint; checked in full when a token request or a source is made of it.
+    /// The flow and the token endpoint. They are checked in full when a token request or a token source is made.
     pub flow: Flow,
     /// Where the API is.
     pub api: Api,
-    /// What was set and has no effect, a sentence each, for people to read at the start of the program.
+    /// The variables that are set but have no effect, one sentence each. Log them when the program starts.
     pub warnings: Vec<String>,
 }
 
@@ -67,15 +67,15 @@ impl Setup {
     /// Reads `variables`.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) that names the variable: it is empty, not
-    /// UTF-8 or none of the values allowed, contradicts another one, or has no place in the chosen flow.
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when a variable is empty, not UTF-8 or not one
+    /// of the allowed values, contradicts another one, or does not exist in the chosen flow. The error names the variable.
     pub fn read(variables: &Variables) -> Result<Self, Error> {
         let mut warnings = Vec::new();
         let flow = flow(variables, &mut warnings)?;
         one_of(variables, GRANT_TYPE, [("client_credentials", ())])?;
         if let Some(token) = STATIC_TOKENS.into_iter().find(|token| variables.is_set(token)) {
             warnings.push(format!(
-                "{token} is set and ignored: tokens are fetched with the client id and secret, and renewed; unset it"
+                "{token} is set and ignored: tokens are requested with the client id and the client secret; unset {token}"
             ));
         }
         let api = api(variables)?;
@@ -91,13 +91,12 @@ fn flow(variables: &Variables, warnings: &mut Vec<String>) -> Result<Flow, Error
         (true, None) => {
             return Err(Error::configuration(
                 format!("{FLOW} is legacy and {} is not set", TENANT[0]),
-                "set it to the company code shown in Alvys, such as va336, or use the current flow",
+                "set it to the company code shown in Alvys, such as va336, or set ALVYS_FLOW to current",
             ));
         }
         (false, tenant) => {
-            warnings.extend(
-                tenant.map(|tenant| format!("{} is set and ignored: it only matters with {FLOW}=legacy", tenant.name)),
-            );
+            warnings
+                .extend(tenant.map(|tenant| format!("{} is set and ignored: only {FLOW}=legacy uses it", tenant.name)));
             Flow::current()
         }
     };
@@ -124,7 +123,7 @@ fn environment(variables: &Variables) -> Result<Environment, Error> {
     Ok(one_of(variables, ENVIRONMENT, environments)?.unwrap_or_default())
 }
 
-/// Where the API is: a base URL as given, completed where it names no more than the host.
+/// The API at the given base URL. A base URL without a path gets the documented path and the version.
 fn api(variables: &Variables) -> Result<Api, Error> {
     let version = variables.value(&[API_VERSION])?;
     let version = version.as_ref().map(|found| found.value.trim_start_matches('/'));
@@ -145,13 +144,13 @@ fn api(variables: &Variables) -> Result<Api, Error> {
         (_, None) => at(&base),
         ("api/p/v1", Some(version)) => at(&format!("{scheme}://{host}/api/p/{version}")),
         (_, Some(_)) => Err(Error::configuration(
-            format!("{API_VERSION} is set, and {} names a path", API_BASE[0]),
-            "put the version into the URL, or leave the path away",
+            format!("{API_VERSION} is set, but {} has a path already", API_BASE[0]),
+            "write the version into the base URL and unset ALVYS_API_VERSION, or remove the path from the base URL",
         )),
     }
 }
 
-/// The meaning of a variable that allows few values.
+/// The meaning of a variable that has few allowed values.
 fn one_of<T, const N: usize>(
     variables: &Variables,
     name: &'static str,
@@ -161,9 +160,9 @@ fn one_of<T, const N: usize>(
     let names = allowed.each_ref().map(|(word, _)| *word).join(" or ");
     match allowed.into_iter().find(|(word, _)| found.value.eq_ignore_ascii_case(word)) {
         Some((_, meaning)) => Ok(Some(meaning)),
-        // The value stays unsaid: it may be a secret in the wrong place.
+        // The error does not repeat the value: it may be a secret in the wrong place.
         None => {
-            Err(Error::configuration(format!("{name} has a value that is not known"), format!("set it to {names}")))
+            Err(Error::configuration(format!("{name} has a value that is not allowed"), format!("set it to {names}")))
         }
     }
 }
@@ -173,7 +172,7 @@ fn not_in(legacy: bool, found: &Found) -> Result<(), Error> {
         return Ok(());
     }
     Err(Error::configuration(
-        format!("{} is set, and the legacy flow has no such thing", found.name),
+        format!("{} is set, but the legacy flow does not have this setting", found.name),
         format!("unset it, or set {FLOW} to current"),
     ))
 }

@@ -1,4 +1,4 @@
-//! Named values in layers: flags over a profile over the environment.
+//! Named settings in layers: flags before a profile before the environment.
 
 use std::env;
 use std::ffi::OsString;
@@ -7,16 +7,17 @@ use std::fmt;
 use alvys_auth_core::Error;
 use zeroize::Zeroizing;
 
-/// The names of each half of the credentials, in whatever is read.
+/// The names of the client id and of the client secret in variables and in files.
 pub(crate) const CLIENT_ID: [&str; 2] = ["ALVYS_CLIENT_ID", "Alvys__ClientId"];
 pub(crate) const CLIENT_SECRET: [&str; 2] = ["ALVYS_CLIENT_SECRET", "Alvys__ClientSecret"];
 
 type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
-/// Named values such as `ALVYS_CLIENT_ID`, in layers: what an earlier layer sets counts, whatever later ones say.
+/// Named settings such as `ALVYS_CLIENT_ID`, in layers. When several layers have a setting, the first of them counts.
 ///
-/// A layer sets a value under any of its names, so that `ALVYS_CLIENT_SECRET` in an upper layer is in no conflict with
-/// `ALVYS_CLIENT_SECRET_FILE` in a lower one. Two names of one value that differ within a layer are an error.
+/// A setting may have several names. The first layer that has any of them decides: `ALVYS_CLIENT_SECRET` in the first layer
+/// counts, although the second one has `ALVYS_CLIENT_SECRET_FILE`. Two names of one setting with different values in the
+/// same layer are an error.
 ///
 /// ```
 /// use alvys_auth_config::Variables;
@@ -27,43 +28,44 @@ type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 /// ```
 pub struct Variables(Vec<Box<Lookup>>);
 
-/// A value, and the name under which it was found.
+/// A value, and the name that it was found under.
 pub(crate) struct Found {
     pub(crate) name: &'static str,
     pub(crate) value: Zeroizing<String>,
 }
 
 impl Variables {
-    /// The environment of this process, read anew at every look.
+    /// The environment of this process. It is read each time a value is needed.
     #[must_use]
     pub fn environment() -> Self {
         Self::new(|name| env::var_os(name))
     }
 
-    /// One layer that asks `lookup` for the value of a name.
+    /// One layer: `lookup` returns the value for a name.
     #[must_use]
     pub fn new(lookup: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         Self(vec![Box::new(lookup)])
     }
 
-    /// These values, and under them those of `lower`.
+    /// Adds the layers of `lower` after these.
     #[must_use]
     pub fn over(mut self, lower: Self) -> Self {
         self.0.extend(lower.0);
         self
     }
 
-    /// Whether a value of this name is there; an empty one is none.
+    /// Whether there is a value of this name that is not empty.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.0.iter().find_map(|lookup| lookup(name)).is_some_and(|value| !value.is_empty())
     }
 
-    /// The value that goes by any of `names`.
+    /// The value under any of `names`.
     pub(crate) fn value(&self, names: &[&'static str]) -> Result<Option<Found>, Error> {
         one_of(self.all(names)?)
     }
 
-    /// As [`value`](Self::value), or the path that `file_name` gives of a file that holds it; never both in one layer.
+    /// The value under any of `names`, or the path under `file_name` of a file that contains it. Both in one layer are an
+    /// error.
     pub(crate) fn value_or_file(
         &self,
         names: &[&'static str],
@@ -74,16 +76,15 @@ impl Variables {
         let mut found = self.all(&names)?;
         let file = found.pop_if(|last| last.name == file_name);
         match (one_of(found)?, file) {
-            (Some(value), Some(_)) => Err(Error::configuration(
-                format!("{} and {file_name} are both set", value.name),
-                "unset the one that is not meant",
-            )),
+            (Some(value), Some(_)) => {
+                Err(Error::configuration(format!("{} and {file_name} are both set", value.name), "unset one of them"))
+            }
             (Some(value), None) => Ok(Some((value, Place::Variable))),
             (None, file) => Ok(file.map(|path| (path, Place::File))),
         }
     }
 
-    /// What the uppermost layer that knows any of `names` says, in their order.
+    /// The values under `names` in the first layer that has any of them, in the order of `names`.
     fn all(&self, names: &[&'static str]) -> Result<Vec<Found>, Error> {
         for lookup in &self.0 {
             let set = names.iter().filter_map(|name| Some((*name, lookup(name)?)));
@@ -96,22 +97,22 @@ impl Variables {
     }
 }
 
-/// What a found value is.
+/// What a value is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// The value itself.
+    /// The value of the setting.
     Variable,
-    /// The path of the file that holds it.
+    /// The path of a file that contains the value.
     File,
 }
 
 fn checked(name: &'static str, value: OsString) -> Result<Found, Error> {
     let value = value.into_string().map_err(|value| {
         drop(Zeroizing::new(value.into_encoded_bytes()));
-        Error::configuration(format!("{name} is not UTF-8"), "set it to text in UTF-8")
+        Error::configuration(format!("{name} is not UTF-8 text"), "set it to text in UTF-8")
     })?;
     if value.trim().is_empty() {
-        return Err(Error::configuration(format!("{name} is set, but empty"), "give it a value or unset it"));
+        return Err(Error::configuration(format!("{name} is set, but empty"), "set it to a value, or unset it"));
     }
     Ok(Found { name, value: Zeroizing::new(value) })
 }
@@ -121,15 +122,15 @@ fn one_of(found: Vec<Found>) -> Result<Option<Found>, Error> {
     let Some(first) = found.next() else { return Ok(None) };
     match found.find(|other| other.value != first.value) {
         Some(other) => Err(Error::configuration(
-            format!("{} and {} name the same thing and differ", first.name, other.name),
-            "unset the one that is not meant",
+            format!("{} and {} are the same setting but have different values", first.name, other.name),
+            "unset one of them",
         )),
         None => Ok(Some(first)),
     }
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Variables {
-    /// One layer of values given here; of a name given twice the first counts.
+    /// One layer of these values. When a name occurs twice, the first value counts.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(values: I) -> Self {
         let values: Vec<(String, Zeroizing<String>)> =
             values.into_iter().map(|(name, value)| (name.into(), Zeroizing::new(value.into()))).collect();

@@ -61,7 +61,7 @@ fn a_failure_is_told_by_program_and_status_alone() {
 fn output_that_is_no_credentials_is_refused_unseen() {
     for (script, words) in [
         ("true", "the output of \"sh\" is empty"),
-        ("echo C4n4ry", "the output of \"sh\" is no JSON object"),
+        ("echo C4n4ry", "the output of \"sh\" is not a JSON object"),
         ("echo '{\"client_id\": \"C4n4ry'", "the output of \"sh\" is not valid JSON"),
         ("printf 'C4n4ry\\377'", "the output of \"sh\" is not UTF-8"),
         ("yes C4n4ry", "\"sh\" wrote more than 64 KiB"),

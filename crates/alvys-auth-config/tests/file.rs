@@ -49,26 +49,26 @@ fn what_is_wrong_with_a_file_is_told_without_its_contents() {
         ("\u{feff} \n", "is empty"),
         (SECRET, "its line 1 is not NAME=value"),
         ("ALVYS_CLIENT_ID=id\n\nC4n4ry\n", "its line 3 is not NAME=value"),
-        ("ALVYS_CLIENT_SECRET=C4n4ry", "names no ALVYS_CLIENT_ID"),
-        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET_FILE=C4n4ry", "names no ALVYS_CLIENT_SECRET"),
+        ("ALVYS_CLIENT_SECRET=C4n4ry", "has no ALVYS_CLIENT_ID"),
+        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET_FILE=C4n4ry", "has no ALVYS_CLIENT_SECRET"),
         ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=C4n4ry # the new one", "in line 2 with white space"),
-        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=\"C4n4ry", "in line 2 whose quotes are not closed"),
-        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=\"", "in line 2 whose quotes are not closed"),
-        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET='C4n4ry' # x", "or are followed by something"),
-        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=\"C4n4ry\\n\"", "put it in single ones"),
-        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=\"C4n\"4ry\"", "put it in single ones"),
+        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=\"C4n4ry", "in line 2 that begins with a quote but does not end"),
+        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=\"", "in line 2 that begins with a quote but does not end"),
+        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET='C4n4ry' # x", "does not end with the same quote"),
+        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=\"C4n4ry\\n\"", "put the value in single quotes"),
+        ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=\"C4n\"4ry\"", "put the value in single quotes"),
         (
             "ALVYS_CLIENT_SECRET=C4n4ry\nALVYS_CLIENT_ID=id\nAlvys__ClientSecret=C4n4ry2",
-            "says ALVYS_CLIENT_SECRET twice and differently, in line 3",
+            "has two different values for ALVYS_CLIENT_SECRET, the second in line 3",
         ),
         ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=", "the client secret is empty"),
         ("ALVYS_CLIENT_ID=id\nALVYS_CLIENT_SECRET=op://C4n4ry", "1Password"),
-        ("{\"client_id\": \"id\",\n \"client_secret\": \"C4n4ry", "not valid JSON from line 2"),
+        ("{\"client_id\": \"id\",\n \"client_secret\": \"C4n4ry", "not valid JSON at line 2"),
         ("{\"client_id\": \"id\", \"client_secret\": \"C4n4ry\"} C4n4ry", "not valid JSON"),
-        ("{\"client_id\": \"id\", \"client_secret\": [\"C4n4ry\"]}", "not as a string"),
+        ("{\"client_id\": \"id\", \"client_secret\": [\"C4n4ry\"]}", "not a string"),
         ("{\"client_id\": \"id\", \"client_secret\": \"a\", \"client_secret\": \"C4n4ry\"}", "twice"),
-        ("{\"client_id\": \"id\", \"clientSecret\": \"C4n4ry\"}", "names no client_secret"),
-        ("{\"client_id\": null, \"client_secret\": \"C4n4ry\"}", "names no client_id"),
+        ("{\"client_id\": \"id\", \"clientSecret\": \"C4n4ry\"}", "has no client_secret"),
+        ("{\"client_id\": null, \"client_secret\": \"C4n4ry\"}", "has no client_id"),
         ("{\"client_id\": \"id\", \"client_secret\": \" C4n4ry\"}", "begins or ends with white space"),
         (long.as_str(), "is longer than 64 KiB"),
     ] {
@@ -129,7 +129,7 @@ fn every_way_to_change_a_file_is_noticed() {
     changed("replaced by a file of the same length");
     fs::remove_file(&path).unwrap();
     changed("removed");
-    assert_refused(provider.current(), &["cannot read", "secret\"", "check that the file is there"]);
+    assert_refused(provider.current(), &["cannot read", "secret\"", "check that the file exists"]);
     fs::write(&path, "C4n4ry-444").unwrap();
     changed("there again");
     assert_gives(&provider, "id", "C4n4ry-444");
@@ -211,7 +211,7 @@ fn two_sources_that_share_a_provider_both_notice_a_change() {
 fn only_regular_files_are_read() {
     let directory = Directory::new();
     let provider = FileProvider::new(directory.path(""));
-    assert_refused(provider.current(), &["is not a regular file", "use a command"]);
+    assert_refused(provider.current(), &["is not a regular file", "set a command instead"]);
     #[cfg(unix)]
     {
         let pipe = directory.path("pipe");

@@ -84,7 +84,7 @@ fn a_tenant_alone_selects_nothing_and_expects_nothing() {
     for name in ["ALVYS_TENANT_ID", "ALVYS_COMPANY_CODE"] {
         for setup in [read([(name, "va336")]), read([(name, "va336"), ("ALVYS_FLOW", "current")])] {
             assert_eq!(setup.flow, Flow::current());
-            let warning = format!("{name} is set and ignored: it only matters with ALVYS_FLOW=legacy");
+            let warning = format!("{name} is set and ignored: only ALVYS_FLOW=legacy uses it");
             assert_eq!(setup.warnings, [warning]);
         }
     }
@@ -155,7 +155,7 @@ fn what_the_legacy_flow_does_not_have_is_refused_by_name() {
     for name in ["ALVYS_AUDIENCE", "Alvys__Audience", "ALVYS_SCOPE"] {
         refused(
             [("ALVYS_FLOW", "legacy"), ("ALVYS_TENANT_ID", "va336"), (name, "C4n4ry")],
-            &[name, "the legacy flow has no such thing", "ALVYS_FLOW"],
+            &[name, "the legacy flow does not have this setting", "ALVYS_FLOW"],
         );
     }
 }
@@ -199,7 +199,7 @@ fn a_bare_host_is_completed_and_a_version_goes_where_none_is() {
     ] {
         assert_eq!(base(variables).unwrap(), expected, "{variables:?}");
     }
-    refused([(url, "https://a.example/other"), (version, "v2")], &[version, url, "names a path"]);
+    refused([(url, "https://a.example/other"), (version, "v2")], &[version, url, "has a path already"]);
     refused([(version, "v2?C4n4ry")], &[version, "has a query"]);
 }
 

@@ -6,9 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 
-/// The client id and secret of one Alvys application, checked and kept out of sight.
+/// The client id and the client secret of one Alvys application.
 ///
-/// Both are wiped from memory on drop. `Debug` shows the id, which is no secret, and never the secret.
+/// Both are checked when they are given and wiped from memory on drop. `Debug` shows the client id, never the secret.
 ///
 /// ```
 /// use alvys_auth_core::Credentials;
@@ -27,13 +27,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Takes a client id and its secret as Alvys shows them; any Unicode reaches the server byte for byte.
+    /// Takes a client id and its secret as Alvys shows them. They are sent to the server unchanged.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when either value is empty, begins or ends with
-    /// white space or is wrapped in quotes, is a placeholder copied from documentation, such as `<client-id>` or
-    /// `YOUR_CLIENT_SECRET`, or is a reference that nobody resolved, such as `${ALVYS_CLIENT_SECRET}`,
-    /// `@Microsoft.KeyVault(…)` or `op://…`.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when one of the two values
+    /// - is empty, begins or ends with white space, or is wrapped in quotes;
+    /// - is a placeholder from the documentation, such as `<client-id>` or `YOUR_CLIENT_SECRET`;
+    /// - is a reference that was not resolved, such as `${ALVYS_CLIENT_SECRET}`, `@Microsoft.KeyVault(…)` or `op://…`.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Result<Self, Error> {
         let client_id = Zeroizing::new(client_id.into());
         let client_secret = Zeroizing::new(client_secret.into());
@@ -42,7 +42,7 @@ impl Credentials {
         Ok(Self { client_id, client_secret })
     }
 
-    /// The client id, which is an identifier and no secret.
+    /// The client id. It is not a secret.
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.client_id
@@ -62,12 +62,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// References to a value kept elsewhere, by how they begin: what each is, and what resolves it.
+/// References to a value that is kept elsewhere: the prefix, what the reference is, and what to do.
 const REFERENCES: &[(&str, &str, &str)] = &[
     ("@Microsoft.KeyVault(", "an Azure Key Vault reference that the platform did not resolve", AZURE),
     ("@Microsoft.AppConfiguration(", "an Azure App Configuration reference that the platform did not resolve", AZURE),
     ("op://", "a 1Password reference", "start the program with `op run`, or read the value with `op read`"),
-    ("vault:", "a HashiCorp Vault reference", "check that Vault's agent or webhook puts the value in its place"),
+    ("vault:", "a HashiCorp Vault reference", "check that Vault's agent or webhook replaces it with the value"),
     ("arn:aws:secretsmanager:", AWS.0, AWS.1),
     ("arn:aws-cn:secretsmanager:", AWS.0, AWS.1),
     ("arn:aws-us-gov:secretsmanager:", AWS.0, AWS.1),
@@ -75,29 +75,32 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     ("arn:aws-cn:ssm:", AWS.0, AWS.1),
     ("arn:aws-us-gov:ssm:", AWS.0, AWS.1),
     ("sm://", GOOGLE.0, GOOGLE.1),
-    ("ref+", "a reference for vals", "render it with `vals eval` or helmfile before it gets here"),
+    ("ref+", "a reference for vals", "resolve it with `vals eval` or helmfile before the program starts"),
     ("ENC[", ENCRYPTED.0, ENCRYPTED.1),
     ("$ANSIBLE_VAULT;", ENCRYPTED.0, ENCRYPTED.1),
     ("/run/secrets/", PATH.0, PATH.1),
     ("file://", PATH.0, PATH.1),
 ];
-const AZURE: &str = "check the reference itself, and that the app's managed identity may read what it names";
+const AZURE: &str = "check the reference, and check that the app's managed identity may read the value it names";
 const AWS: (&str, &str) = (
     "the ARN of an AWS secret or parameter",
-    "have the platform fill in the value (`secrets` and `valueFrom` on ECS), or fetch it first",
+    "let the platform replace it with the value (`secrets` and `valueFrom` on ECS), or fetch the value first",
 );
 const GOOGLE: (&str, &str) = (
     "the name of a Google Cloud secret",
-    "have the platform fill in the value of the secret's version, or fetch it first",
+    "let the platform replace it with the value of the secret's version, or fetch the value first",
 );
-const ENCRYPTED: (&str, &str) = ("encrypted", "decrypt the file that it comes from before it gets here");
-const PATH: (&str, &str) = ("the path of a file", "give what is in the file, or name it where a file is expected");
+const ENCRYPTED: (&str, &str) = ("encrypted", "decrypt the file it comes from before the program starts");
+const PATH: (&str, &str) = (
+    "the path of a file",
+    "give the content of the file, or use a setting that takes a path, such as ALVYS_CLIENT_SECRET_FILE",
+);
 
-/// Alvys makes secrets of this length; one of them may begin and end with any characters.
+/// The length of the secrets that Alvys makes. Such a secret may begin and end with any character, quotes for example.
 const SECRET_LENGTH: usize = 64;
 
-/// Refuses what cannot be meant as a value: nothing, stray white space or quotes, a placeholder from the documentation, a
-/// reference that nobody resolved.
+/// Refuses a value that is certainly a mistake: an empty one, one with white space or quotes around it, a placeholder from
+/// the documentation, or a reference that was not resolved.
 pub(crate) fn check_value(name: &str, value: &str) -> Result<(), Error> {
     if value.trim().is_empty() {
         return Err(Error::configuration(
@@ -108,22 +111,22 @@ pub(crate) fn check_value(name: &str, value: &str) -> Result<(), Error> {
     if value.ends_with(['\n', '\r']) {
         return Err(Error::configuration(
             format!("the {name} ends in a line break"),
-            "trim it after reading it; files and `echo` add one",
+            "remove the line break after reading the value; files and `echo` add one",
         ));
     }
-    // PowerShell and some editors put a byte order mark in front, which is no white space to Unicode.
+    // PowerShell and some editors begin a file with a byte order mark. Unicode does not count it as white space.
     let stray = |c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}');
     if value.starts_with(stray) || value.ends_with(stray) {
         return Err(Error::configuration(
             format!("the {name} begins or ends with white space"),
-            "trim it; copying from a web page or a quoted variable adds it",
+            "remove the white space; copying from a web page often adds it, and so does a quoted variable",
         ));
     }
     if [('"', '"'), ('\'', '\''), ('\u{201c}', '\u{201d}')].iter().any(|&(open, close)| is_wrapped(value, open, close))
     {
         return Err(Error::configuration(
             format!("the {name} is wrapped in quotes"),
-            "remove them; `docker --env-file` and mounted files keep quotes as part of the value",
+            "remove the quotes; `docker --env-file` and mounted files keep them as part of the value",
         ));
     }
     if let Some((what, hint)) = unresolved(value) {
@@ -138,7 +141,7 @@ pub(crate) fn check_value(name: &str, value: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the value refers to, if it is a reference instead of a value, and what to do.
+/// When `value` is a reference instead of a value: what kind of reference, and what to do.
 fn unresolved(value: &str) -> Option<(&'static str, &'static str)> {
     let begins = |prefix: &str| value.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
     if let Some(&(_, what, hint)) = REFERENCES.iter().find(|(prefix, ..)| begins(prefix)) {
@@ -152,7 +155,7 @@ fn unresolved(value: &str) -> Option<(&'static str, &'static str)> {
     {
         return Some((
             "a template that was not filled in",
-            "render it before the program starts; the braces must not get here",
+            "replace the template, braces included, with the value before the program starts",
         ));
     }
     let names_a_variable = |text: &str| {
@@ -162,14 +165,15 @@ fn unresolved(value: &str) -> Option<(&'static str, &'static str)> {
     [("${", "}"), ("$(", ")"), ("%", "%")].into_iter().find(|&(o, c)| within(o, c).is_some_and(names_a_variable)).map(
         |_| {
             (
-                "the name of a variable that nobody expanded",
-                "set that variable where the configuration is expanded; a program's own environment is taken literally",
+                "a reference to a variable that was not expanded",
+                "expand it before the program starts; the values of environment variables are taken literally",
             )
         },
     )
 }
 
-/// Whether the whole value reads `<…>`, `{…}`, `YOUR_…` or `REPLACE_WITH_…`. Digits occur in those in capitals only.
+/// Whether the whole value has the form `<…>`, `{…}`, `YOUR_…` or `REPLACE_WITH_…`. The last two may hold digits only when
+/// they are in capitals.
 fn is_placeholder(value: &str) -> bool {
     let capitals = !value.bytes().any(|byte| byte.is_ascii_lowercase());
     let spelt_out = |prefix: &str| {
@@ -181,7 +185,7 @@ fn is_placeholder(value: &str) -> bool {
     is_wrapped(value, '<', '>') || is_wrapped(value, '{', '}') || spelt_out("YOUR_") || spelt_out("REPLACE_WITH_")
 }
 
-/// Whether the value stands between the two characters, and is not a secret that only happens to.
+/// Whether the value begins with `open` and ends with `close`. A value as long as a secret of Alvys may do so by chance.
 fn is_wrapped(value: &str, open: char, close: char) -> bool {
     value.len() != SECRET_LENGTH && value.strip_prefix(open).is_some_and(|rest| rest.ends_with(close))
 }

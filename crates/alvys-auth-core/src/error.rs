@@ -1,4 +1,4 @@
-//! One error for the whole workspace: what failed, why in all likelihood, and what to do.
+//! The error type of the whole workspace: what happened, the likely cause, and what to do.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -10,10 +10,10 @@ use http::StatusCode;
 
 use crate::Scope;
 
-/// Why there is no usable token, or why a call failed: opaque, cheap to clone, and safe to print.
+/// Why there is no usable token, or why a call failed.
 ///
-/// `Display` is one line that ends with what to do. It holds neither a secret nor a token nor a response body, and does
-/// not repeat its [`source`](StdError::source).
+/// An error is cheap to clone and safe to log. `Display` writes one line: what happened, what the server said, and what to
+/// do. It never contains a secret, a token or a response body, and it does not repeat its [`source`](StdError::source).
 ///
 /// ```
 /// use alvys_auth_core::{Credentials, ErrorKind};
@@ -31,38 +31,73 @@ use crate::Scope;
 #[error(transparent)]
 pub struct Error(Arc<Inner>);
 
-/// What class of thing went wrong; more may be added.
+/// The kind of a failure. More kinds may be added.
+///
+/// ```
+/// use alvys_auth_core::ErrorKind;
+///
+/// assert_eq!(ErrorKind::RateLimited.as_str(), "rate_limited");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A value was refused before anything was sent.
+    /// A setting or a value is wrong. Nothing was sent.
     Configuration,
-    /// No answer arrived: name resolution, connection, TLS or a broken transfer.
+    /// No answer arrived: name resolution, the connection or TLS failed, or the transfer broke off.
     Transport,
-    /// The caller's patience or the request's time ran out.
+    /// No token or no answer was there when the time limit passed.
     TimedOut,
-    /// The server asks for fewer requests, openly or in disguise.
+    /// The server asks for fewer requests, with a 429 or with a message that says so under another status.
     RateLimited,
     /// The server says that it cannot answer now.
     Unavailable,
-    /// The client id or the secret is wrong, rotated or expired.
+    /// The client id or the client secret is wrong, was rotated, or has expired.
     Credentials,
-    /// Known, but not allowed what was asked for: an audience, a scope, a response type, an item.
+    /// The server knows the application but does not allow the request: its audience, scope, grant type or item.
     Refused,
-    /// Something other than Alvys answered: a proxy, a captive portal, a bot check.
+    /// Something other than Alvys answered: a proxy, a captive portal or a bot check.
     Intercepted,
-    /// An answer arrived and no usable token could be read from it.
+    /// An answer arrived, but it contains no usable token.
     InvalidResponse,
-    /// The token belongs to another organization than the one expected.
+    /// The token belongs to another organization than the expected one.
     WrongOrganization,
-    /// The API refuses the token itself (401), and another one does not mend that.
+    /// The API refuses the token (401), and a new token was no help or could not be tried.
     Unauthorized,
     /// The token lacks a scope; see [`Error::missing_scopes`].
     MissingScope,
-    /// A token must not go to where the request would take it.
+    /// The request would take a token to a server that must not receive one.
     Destination,
-    /// There is no such tenant among those that this program serves.
+    /// This program does not serve the tenant that was asked for.
     UnknownTenant,
+}
+
+impl ErrorKind {
+    /// The kind in `snake_case`, for logs, metrics and JSON. It stays the same between versions.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Transport => "transport",
+            Self::TimedOut => "timed_out",
+            Self::RateLimited => "rate_limited",
+            Self::Unavailable => "unavailable",
+            Self::Credentials => "credentials",
+            Self::Refused => "refused",
+            Self::Intercepted => "intercepted",
+            Self::InvalidResponse => "invalid_response",
+            Self::WrongOrganization => "wrong_organization",
+            Self::Unauthorized => "unauthorized",
+            Self::MissingScope => "missing_scope",
+            Self::Destination => "destination",
+            Self::UnknownTenant => "unknown_tenant",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 #[derive(thiserror::Error)]
@@ -76,7 +111,8 @@ pub(crate) struct Inner {
     pub(crate) status: Option<StatusCode>,
     pub(crate) oauth_code: Option<String>,
     pub(crate) server_said: Option<String>,
-    pub(crate) request_id: Option<String>,
+    pub(crate) error_uri: Option<String>,
+    pub(crate) support_headers: Vec<(&'static str, String)>,
     pub(crate) missing_scopes: Vec<Scope>,
     /// Whether the server may have issued, and billed, a token that is lost.
     pub(crate) costly: bool,
@@ -85,54 +121,76 @@ pub(crate) struct Inner {
 }
 
 impl Error {
-    /// The class of the failure.
+    /// The kind of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the same request may well succeed later without anybody changing anything.
+    /// Whether the same request may succeed later although nobody changes anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
 
-    /// How long the server asked to be left alone, counted from its answer; at most 24 hours.
+    /// How long the server asks its clients to wait, counted from the answer; at most 24 hours.
     ///
-    /// Read from `Retry-After` (seconds or date); on a 429 without one, from the spent `Auth0-Client-Quota-Limit` or from
-    /// `X-RateLimit-Reset`. A date that comes without the answer's own `Date` counts as 60 seconds, and so does a 429 of the
-    /// API that names no time, as Alvys documents.
+    /// It is read from `Retry-After` (seconds or a date). On a 429 without it, it is read from `Auth0-Client-Quota-Limit` or
+    /// `Auth0-Organization-Quota-Limit`, else from `X-RateLimit-Reset`. It is 60 seconds, as Alvys documents, when
+    /// `Retry-After` is a date and the answer has no `Date`, and when a 429 of the API names no time.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// The HTTP status of the answer, if there was one.
+    /// The HTTP status of the answer. None when there was no answer.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.0.status
     }
 
-    /// The `error` code of the answer (RFC 6749, section 5.2), such as `access_denied`.
+    /// The `error` code of the answer (RFC 6749, section 5.2; RFC 6750, section 3), such as `access_denied`.
     #[must_use]
     pub fn oauth_code(&self) -> Option<&str> {
         self.0.oauth_code.as_deref()
     }
 
-    /// The server's id of the request; support asks for it.
+    /// The `error_description` of the answer (RFC 6749, section 5.2; RFC 6750, section 3), in at most 200 characters.
+    ///
+    /// When the answer has another format, it is the sentence for people in it, such as `detail` (RFC 9457). Control
+    /// characters, secrets and tokens are removed.
     #[must_use]
-    pub fn request_id(&self) -> Option<&str> {
-        self.0.request_id.as_deref()
+    pub fn oauth_description(&self) -> Option<&str> {
+        self.0.server_said.as_deref()
     }
 
-    /// The scopes that the token lacks, where that is the failure; empty otherwise.
+    /// The `error_uri` of the answer: a web page about the error (RFC 6749, section 5.2; RFC 6750, section 3).
+    ///
+    /// None when it is not an http or https URL, has user information, or contains a secret or a token.
+    #[must_use]
+    pub fn error_uri(&self) -> Option<&str> {
+        self.0.error_uri.as_deref()
+    }
+
+    /// The server's id of the request, which support asks for: the first of [`support_headers`](Self::support_headers).
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        self.support_headers().next().map(|(_, id)| id)
+    }
+
+    /// The response headers that support asks for, as pairs of name and value: `x-auth0-requestid`, `x-request-id`,
+    /// `cf-ray`, `x-correlation-id`, `x-ms-request-id` and `x-azure-ref`, as far as the answer had them.
+    pub fn support_headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.support_headers.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    /// The scopes that the token lacks, when the kind is [`ErrorKind::MissingScope`]; empty otherwise.
     #[must_use]
     pub fn missing_scopes(&self) -> &[Scope] {
         &self.0.missing_scopes
     }
 
-    /// What went wrong and what the server told of it: the line of `Display` up to the [`hint`](Self::hint), for those who
-    /// show that apart.
+    /// What happened and what the server said about it. `Display` writes this, a semicolon and the [`hint`](Self::hint).
     ///
     /// ```
     /// let error = alvys_auth_core::Error::configuration("the key file is empty", "write a key into it");
@@ -144,32 +202,32 @@ impl Error {
         self.0.what()
     }
 
-    /// The likely cause and what to do about it, in one sentence.
+    /// The likely cause and what to do, in one sentence.
     #[must_use]
     pub fn hint(&self) -> &str {
         &self.0.hint
     }
 
-    /// A value that was refused before anything was sent, and how to mend it.
+    /// An error of the kind [`ErrorKind::Configuration`]: what is wrong with a value, and what to do.
     #[must_use]
     pub fn configuration(what: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Configuration, what, hint)
     }
 
-    /// There is no such tenant; for drivers that serve several. Nobody else's token takes its place.
+    /// An error of the kind [`ErrorKind::UnknownTenant`], for providers and drivers that serve several tenants.
     #[must_use]
     pub fn unknown_tenant(tenant: &str) -> Self {
         let shown: String = tenant.chars().take(40).collect();
         Self::new(
             ErrorKind::UnknownTenant,
             format!("there is no tenant {shown:?}"),
-            "check the tenant id; no other tenant's credentials are used in its place",
+            "check the tenant id; nothing was sent, and no other tenant's credentials were used",
         )
     }
 
-    /// No answer arrived; for drivers.
+    /// An error of the kind [`ErrorKind::Transport`], for drivers. It is retryable.
     ///
-    /// `what` names the step that failed and must hold no secret. Retryable.
+    /// `what` says which step failed. It must not contain a secret.
     #[must_use]
     pub fn transport(what: impl Into<Cow<'static, str>>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::build(Inner {
@@ -178,13 +236,15 @@ impl Error {
             ..Inner::new(
                 ErrorKind::Transport,
                 what,
-                "check the network, DNS, proxy and TLS settings between here and the server",
+                "check the network, DNS, proxy and TLS settings between this machine and the server",
             )
         })
     }
 
-    /// The answer to a token request began as a success and broke off; for drivers. Retryable, but the token that was in it
-    /// may have been billed: it is asked for once more at once, and after that with long pauses only.
+    /// An error of the kind [`ErrorKind::Transport`], for drivers: the answer to a token request was a success and broke off.
+    ///
+    /// It is retryable. But Alvys may have billed the token in that answer, so the lifecycle asks once more at once and after
+    /// that with long pauses only. `what` says which step failed. It must not contain a secret.
     #[must_use]
     pub fn cut_short(what: impl Into<Cow<'static, str>>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::build(Inner {
@@ -194,26 +254,25 @@ impl Error {
             ..Inner::new(
                 ErrorKind::Transport,
                 what,
-                "check the network and any proxy between here and the server: something ends connections early",
+                "check the network and any proxy between this machine and the server: something ends connections early",
             )
         })
     }
 
-    /// Time ran out before a token or an answer was there; for drivers. Retryable.
+    /// An error of the kind [`ErrorKind::TimedOut`], for drivers. It is retryable.
+    ///
+    /// `what` says what was not there in time. It must not contain a secret.
     #[must_use]
     pub fn timed_out(what: impl Into<Cow<'static, str>>) -> Self {
-        Self::build(Inner {
-            retryable: true,
-            ..Inner::new(ErrorKind::TimedOut, what, "try again, or allow it more time")
-        })
+        Self::build(Inner { retryable: true, ..Inner::new(ErrorKind::TimedOut, what, "try again, or allow more time") })
     }
 
-    /// A token of which nothing was left by the time it could have been used.
+    /// A token that had expired before anybody could use it.
     pub(crate) fn dead_on_arrival() -> Self {
         Self::new(
             ErrorKind::InvalidResponse,
             "the access token had expired by the time it arrived",
-            "the token endpoint answers too slowly for the lifetime it grants, or this clock runs too fast",
+            "the token endpoint answers too slowly for the lifetime that it grants, or the clock of this machine runs too fast",
         )
     }
 
@@ -248,7 +307,8 @@ impl Inner {
             status: None,
             oauth_code: None,
             server_said: None,
-            request_id: None,
+            error_uri: None,
+            support_headers: Vec::new(),
             missing_scopes: Vec::new(),
             costly: false,
             source: None,
@@ -274,7 +334,7 @@ impl Inner {
         if let Some(wait) = self.retry_after {
             facts.push(format!("retry after {} s", wait.as_millis().div_ceil(1000)));
         }
-        if let Some(id) = &self.request_id {
+        if let Some((_, id)) = self.support_headers.first() {
             facts.push(format!("request id {id}"));
         }
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };

@@ -1,4 +1,4 @@
-//! The two ways Alvys hands out tokens, and where.
+//! The two flows in which Alvys issues access tokens, and their token endpoints.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,20 +10,20 @@ use crate::credentials::check_value;
 use crate::url::check_url;
 use crate::{Error, Scope};
 
-/// The audience of the public Alvys API; the slash at the end belongs to it.
+/// The audience of the public Alvys API. The slash at the end is part of it.
 pub(crate) const AUDIENCE: &str = "https://api.alvys.com/public/";
 
-/// What the URL to post to is called in errors, and what it may look like.
+/// The name of the token URL in errors, and an example of one.
 const ENDPOINT: &str = "token endpoint";
 const EXAMPLE: &str = "https://auth.alvys.com/oauth/token";
 
-/// What RFC 3986 leaves unreserved stays; everything else in a tenant is escaped.
+/// The characters of a tenant that are escaped in a URL: all but the unreserved ones of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// Which grant flow to speak, in which encoding, to which endpoint.
+/// How to ask for a token: the flow, the encoding of the body, the token endpoint and the audience.
 ///
-/// [`Flow::current`] is what Alvys documents today; [`Flow::legacy`] is the per-tenant predecessor. Options are consuming
-/// setters. Nothing is checked before [`TokenRequest::new`](crate::TokenRequest::new), which checks everything.
+/// [`Flow::current`] is the flow that Alvys documents today. [`Flow::legacy`] is the older flow with a token endpoint per
+/// tenant. [`TokenRequest::new`](crate::TokenRequest::new) checks all values; the setters check nothing.
 ///
 /// ```
 /// use alvys_auth_core::{Encoding, Environment, Flow};
@@ -60,18 +60,18 @@ pub enum Encoding {
     Form,
 }
 
-/// Which of the Alvys installations to talk to.
+/// An installation of Alvys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Environment {
-    /// Real data: tokens from `auth.alvys.com`, or `integrations.alvys.com` in the legacy flow.
+    /// The installation with real data. Tokens come from `auth.alvys.com`, in the legacy flow from `integrations.alvys.com`.
     #[default]
     Production,
-    /// The test installation: tokens from `qaauth.alvys.net`. Only the current flow is known there.
+    /// The test installation. Tokens come from `qaauth.alvys.net`. No legacy token endpoint is known for it.
     Qa,
 }
 
-/// The two spellings of the legacy token path that Alvys documents.
+/// The path of the legacy token endpoint. Alvys documents two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LegacyPath {
     /// `/api/authentication/{tenant}/token`
@@ -81,7 +81,7 @@ pub enum LegacyPath {
     ApiP,
 }
 
-/// A URL as it was given: `Debug` leaves out what may be a password or a key.
+/// A URL as it was given. `Debug` leaves out the parts that may hold a password or a key.
 #[derive(Clone, PartialEq, Eq)]
 struct UncheckedUrl(String);
 
@@ -95,16 +95,16 @@ impl fmt::Debug for UncheckedUrl {
 }
 
 impl Flow {
-    /// The flow Alvys documents today: JSON to `auth.alvys.com/oauth/token`, with an audience.
+    /// The flow that Alvys documents today: a JSON body with an audience, sent to `https://auth.alvys.com/oauth/token`.
     #[must_use]
     pub fn current() -> Self {
         Self::new(Kind::Current, Encoding::Json)
     }
 
-    /// The deprecated per-tenant flow: a form to `integrations.alvys.com`, the tenant in the path.
+    /// The deprecated flow: a form body, sent to `https://integrations.alvys.com` with the tenant in the path.
     ///
-    /// Alvys announced its end for 2025-07-31; see [`deprecation`](Self::deprecation). The tenant looks like `va336`; the
-    /// Alvys pages call it company code.
+    /// Alvys announced that this flow ends on 2025-07-31; see [`deprecation`](Self::deprecation). A tenant looks like
+    /// `va336`. The pages of Alvys call it the company code.
     #[must_use]
     pub fn legacy(tenant: impl Into<String>) -> Self {
         let kind = Kind::Legacy { tenant: tenant.into(), path: LegacyPath::default(), tenant_in_body: false };
@@ -123,48 +123,48 @@ impl Flow {
         }
     }
 
-    /// Writes the body as JSON (the default of the current flow) or as a form (the default of the legacy flow).
+    /// Sets the encoding of the body. The default is JSON in the current flow and a form in the legacy flow.
     #[must_use]
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.encoding = encoding;
         self
     }
 
-    /// Talks to another Alvys installation than production.
+    /// Sets the installation of Alvys. The default is production.
     #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = environment;
         self
     }
 
-    /// Sends the request to this full URL instead of the documented one.
+    /// Sends the token request to this full URL instead of the documented one.
     ///
-    /// In the legacy flow a `{tenant_id}` in it is replaced by the tenant, which must be part of the URL. Only https is
-    /// accepted, and plain http to this machine itself.
+    /// It must be an https URL, or a plain http URL of this machine. In the legacy flow, the URL must contain the tenant:
+    /// write `{tenant_id}` where it belongs.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(UncheckedUrl(url.into()));
         self
     }
 
-    /// Asks for a token for another audience than `https://api.alvys.com/public/`. Current flow only.
+    /// Sets the audience of the token. The default is `https://api.alvys.com/public/`. Current flow only.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = Some(audience.into());
         self
     }
 
-    /// Names scopes in the request. Current flow only, and rarely of use.
+    /// Sends these scopes in the token request. Current flow only. Few programs need this.
     ///
-    /// Alvys never narrows a token: it always carries every scope granted to the application, and naming one that was not
-    /// granted makes the request fail. Compare [`Token::scopes`](crate::Token::scopes) instead.
+    /// A token of Alvys always has every scope that was granted to the application. Alvys refuses a token request that
+    /// names a scope that was not granted. To see what a token may do, read [`Token::scopes`](crate::Token::scopes).
     #[must_use]
     pub fn scopes<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Chooses the other documented spelling of the legacy path; without effect in the current flow.
+    /// Sets the path of the legacy token endpoint. It has no effect in the current flow.
     #[must_use]
     pub fn legacy_path(mut self, chosen: LegacyPath) -> Self {
         if let Kind::Legacy { path, .. } = &mut self.kind {
@@ -173,7 +173,7 @@ impl Flow {
         self
     }
 
-    /// Sends `tenant_id` in the legacy body too, as some Alvys pages list it; without effect in the current flow.
+    /// Sends `tenant_id` in the legacy body too, as some pages of Alvys show it. It has no effect in the current flow.
     #[must_use]
     pub fn tenant_in_body(mut self) -> Self {
         if let Kind::Legacy { tenant_in_body, .. } = &mut self.kind {
@@ -182,17 +182,17 @@ impl Flow {
         self
     }
 
-    /// Refuses every token whose claims do not name this organization, by id or by tenant name such as `va336`.
+    /// Refuses every token whose claims do not name this organization: its id, or its tenant name such as `va336`.
     ///
-    /// The guard for programs that serve several tenants: a mix-up is an error before the token is used. The comparison
-    /// ignores ASCII case. The claims are not verified, so this guards against mistakes, not against a hostile server.
+    /// It protects programs that serve several tenants from using the token of the wrong one. The comparison ignores ASCII
+    /// case. Nobody verifies the claims, so this finds mistakes; it does not protect against a hostile server.
     #[must_use]
     pub fn expect_organization(mut self, organization: impl Into<String>) -> Self {
         self.organization = Some(organization.into());
         self
     }
 
-    /// What to tell people when the server's side of this flow is going away, in one sentence.
+    /// A warning for people when Alvys is going to end this flow, in one sentence.
     #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
         self.is_legacy().then_some(
@@ -201,13 +201,13 @@ impl Flow {
         )
     }
 
-    /// Whether this is the legacy per-tenant flow.
+    /// Whether this is the legacy flow.
     #[must_use]
     pub fn is_legacy(&self) -> bool {
         matches!(self.kind, Kind::Legacy { .. })
     }
 
-    /// The tenant of a legacy flow.
+    /// The tenant of the legacy flow. None in the current flow.
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         match &self.kind {
@@ -233,14 +233,14 @@ impl Flow {
         }
     }
 
-    /// The audience to send; none in the legacy flow.
+    /// The audience to send. None in the legacy flow.
     pub(crate) fn checked_audience(&self) -> Result<Option<&str>, Error> {
         match (&self.audience, self.is_legacy()) {
             (None, true) => Ok(None),
             (None, false) => Ok(Some(AUDIENCE)),
             (Some(_), true) => Err(Error::configuration(
                 "the legacy flow has no audience",
-                "leave the audience away, or use the current flow",
+                "remove the audience, or use the current flow",
             )),
             (Some(audience), false) => check_value("audience", audience).map(|()| Some(audience.as_str())),
         }
@@ -254,20 +254,20 @@ impl Flow {
         if self.is_legacy() {
             return Err(Error::configuration(
                 "the legacy flow has no scopes",
-                "leave the scopes away, or use the current flow",
+                "remove the scopes, or use the current flow",
             ));
         }
         if let Some(scope) = self.scopes.iter().find(|scope| !scope.is_well_formed()) {
             return Err(Error::configuration(
                 format!("{:?} is not one scope", scope.as_str()),
-                "give each scope on its own, such as \"load:read\"",
+                "give each scope as a value of its own, such as \"load:read\"",
             ));
         }
         let scopes: Vec<&str> = self.scopes.iter().map(Scope::as_str).collect();
         Ok(Some(scopes.join(" ")))
     }
 
-    /// The URL to post to, with the tenant filled in.
+    /// The URL of the token endpoint, with the tenant filled in.
     pub(crate) fn checked_endpoint(&self) -> Result<Uri, Error> {
         if let Some(organization) = &self.organization {
             check_value("expected organization", organization)?;
@@ -283,7 +283,7 @@ impl Flow {
             (None, Kind::Legacy { .. }, Environment::Qa) => {
                 return Err(Error::configuration(
                     "no QA endpoint is known for the legacy flow",
-                    "use the current flow, or give the endpoint's full URL",
+                    "use the current flow, or give the full URL of the token endpoint",
                 ));
             }
         };
@@ -293,7 +293,7 @@ impl Flow {
                 check_value("tenant", tenant)?;
                 if matches!(tenant.as_str(), "." | "..") {
                     return Err(Error::configuration(
-                        "the tenant is a path segment of dots",
+                        "the tenant consists of dots only",
                         "set it to the company code shown in Alvys, such as va336",
                     ));
                 }
@@ -302,8 +302,8 @@ impl Flow {
                 let uri = check_url(ENDPOINT, EXAMPLE, &url)?;
                 if self.body_tenant().is_none() && !url.split(['/', '?']).any(|part| part == segment) {
                     return Err(Error::configuration(
-                        "the token endpoint names no tenant, or another one",
-                        "put {tenant_id} where the tenant belongs in the URL",
+                        "the URL of the token endpoint does not contain the tenant",
+                        "write {tenant_id} in the URL where the tenant belongs",
                     ));
                 }
                 Ok(uri)

@@ -1,11 +1,13 @@
-//! Chance, from a seed that the driver gives.
+//! Random numbers, from a seed that the driver gives.
 
-/// Evenly spread numbers from a seed (SplitMix64): enough to keep a fleet out of step, and no secret hangs on it.
+/// Evenly distributed random numbers from a seed (SplitMix64).
+///
+/// They spread the requests of many processes over time. They are not fit for cryptography.
 #[derive(Debug)]
 pub(crate) struct Jitter(pub(crate) u64);
 
 impl Jitter {
-    /// The next number, from 0 up to but not including 1.
+    /// The next number: 0 or more, and less than 1.
     pub(crate) fn draw(&mut self) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;

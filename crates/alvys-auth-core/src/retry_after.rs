@@ -1,20 +1,21 @@
-//! How long the server asks to be left alone, in every spelling it uses.
+//! Reads how long the server asks its clients to wait, from each of the headers that it uses for that.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
-/// The longest wait that is believed, so that one absurd header cannot silence a process for ever.
+/// The longest wait that is obeyed: one wrong header must not stop a process for ever.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The wait when a date is given and nothing tells how far off it is: what Alvys documents for its rate limits.
+/// The wait when `Retry-After` is a date and the answer has no `Date` to compare it with. Alvys documents 60 seconds for
+/// its rate limits.
 const UNDATED: Duration = Duration::from_secs(60);
 
-/// The server's own word: `Retry-After`, else, on a 429, the spent quota or `X-RateLimit-Reset`.
+/// The wait that the server asks for: `Retry-After`; on a 429 without it, the spent quota or `X-RateLimit-Reset`.
 ///
-/// The latter two come with other answers as well, where they ask for nothing. Dates are read against the `Date` of the
-/// same answer, so that no clock has to agree with the server's.
+/// Other answers carry the quota headers too, but there they do not ask for a wait. A date is compared with the `Date` of
+/// the same answer, so a wrong clock on this machine does not matter.
 pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     let wait = match asked_directly(headers) {
         None if status == StatusCode::TOO_MANY_REQUESTS => spent_quota(headers).or_else(|| limit_reset(headers)),
@@ -35,14 +36,14 @@ fn asked_directly(headers: &HeaderMap) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// `X-RateLimit-Reset`: Unix seconds on the server's clock.
+/// `X-RateLimit-Reset`: a time in Unix seconds, by the server's clock.
 fn limit_reset(headers: &HeaderMap) -> Option<Duration> {
     let reset: u64 = headers.get("x-ratelimit-reset")?.to_str().ok()?.trim().parse().ok()?;
     let now = server_time(headers)?.duration_since(UNIX_EPOCH).ok()?;
     Some(Duration::from_secs(reset.saturating_sub(now.as_secs())))
 }
 
-/// `b=per_hour;q=10;r=0;t=3540,b=per_day;…`: the longest `t` (seconds) among the buckets with nothing remaining.
+/// The longest `t` (seconds) of the buckets with nothing left (`r=0`) in `b=per_hour;q=10;r=0;t=3540,b=per_day;…`.
 fn spent_quota(headers: &HeaderMap) -> Option<Duration> {
     ["auth0-client-quota-limit", "auth0-organization-quota-limit"]
         .into_iter()
@@ -62,7 +63,7 @@ fn server_time(headers: &HeaderMap) -> Option<SystemTime> {
     httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
-/// Whole or fractional seconds that are zero or more.
+/// A whole or fractional number of seconds, zero or more.
 fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
     (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(LONGEST.as_secs_f64())))

@@ -1,11 +1,11 @@
-//! Scopes: the ones Alvys documents, and what a token carries.
+//! Scopes: the ones that Alvys documents, and the ones that a token has.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// One permission of the Alvys API, written `{entity}:{action}`.
+/// One permission of the Alvys API, written `{entity}:{action}` (RFC 6749, section 3.3).
 ///
-/// The documented ones are constants; any other text passes through, because Alvys adds scopes without asking us.
+/// Each scope that Alvys documents is a constant. Any other text can be a scope too, because Alvys may add new ones.
 ///
 /// ```
 /// use alvys_auth_core::Scope;
@@ -17,13 +17,13 @@ use std::fmt;
 pub struct Scope(Cow<'static, str>);
 
 impl Scope {
-    /// The scope as it is sent, for example `load:read`.
+    /// The scope as text, for example `load:read`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether RFC 6749, section 3.3, allows this as one scope: printable ASCII without space, quote and backslash.
+    /// Whether this is one scope by RFC 6749, section 3.3: printable ASCII without space, double quote and backslash.
     pub(crate) fn is_well_formed(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e))
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Scope {
 
 macro_rules! documented_scopes {
     ($($constant:ident = $text:literal),* $(,)?) => {
-        /// The documented scopes.
+        /// The scopes that Alvys documents.
         impl Scope {
             $(
                 #[doc = concat!("`", $text, "`")]
@@ -128,10 +128,12 @@ documented_scopes! {
     VISIBILITY_DELETE = "visibility:delete",
 }
 
-/// What a token may do, as far as can be told without asking the API.
+/// The scopes of a token, as far as they are known without asking the API.
 ///
-/// Three cases: the scopes are known; the token comes from the legacy flow, which has no scopes and which the API treats
-/// as read-only; or nothing is known, because an opaque token came without a list.
+/// There are three cases:
+/// - The scopes are known: the token response or the token's claims list them.
+/// - The token is of the legacy flow. It has no scopes, and the API lets it read everything and change nothing.
+/// - Nothing is known: the token is opaque and the token response lists no scopes.
 ///
 /// ```
 /// use alvys_auth_core::{TokenResponse, Scope};
@@ -162,10 +164,10 @@ impl<'a> Scopes<'a> {
         })
     }
 
-    /// Whether the token may do `scope`.
+    /// Whether the token has `scope`.
     ///
-    /// An unscoped legacy token may do every `…:read` and nothing else; when nothing is known the answer is no, so ask
-    /// [`is_known`](Self::is_known) before refusing on it.
+    /// A legacy token has every scope that ends in `:read`. When the scopes are not known, the answer is false: ask
+    /// [`is_known`](Self::is_known) before you refuse a request because of it.
     pub fn contains(&self, scope: impl AsRef<str>) -> bool {
         let scope = scope.as_ref();
         match self.0 {
@@ -175,19 +177,19 @@ impl<'a> Scopes<'a> {
         }
     }
 
-    /// The listed scopes, in the order the server gave; none for an unscoped token.
+    /// The listed scopes, in the server's order. Empty for a legacy token and when nothing is known.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let listed = if let Access::Listed(listed) = self.0 { listed } else { "" };
         listed.split_ascii_whitespace()
     }
 
-    /// Whether this is a legacy token: without scopes, and read-only for the API.
+    /// Whether the token is of the legacy flow: it has no scopes, and the API lets it read only.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.0 == Access::ReadOnly
     }
 
-    /// Whether [`contains`](Self::contains) answers from knowledge.
+    /// Whether anything is known about the scopes. If not, [`contains`](Self::contains) is always false.
     #[must_use]
     pub fn is_known(&self) -> bool {
         self.0 != Access::Unknown

@@ -1,11 +1,11 @@
-//! Time as the core knows it: milliseconds that somebody else counts.
+//! The core's notion of time: milliseconds that the driver counts.
 
 use std::time::Duration;
 
-/// A point on the driver's clock: milliseconds since an origin that the driver picks.
+/// A point in time: milliseconds since an origin that the driver chooses.
 ///
-/// The core never reads a clock. Whoever drives it passes `now` in, taken from a clock that does not run backwards and
-/// preferably goes on counting while the machine sleeps. All arithmetic saturates.
+/// The core never reads a clock. Its driver passes the current time as `now`. The driver's clock must not run backwards, and
+/// it should go on counting while the machine is suspended. All arithmetic saturates.
 ///
 /// ```
 /// use alvys_auth_core::Timestamp;
@@ -33,19 +33,19 @@ impl Timestamp {
         self.0
     }
 
-    /// The point `duration` later, in whole milliseconds; the end of time rather than an overflow.
+    /// The point `duration` later, in whole milliseconds. The latest possible point instead of an overflow.
     #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(whole_millis(duration)))
     }
 
-    /// The point `duration` earlier, in whole milliseconds; the origin rather than an underflow.
+    /// The point `duration` earlier, in whole milliseconds. The origin instead of an underflow.
     #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(whole_millis(duration)))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// The time from `earlier` to this point. Zero when this point is not after `earlier`.
     #[must_use]
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

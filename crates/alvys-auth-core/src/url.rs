@@ -1,4 +1,4 @@
-//! Which URLs a secret or a token may be sent to at all.
+//! Checks the URLs that a secret or a token would be sent to.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +7,7 @@ use http::uri::{Authority, Scheme};
 
 use crate::Error;
 
-/// Scheme, host and port: what decides who receives a request.
+/// The origin of a URL: scheme, host and port. It decides which server receives a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) https: bool,
@@ -27,34 +27,35 @@ impl Origin {
     }
 }
 
-/// Parses the URL called `name` and refuses what would send a secret in the clear or to somewhere else than it seems.
+/// Parses `url`, which errors call `name`. Refuses it when it would send a secret unencrypted, or to another host than a
+/// reader would think.
 pub(crate) fn check_url(name: &str, example: &str, url: &str) -> Result<Uri, Error> {
     let refused = |what: &str, hint: String| Err(Error::configuration(format!("the {name} {what}"), hint));
     if url.contains(['{', '}', '<', '>']) {
         return refused(
             "still holds a placeholder",
-            "replace it with a real value; only {tenant_id} in the legacy flow is filled in".to_owned(),
+            "replace it with the value; only {tenant_id} is replaced for you, and only in the legacy flow".to_owned(),
         );
     }
     if url.contains('#') {
-        return refused("has a fragment", "remove everything from the # on".to_owned());
+        return refused("has a fragment", "remove the # and everything after it".to_owned());
     }
     let Ok(uri) = url.parse::<Uri>() else {
         return refused("is not a URL", format!("give a full URL such as {example}"));
     };
     let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-        return refused("is not a full URL", format!("give scheme and host too, such as {example}"));
+        return refused("is not a full URL", format!("give the scheme and the host too, such as {example}"));
     };
     if authority.as_str().contains('@') {
         return refused(
-            "has user information in front of its host",
-            "remove it; the credentials go into the body".to_owned(),
+            "has user information before its host",
+            "remove everything from the scheme's // to the @; the credentials are sent in the body".to_owned(),
         );
     }
     if !has_host_and_port(authority) {
         return refused(
             "has a malformed host or port",
-            "give a host name or address, and a port from 1 to 65535 if one is needed".to_owned(),
+            "give a host name or an IP address, and a port from 1 to 65535 if it needs one".to_owned(),
         );
     }
     if *scheme == Scheme::HTTPS || *scheme == Scheme::HTTP && is_loopback(authority.host()) {
@@ -62,11 +63,11 @@ pub(crate) fn check_url(name: &str, example: &str, url: &str) -> Result<Uri, Err
     }
     refused(
         "would send secrets unencrypted",
-        "use https; plain http is accepted only to localhost, 127.0.0.0/8 and [::1]".to_owned(),
+        "use https; plain http is allowed only to localhost, 127.0.0.0/8 and [::1]".to_owned(),
     )
 }
 
-/// `http::Uri` lets some through that no client can connect to.
+/// Whether a client can connect to `authority`. `http::Uri` accepts hosts and ports that no client can use.
 pub(crate) fn has_host_and_port(authority: &Authority) -> bool {
     let host = authority.host();
     let named = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
@@ -79,7 +80,7 @@ pub(crate) fn has_host_and_port(authority: &Authority) -> bool {
     (named || addressed()) && (rest.is_empty() || port.is_some_and(|port| port > 0))
 }
 
-/// Whether `host`, as it stands in a URL, is this machine itself.
+/// Whether `host`, as it is written in a URL, is this machine.
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = bracketed(host).unwrap_or(host);
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())

@@ -1,29 +1,37 @@
-//! What a server says of itself, made fit to be shown: problem documents, ids, and nothing that must stay secret.
+//! Reads what a server says about an error, and removes everything that must not be shown or logged.
 
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-/// How much of the server's own words is kept, in characters.
+use crate::url::{Origin, has_host_and_port};
+
+/// How much of the server's text is kept, in characters.
 const LONGEST_QUOTE: usize = 200;
-/// A run of letters and digits beyond this is no id but a token or a secret in some encoding, in bytes.
+/// The longest run of letters and digits that passes as an id, in bytes. A longer one may be a token or an encoded secret.
 const LONGEST_ID: usize = 40;
 /// The longest error code or request id that is kept, in bytes.
 const LONGEST_WORD: usize = 128;
 
-/// A body without what may stand around a document: a byte order mark, white space.
+/// The response headers that a server's support asks for, most useful first.
+const SUPPORT_HEADERS: [&str; 6] =
+    ["x-auth0-requestid", "x-request-id", "cf-ray", "x-correlation-id", "x-ms-request-id", "x-azure-ref"];
+
+/// The body without a byte order mark and white space around it.
 pub(crate) fn bare(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii()
 }
 
-/// What an error document says, in whichever style it is written: OAuth, RFC 9457, or a framework's own.
+/// What an error document says: in the format of OAuth (RFC 6749), of RFC 9457, or of a web framework.
 #[derive(Default)]
 pub(crate) struct Problem {
-    /// The machine's word for it, such as `access_denied`.
+    /// The error code for programs, such as `access_denied`.
     pub(crate) code: Option<String>,
-    /// The sentences for people; empty when there are none.
+    /// The description for people; empty when there is none.
     pub(crate) said: String,
+    /// `error_uri`, not checked.
+    pub(crate) uri: Option<String>,
 }
 
 impl Problem {
@@ -37,19 +45,27 @@ impl Problem {
             .collect();
         let complaints = field_errors(&object);
         said.extend(complaints.iter().map(String::as_str));
-        Self { code: code.map(str::to_owned), said: said.join(" ") }
+        let uri = text(&object, "error_uri").map(str::to_owned);
+        Self { code: code.map(str::to_owned), said: said.join(" "), uri }
     }
 }
 
-/// The id of the request that support asks for.
-pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
-    ["x-auth0-requestid", "x-request-id", "cf-ray"]
-        .into_iter()
-        .filter_map(|name| headers.get(name)?.to_str().ok())
-        .find(|id| is_word(id))
+/// The response headers that support asks for, without `secret`.
+pub(crate) fn support_headers(headers: &HeaderMap, secret: &str) -> Vec<(&'static str, String)> {
+    let id = |name| headers.get(name)?.to_str().ok().filter(|id| is_word(id));
+    SUPPORT_HEADERS.into_iter().filter_map(|name| Some((name, cleaned(id(name)?, secret)))).collect()
 }
 
-/// One line of what the server said: no control characters, nothing of `secret`, no token, not too long.
+/// `uri` if it is a short http or https URL of printable ASCII, without user information, `secret` and tokens.
+pub(crate) fn plain_uri(uri: String, secret: &str) -> Option<String> {
+    let parsed: Uri = uri.parse().ok()?;
+    let located = Origin::of(&parsed).is_some() && parsed.authority().is_some_and(has_host_and_port);
+    let plain = uri.len() <= LONGEST_QUOTE && uri.bytes().all(|byte| byte.is_ascii_graphic());
+    let token = uri.contains("eyJ") || uri.split(['/', '.', '?', '&', '=', '#']).any(looks_like_token);
+    (located && plain && !token && !repeats(&uri, secret)).then_some(uri)
+}
+
+/// What the server said in one line: without control characters, `secret` and tokens, and at most 200 characters long.
 pub(crate) fn cleaned(said: &str, secret: &str) -> String {
     if repeats(said, secret) {
         return "withheld, because it repeats the secret".to_owned();
@@ -62,7 +78,7 @@ pub(crate) fn cleaned(said: &str, secret: &str) -> String {
     }
 }
 
-/// Whether `text` holds `secret`: as it is, as JSON or a URL would escape it, whatever the case.
+/// Whether `text` contains `secret`, as it is or as JSON or a URL would escape it. Ignores case.
 fn repeats(text: &str, secret: &str) -> bool {
     let quoted = Zeroizing::new(serde_json::to_string(secret).unwrap_or_default().to_lowercase());
     let secret = Zeroizing::new(secret.to_lowercase());
@@ -72,18 +88,18 @@ fn repeats(text: &str, secret: &str) -> bool {
         .any(|text| text.contains(secret.as_str()) || text.contains(quoted.trim_matches('"')))
 }
 
-/// Control characters, and those that turn the direction of text or take no space.
+/// Whether `c` is a control character, changes the direction of the text, or takes no space.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// The text under `name`, whatever the case of the key; keys come in several styles.
+/// The text of the member `name`. Ignores the case of names, because servers differ in it.
 fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1.as_str()
 }
 
-/// The `errors` member of a validation problem: each field with its first complaint.
+/// The `errors` member of a validation problem: each field with the first message about it.
 fn field_errors(object: &Map<String, Value>) -> Option<String> {
     let (_, errors) = object.iter().find(|(key, _)| key.eq_ignore_ascii_case("errors"))?;
     let complaints: Vec<String> = errors
@@ -94,12 +110,12 @@ fn field_errors(object: &Map<String, Value>) -> Option<String> {
     (!complaints.is_empty()).then(|| complaints.join(" "))
 }
 
-/// Whether `word` can be an error code or an id: short, printable, in one piece.
+/// Whether `word` can be an error code or an id: printable ASCII without spaces, at most 128 bytes.
 pub(crate) fn is_word(word: &str) -> bool {
     !word.is_empty() && word.len() <= LONGEST_WORD && word.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// A JWT, or a long run of the characters that tokens and encoded secrets are made of.
+/// Whether `word` contains a JWT, or a run of more than 40 of the characters in tokens and encoded secrets.
 fn looks_like_token(word: &str) -> bool {
     let run = word.split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '/' | '.' | '~')));
     word.len() > 24 && word.contains("eyJ") || run.map(str::len).max().unwrap_or_default() > LONGEST_ID

@@ -143,7 +143,7 @@ fn an_error_under_a_success_status_is_an_error() {
     let error = refusal(r#"{"Title":"One or more validation errors occurred.","Status":400}"#);
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().contains("validation errors"), "{error}");
-    assert!(error.to_string().contains("although the status says success"), "{error}");
+    assert!(error.to_string().contains("the status says success but the body reports an error"), "{error}");
 
     let error = refusal(r#"{"error":"temporarily_unavailable"}"#);
     assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -131,7 +131,7 @@ fn what_may_have_been_carried_out_before_a_redirect_is_not_sent_again() {
             for options in [CallOptions::new(), CallOptions::new().single_use_body()] {
                 for token_is_old in [true, false] {
                     let error = failed(judge(method, &options, token_is_old));
-                    assert!(error.hint().contains("may mean that") && !error.is_retryable(), "{error}");
+                    assert!(error.hint().contains("may already have taken effect") && !error.is_retryable(), "{error}");
                     assert_eq!(error.status(), Some(refused.status()));
                     assert_eq!(
                         error.retry_after().is_some(),
@@ -266,14 +266,14 @@ fn what_is_held_back_says_whether_it_was_sent_before() {
         repeated(judged(&mut call, &busy));
         let (status, hint) = told(call.spend(seconds(61), asked_by).unwrap_err());
         assert_eq!(status, Some(503));
-        assert!(hint.ends_with("; it was sent before, answered 503, and not sent again"), "{hint}");
+        assert!(hint.ends_with("; it was sent once, answered 503, and not sent again"), "{hint}");
     }
     let mut call = call("POST", "loads", CallOptions::new().require([Scope::LOAD_CREATE]));
     repeated(call.judge(&answer(401, ""), &token("abc", "load:create"), |_| true));
     let error = call.authorize(&reader(), &mut HeaderMap::new()).unwrap_err();
     assert_eq!((error.kind(), error.status()), (ErrorKind::MissingScope, Some(StatusCode::UNAUTHORIZED)));
     let text = error.to_string();
-    assert!(text.contains("it was sent before, answered 401") && !text.contains("nothing was sent"), "{text}");
+    assert!(text.contains("it was sent once, answered 401") && !text.contains("nothing was sent"), "{text}");
 }
 
 #[test]

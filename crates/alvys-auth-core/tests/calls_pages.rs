@@ -17,8 +17,8 @@ fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
         (401, "bot check"),
         (403, "bot check"),
         (429, "bot check"),
-        (404, "check the base URL and the path"),
-        (405, "check the base URL and the path"),
+        (404, "check the base URL of the API and the path"),
+        (405, "check the base URL of the API and the path"),
         (500, "gateway cannot reach"),
         (502, "gateway cannot reach"),
     ] {
@@ -69,7 +69,7 @@ fn html_from_where_a_redirect_led_is_no_answer_either_and_costs_nothing() {
                 let error = failed(call.judge(&page, &reader(), |_| panic!("the token was not there")));
                 assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Intercepted, None), "{status}");
                 assert_eq!(error.is_retryable(), status >= 500 && !may_be_done, "{status} {method}");
-                assert_eq!(error.hint().contains("whether it was carried out"), may_be_done, "{error}");
+                assert_eq!(error.hint().contains("may already have taken effect"), may_be_done, "{error}");
             }
         }
     }
@@ -78,7 +78,7 @@ fn html_from_where_a_redirect_led_is_no_answer_either_and_costs_nothing() {
     let mut post = call("POST", "loads", CallOptions::new());
     assert!(!post.delivers(html(502).status(), html(502).headers(), &later));
     let error = failed(post.judge(&html(502), &reader(), |_| panic!("only a 401 costs a token")));
-    assert!(!error.is_retryable() && error.hint().contains("whether it was carried out"), "{error}");
+    assert!(!error.is_retryable() && error.hint().contains("may already have taken effect"), "{error}");
     // What is said of one answer does not hold for the next one.
     let mut call = get();
     assert!(call.delivers_bare(StatusCode::OK, &HeaderMap::new()));

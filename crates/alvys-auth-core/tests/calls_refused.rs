@@ -64,7 +64,7 @@ fn a_403_names_the_missing_scope_when_the_server_tells_it() {
         let text = error.to_string();
         assert!(text.starts_with("the access token lacks load:create (status 403"), "{text}");
         assert!(
-            text.contains("; an Alvys administrator has to grant the application load:create; tokens issued"),
+            text.contains("; an Alvys administrator must grant load:create to the application; only tokens issued"),
             "{text}"
         );
         assert!(!error.is_retryable());
@@ -88,13 +88,13 @@ fn a_403_names_the_scope_of_the_table_when_the_server_tells_nothing() {
 fn a_403_that_no_scope_explains_is_a_plain_refusal() {
     let reader = token("abc", "load:read");
     for (token, path, answer, hint) in [
-        (&reader, "loads", detail(403, "Forbidden"), "known but not allowed"),
-        (&reader, "parrots", answer(403, ""), "known but not allowed"),
-        (&token("opaque", ""), "loads", answer(403, ""), "known but not allowed"),
-        (&legacy_token(&json!({})), "loads", answer(403, ""), "known but not allowed"),
-        (&reader, "loads", detail(403, "needs load:read"), "carries the scope"),
+        (&reader, "loads", detail(403, "Forbidden"), "does not allow this call"),
+        (&reader, "parrots", answer(403, ""), "does not allow this call"),
+        (&token("opaque", ""), "loads", answer(403, ""), "does not allow this call"),
+        (&legacy_token(&json!({})), "loads", answer(403, ""), "does not allow this call"),
+        (&reader, "loads", detail(403, "needs load:read"), "has the scope that the API names"),
         // What the server names comes before the table.
-        (&reader, "trips", challenged(403, "Bearer scope=load:read"), "carries the scope"),
+        (&reader, "trips", challenged(403, "Bearer scope=load:read"), "has the scope that the API names"),
     ] {
         let error = forbidden("GET", path, token, &answer);
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Refused, false), "{path}");
@@ -170,7 +170,7 @@ fn a_scope_that_is_no_scope_is_not_named() {
             &token("abc", "load:read"),
             &challenged(403, &format!("Bearer scope=\"{scope}\"")),
         );
-        assert!(error.hint().contains("known but not allowed"), "nothing is known to be carried: {error}");
+        assert!(error.hint().contains("does not allow this call"), "nothing is known to be carried: {error}");
     }
 }
 
@@ -208,13 +208,13 @@ fn a_401_blames_the_audience_when_the_token_is_for_another() {
     let other = hint(&Api::production(), &claiming(&json!({"aud": "https://api.alvys.com/public"})), &answer(401, ""));
     assert_eq!(
         other,
-        format!("likely the audience: the token is for https://api.alvys.com/public, the API takes {AUDIENCE}")
+        format!("likely the audience: the token is for https://api.alvys.com/public; set the audience to {AUDIENCE}")
     );
     let opaque = hint(&Api::production(), &token("opaque", ""), &answer(401, ""));
     assert!(opaque.starts_with("likely the audience: the token is opaque") && opaque.contains(AUDIENCE), "{opaque}");
     let unnamed = claiming(&json!({"sub": "x"}));
     let asked = hint(&Api::production(), &unnamed, &detail(401, "Bad Audience"));
-    assert_eq!(asked, format!("likely the audience: ask for {AUDIENCE}, with the slash at its end"));
+    assert_eq!(asked, format!("likely the audience: set it to {AUDIENCE} with the slash at the end"));
 }
 
 #[test]
@@ -223,7 +223,10 @@ fn a_401_does_not_advise_the_audience_that_the_token_already_has() {
         [detail(401, "Invalid audience"), challenged(401, r#"Bearer error_description="the audience is invalid""#)]
     {
         let told = hint(&Api::production(), &good(), &complaint);
-        assert_eq!(told, "likely the audience: the token is for the public API, so check the base URL");
+        assert_eq!(
+            told,
+            "likely the base URL of the API: check it, because the token has the audience of the public API"
+        );
         let legacy = legacy_token(&json!({"aud": "https://integrations.alvys.com/"}));
         let told = hint(&Api::production(), &legacy, &complaint);
         assert!(told.starts_with("likely the tenant") && told.contains("legacy flow"), "{told}");
@@ -238,7 +241,7 @@ fn a_401_does_not_blame_the_audience_of_a_token_that_names_several() {
 }
 
 #[test]
-fn a_401_blames_the_credentials_when_they_are_of_another_environment() {
+fn a_401_blames_the_environment_when_token_and_api_are_of_different_ones() {
     let test = claiming(&json!({"iss": "https://qaauth.alvys.net/", "aud": AUDIENCE, "org_name": "va336"}));
     for (api, token, mixed) in [
         (Api::production(), &test, true),
@@ -252,7 +255,7 @@ fn a_401_blames_the_credentials_when_they_are_of_another_environment() {
     ] {
         for answer in [answer(401, ""), detail(401, "the audience or the tenant is invalid")] {
             let told = hint(&api, token, &answer);
-            assert_eq!(told.contains("another environment"), mixed, "{api:?}: {told}");
+            assert_eq!(told.contains("likely the environment"), mixed, "{api:?}: {told}");
         }
     }
 }

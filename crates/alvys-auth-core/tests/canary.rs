@@ -64,7 +64,9 @@ fn assert_silent_error(error: &Error) {
     assert_hidden(&format!("{error:#}"));
     assert_hidden(error.hint());
     assert_hidden(error.oauth_code().unwrap_or_default());
-    assert_hidden(error.request_id().unwrap_or_default());
+    assert_hidden(error.oauth_description().unwrap_or_default());
+    assert_hidden(error.error_uri().unwrap_or_default());
+    assert_hidden(&format!("{:?}", error.support_headers().collect::<Vec<_>>()));
     let mut source = error.source();
     while let Some(error) = source {
         assert_silent(&error);
@@ -159,6 +161,7 @@ fn indiscreet_answers() -> Vec<Response<Vec<u8>>> {
                 answer(status, format!("<html>{echo}</html>")),
                 answer(status, json!({"error": echo}).to_string()),
                 answer(status, json!({"error": "access_denied", "error_description": echo}).to_string()),
+                answer(status, json!({"error": "x", "error_uri": format!("https://alvys.com/{echo}")}).to_string()),
                 answer(status, json!({"Title": echo, "Errors": {"client_secret": [echo]}}).to_string()),
                 answer(status, json!({"detail": format!("sent \u{1b}{echo}\n")}).to_string()),
                 answer(status, json!({"message": "x", "errors": {(echo.as_str()): [echo]}}).to_string()),
@@ -260,6 +263,7 @@ fn indiscreet_refusals(echo: &str) -> Vec<Response<Vec<u8>>> {
             answer(status, echo),
             answer(status, format!("<html>{echo}")),
             answer(status, json!({"error": echo, "detail": echo}).to_string()),
+            answer(status, json!({"error_uri": format!("https://alvys.com/?token={echo}")}).to_string()),
             answer(status, json!({"errorCode": echo, "Errors": {(echo): [echo]}}).to_string()),
             answer(status, json!({"detail": format!("scope load:create for tenant {echo}")}).to_string()),
         ]);
@@ -267,11 +271,17 @@ fn indiscreet_refusals(echo: &str) -> Vec<Response<Vec<u8>>> {
             |text: &str| ["error", "scope", "error_description"].map(|name| format!("Bearer {name}=\"{text}\""));
         let quotes =
             [quoted(echo), quoted(&escaped), quoted(&format!("x:{echo}")), quoted(&format!("load:create {echo}"))];
-        let bare = [format!("Bearer scope={echo}"), format!("Bearer {echo}")];
+        let bare = [
+            format!("Bearer scope={echo}"),
+            format!("Bearer {echo}"),
+            format!("Bearer error_uri=\"https://alvys.com/{echo}\""),
+        ];
         for challenge in quotes.into_iter().flatten().chain(bare) {
             answers.push(with(answer(status, ""), "www-authenticate", &challenge));
         }
-        for name in ["x-request-id", "x-auth0-requestid", "cf-ray", "retry-after", "content-type", "date"] {
+        for name in
+            ["x-request-id", "x-auth0-requestid", "cf-ray", "x-azure-ref", "retry-after", "content-type", "date"]
+        {
             answers.push(with(answer(status, ""), name, echo));
         }
     }

@@ -110,7 +110,7 @@ fn what_only_resembles_a_placeholder_is_accepted() {
 fn quotes_round_a_value_are_refused() {
     for value in ["\"va336\"", "'va336'", "\"\"", "\u{201c}va336\u{201d}", "\"${SECRET}\""] {
         for (name, result) in every_value(value) {
-            assert_refused(result, &format!("the {name} is wrapped in quotes; remove them"));
+            assert_refused(result, &format!("the {name} is wrapped in quotes; remove the quotes"));
         }
     }
 }
@@ -121,11 +121,11 @@ fn a_reference_that_nobody_resolved_is_refused_by_its_name() {
         ("@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/s/)", "an Azure Key Vault reference"),
         ("@microsoft.keyvault(VaultName=v;SecretName=s)", "managed identity"),
         ("@Microsoft.AppConfiguration(Endpoint=https://c.azconfig.io; Key=k)", "an Azure App Configuration reference"),
-        ("${ALVYS_CLIENT_SECRET}", "a variable that nobody expanded"),
-        ("${ALVYS_CLIENT_SECRET:-}", "a variable that nobody expanded"),
-        ("${env:SECRET}", "a variable that nobody expanded"),
-        ("$(ALVYS_CLIENT_SECRET)", "a variable that nobody expanded"),
-        ("%ALVYS_CLIENT_SECRET%", "a variable that nobody expanded"),
+        ("${ALVYS_CLIENT_SECRET}", "a variable that was not expanded"),
+        ("${ALVYS_CLIENT_SECRET:-}", "a variable that was not expanded"),
+        ("${env:SECRET}", "a variable that was not expanded"),
+        ("$(ALVYS_CLIENT_SECRET)", "a variable that was not expanded"),
+        ("%ALVYS_CLIENT_SECRET%", "a variable that was not expanded"),
         ("{{CLIENT_ID}}", "a template that was not filled in"),
         ("{{ .Values.alvys.secret }}", "a template that was not filled in"),
         ("{{resolve:secretsmanager:alvys:SecretString:s}}", "a template that was not filled in"),
@@ -296,8 +296,8 @@ fn only_the_tenant_is_filled_into_a_legacy_endpoint() {
 #[test]
 fn a_legacy_endpoint_must_name_the_tenant() {
     let legacy = |url: &str| Flow::legacy("va336").endpoint(url);
-    assert_refused(checked(legacy("https://gateway.example/token")), "names no tenant");
-    assert_refused(checked(legacy("https://gateway.example/ab123/token")), "or another one");
+    assert_refused(checked(legacy("https://gateway.example/token")), "does not contain the tenant");
+    assert_refused(checked(legacy("https://gateway.example/ab123/token")), "does not contain the tenant");
     assert!(checked(legacy("https://gateway.example/va336/token")).is_ok());
     assert!(checked(legacy("https://gateway.example/token").tenant_in_body()).is_ok());
 }

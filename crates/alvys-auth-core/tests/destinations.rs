@@ -119,7 +119,7 @@ fn a_refused_destination_is_named_with_its_port_and_without_its_secrets() {
         ("https://integrations.alvys.com:8443/", "must not go to integrations.alvys.com:8443;"),
         ("http://integrations.alvys.com/", "must not go to integrations.alvys.com over plain http;"),
         ("https://s3cret:s3cret@integrations.alvys.com/", "user information"),
-        ("/loads?key=s3cret", "full http URLs only"),
+        ("/loads?key=s3cret", "only go to a full http or https URL"),
     ] {
         let error = Api::production().permits(&url.parse().unwrap()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Destination, "{url}");

@@ -64,6 +64,7 @@ fn our_secret_is_struck_wherever_the_server_puts_it() {
     for body in [
         r#"{"error":"tr0ub4dor"}"#,
         r#"{"error":"x","error_description":"tr0ub4dor"}"#,
+        r#"{"error":"x","error_uri":"https://tr0ub4dor.example/TR0UB4DOR"}"#,
         r#"{"Title":"tr0ub4dor"}"#,
         r#"{"detail":"tr0ub4dor"}"#,
         r#"{"message":"tr0ub4dor"}"#,
@@ -74,9 +75,8 @@ fn our_secret_is_struck_wherever_the_server_puts_it() {
         for status in [200, 400, 500] {
             let response = with(answer(status, body), "x-request-id", "tr0ub4dor");
             let error = TokenResponse::from_http(&request, &response).unwrap_err();
-            assert!(
-                !format!("{error} {error:?} {:?} {:?}", error.oauth_code(), error.request_id()).contains("tr0ub4dor")
-            );
+            let facts = (error.oauth_code(), error.oauth_description(), error.error_uri(), error.request_id());
+            assert!(!format!("{error} {error:?} {facts:?}").to_lowercase().contains("tr0ub4dor"));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Credentials, Error, Flow, Mark, Policy, TokenRequest};
+use alvys_auth_core::{Change, Credentials, Error, Flow, Mark, Policy, TokenRequest, TokenResponse};
 
 use crate::engine::Hook;
 use crate::{Engine, Time};
@@ -54,6 +54,7 @@ pub struct Builder<D: Driver> {
     transport: Option<Arc<D::Transport>>,
     time: Time,
     hook: Option<Hook>,
+    held: Option<TokenResponse>,
 }
 
 impl<D: Driver> Builder<D> {
@@ -69,6 +70,7 @@ impl<D: Driver> Builder<D> {
             transport: None,
             time: Time::boot(),
             hook: None,
+            held: None,
         }
     }
 
@@ -124,6 +126,12 @@ impl<D: Driver> Builder<D> {
         self
     }
 
+    /// Starts with a token that is already there, such as one that was kept from the last run; see [`Engine::adopt`].
+    pub fn holding(mut self, response: TokenResponse) -> Self {
+        self.held = Some(response);
+        self
+    }
+
     /// Checks everything and makes the source.
     ///
     /// # Errors
@@ -139,6 +147,9 @@ impl<D: Driver> Builder<D> {
         let (provider, known) = self.provider.unzip();
         let asked = provider.as_deref().map(|provider| (known.flatten(), D::time_limit(provider).unwrap_or(timeout)));
         let engine = Engine::new(request, self.policy, asked, self.time, self.hook);
+        if let Some(held) = self.held {
+            engine.adopt(held);
+        }
         Ok(D::source(engine, transport, provider, self.patience))
     }
 }

@@ -135,7 +135,11 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         self.millis.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
-        watching.retain(|event| event.upgrade().is_some_and(|event| event.notify(usize::MAX) < usize::MAX));
+        watching.retain(|event| {
+            let Some(event) = event.upgrade() else { return false };
+            event.notify(usize::MAX);
+            true
+        });
     }
 }
 

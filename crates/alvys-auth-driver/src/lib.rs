@@ -18,10 +18,8 @@ pub use engine::{Engine, Flight, Hook, Question, Task};
 pub use header::header;
 pub use limits::{Limit, RateLimits};
 pub use pace::{Pace, Turn, judge};
-pub use source::{AsyncTokens, BlockingTokens, TokenFuture};
-pub use tenants::{
-    Making, OfTenant, Renewing, Search, Stage, TenantDriver, Tenants, TenantsBuilder, Work, Worker,
-};
+pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture};
+pub use tenants::{Making, OfTenant, Renewing, Search, Stage, TenantDriver, Tenants, TenantsBuilder, Work, Worker};
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);

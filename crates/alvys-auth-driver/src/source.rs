@@ -3,8 +3,9 @@
 use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use alvys_auth_core::{Error, Status, Token};
+use alvys_auth_core::{Error, Snapshot, Status, Timestamp, Token, TokenResponse};
 
 /// A token that is on its way; from [`AsyncTokens::token`].
 pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<Token, Error>> + Send + 'a>>;
@@ -37,6 +38,59 @@ pub trait BlockingTokens: Send + Sync {
 
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     fn status(&self) -> Status;
+}
+
+/// A source that always has the same token and asks nobody: for tests of code that takes a source.
+///
+/// ```
+/// use alvys_auth_driver::{BlockingTokens, FixedTokens};
+///
+/// let tokens = FixedTokens::holding("an.access.token", "load:read")?;
+/// assert_eq!(BlockingTokens::token(&tokens)?.header(), "Bearer an.access.token");
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct FixedTokens(Token);
+
+impl FixedTokens {
+    /// Holds this access token, which may do what `scope` lists, separated by spaces, and never expires.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidResponse`](alvys_auth_core::ErrorKind::InvalidResponse) when the text cannot be a token.
+    pub fn holding(access_token: &str, scope: &str) -> Result<Self, Error> {
+        let response = TokenResponse::new(access_token, Duration::from_secs(u32::MAX.into()), scope)?;
+        let never = || Error::configuration("the token has no lifetime", "give it one");
+        Token::given(response, Timestamp::default()).map(Self).ok_or_else(never)
+    }
+}
+
+impl AsyncTokens for FixedTokens {
+    fn token(&self) -> TokenFuture<'_> {
+        Box::pin(std::future::ready(Ok(self.0.clone())))
+    }
+
+    /// No: there is no other token.
+    fn reject(&self, _: &Token) -> bool {
+        false
+    }
+
+    fn status(&self) -> Status {
+        Snapshot::holding(self.0.clone()).status(Timestamp::default())
+    }
+}
+
+impl BlockingTokens for FixedTokens {
+    fn token(&self) -> Result<Token, Error> {
+        Ok(self.0.clone())
+    }
+
+    fn reject(&self, token: &Token) -> bool {
+        AsyncTokens::reject(self, token)
+    }
+
+    fn status(&self) -> Status {
+        AsyncTokens::status(self)
+    }
 }
 
 macro_rules! forward {

@@ -1,4 +1,4 @@
-//! The body of an answer: one of the proxy's own, or what the API sends, as it comes.
+//! The body of an answer: made by the proxy, or streamed from the API.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,11 +10,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A body on its way to the client.
+/// The body that is sent to the client.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Full(Full<Bytes>),
-    /// The slot is given back when the body has ended or nobody reads it any more.
+    /// The permit is released when the body has ended, or when the client no longer reads it.
     Streamed(reqwest::Body, #[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit),
 }
 
@@ -23,7 +23,7 @@ impl Answer {
         Self::Full(Full::new(bytes.into()))
     }
 
-    /// What is left of it where the request was a HEAD: HTTP/1.1 leaves the body out by itself, HTTP/2 sends what it is given.
+    /// The body for the answer to a HEAD request. hyper leaves the body out on HTTP/1.1, but not on HTTP/2.
     pub(crate) fn of_head(mut response: Response<Self>) -> Response<Self> {
         if let Self::Full(body) = response.body()
             && let Some(length) = body.size_hint().exact()

@@ -1,4 +1,4 @@
-//! One connection: requests in, answers out, and when it is of no more use.
+//! One connection: reads requests, writes answers, and ends when it is no longer used.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -29,40 +29,40 @@ use crate::listen::Stream;
 use crate::metrics::count;
 use crate::proxy::Inner;
 
-/// How long a connection without a call may go on without a byte once the shutdown has begun.
+/// How long a connection without a call and without traffic stays open after the shutdown has begun.
 const GRACE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Connection {
     pub(crate) inner: Arc<Inner>,
     pub(crate) door: Door,
     pub(crate) builder: Builder<TokioExecutor>,
-    /// Says true once the shutdown has begun.
+    /// True when the shutdown has begun.
     pub(crate) ending: watch::Receiver<bool>,
 }
 
-/// What goes on at a connection.
+/// The activity of a connection.
 #[derive(Debug)]
 struct Activity {
     asked: AtomicBool,
-    /// Calls whose answers are not yet handed over in full.
+    /// The number of calls whose answers are not complete.
     calls: AtomicUsize,
-    /// Whether there are bytes to be sent that the client does not take.
+    /// Whether there are bytes to send that the client does not read.
     blocked: AtomicBool,
-    /// When the last byte went in or out.
+    /// When the last byte was read or written.
     last: AtomicU64,
 }
 
-/// A call under way, for as long as it lives.
+/// Counts a call in progress until it is dropped.
 #[derive(Debug)]
 struct Call(Arc<Activity>);
 
-/// The body of a call's answer.
+/// The body of the answer to a call.
 struct Held {
     answer: Answer,
     _call: Call,
 }
 
-/// The bytes of a connection, watched.
+/// A stream that records the activity of its connection.
 struct Watched<T> {
     io: T,
     activity: Arc<Activity>,
@@ -72,9 +72,9 @@ impl Connection {
     pub(crate) async fn accepted(self, stream: Stream, watcher: Watcher) {
         match stream {
             Stream::Tcp(stream) => {
-                // Events are small and must not wait for each other.
+                // Events are small, and each is to be sent at once.
                 if let Err(error) = stream.set_nodelay(true) {
-                    debug!(target: "alvys_auth", %error, "a connection is gone already");
+                    debug!(target: "alvys_auth", %error, "a connection has ended already");
                     return;
                 }
                 self.serve(TokioIo::new(stream), watcher).await;
@@ -105,11 +105,11 @@ impl Connection {
         let io = Watched { io, activity: Arc::clone(&activity) };
         let mut connection = pin!(watcher.watch(builder.serve_connection(io, service).into_owned()));
         tokio::select! {
-            // First, so that what a call left to be sent was tried before the others look.
+            // Polled first, so that pending bytes are written before the timers look at the activity.
             biased;
             result = &mut connection => {
                 if let Err(error) = result {
-                    // Answered by a bare status: there is no request that could be told of.
+                    // hyper has answered with a status alone, because there is no valid request.
                     if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
                         count(&turning_away.watch.metrics.turned_away, "reason", "malformed");
                     }
@@ -136,7 +136,7 @@ impl Activity {
         self.last.store(Time::boot().now().as_millis(), Ordering::Relaxed);
     }
 
-    /// Ends when nothing was asked in time: the time limits of the protocols begin once it is known which one is spoken.
+    /// Completes when no request came in time. The time limits of the protocols only begin when the protocol is known.
     async fn unused(&self, limit: Duration) {
         tokio::time::sleep(limit).await;
         if self.asked.load(Ordering::Relaxed) {
@@ -144,9 +144,9 @@ impl Activity {
         }
     }
 
-    /// Ends when the shutdown has begun and the connection is of no more use: no call is under way, and nothing moves.
+    /// Completes when the shutdown has begun, no call is in progress, and no bytes are read or written.
     async fn ended(&self, mut ending: watch::Receiver<bool>) {
-        // The other end being gone is an end too.
+        // An error means that the sender was dropped, which is a shutdown too.
         let _ = ending.wait_for(|ending| *ending).await;
         self.note();
         loop {

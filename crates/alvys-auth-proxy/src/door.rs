@@ -1,4 +1,4 @@
-//! Who is let in: decided from the head of a request alone, before anything else is done with it.
+//! Decides from the head of a request whether it is accepted, before anything else happens.
 
 use std::net::IpAddr;
 
@@ -10,25 +10,25 @@ use crate::headers::{KEY, came_round, is_coded};
 use crate::problem::Problem;
 use crate::settings::Settings;
 
-/// Which way a connection came in.
+/// The kind of socket that a connection came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
-    /// A TCP port: whoever can reach it may try.
+    /// A TCP port. Everybody who can reach it can connect.
     Tcp,
-    /// A Unix socket: who may connect was decided by the file system.
+    /// A Unix socket. The file system decides who can connect.
     Unix,
-    /// The port for health checks, which answers nothing else.
+    /// The port that only answers health checks.
     Health,
 }
 
-/// Lets a request pass or says why not.
+/// Accepts a request, or says why not.
 pub(crate) fn check<B>(settings: &Settings, door: Door, request: &Request<B>) -> Result<(), Problem> {
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Problem::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method",
-            "this proxy takes neither CONNECT nor TRACE",
-            "it is no forward proxy: call its own address, such as http://127.0.0.1:8350/api/p/v1/loads",
+            "this proxy does not accept CONNECT and TRACE",
+            "this is a reverse proxy: call its own address, such as http://127.0.0.1:8350/api/p/v1/loads",
         )
         .allow("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"));
     }
@@ -36,7 +36,7 @@ pub(crate) fn check<B>(settings: &Settings, door: Door, request: &Request<B>) ->
         return Err(Problem::new(
             StatusCode::NOT_IMPLEMENTED,
             "transfer_encoding",
-            "the request body is in a transfer coding other than chunked",
+            "the request body has a transfer coding other than chunked",
             "send it with Transfer-Encoding: chunked alone, or with a Content-Length",
         ));
     }
@@ -45,8 +45,8 @@ pub(crate) fn check<B>(settings: &Settings, door: Door, request: &Request<B>) ->
         return Err(Problem::new(
             StatusCode::MISDIRECTED_REQUEST,
             "host",
-            "the proxy was called by a name that is not its own",
-            "call it as localhost or 127.0.0.1, or add the name to its settings",
+            "the request calls the proxy by a host name that it does not accept",
+            "call it as localhost or 127.0.0.1, or add the name to its settings (--name, Settings::name)",
         ));
     }
     check_browser(request.headers(), &host)?;
@@ -54,14 +54,14 @@ pub(crate) fn check<B>(settings: &Settings, door: Door, request: &Request<B>) ->
         return Err(Problem::new(
             StatusCode::LOOP_DETECTED,
             "loop",
-            "the request passed through such a proxy before",
-            "set the API base of the proxy to the API itself",
+            "the request has passed through such a proxy before",
+            "set the base URL of the proxy's API to the API itself",
         ));
     }
     check_key(settings, request.headers())
 }
 
-/// The host that the request is for, as it stands there; exactly one.
+/// The host of the request, as it is written there. There must be exactly one.
 fn host<B>(request: &Request<B>) -> Result<Authority, Problem> {
     let bad = |detail: &'static str, hint: &'static str| {
         Err(Problem::new(StatusCode::BAD_REQUEST, "request_target", detail, hint))
@@ -71,7 +71,7 @@ fn host<B>(request: &Request<B>) -> Result<Authority, Problem> {
     if !http2 && (uri.scheme().is_some() || uri.authority().is_some()) {
         return bad(
             "the request target is a full URL, as for a forward proxy",
-            "call this proxy's own address, and leave proxy settings for it out",
+            "call this proxy's own address, and do not set it as an HTTP proxy",
         );
     }
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -80,15 +80,18 @@ fn host<B>(request: &Request<B>) -> Result<Authority, Problem> {
         (Some(authority), None) => authority.clone(),
         (None, Some(Ok(host))) => host,
         (Some(authority), Some(Ok(host))) if *authority == host => host,
-        _ => return bad("the Host is missing, malformed or contradicted", "send one Host header"),
+        _ => return bad("the Host header is missing, malformed, or not the host of the URL", "send one Host header"),
     };
     if hosts.next().is_some() || host.as_str().contains('@') {
-        return bad("there is more than one Host, or user information in it", "send one Host header with a host alone");
+        return bad(
+            "there is more than one Host header, or it has user information",
+            "send one Host header with a host alone",
+        );
     }
     Ok(host)
 }
 
-/// A browser that was led here by the name of another site sends that name.
+/// Whether the proxy accepts this host name. In DNS rebinding, a browser sends the name of another site.
 fn is_known(settings: &Settings, host: &Authority) -> bool {
     let name = host.host().to_ascii_lowercase();
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
@@ -97,7 +100,7 @@ fn is_known(settings: &Settings, host: &Authority) -> bool {
         || settings.names.iter().any(|known| *known == name || known == address)
 }
 
-/// Pages of other sites may not use the proxy by way of a browser that runs here.
+/// Refuses requests that a page of another site makes in a browser on this machine.
 fn check_browser(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
     let foreign =
         headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
@@ -108,8 +111,8 @@ fn check_browser(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "cross_site",
-            "a page of another site may not use this proxy",
-            "call it from a program, not from a page in a browser",
+            "a page of another site must not use this proxy",
+            "call the proxy from a program, not from a page in a browser",
         ));
     }
     Ok(())
@@ -123,8 +126,8 @@ fn check_key(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
         _ => Err(Problem::new(
             StatusCode::FORBIDDEN,
             "key",
-            "the request does not carry the proxy's key",
-            "send it in the header X-Alvys-Proxy-Key",
+            "the request does not have the proxy's key",
+            "send the key in the header X-Alvys-Proxy-Key",
         )),
     }
 }

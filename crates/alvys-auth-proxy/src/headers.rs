@@ -1,21 +1,21 @@
-//! Which headers go on, and which end here.
+//! Decides which headers are forwarded, and which are removed.
 
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-/// Carries the shared key.
+/// The shared key.
 pub(crate) const KEY: &str = "x-alvys-proxy-key";
-/// Names the tenant.
+/// The tenant.
 pub(crate) const TENANT: &str = "x-alvys-tenant";
-/// Says `true` when sending the request twice does the same as sending it once.
+/// `true` when sending the request twice has the same effect as sending it once.
 pub(crate) const IDEMPOTENT: &str = "x-alvys-idempotent";
-/// Says `true` when the token itself is wanted: a header that no page of another site can set.
+/// `true` in a request for the token. A page of another site cannot set this header.
 pub(crate) const TOKEN_REQUEST: &str = "x-alvys-token-request";
 
-/// How this proxy signs `Via` (RFC 9110, section 7.6.3).
+/// The name of this proxy in `Via` (RFC 9110, section 7.6.3).
 const PSEUDONYM: &str = "alvys-auth-proxy";
 
-/// Hop-by-hop (RFC 9110, section 7.6.1), whether `Connection` names them or not.
+/// The hop-by-hop headers (RFC 9110, section 7.6.1), even if `Connection` does not name them.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -28,12 +28,12 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// Meant for this proxy, or about who called it, which is not the API's business.
+/// The headers for this proxy, and those about its caller, which the API does not need.
 const ENDS_HERE: [&str; 10] =
     ["authorization", "host", "expect", "origin", "forwarded", "x-real-ip", KEY, TENANT, IDEMPOTENT, TOKEN_REQUEST];
 const ENDS_HERE_PREFIXES: [&str; 3] = ["x-forwarded-", "proxy-", "sec-fetch-"];
 
-/// What of a request goes on to the API.
+/// Removes the headers of a request that are not forwarded to the API, and adds `Via`.
 pub(crate) fn towards_api(headers: &mut HeaderMap, version: Version) {
     strip_hop_by_hop(headers);
     for name in ENDS_HERE {
@@ -50,22 +50,22 @@ pub(crate) fn towards_api(headers: &mut HeaderMap, version: Version) {
     }
 }
 
-/// What of an answer goes on to the client.
+/// Removes the headers of an answer that are not forwarded to the client, and adds `Via`.
 pub(crate) fn towards_client(headers: &mut HeaderMap) {
-    // A length beside chunks is not that of the body (RFC 9112, section 6.3).
+    // A Content-Length beside a Transfer-Encoding is wrong (RFC 9112, section 6.3).
     if headers.contains_key(header::TRANSFER_ENCODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
     strip_hop_by_hop(headers);
 }
 
-/// Whether the request was sent by such a proxy already: upstream then leads back here.
+/// Whether such a proxy has sent this request: then the base URL of the API leads back to the proxy.
 pub(crate) fn came_round(headers: &HeaderMap) -> bool {
     let words = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
     words.flat_map(|value| value.split([',', ' '])).any(|word| word == PSEUDONYM)
 }
 
-/// Whether the body comes in another coding than chunks alone, which nobody here would undo.
+/// Whether the body has another transfer coding than `chunked` alone, which the proxy would not decode.
 pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -75,7 +75,7 @@ pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Whether a header says `true`, and nothing else.
+/// Whether a header is `true`.
 pub(crate) fn says_true(headers: &HeaderMap, name: &str) -> bool {
     headers.get(name).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
 }

@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::settings::Settings;
 
-/// Where to listen.
+/// A place where a proxy listens.
 ///
 /// ```
 /// use alvys_auth_proxy::Listen;
@@ -26,15 +26,15 @@ use crate::settings::Settings;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Listen {
-    /// A port; port 0 takes a free one.
+    /// A TCP port. Port 0 takes a free port.
     Tcp(SocketAddr),
-    /// A Unix socket that only this user can connect to (mode 0600). What is left of a proxy that has ended is replaced. Most
-    /// systems take paths of up to 107 bytes, macOS 103.
+    /// A Unix socket that only this user can connect to (mode 0600). The socket file of a proxy that has ended is replaced.
+    /// Most systems allow paths of up to 107 bytes, macOS 103.
     Unix(PathBuf),
 }
 
 impl Listen {
-    /// A port of 127.0.0.1; port 0 takes a free one.
+    /// A port of 127.0.0.1. Port 0 takes a free port.
     #[must_use]
     pub fn loopback(port: u16) -> Self {
         Self::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
@@ -50,7 +50,7 @@ impl FromStr for Listen {
         }
         text.parse().map(Self::Tcp).map_err(|_| {
             Error::configuration(
-                "this is no place to listen at",
+                "this is not a place to listen at",
                 "give an address with a port, such as 127.0.0.1:8350, or a Unix socket, such as unix:/run/alvys.sock",
             )
         })
@@ -58,7 +58,7 @@ impl FromStr for Listen {
 }
 
 impl fmt::Display for Listen {
-    /// A URL for TCP, `unix:` and the path for a socket.
+    /// The URL of a TCP port; `unix:` and the path of a socket.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "http://{address}"),
@@ -82,15 +82,15 @@ pub(crate) enum Stream {
 }
 
 impl Listener {
-    /// Listens for calls, where the settings allow it.
+    /// Listens for calls, if the settings allow it.
     pub(crate) async fn for_calls(place: &Listen, settings: &Settings) -> Result<(Self, Listen), Error> {
         match place {
             Listen::Tcp(address) => {
                 let allowed = address.ip().is_loopback() || settings.exposed && settings.key.is_some();
                 if !allowed {
                     return Err(Error::configuration(
-                        format!("{address} can be reached from other machines"),
-                        "listen on 127.0.0.1 or a Unix socket; or set a shared key and allow it explicitly",
+                        format!("other machines can reach {address}"),
+                        "listen on 127.0.0.1 or a Unix socket, or allow other machines with Settings::expose and a shared key",
                     ));
                 }
                 Self::tcp(*address).await
@@ -101,13 +101,14 @@ impl Listener {
                 Ok((Self::Unix(listener, file), place.clone()))
             }
             #[cfg(not(unix))]
-            Listen::Unix(_) => {
-                Err(Error::configuration("this system has no Unix sockets", "listen on a port, such as 127.0.0.1:8350"))
-            }
+            Listen::Unix(_) => Err(Error::configuration(
+                "this system has no Unix sockets",
+                "listen on a TCP port, such as 127.0.0.1:8350",
+            )),
         }
     }
 
-    /// Listens at any address.
+    /// Listens, even if other machines can reach the address.
     pub(crate) async fn tcp(address: SocketAddr) -> Result<(Self, Listen), Error> {
         let listener = TcpListener::bind(address).await.map_err(|error| refused(&Listen::Tcp(address), &error))?;
         let address = listener.local_addr().map_err(|error| refused(&Listen::Tcp(address), &error))?;
@@ -126,13 +127,13 @@ impl Listener {
 fn refused(place: &Listen, error: &io::Error) -> Error {
     Error::configuration(
         format!("the proxy cannot listen at {place}: {error}"),
-        "choose another place, or end the program that listens there",
+        "choose another address or path, or end the program that listens there",
     )
 }
 
 #[cfg(unix)]
 mod socket {
-    //! Unix sockets that nobody else can connect to, not even in the moment they are made.
+    //! Unix sockets that only this user can connect to, from the moment they are made.
 
     use std::fs::{self, DirBuilder, Permissions};
     use std::hash::{BuildHasher, RandomState};
@@ -143,10 +144,10 @@ mod socket {
 
     use tokio::net::UnixListener;
 
-    /// How many names are tried for the directory in which a socket is made.
+    /// How many names are tried for the temporary directory of a new socket.
     const ATTEMPTS: u32 = 16;
 
-    /// A socket's file; removed when the listener ends, unless another one has taken its place.
+    /// The file of a socket. It is removed when the listener ends, unless another socket has replaced it.
     #[derive(Debug)]
     pub(crate) struct File {
         path: PathBuf,
@@ -157,7 +158,7 @@ mod socket {
         check_free(path)?;
         let directory =
             path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        // The socket gets its mode where nobody else can reach it, and takes its place in one step.
+        // The socket is made in a private directory and gets its mode there. Then it is moved in one step.
         let private = private_directory(directory)?;
         let made = private.join("s");
         let bound = net::UnixListener::bind(&made).and_then(|listener| {
@@ -167,16 +168,15 @@ mod socket {
             fs::rename(&made, path)?;
             Ok((listener, File { path: path.to_owned(), inode }))
         });
-        // Where one of these is not there, there is nothing to remove.
+        // Each of these fails when there is nothing to remove.
         let _ = fs::remove_file(&made);
         let _ = fs::remove_dir(&private);
         let (listener, file) = bound?;
         Ok((UnixListener::from_std(listener)?, file))
     }
 
-    /// A directory of a name that is new each time, so that what a crash leaves behind is in nobody's way. A short one: with
-    /// the socket in it, it must fit where a path of 108 bytes at most does, as any with a file name of seven characters
-    /// then does.
+    /// A directory with a new name each time, so that one left by a crash does no harm. The name is short, because the path of
+    /// a socket may have 107 bytes at most.
     fn private_directory(place: &Path) -> io::Result<PathBuf> {
         let random = RandomState::new();
         let mut last = None;
@@ -191,13 +191,13 @@ mod socket {
         Err(last.unwrap_or_else(|| ErrorKind::AlreadyExists.into()))
     }
 
-    /// A socket that nobody listens at is in nobody's way; everything else stays.
+    /// Whether the path may be replaced: nothing is there, or a socket that no program listens on.
     fn check_free(path: &Path) -> io::Result<()> {
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
             Ok(found) if !found.file_type().is_socket() => {
-                Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"))
+                Err(io::Error::new(ErrorKind::AlreadyExists, "a file that is not a socket has this path"))
             }
             Ok(_) => match net::UnixStream::connect(path) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),

@@ -1,4 +1,4 @@
-//! What the proxy answers itself: health, readiness, numbers, the status page and, where allowed, a token.
+//! The pages of the proxy: health, readiness, metrics, the status page and, if allowed, the token.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::{metrics, status};
 const READY_WITHIN: Duration = Duration::from_secs(2);
 
 impl Inner {
-    /// Answers a request for a page of the proxy's own.
+    /// Answers a request for a page of the proxy.
     pub(crate) async fn page<B>(&self, page: Page, request: &Request<B>, route: Option<&Route>) -> Response<Answer> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method",
-                "this page of the proxy can only be read",
+                "this page of the proxy only accepts GET",
                 "send GET",
             )
             .allow("GET, HEAD")
@@ -50,12 +50,11 @@ impl Inner {
         }
     }
 
-    /// Whether a call would find a token: one is held, or one was had and nothing speaks against another.
+    /// Whether a call would get a token: one is held, or one was held before and nothing prevents a new one.
     ///
-    /// While there is none, each check asks for one: the token source sees to it that this hammers nobody, and a proxy
-    /// that gets no calls because it is not ready becomes ready again.
-    /// Of several tenants, one that is in trouble is no reason to send the calls of all others elsewhere: without a tenant
-    /// in the request, the proxy is ready once it answers.
+    /// Without a token, each check asks the source for one. So a proxy that gets no calls, because it is not ready, becomes
+    /// ready again. The source limits the token requests. With several tenants and no tenant in the request, the proxy is
+    /// always ready, because one tenant in trouble must not keep calls of the others away.
     async fn ready(&self, route: Option<&Route>) -> Response<Answer> {
         let checked = tokio::time::timeout(READY_WITHIN, self.check_ready(route)).await;
         match checked {
@@ -65,7 +64,7 @@ impl Inner {
             Err(_) => not_ready(Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "timed_out",
-                "the access token is still on its way",
+                "the access token did not arrive within 2 s",
                 "ask again",
             )),
         }
@@ -87,14 +86,14 @@ impl Inner {
         token.map(drop).map_err(|error| Problem::no_token(&error))
     }
 
-    /// The token itself, for programs that call the API past this proxy.
+    /// The token, for programs that call the API without this proxy.
     async fn token<B>(&self, request: &Request<B>, route: Option<&Route>) -> Result<Response<Answer>, Problem> {
         let Some(route) = route.filter(|_| self.settings.hands_out_tokens) else { return Err(not_found()) };
         if *request.method() != Method::GET || !says_true(request.headers(), TOKEN_REQUEST) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 "token_request",
-                "the request does not say that it wants the token",
+                "the request lacks the header that asks for the token",
                 "send GET with the header X-Alvys-Token-Request: true",
             ));
         }
@@ -118,14 +117,19 @@ fn status_page(inner: &Inner) -> Response<Answer> {
     response
 }
 
-/// Not being ready is always the same status, so that whoever asks need not know the others.
+/// The answer when the proxy is not ready. It always has the status 503, which probes expect.
 fn not_ready(mut problem: Problem) -> Response<Answer> {
     problem.status = StatusCode::SERVICE_UNAVAILABLE;
     problem.into_response()
 }
 
 pub(crate) fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not_served", "this proxy serves no such path", "see the paths that it serves")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not_served",
+        "this proxy does not serve this path",
+        "see the table of routes in the documentation of alvys-auth-proxy",
+    )
 }
 
 fn none() -> Response<Answer> {

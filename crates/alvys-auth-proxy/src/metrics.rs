@@ -1,4 +1,4 @@
-//! The numbers, in the text format of Prometheus.
+//! The metrics, in the OpenMetrics text format of Prometheus.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-/// What the answer is sent as.
+/// The content type of the answer.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Upper bounds of the latency histogram, in seconds: waits for a rate limit are part of a call.
+/// The upper bounds of the latency histogram, in seconds. They are high, because a call includes its waits.
 const SECONDS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0];
 
-/// One label with a value of few: never a path, never a tenant.
+/// One label. It has few different values, so it is never a path or a tenant.
 pub(crate) type Labels = [(&'static str, &'static str); 1];
 type Seconds = Counter<f64, AtomicU64>;
 
-/// All counters. Cheap to count with; nothing is formatted before somebody asks.
+/// All counters. Counting is cheap; the text is only made when it is requested.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -62,32 +62,32 @@ impl Metrics {
         registry.register("requests", "Calls answered, by status", self.requests.clone());
         registry.register(
             "request_seconds",
-            "Time from the head of a call to the head of its answer, waits included",
+            "Time from the head of a call to the head of its answer, including waits",
             self.latency.clone(),
         );
-        registry.register("turned_away", "Requests refused at the door, by reason", self.turned_away.clone());
-        registry.register("refusals", "Calls that were judged a failure, by kind", self.refusals.clone());
+        registry.register("turned_away", "Requests that the proxy refused, by reason", self.turned_away.clone());
+        registry.register("refusals", "Calls that failed, by kind", self.refusals.clone());
         registry.register("replays", "Requests sent again, by reason", self.replays.clone());
         registry.register(
             "waits",
-            "Waits, for a turn within the rate limits or because the API asked",
+            "Waits for a turn within the rate limits, or because the API asked for it",
             self.waits.clone(),
         );
         registry.register("wait_seconds", "Time spent in these waits", self.waited.clone());
-        registry.register("tokens", "Access tokens that were had, by why they were fetched", self.tokens.clone());
+        registry.register("tokens", "Access tokens that were obtained, by reason", self.tokens.clone());
         registry.register(
             "token_failures",
-            "Calls and checks without an access token, and renewals that failed, by kind",
+            "Calls and readiness checks without an access token, and failed renewals, by kind",
             self.token_failures.clone(),
         );
         registry.register(
             "calls_in_flight",
-            "Calls under way, waiting and streaming ones included",
+            "Calls in progress, including those that wait or stream",
             self.in_flight.clone(),
         );
         registry.register(
             "token_expiry_seconds",
-            "Time until the access token expires, of several the first one; 0 when none is held",
+            "Time until the access token expires, or the first of several; 0 when none is held",
             self.expiry.clone(),
         );
     }
@@ -97,7 +97,7 @@ impl Metrics {
         self.waited.get_or_create(&[("reason", why)]).inc_by(wait.as_secs_f64());
     }
 
-    /// Everything as text, with the values that are only looked up when somebody asks.
+    /// All metrics as text, with the two values that are read now.
     pub(crate) fn text(&self, in_flight: usize, expiry: Duration) -> String {
         self.in_flight.set(in_flight as i64);
         self.expiry.set(expiry.as_secs_f64());
@@ -108,7 +108,7 @@ impl Metrics {
     }
 }
 
-/// Counts one under a label.
+/// Adds one to the counter with this label.
 pub(crate) fn count(family: &Family<Labels, Counter>, name: &'static str, value: &'static str) {
     family.get_or_create(&[(name, value)]).inc();
 }

@@ -1,4 +1,4 @@
-//! Refusals and failures, as problem documents (RFC 9457).
+//! Refusals and failures as problem documents (RFC 9457).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
 
-/// An answer that the proxy gives in place of the API's.
+/// An error answer that the proxy makes.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
@@ -46,13 +46,13 @@ impl Problem {
         self
     }
 
-    /// The methods that would do, as a 405 must list them.
+    /// Sets the allowed methods, which a 405 must list.
     pub(crate) fn allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
         self
     }
 
-    /// There is no token: never the caller's fault.
+    /// There is no token. This is never the caller's fault, so the status is 5xx.
     pub(crate) fn no_token(error: &Error) -> Self {
         let status = match error.kind() {
             ErrorKind::RateLimited | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -63,7 +63,7 @@ impl Problem {
         Self::of(status, error)
     }
 
-    /// The call was judged a failure.
+    /// The call failed.
     pub(crate) fn failed_call(error: &Error) -> Self {
         let status = match error.kind() {
             ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
@@ -92,7 +92,7 @@ impl Problem {
         Self {
             retry_after: error.retry_after(),
             more: Box::new(more),
-            ..Self::new(status, reason(error.kind()), error.what(), error.hint())
+            ..Self::new(status, error.kind().as_str(), error.what(), error.hint())
         }
     }
 
@@ -128,20 +128,5 @@ impl Problem {
 
 /// The word for a kind of error.
 pub(crate) fn reason(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Configuration => "configuration",
-        ErrorKind::Transport => "transport",
-        ErrorKind::TimedOut => "timed_out",
-        ErrorKind::RateLimited => "rate_limited",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Credentials => "credentials",
-        ErrorKind::Refused => "refused",
-        ErrorKind::Intercepted => "intercepted",
-        ErrorKind::InvalidResponse => "invalid_response",
-        ErrorKind::WrongOrganization => "wrong_organization",
-        ErrorKind::Unauthorized => "unauthorized",
-        ErrorKind::MissingScope => "missing_scope",
-        ErrorKind::Destination => "destination",
-        _ => "other",
-    }
+    kind.as_str()
 }

@@ -1,4 +1,4 @@
-//! The proxy: what all connections share.
+//! The proxy, which all connections share.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,10 +18,9 @@ use crate::settings::Settings;
 use crate::upstream::Upstream;
 use crate::watch::{Subject, Watch};
 
-/// A reverse proxy that adds access tokens; [`Server`](crate::Server) lets it listen. Cheap to clone.
+/// A reverse proxy that adds access tokens. [`Server`](crate::Server) makes it listen. It is cheap to clone.
 ///
-/// Credentials are changed where the tokens come from, with
-/// [`TokenSource::set_credentials`](crate::TokenSource::set_credentials); the proxy goes on with them.
+/// To change the credentials, call [`TokenSource::set_credentials`](crate::TokenSource::set_credentials) of the token source.
 #[derive(Clone)]
 pub struct Proxy(pub(crate) Arc<Inner>);
 
@@ -34,20 +33,20 @@ pub(crate) struct Inner {
 }
 
 impl Proxy {
-    /// A proxy in front of `api` that calls with the tokens of `accounts`.
+    /// A proxy for `api` that uses the tokens of `accounts`.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a setting is refused or no HTTP client can be
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a setting is wrong or the HTTP client cannot be
     /// built.
     pub fn new(accounts: impl Accounts, api: Api, settings: Settings) -> Result<Self, Error> {
         Self::with_client(accounts, api, settings, reqwest::Client::builder())
     }
 
-    /// Likewise, with transport settings of your own: certificates, proxies, name resolution. A time limit for whole
-    /// requests among them would cut streams; [`Settings::answer_within`] does not.
+    /// Like [`new`](Self::new), with your own transport settings: certificates, proxies, name resolution.
     ///
-    /// Redirects and decompression are turned off over yours, and proxies are taken off where the API or the MCP server
-    /// is reached over plain http, on this machine.
+    /// Do not set a time limit for whole requests, because it would cut streams; use [`Settings::answer_within`]. Redirects
+    /// and decompression are always turned off. HTTP proxies are turned off when the API or the MCP server is called over
+    /// plain http, which is allowed only to this machine.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -69,7 +68,7 @@ impl Proxy {
 }
 
 impl Inner {
-    /// Answers one request, whatever it is.
+    /// Answers one request.
     pub(crate) async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Answer> {
         if door == Door::Health {
             return match Page::at(request.uri().path()) {
@@ -91,7 +90,7 @@ impl Inner {
         }
     }
 
-    /// A token of `account`; what comes of it is counted.
+    /// Gets a token of `account`, and counts the result.
     pub(crate) async fn token_of(&self, account: &Account, subject: &Subject) -> Result<Token, Error> {
         let token = account.tokens.token().await;
         match &token {
@@ -101,12 +100,12 @@ impl Inner {
         token
     }
 
-    /// How many calls are under way.
+    /// How many calls are in progress.
     pub(crate) fn in_flight(&self) -> usize {
         self.settings.most_at_once - self.slots.available_permits()
     }
 
-    /// How long until the first of the tokens in use expires.
+    /// The time until the first of the tokens in use expires.
     pub(crate) fn expiry(&self) -> Duration {
         match self.accounts.sole() {
             Some(account) => account.tokens.status().expires_in.unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! Where a request goes: a page of the proxy itself, the API or the MCP server, and for which tenant.
+//! Reads the destination of a request: a page of the proxy, the API or the MCP server, and its tenant.
 
 use http::{HeaderMap, StatusCode, Uri};
 
@@ -8,32 +8,32 @@ use crate::problem::Problem;
 const TENANT_PREFIX: &str = "/t/";
 const LONGEST_TENANT: usize = 64;
 
-/// A request's way.
+/// The destination of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) tenant: Option<String>,
     pub(crate) target: Target,
-    /// What was taken off the front of the path, to be put back in front of a `Location`: nothing, or `/t/{tenant}`.
+    /// The prefix of the path, which a `Location` gets back: nothing, or `/t/{tenant}`.
     pub(crate) prefix: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Page(Page),
-    /// Path and query at the API's origin.
+    /// The path and the query at the API's origin.
     Api(String),
-    /// What follows `/mcp`.
+    /// The part of the path after `/mcp`, and the query.
     Mcp(String),
 }
 
-/// What the proxy answers itself.
+/// A page of the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Page {
     Health,
     Ready,
     Metrics,
     Status,
-    /// What browsers ask for beside the status page: not from the API.
+    /// The icon that browsers request with the status page. It is not requested from the API.
     Icon,
     Token,
 }
@@ -53,7 +53,7 @@ impl Page {
 }
 
 impl Route {
-    /// Reads path and headers.
+    /// Reads the path and the headers.
     pub(crate) fn of(uri: &Uri, headers: &HeaderMap) -> Result<Self, Problem> {
         check_path(uri.path())?;
         let (prefix, named, path) = split(uri.path())?;
@@ -63,14 +63,14 @@ impl Route {
             return Err(bad(
                 "tenant",
                 "the request names more than one tenant",
-                "name it in the path or in the header",
+                "name one tenant, in the path or in the header X-Alvys-Tenant",
             ));
         }
         let tenant = named.or(header);
         if tenant.is_some_and(|tenant| !is_tenant(tenant)) {
             return Err(bad(
                 "tenant",
-                "the tenant is not written as tenants are",
+                "the tenant is not a valid tenant name",
                 "use 1 to 64 letters, digits, dots, hyphens and underscores, as in /t/va336/api/p/v1/loads",
             ));
         }
@@ -84,25 +84,29 @@ impl Route {
     }
 }
 
-/// Takes `/t/{tenant}` off the front.
+/// Splits the path into the prefix `/t/{tenant}`, the tenant, and the rest.
 fn split(path: &str) -> Result<(&str, Option<&str>, &str), Problem> {
     let Some(rest) = path.strip_prefix(TENANT_PREFIX) else { return Ok(("", None, path)) };
     let tenant = rest.split('/').next().unwrap_or_default();
     let end = TENANT_PREFIX.len() + tenant.len();
     match (path.get(..end), path.get(end..)) {
         (Some(prefix), Some(path)) if path.starts_with('/') => Ok((prefix, Some(tenant), path)),
-        _ => Err(bad("tenant", "nothing follows the tenant", "call a path below it, as in /t/va336/api/p/v1/loads")),
+        _ => Err(bad(
+            "tenant",
+            "the path ends after the tenant",
+            "call a path after the tenant, as in /t/va336/api/p/v1/loads",
+        )),
     }
 }
 
-/// A path that the next one might read differently does not go on.
+/// Refuses a path that another server may read differently.
 fn check_path(path: &str) -> Result<(), Problem> {
     let dots = |segment: &str| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
     if !path.starts_with('/') || path.contains(['\\', '#']) || path.split('/').any(dots) {
         return Err(bad(
             "path",
             "the path has . or .. segments or a backslash, or does not begin with a slash",
-            "write the path out, such as /api/p/v1/loads",
+            "send the plain path, such as /api/p/v1/loads",
         ));
     }
     Ok(())

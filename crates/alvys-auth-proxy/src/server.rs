@@ -1,4 +1,4 @@
-//! Listening, one task per connection, and the end: no new ones, the ones under way may finish.
+//! Listens, runs one task per connection, and shuts down: no new connections, and calls in progress may finish.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -23,20 +23,20 @@ use crate::listen::{Listen, Listener, Stream};
 use crate::proxy::{Inner, Proxy};
 use crate::watch::{NOTICES, Subject};
 
-/// With this many connections for calls, others wait to be accepted.
+/// The most connections for calls. More wait to be accepted.
 const MOST_CONNECTIONS: usize = 1024;
-/// Likewise for health checks, which come through however many callers there are, and never take a caller's place.
+/// The most connections for health checks. They are counted apart, so that checks work while callers take all connections.
 const MOST_CHECKS: usize = 64;
-/// With more headers than this, a request on HTTP/1.1 is refused, however short they are.
+/// The most headers of a request on HTTP/1.1.
 const MOST_HEADERS: usize = 100;
-/// The rest when the system has no socket to give.
+/// The pause when the system has no socket for a new connection.
 const REST: Duration = Duration::from_millis(100);
-/// How long all must be well again before another failure to accept is worth a word.
+/// How long no accept may fail before the next failure is reported again.
 const QUIET: Duration = Duration::from_secs(60);
-/// How often it is looked what the tokens do by themselves.
+/// How often the proxy looks at renewals in the background.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A proxy that listens.
+/// A server that listens for the proxy.
 ///
 /// ```no_run
 /// use alvys_auth_proxy::{Account, Api, Listen, Proxy, Server, Settings};
@@ -57,19 +57,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that listens nowhere yet.
+    /// A server that does not listen yet.
     pub fn new(proxy: Proxy) -> Self {
         Self { proxy, doors: Vec::new(), places: Vec::new() }
     }
 
-    /// Listens for calls at one more place. Connections are accepted from now on, and answered when the server runs.
+    /// Listens for calls at one more place. Clients can connect from now on; they get answers when the server runs.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the place is taken or not to be had, or can be
-    /// reached from other machines and the settings do not allow that.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the place is in use or cannot be used, or when
+    /// other machines can reach it and the settings do not allow that.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with I/O.
+    /// Outside of a Tokio runtime with I/O.
     pub async fn listen(mut self, place: &Listen) -> Result<Self, Error> {
         let (listener, place) = Listener::for_calls(place, &self.proxy.0.settings).await?;
         let door = if matches!(place, Listen::Unix(_)) { Door::Unix } else { Door::Tcp };
@@ -78,11 +78,12 @@ impl Server {
         Ok(self)
     }
 
-    /// Answers `/healthz`, `/readyz` and `/metrics` at one more address, to whoever asks, and nothing else there: for
-    /// probes and scrapers that come from other machines.
+    /// Also answers `/healthz`, `/readyz` and `/metrics`, and nothing else, at this address.
+    ///
+    /// It is for probes and scrapers from other machines. It requires no key.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the address is taken or not to be had.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the address is in use or cannot be used.
     pub async fn health(mut self, address: SocketAddr) -> Result<Self, Error> {
         let (listener, place) = Listener::tcp(address).await?;
         self.doors.push((listener, Door::Health));
@@ -90,16 +91,16 @@ impl Server {
         Ok(self)
     }
 
-    /// Where it listens, in the order of the calls; ports are the real ones.
+    /// Where the server listens, in the order of the calls. A port 0 is replaced by the real port.
     #[must_use]
     pub fn places(&self) -> &[Listen] {
         &self.places
     }
 
-    /// Serves until `shutdown` is done, then lets the calls under way finish, for as long as the settings say.
+    /// Serves until `shutdown` completes. Then lets the calls in progress finish, for up to [`Settings::drain_for`].
     ///
-    /// Gives back how many connections were cut. With a single account, its token is fetched at once. Dropping the
-    /// future cuts everything.
+    /// Returns how many connections did not end in time and were closed. With a single account, it requests the token at the
+    /// start. Dropping the future closes all connections.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
         let Self { proxy, doors, .. } = self;
         let inner = proxy.0;
@@ -112,7 +113,7 @@ impl Server {
         let first = Arc::clone(&inner);
         tasks.spawn(async move {
             if let Some(account) = first.accounts.sole() {
-                // What comes of it is counted, and told to whoever calls next.
+                // The result is counted, and the next call gets it too.
                 let _ = first.token_of(account, &Subject::check(None, "start")).await;
             }
             loop {
@@ -137,7 +138,7 @@ impl Server {
                     }
                     Err(error) => {
                         if failed_at.replace(Instant::now()).is_none_or(|last| last.elapsed() > QUIET) {
-                            warn!(target: NOTICES, "a connection could not be accepted: {error}; more may follow");
+                            warn!(target: NOTICES, "cannot accept a connection: {error}; more may fail");
                         }
                         tokio::time::sleep(REST).await;
                     }
@@ -154,7 +155,7 @@ impl Server {
         match tokio::time::timeout(inner.settings.drain_for, drained).await {
             Ok(()) => 0,
             Err(_) => {
-                // Those that have ended by themselves meanwhile were not cut.
+                // Connections that have ended by themselves do not count.
                 while calls.try_join_next().is_some() {}
                 while checks.try_join_next().is_some() {}
                 calls.len() + checks.len()
@@ -169,18 +170,18 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Where more connections are taken.
+/// Which kinds of connections can still be accepted.
 #[derive(Debug, Clone, Copy)]
 struct Room {
     calls: bool,
     checks: bool,
 }
 
-/// The next connection at one of the doors that have room.
+/// The next connection of a kind that can still be accepted.
 async fn accept(doors: &[(Listener, Door)], room: Room) -> (io::Result<Stream>, Door) {
     poll_fn(|context| {
         let has_room = |door| if door == Door::Health { room.checks } else { room.calls };
-        // The one for health checks, which comes last, is not to wait for the others.
+        // In reverse order, so that the listener for health checks, the last one, does not wait for the others.
         for (listener, door) in doors.iter().rev().filter(|(_, door)| has_room(*door)) {
             if let Poll::Ready(stream) = listener.poll_accept(context) {
                 return Poll::Ready((stream, *door));

@@ -1,4 +1,4 @@
-//! What a proxy can be told: who may call it, and how much of everything it takes.
+//! The settings of a proxy: who may call it, and its limits.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// The shortest key that is accepted, in bytes.
 const SHORTEST_KEY: usize = 16;
 
-/// Settings of a [`Proxy`](crate::Proxy); the defaults suit a sidecar that one program calls on loopback.
+/// The settings of a [`Proxy`](crate::Proxy). The defaults suit a sidecar that one program on the same machine calls.
 ///
 /// ```
 /// use alvys_auth_proxy::{Settings, SharedKey};
@@ -43,9 +43,10 @@ pub struct Settings {
     pub(crate) drain_for: Duration,
 }
 
-/// A key that every request must carry in `X-Alvys-Proxy-Key`. Never shown, compared in constant time.
+/// A key that every request must have in `X-Alvys-Proxy-Key`.
 ///
-/// Clones are one key: what is set with one of them holds for all.
+/// The key is never shown, and it is compared in constant time. Clones share one key: [`set`](Self::set) on one of them
+/// changes all.
 ///
 /// ```
 /// use alvys_auth_proxy::{Settings, SharedKey};
@@ -61,7 +62,7 @@ pub struct Settings {
 pub struct SharedKey(Arc<RwLock<Zeroizing<String>>>);
 
 impl Settings {
-    /// The defaults, which each setter names.
+    /// The defaults. Each setter names its default.
     pub fn new() -> Self {
         Self {
             mcp: None,
@@ -79,80 +80,83 @@ impl Settings {
         }
     }
 
-    /// Where `/mcp` leads, such as `https://mcp.alvys.com/mcp`; nowhere by default.
+    /// Sets the MCP server behind `/mcp`, such as `https://mcp.alvys.com/mcp`; none by default.
     pub fn mcp(mut self, url: impl Into<String>) -> Self {
         self.mcp = Some(url.into());
         self
     }
 
-    /// Lets requests call the proxy by one more host name or address, without a port; by default only `localhost` and
+    /// Accepts one more host name or IP address, without a port, in the `Host` of requests; by default only `localhost` and
     /// loopback addresses.
     ///
-    /// A browser that was led here by another name is turned away (DNS rebinding).
+    /// This protects against DNS rebinding, in which a browser calls the proxy by the name of another site.
     pub fn name(mut self, host: impl Into<String>) -> Self {
         self.names.push(host.into().to_ascii_lowercase());
         self
     }
 
-    /// Asks every request for this key; none by default.
+    /// Requires this key from every request; no key by default.
     pub fn key(mut self, key: SharedKey) -> Self {
         self.key = Some(key);
         self
     }
 
-    /// Lets the proxy listen on an address that other machines can reach; not by default. Takes a [`key`](Self::key)
-    /// beside it, and the network between must be one that you trust: the proxy speaks no TLS.
+    /// Allows the proxy to listen on an address that other machines can reach; not allowed by default.
+    ///
+    /// It needs a [`key`](Self::key), and a network that you trust, because the proxy does not use TLS.
     pub fn expose(mut self) -> Self {
         self.exposed = true;
         self
     }
 
-    /// Answers `GET /token` with the access token itself; not by default.
+    /// Answers `GET /token` with the access token; not by default.
     pub fn hand_out_tokens(mut self) -> Self {
         self.hands_out_tokens = true;
         self
     }
 
-    /// How many calls may be under way, the ones that wait and the ones that stream included; 256, at least 1.
+    /// Sets how many calls may be in progress, including those that wait or stream; 256 by default, at least 1.
     pub fn most_at_once(mut self, calls: usize) -> Self {
         self.most_at_once = calls.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
         self
     }
 
-    /// The longest request head, in bytes; 64 KiB, at least 8 KiB.
+    /// Sets the longest request head in bytes; 64 KiB by default, at least 8 KiB.
     pub fn longest_head(mut self, bytes: usize) -> Self {
         self.longest_head = bytes.max(8 * 1024);
         self
     }
 
-    /// The longest request body, in bytes; 64 MiB.
+    /// Sets the longest request body in bytes; 64 MiB by default.
     pub fn longest_body(mut self, bytes: u64) -> Self {
         self.longest_body = bytes;
         self
     }
 
-    /// The longest request body that is held in memory, so that it can be sent again, in bytes; 64 KiB. A longer one is
-    /// streamed and sent once.
+    /// Sets the longest request body in bytes that is kept in memory, so that it can be sent again; 64 KiB by default.
+    ///
+    /// A longer body is streamed, and can be sent only once.
     pub fn longest_replayed(mut self, bytes: usize) -> Self {
         self.longest_replayed = bytes;
         self
     }
 
-    /// How long a client may take for a request head, for the next piece of a body, or between two requests; 30 seconds.
+    /// Sets how long a client may take for a request head, for the next piece of a body, and between two requests; 30
+    /// seconds by default.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle.max(Duration::from_millis(1));
         self
     }
 
-    /// How long the API may take to begin its answer, counted from the last byte it was sent; 120 seconds.
+    /// Sets how long the API may take to begin its answer, counted from the last byte of the request; 120 seconds by default.
     ///
-    /// Once begun, an answer may take any time: events come when they come.
+    /// There is no limit for the rest of the answer, because a stream of events may pause for any time.
     pub fn answer_within(mut self, limit: Duration) -> Self {
         self.answer_within = limit;
         self
     }
 
-    /// How long calls under way may go on after the shutdown began; 30 seconds.
+    /// Sets how long calls in progress may go on after the shutdown has begun; 30 seconds by default.
     pub fn drain_for(mut self, limit: Duration) -> Self {
         self.drain_for = limit;
         self
@@ -166,7 +170,7 @@ impl Default for Settings {
 }
 
 impl SharedKey {
-    /// Checks a key: at least 16 printable characters of ASCII without a space, so that it can stand in a header.
+    /// Checks a key. It must have at least 16 printable ASCII characters and no spaces, so that it can be sent in a header.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) otherwise.
@@ -174,10 +178,10 @@ impl SharedKey {
         Ok(Self(Arc::new(RwLock::new(checked(key.into())?))))
     }
 
-    /// Asks for another key from now on, and no longer for this one.
+    /// Replaces the key. The old key is refused from now on.
     ///
     /// # Errors
-    /// As [`new`](Self::new); the key stays as it is then.
+    /// As [`new`](Self::new). The old key stays then.
     pub fn set(&self, key: impl Into<String>) -> Result<(), Error> {
         let key = checked(key.into())?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
@@ -193,7 +197,7 @@ fn checked(key: String) -> Result<Zeroizing<String>, Error> {
     let key = Zeroizing::new(key);
     if key.len() < SHORTEST_KEY || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::configuration(
-            "the shared key of the proxy is too short, or holds characters that a header cannot carry",
+            "the shared key of the proxy is too short, or contains characters that are not legal in a header",
             "give at least 16 printable ASCII characters without spaces, such as the output of openssl rand -hex 32",
         ));
     }

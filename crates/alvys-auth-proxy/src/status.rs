@@ -1,4 +1,4 @@
-//! The status page: one document without scripts, links and secrets.
+//! The status page: one HTML document without scripts, links and secrets.
 
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use alvys_auth_core::Status;
 use crate::proxy::Inner;
 use crate::tokens::State;
 
-/// What a browser may do with the page: show it, with its own style, in no frame.
+/// The Content-Security-Policy: a browser may only show the page with its own style, and not in a frame.
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'sha256-8ym/LI+n7mV1Fp6WIDdDDyIFyo4FRe+OuWmS+Jkqukc='; base-uri 'none'; \
                                  form-action 'none'; frame-ancestors 'none'";
 
@@ -29,7 +29,7 @@ fn write(page: &mut String, inner: &Inner) -> fmt::Result {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta http-equiv=\"refresh\" content=\"5\">\n\
          <title>alvys-auth proxy</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n\
-         <h1>alvys-auth proxy</h1>\n<p>Version {}. This page renews itself every 5 seconds.</p>\n",
+         <h1>alvys-auth proxy</h1>\n<p>Version {}. This page reloads every 5 seconds.</p>\n",
         env!("CARGO_PKG_VERSION")
     )?;
     now(page, inner)?;
@@ -45,7 +45,7 @@ fn now(page: &mut String, inner: &Inner) -> fmt::Result {
     let (api, mcp) = inner.upstream.places();
     let rows = [
         ["Running for".to_owned(), Span(since(inner.watch.started)).to_string()],
-        ["Calls under way".to_owned(), format!("{} of at most {}", inner.in_flight(), inner.settings.most_at_once)],
+        ["Calls in progress".to_owned(), format!("{} of at most {}", inner.in_flight(), inner.settings.most_at_once)],
         ["API".to_owned(), api.to_owned()],
         ["MCP server".to_owned(), mcp.unwrap_or(NOTHING).to_owned()],
     ];
@@ -75,10 +75,10 @@ fn state(status: &Status) -> String {
         None => "none is held".to_owned(),
     };
     if status.in_flight {
-        state.push_str("; one is being fetched");
+        state.push_str("; a token request is in progress");
     }
     if let Some(pause) = status.paused_for {
-        state.push_str(&format!("; nothing is asked for {}", Span(pause)));
+        state.push_str(&format!("; no token request for {}", Span(pause)));
     }
     if let Some(error) = &status.last_error {
         state.push_str(&format!("; last failure: {error}"));
@@ -114,20 +114,20 @@ fn decisions(page: &mut String, inner: &Inner) -> fmt::Result {
 fn limits(page: &mut String, inner: &Inner) -> fmt::Result {
     let settings = &inner.settings;
     let rows = [
-        ["Calls at once", &settings.most_at_once.to_string()],
+        ["Calls at the same time", &settings.most_at_once.to_string()],
         ["Request head", &format!("{} bytes", settings.longest_head)],
         ["Request body", &format!("{} bytes", settings.longest_body)],
         ["Request body that can be sent again", &format!("{} bytes", settings.longest_replayed)],
-        ["Pause of a client", &Span(settings.idle).to_string()],
-        ["Wait for an answer to begin", &Span(settings.answer_within).to_string()],
-        ["Draining at the end", &Span(settings.drain_for).to_string()],
-        ["Key", if settings.key.is_some() { "asked of every request" } else { "none" }],
-        ["Handing out tokens", if settings.hands_out_tokens { "yes" } else { "no" }],
+        ["Silence of a client", &Span(settings.idle).to_string()],
+        ["Wait for the beginning of an answer", &Span(settings.answer_within).to_string()],
+        ["Wait for calls at shutdown", &Span(settings.drain_for).to_string()],
+        ["Key", if settings.key.is_some() { "required from every request" } else { "none" }],
+        ["Answers GET /token", if settings.hands_out_tokens { "yes" } else { "no" }],
     ];
     table(page, "Limits", ["Limit", "Value"], rows.map(|row| row.map(str::to_owned)))
 }
 
-/// A heading and a table, or the word for nothing.
+/// A heading and a table, or `none` when there are no rows.
 fn table<const N: usize>(
     page: &mut String,
     title: &str,
@@ -160,7 +160,7 @@ fn since(moment: SystemTime) -> Duration {
     moment.elapsed().unwrap_or_default()
 }
 
-/// A time for people: two units at the most.
+/// A duration for people, in at most two units.
 struct Span(Duration);
 
 impl Display for Span {
@@ -174,7 +174,7 @@ impl Display for Span {
     }
 }
 
-/// Text that may hold anything, as it must stand in a document.
+/// Text with the escapes that HTML needs.
 struct Escaped<'a>(&'a str);
 
 impl Display for Escaped<'_> {

@@ -1,4 +1,4 @@
-//! The body of a request: held when it is short, so that it can be sent again, streamed when it is long.
+//! The body of a request. A short one is kept, so that it can be sent again. A long one is streamed.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,10 +20,10 @@ use tokio::time::{Instant, Sleep};
 use crate::problem::Problem;
 use crate::settings::Settings;
 
-/// How long a body is read that nobody needs any more.
+/// How long a body is read that is no longer needed.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// A request's body, as far as it was taken from the client.
+/// The body of a request, as far as it was read from the client.
 #[derive(Debug)]
 pub(crate) enum Upload {
     None,
@@ -31,10 +31,10 @@ pub(crate) enum Upload {
     Streamed(Stream),
 }
 
-/// The rest of a long body, in pieces as they come.
+/// The rest of a long body, in pieces as they arrive.
 pub(crate) struct Stream {
     first: Bytes,
-    /// None once it is over.
+    /// None after the end of the body.
     rest: Option<Incoming>,
     left: u64,
     idle: Duration,
@@ -44,14 +44,14 @@ pub(crate) struct Stream {
     progress: Arc<Progress>,
 }
 
-/// How far a body has come, for whoever waits for the answer to it.
+/// The progress of a body, for the wait for its answer.
 #[derive(Debug)]
 pub(crate) struct Progress {
     last: AtomicU64,
     failure: OnceLock<Failure>,
 }
 
-/// Why a body did not come to its end; always the client's doing.
+/// Why a body is not complete. The client is always the cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     TooLong,
@@ -60,9 +60,9 @@ pub(crate) enum Failure {
 }
 
 impl Upload {
-    /// Takes a body: all of it when it is short.
+    /// Reads a body: all of it when it is short.
     ///
-    /// `lingers` says that the client sends it without waiting for a permission.
+    /// `lingers` says that the client sends the body without waiting for a `100 Continue`.
     pub(crate) async fn take(
         body: Incoming,
         lingers: bool,
@@ -93,14 +93,14 @@ impl Upload {
         if long {
             return Ok(Self::Streamed(stream));
         }
-        // A short body has to be there within the time of one pause, so that it cannot be dripped in for hours.
+        // A short body must arrive within one idle time, so that a client cannot send it byte by byte for hours.
         let held = tokio::time::timeout(settings.idle, stream.hold(settings.longest_replayed)).await;
         held.unwrap_or(Err(Failure::Stalled))
     }
 }
 
 impl Stream {
-    /// Reads up to `most` bytes; what is longer goes on as a stream.
+    /// Reads up to `most` bytes. A longer body becomes a stream.
     async fn hold(mut self, most: usize) -> Result<Upload, Failure> {
         let mut held = BytesMut::new();
         while let Some(frame) = self.frame().await {
@@ -116,7 +116,7 @@ impl Stream {
     }
 
     fn fail(&self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        // The first failure is the one that tells.
+        // Only the first failure is kept.
         let _ = self.progress.failure.set(failure);
         Poll::Ready(Some(Err(failure)))
     }
@@ -133,7 +133,7 @@ impl Body for Stream {
         }
         let Some(rest) = &mut self.rest else { return Poll::Ready(None) };
         let Poll::Ready(frame) = Pin::new(rest).poll_frame(context) else {
-            // Counted from when the client is waited for: before that, it was the API that took its time.
+            // Counted from the moment when the proxy waits for the client. Before, it waited for the API.
             if !std::mem::replace(&mut self.waiting, true) {
                 let until = Instant::now() + self.idle;
                 self.timer.as_mut().reset(until);
@@ -166,7 +166,7 @@ impl Body for Stream {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // Nothing is held in front of a body whose length was declared.
+        // No bytes are kept before a body with a declared length.
         match &self.rest {
             Some(rest) if self.first.is_empty() => rest.size_hint(),
             _ => SizeHint::default(),
@@ -175,7 +175,7 @@ impl Body for Stream {
 }
 
 impl Drop for Stream {
-    /// The answer came before the body had ended, or there will be none.
+    /// The answer came before the end of the body, or there will be no answer.
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take_if(|rest| self.lingers && !rest.is_end_stream()) {
             linger(rest);
@@ -183,7 +183,7 @@ impl Drop for Stream {
     }
 }
 
-/// Reads on for a moment: a connection that is closed while a body arrives is reset, and the client may never see the answer.
+/// Reads on for a moment. A connection that is closed while a body arrives is reset, and the client may not see the answer.
 fn linger(mut body: Incoming) {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(tokio::time::timeout(LINGER, async move { while let Some(Ok(_)) = body.frame().await {} }));
@@ -198,7 +198,7 @@ impl Progress {
         self.last.store(Time::boot().now().as_millis(), Ordering::Relaxed);
     }
 
-    /// How much is left of `limit`, counted from the last byte that was asked for.
+    /// The rest of `limit`, counted from the last byte that was requested.
     pub(crate) fn left(&self, limit: Duration) -> Duration {
         let last = Timestamp::from_millis(self.last.load(Ordering::Relaxed));
         last.saturating_add(limit).saturating_duration_since(Time::boot().now())
@@ -212,11 +212,13 @@ impl Progress {
 impl Failure {
     pub(crate) fn problem(self) -> Problem {
         let (status, reason, hint) = match self {
-            Self::TooLong => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "too_long", "send less, or allow the proxy longer request bodies")
-            }
-            Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "stalled", "send the body without such long pauses"),
-            Self::Broken => (StatusCode::BAD_REQUEST, "broken", "send the whole body, framed as its headers say"),
+            Self::TooLong => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too_long",
+                "send less, or raise --longest-body or Settings::longest_body",
+            ),
+            Self::Stalled => (StatusCode::REQUEST_TIMEOUT, "stalled", "send the body without long pauses"),
+            Self::Broken => (StatusCode::BAD_REQUEST, "broken", "send the whole body, as its headers announce it"),
         };
         Problem::new(status, reason, self.to_string(), hint)
     }
@@ -225,7 +227,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::TooLong => "the request body is longer than this proxy takes",
+            Self::TooLong => "the request body is longer than this proxy accepts",
             Self::Stalled => "the client stopped sending the request body",
             Self::Broken => "the request body was broken off",
         })

@@ -1,4 +1,4 @@
-//! The two places that requests go to, and the way there.
+//! The API and the MCP server, and the HTTP client that calls them.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use crate::problem::Problem;
 use crate::route::{Route, Target};
 use crate::settings::Settings;
 
-/// How long a connection may take to be made.
+/// How long it may take to connect.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// How often a peer on HTTP/2 is asked whether it is still there.
+/// How often an HTTP/2 connection is checked with a PING.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 
-/// Where requests go: the API's origin, the MCP server, and nowhere else.
+/// The destinations of requests: the API's origin and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
     pub(crate) client: Client,
@@ -25,14 +25,14 @@ pub(crate) struct Upstream {
     mcp: Option<Url>,
 }
 
-/// One request's destination.
+/// The destination of one request.
 pub(crate) struct Destination {
     pub(crate) url: Url,
     pub(crate) uri: Uri,
 }
 
 impl Upstream {
-    /// Checks the places and finishes the client, under rules that its builder cannot loosen.
+    /// Checks the URLs and builds the client. Some rules override the settings of its builder.
     pub(crate) fn new(mut api: Api, client: ClientBuilder, settings: &Settings) -> Result<Self, Error> {
         let base = url("API base", api.base())?;
         let mcp = settings.mcp.as_deref().map(|mcp| url("MCP server", mcp)).transpose()?;
@@ -41,10 +41,10 @@ impl Upstream {
         }
         let plain = base.scheme() == "http" || mcp.as_ref().is_some_and(|mcp| mcp.scheme() == "http");
         let client = client
-            // What the API answers is the caller's business, and a redirect must not take the token along.
+            // The caller gets the redirect, and a redirect must not take the token to another server.
             .redirect(redirect::Policy::none())
             .referer(false)
-            // Bodies pass as they are.
+            // Bodies are forwarded unchanged.
             .no_gzip()
             .no_brotli()
             .no_zstd()
@@ -52,19 +52,19 @@ impl Upstream {
             .connect_timeout(CONNECT_WITHIN)
             .http2_keep_alive_interval(ASK_EVERY)
             .tcp_nodelay(true);
-        // Plain http is for this machine alone: a proxy would carry the token off it, unencrypted.
+        // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
         let client = if plain { client.no_proxy() } else { client.https_only(true) };
         let client = client.build().map_err(|error| {
             let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
             Error::configuration(
-                format!("the HTTP client could not be built{cause}"),
-                "check the certificates, proxies and TLS settings given to it",
+                format!("the HTTP client cannot be built{cause}"),
+                "check its certificates, proxies and TLS settings",
             )
         })?;
         Ok(Self { api, client, base, mcp })
     }
 
-    /// Where a request goes. Only the path and the query come from the request.
+    /// The destination of a request. Only the path and the query come from the request.
     pub(crate) fn destination(&self, target: &Target) -> Result<Destination, Problem> {
         let (place, path) = match (target, &self.mcp) {
             (Target::Api(path), _) => (&self.base, path.clone()),
@@ -73,8 +73,8 @@ impl Upstream {
                 return Err(Problem::new(
                     StatusCode::NOT_FOUND,
                     "not_served",
-                    "this proxy serves no such path",
-                    "set an MCP server for /mcp; for everything else see the paths that it serves",
+                    "this proxy does not serve this path",
+                    "set an MCP server for /mcp with --mcp-url or Settings::mcp",
                 ));
             }
         };
@@ -83,18 +83,23 @@ impl Upstream {
         let url = url.filter(|url| url.origin() == origin && url.username().is_empty());
         let destination = url.and_then(|url| Some(Destination { uri: url.as_str().parse().ok()?, url }));
         destination.ok_or_else(|| {
-            Problem::new(StatusCode::BAD_REQUEST, "path", "the path makes no URL", "escape it with per cent signs")
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "path",
+                "the path makes no valid URL",
+                "percent-encode the characters that a URL must not contain",
+            )
         })
     }
 
-    /// Where the requests go, for people.
+    /// The URLs of the API and of the MCP server, for people.
     pub(crate) fn places(&self) -> (&str, Option<&str>) {
         (self.api.base(), self.mcp.as_ref().map(Url::as_str))
     }
 
-    /// Makes a `Location` within the API lead through the proxy again, where the next request gets its token.
+    /// Changes a `Location` within the API to a URL of the proxy, so that the next request gets its token.
     ///
-    /// Everything else, such as a pre-signed document link, leads where it leads, written out in full.
+    /// Any other `Location`, such as a pre-signed document link, stays the same, as a full URL.
     pub(crate) fn relocate(&self, headers: &mut HeaderMap, from: &Destination, route: &Route) {
         let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
         let Ok(target) = from.url.join(location) else { return };
@@ -126,7 +131,7 @@ impl Upstream {
     }
 }
 
-/// The path that all versions of the API share: `/api/p/` of `/api/p/v1`.
+/// The path that all versions of the API have in common: `/api/p/` for `/api/p/v1`.
 fn versions(base: &Url) -> &str {
     let path = base.path().trim_end_matches('/');
     path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or("/")

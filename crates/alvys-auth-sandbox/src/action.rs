@@ -1,4 +1,4 @@
-//! What a fault does to the answer of a request.
+//! The action of a fault: how it changes the answer.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::{reply, route::Route};
 
-/// The core of a fault, without its timing and its headers.
+/// The action of a fault, without its timing and its headers.
 #[derive(Clone)]
 pub(crate) enum Action {
     Serve,
@@ -21,7 +21,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// The answer given in place of the normal one, for those actions that have one.
+    /// The answer instead of the normal one, if the action has one.
     pub(crate) fn answer(&self, route: Route, path: &str) -> Option<Response> {
         match self {
             Self::Status(status) => Some(usual(*status, route, path)),
@@ -53,7 +53,7 @@ impl fmt::Debug for Action {
     }
 }
 
-/// What `route` would usually send along with `status`.
+/// The usual answer of `route` with this status.
 fn usual(status: StatusCode, route: Route, path: &str) -> Response {
     if route == Route::Token {
         let (error, description) = match status.as_u16() {

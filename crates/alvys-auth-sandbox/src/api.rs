@@ -1,4 +1,4 @@
-//! The API behind the tokens: who am I, and a page of each entity.
+//! The API that tokens are for: `/v1/me`, and the lists and items of each entity.
 
 use axum::{extract::Path, response::Response};
 use http::{Method, StatusCode};
@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 
 use crate::{call::Call, reply};
 
-/// The versions there are, in all the ways they are written.
+/// The versions of the API, in every way that they are written.
 const VERSIONS: [&str; 4] = ["1", "v1", "1.0", "2.0"];
 
 /// Every list has this many items.
 pub(crate) const TOTAL: u64 = 3;
 
-/// The items of a page when the request does not say.
+/// The number of items on a page when the request does not set it.
 const PAGE_SIZE: u64 = 100;
 
 const ALL: &[&str] = &["read", "create", "update", "delete"];
 
-/// The path of a resource, the entity in its scopes, and what can be done with it.
+/// The path of a resource, the entity in its scopes, and its actions.
 const RESOURCES: [(&str, &str, &[&str]); 15] = [
     ("carriers", "carrier", ALL),
     ("customers", "customer", ALL),
@@ -64,7 +64,7 @@ pub(crate) async fn collection(Path((version, resource)): Path<(String, String)>
     answer(&call, &version, &resource, None).unwrap_or_else(|refusal| *refusal)
 }
 
-/// `/api/p/{version}/{resource}/{id}`, where the id `search` is a list asked for with `POST`
+/// `/api/p/{version}/{resource}/{id}`; `POST` to the id `search` is a search
 pub(crate) async fn item(Path((version, resource, id)): Path<(String, String, String)>, call: Call) -> Response {
     answer(&call, &version, &resource, Some(&id)).unwrap_or_else(|refusal| *refusal)
 }
@@ -98,7 +98,7 @@ fn answer(call: &Call, version: &str, resource: &str, id: Option<&str>) -> Resul
     }
 }
 
-/// Refuses a version there is not, whether the path or a header names it.
+/// Refuses an unknown version in the path or in the header.
 pub(crate) fn check_version(call: &Call, version: &str) -> Result<(), Box<Response>> {
     if !VERSIONS.contains(&version) {
         return Err(call.problem(StatusCode::NOT_FOUND, "There is no such resource."));
@@ -109,7 +109,7 @@ pub(crate) fn check_version(call: &Call, version: &str) -> Result<(), Box<Respon
     Ok(())
 }
 
-/// The page of items asked for in the query or, for a search, in the body; pages count from 0.
+/// The page of items that the query asks for, or the body of a search. Pages count from 0.
 pub(crate) fn page(call: &Call, body: &Value, item: impl Fn(u64) -> Value) -> Result<Response, Box<Response>> {
     let page = number(call, "page", body).unwrap_or(0);
     let size = number(call, "pageSize", body).filter(|size| *size > 0).unwrap_or(PAGE_SIZE);
@@ -132,7 +132,7 @@ fn number(call: &Call, name: &str, body: &Value) -> Option<u64> {
         .and_then(|(_, value)| value.parse().ok())
 }
 
-/// The methods a path takes, as `Allow` lists them.
+/// The methods of a path, as in `Allow`.
 fn methods(id: Option<&str>, actions: &[&str]) -> String {
     const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
     let takes = |method: &Method| Deed::of(method, id).filter(|d| actions.contains(&d.action()));
@@ -140,7 +140,7 @@ fn methods(id: Option<&str>, actions: &[&str]) -> String {
     allowed.join(", ")
 }
 
-/// What a request wants done.
+/// What a request does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
     List,
@@ -165,7 +165,7 @@ impl Deed {
         }
     }
 
-    /// The second half of the scope it takes.
+    /// The action in the scope that it needs.
     fn action(self) -> &'static str {
         match self {
             Self::List | Self::Search | Self::Read => "read",

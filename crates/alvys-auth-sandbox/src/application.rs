@@ -1,4 +1,4 @@
-//! The applications that may ask for tokens.
+//! The applications that may request tokens.
 
 use std::{fmt, time::SystemTime};
 
@@ -6,10 +6,10 @@ use aws_lc_rs::{constant_time, digest};
 
 use crate::signing;
 
-/// The audience of the Alvys public API, and of every application that names no other.
+/// The audience of the public Alvys API, and the default audience of an application.
 pub const DEFAULT_AUDIENCE: &str = "https://api.alvys.com/public/";
 
-/// The scopes an application is granted when it names no others.
+/// The default scopes of an application.
 pub const DEFAULT_SCOPES: [&str; 15] = [
     "carrier:read",
     "customer:read",
@@ -28,9 +28,9 @@ pub const DEFAULT_SCOPES: [&str; 15] = [
     "truck:read",
 ];
 
-/// A set of credentials and what it was granted, as an Alvys administrator would create it.
+/// An application as an Alvys administrator would create it: its credentials, its audience and its scopes.
 ///
-/// One application works on both token endpoints.
+/// An application can use both token endpoints.
 ///
 /// ```
 /// use alvys_auth_sandbox::{Application, Sandbox};
@@ -53,8 +53,8 @@ pub struct Application {
 }
 
 impl Application {
-    /// An application of `tenant` (the company code, for example `va336`) that never expires and
-    /// holds [`DEFAULT_SCOPES`] for [`DEFAULT_AUDIENCE`].
+    /// An application of `tenant` (the company code, for example `va336`). It never expires, and it has
+    /// [`DEFAULT_SCOPES`] for [`DEFAULT_AUDIENCE`].
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>, tenant: impl Into<String>) -> Self {
         Self {
             client_id: client_id.into(),
@@ -69,8 +69,8 @@ impl Application {
         }
     }
 
-    /// The application every sandbox starts with: a fresh id and a fresh secret of 64 characters,
-    /// some of which need escaping in a form or in JSON.
+    /// The application that every sandbox starts with. Its id and its secret are new each time. The
+    /// secret has 64 characters, and some of them must be escaped in a form or in JSON.
     pub(crate) fn generate() -> Self {
         let secret = format!(
             "{}+{}&{}={}\"{}%{}/{}",
@@ -85,55 +85,55 @@ impl Application {
         Self::new(signing::random_text(32), secret, "va336")
     }
 
-    /// Replaces the granted scopes.
+    /// Sets the granted scopes.
     #[must_use]
     pub fn with_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Replaces the audience the application was granted.
+    /// Sets the audience that was granted.
     #[must_use]
     pub fn with_audience(mut self, audience: impl Into<String>) -> Self {
         self.audience = audience.into();
         self
     }
 
-    /// Replaces the display name that tokens carry as `client_name`.
+    /// Sets the display name, which tokens have as `client_name`.
     #[must_use]
     pub fn with_client_name(mut self, client_name: impl Into<String>) -> Self {
         self.client_name = client_name.into();
         self
     }
 
-    /// Makes the credentials invalid from this moment on, as the server's clock tells it.
+    /// Makes the credentials invalid from this moment on, by the server's clock.
     #[must_use]
     pub fn expires_at(mut self, moment: SystemTime) -> Self {
         self.expires_at = Some(moment);
         self
     }
 
-    /// Takes the grant for the audience away: the current token endpoint then answers 403 with
-    /// "Client is not authorized to access".
+    /// Removes the grant for the audience. The current token endpoint then answers 403 with "Client
+    /// is not authorized to access".
     #[must_use]
     pub fn without_grant(mut self) -> Self {
         self.granted = false;
         self
     }
 
-    /// Forbids the client credentials grant: both token endpoints then answer 403.
+    /// Forbids the grant type `client_credentials`. Both token endpoints then answer 403.
     #[must_use]
     pub fn without_client_credentials(mut self) -> Self {
         self.client_credentials = false;
         self
     }
 
-    /// The public identifier.
+    /// The client id.
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// The secret.
+    /// The client secret.
     pub fn client_secret(&self) -> &str {
         &self.client_secret
     }
@@ -148,12 +148,12 @@ impl Application {
         &self.client_name
     }
 
-    /// The audience the application was granted.
+    /// The audience that was granted.
     pub fn audience(&self) -> &str {
         &self.audience
     }
 
-    /// The scopes every token of the application carries.
+    /// The granted scopes. Every token of the current flow has all of them.
     pub fn scopes(&self) -> &[String] {
         &self.scopes
     }
@@ -176,7 +176,7 @@ impl Application {
             && self.expires_at.is_none_or(|moment| now < moment)
     }
 
-    /// The identifier of the tenant's organization: the same for every application of a tenant.
+    /// The id of the tenant's organization. It is the same for all applications of a tenant.
     pub(crate) fn organization_id(&self) -> String {
         let hash = digest::digest(&digest::SHA256, self.tenant.as_bytes());
         format!("org_{}", signing::hex(&hash.as_ref()[..8]))

@@ -1,4 +1,4 @@
-//! One request to the API: whether its token lets it in, and how it is refused.
+//! A request to the API: checks its token, its rate limit and its scope, and makes the refusals.
 
 use std::{convert::Infallible, sync::Arc, time::Instant};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{fields, issuer::Bearer, limits::Endpoint, reply, server::Server};
 
-/// A request to the API. Its refusals are boxed because answers are large.
+/// A request to the API. Refusals are boxed, because answers are large.
 pub(crate) struct Call {
     server: Arc<Server>,
     parts: Parts,
@@ -51,7 +51,7 @@ impl Call {
         &self.body
     }
 
-    /// Lets a request with a good token pass, within the rate limits of the endpoint `name`.
+    /// Accepts a request with a valid token, within the rate limits of the endpoint `name`.
     pub(crate) fn admit(&self, name: &str, list: bool) -> Result<Bearer, Box<Response>> {
         let bearer = self.bearer()?;
         let endpoint = Endpoint { name: format!("{} {name}", self.parts.method), list };
@@ -102,7 +102,7 @@ impl Call {
         Box::new(reply::problem(status, detail, self.parts.uri.path()))
     }
 
-    /// What the token of this request says, if there is a good one.
+    /// The bearer of this request's token, if the token is valid.
     fn bearer(&self) -> Result<Bearer, Box<Response>> {
         let mut values = self.parts.headers.get_all(header::AUTHORIZATION).iter();
         let token = match (values.next(), values.next()) {
@@ -132,7 +132,7 @@ impl Call {
     }
 }
 
-/// The token in an `Authorization` header; the scheme's case does not matter.
+/// The token in an `Authorization` header. The case of the scheme is ignored.
 fn bearer_token(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())

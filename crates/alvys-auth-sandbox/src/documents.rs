@@ -1,4 +1,4 @@
-//! Documents: lists of them, pre-signed links to where they are stored, and bodies of any size.
+//! Documents: their lists, pre-signed links to the document host, and bodies of any size.
 
 use std::convert::Infallible;
 
@@ -20,7 +20,7 @@ use crate::{
 /// The longest document in either direction, in bytes.
 pub(crate) const LONGEST: usize = 64 * 1024 * 1024;
 
-/// The length of a document when the request does not say, in bytes.
+/// The length of a document when the request does not set it, in bytes.
 const USUAL: usize = 1024;
 
 /// `GET /api/p/{version}/loads/{id}/documents`
@@ -76,8 +76,8 @@ pub(crate) async fn download(Path((version, id)): Path<(String, String)>, call: 
     redirect().unwrap_or_else(|refusal: Box<Response>| *refusal)
 }
 
-/// `GET /storage/{name}`: the document host, which takes the signature of its links and, as object
-/// stores do, no second way to authenticate beside it.
+/// `GET /storage/{name}`: the document host. It checks the signature of the link. Like object
+/// stores, it refuses a request that also has an `Authorization` header.
 pub(crate) async fn stored(uri: Uri, headers: HeaderMap) -> Response {
     let (path, query) = (uri.path(), uri.query().unwrap_or_default());
     if headers.contains_key(header::AUTHORIZATION) {
@@ -104,12 +104,12 @@ fn check_exists(call: &Call, entity: &str, id: &str) -> Result<(), Box<Response>
     }
 }
 
-/// A pre-signed link to a document; no two are alike.
+/// A new pre-signed link to a document.
 fn link(server: &Server, id: &str) -> String {
     format!("{}/storage/{id}?signature={}", server.document_host(), signing::hex(&signing::random::<16>()))
 }
 
-/// As many bytes as the query asks for, made while they are sent; byte n is n modulo 251.
+/// As many bytes as the query asks for. They are made while they are sent; byte n is n modulo 251.
 fn content(query: &str) -> Result<Response, String> {
     let length = match parameter(query, "bytes") {
         Some(text) => text
@@ -119,7 +119,7 @@ fn content(query: &str) -> Result<Response, String> {
             .ok_or_else(|| format!("The parameter bytes must be a whole number of up to {LONGEST}."))?,
         None => USUAL,
     };
-    // A whole number of runs from 0 to 250, so that each chunk continues where the last one ended.
+    // A chunk repeats 0 to 250 a whole number of times, so the next chunk continues the pattern.
     let chunk: Bytes = (0..=250).cycle().take(251 * 256).collect();
     let chunks = stream::unfold(length, move |left| {
         let next = chunk.slice(..chunk.len().min(left));

@@ -1,4 +1,4 @@
-//! Faults: what the server does to a request instead of, or before, its normal answer.
+//! Faults: what the server does instead of its normal answer, or before it.
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -7,11 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{action::Action, clock::Clock, reply, route::Route};
 
-/// Something that goes wrong with a request, to be put in place with [`Sandbox::inject`] or
-/// [`Sandbox::inject_at`].
+/// A failure for a test. Put it in place with [`Sandbox::inject`] or [`Sandbox::inject_at`].
 ///
-/// A fault applies until it is cleared; [`once`](Self::once) and [`times`](Self::times) make it
-/// end by itself. Without a status of its own it leaves the normal answer as it is.
+/// A fault applies to all requests until it is cleared, or to a number of requests with
+/// [`once`](Self::once) and [`times`](Self::times).
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,20 +45,21 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// The normal answer, worked out `delay` after the request was read.
+    /// The normal answer, made `delay` after the request was read.
     pub fn delay(delay: Duration) -> Self {
         Self::new(Action::Serve).after(delay)
     }
 
-    /// The normal answer, worked out at once but sent `lag` later: a token ages on the way.
+    /// The normal answer, made at once but sent `lag` later, so that a token in it is older when it
+    /// arrives.
     pub fn late(lag: Duration) -> Self {
         Self { lag, ..Self::new(Action::Serve) }
     }
 
-    /// An answer of this status with the body that part of the server would send with it.
+    /// An answer of this status, with the body that this part of the server would send with it.
     ///
-    /// At the API 401 also says `WWW-Authenticate: Bearer error="invalid_token"`, as it does to a
-    /// token for another audience or tenant, and 403 says `insufficient_scope` without the scope.
+    /// A 401 of the API has `WWW-Authenticate: Bearer error="invalid_token"`. A 403 of the API has
+    /// `insufficient_scope`, without the name of the scope.
     ///
     /// # Panics
     ///
@@ -68,8 +68,8 @@ impl Fault {
         Self::new(Action::Status(checked(status)))
     }
 
-    /// An answer of this status with exactly these bytes and no headers of its own but `Date` and
-    /// `Content-Length`; more come with [`header`](Self::header).
+    /// An answer of this status with exactly these bytes. It has the headers `Date` and
+    /// `Content-Length`; add others with [`header`](Self::header).
     ///
     /// # Panics
     ///
@@ -78,7 +78,7 @@ impl Fault {
         Self::new(Action::Reply(checked(status), Bytes::from(body.into())))
     }
 
-    /// An answer of this status that says it is JSON and has no body.
+    /// An answer of this status with the content type JSON and without a body.
     ///
     /// # Panics
     ///
@@ -87,7 +87,7 @@ impl Fault {
         Self::reply(status, "").header("content-type", "application/json")
     }
 
-    /// The HTML page of a bot check that stands in front of the server.
+    /// The HTML page of a bot check.
     ///
     /// # Panics
     ///
@@ -105,22 +105,22 @@ impl Fault {
         Self::reply(status, "").header("location", location)
     }
 
-    /// 429 `too_many_requests` with the three `X-RateLimit` headers, none remaining and the limit
-    /// lifted after `reset`; no `Retry-After`.
+    /// 429 `too_many_requests` with the three `X-RateLimit` headers: no requests remain, and the
+    /// limit ends after `reset`. It has no `Retry-After`.
     pub fn rate_limited(reset: Duration) -> Self {
         Self::status(429).header("x-ratelimit-limit", "10").header("x-ratelimit-remaining", "0").rate_limit_reset(reset)
     }
 
-    /// A rate limit that looks like a failure: 500 `access_denied` with "Global limit has been
-    /// reached" although the headers say that requests remain.
+    /// A rate limit that looks like another failure: 500 `access_denied` with "Global limit has been
+    /// reached", although the headers say that requests remain.
     pub fn disguised_rate_limit() -> Self {
         Self::new(Action::OAuth(StatusCode::INTERNAL_SERVER_ERROR, "access_denied", "Global limit has been reached"))
             .header("x-ratelimit-limit", "100")
             .header("x-ratelimit-remaining", "57")
     }
 
-    /// 429 with `Auth0-Client-Quota-Limit`: the hour's tokens are spent and more come after
-    /// `reset`, rounded up to whole seconds.
+    /// 429 with `Auth0-Client-Quota-Limit`: the tokens of this hour are spent, and the next hour
+    /// begins after `reset`, rounded up to whole seconds.
     pub fn quota_spent(reset: Duration) -> Self {
         let seconds = whole_seconds(reset);
         Self::new(Action::OAuth(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Client quota exceeded"))
@@ -132,23 +132,23 @@ impl Fault {
         Self::status(503)
     }
 
-    /// The normal answer cut off half-way: `Content-Length` promises all of it, then the
-    /// connection closes.
+    /// The first half of the normal answer: `Content-Length` announces all of it, but the connection
+    /// closes before.
     pub fn truncate() -> Self {
         Self::new(Action::Truncate)
     }
 
-    /// A connection reset before any byte of an answer.
+    /// A reset of the connection (TCP RST) before the first byte of the answer.
     pub fn reset() -> Self {
         Self::new(Action::Reset)
     }
 
-    /// No answer, while the connection stays open until the client or the sandbox goes.
+    /// No answer. The connection stays open until the client or the sandbox closes it.
     pub fn hang() -> Self {
         Self::new(Action::Hang)
     }
 
-    /// Waits this long after the request was read before anything else happens.
+    /// Waits for `delay` after the request was read, before anything else happens.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
@@ -165,11 +165,11 @@ impl Fault {
         self
     }
 
-    /// Sends a header with the answer, in place of any other of that name.
+    /// Adds a header to the answer, and replaces any other of that name.
     ///
     /// # Panics
     ///
-    /// If `name` or `value` cannot be sent as a header.
+    /// If `name` or `value` is not legal in a header.
     pub fn header(mut self, name: &str, value: impl AsRef<str>) -> Self {
         let name: HeaderName = name.parse().expect("a legal header name");
         let value = value.as_ref().parse().expect("a legal header value");
@@ -177,19 +177,18 @@ impl Fault {
         self
     }
 
-    /// Sends `Retry-After` in seconds, rounded up to whole ones.
+    /// Adds `Retry-After` in whole seconds, rounded up.
     pub fn retry_after(self, wait: Duration) -> Self {
         self.header("retry-after", whole_seconds(wait).to_string())
     }
 
-    /// Sends `Retry-After` as the HTTP date that lies `wait` ahead on the server's clock.
+    /// Adds `Retry-After` as a date: the time `wait` from now, by the server's clock.
     pub fn retry_after_date(mut self, wait: Duration) -> Self {
         self.headers.push(Extra::RetryAfterDate(wait));
         self
     }
 
-    /// Sends `X-RateLimit-Reset`: the Unix time in seconds that lies `wait` ahead on the server's
-    /// clock.
+    /// Adds `X-RateLimit-Reset`: the time `wait` from now in Unix seconds, by the server's clock.
     pub fn rate_limit_reset(mut self, wait: Duration) -> Self {
         self.headers.push(Extra::RateLimitReset(wait));
         self
@@ -199,7 +198,7 @@ impl Fault {
         &self.action
     }
 
-    /// How long to wait before the answer is worked out.
+    /// How long to wait before the answer is made.
     pub(crate) fn delay_before(&self) -> Duration {
         self.delay
     }
@@ -255,7 +254,7 @@ impl Faults {
         self.queue.clear();
     }
 
-    /// The fault for a request to `path` on `route`: the oldest that is not used up.
+    /// The fault for a request to `path` on `route`: the oldest one that is not used up.
     pub(crate) fn take(&mut self, route: Route, path: &str) -> Option<Fault> {
         let index = self.queue.iter().position(|(target, _)| target.covers(route, path))?;
         let fault = &mut self.queue[index].1;
@@ -270,11 +269,11 @@ impl Faults {
     }
 }
 
-/// The requests a fault is aimed at.
+/// The requests that a fault applies to.
 #[derive(Debug)]
 pub(crate) enum Target {
     Route(Route),
-    /// One path or, when it ends in a slash, every path below it.
+    /// One path. If it ends in a slash, all paths below it.
     Path(String),
 }
 
@@ -288,7 +287,7 @@ impl Target {
     }
 }
 
-/// A header of a fault; some depend on when the answer is sent.
+/// A header of a fault. Some depend on the time when the answer is sent.
 #[derive(Clone)]
 enum Extra {
     Literal(HeaderName, HeaderValue),

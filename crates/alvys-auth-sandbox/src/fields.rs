@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// Reads a body by its `Content-Type`; parameters such as a charset make no difference.
+    /// Reads a body by its `Content-Type`. Parameters such as a charset are ignored.
     pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<Self, Refusal> {
         let pairs = match media_type(headers).as_str() {
             "application/json" => from_json(body)?,
@@ -28,7 +28,7 @@ impl Fields {
         Ok(Self(pairs))
     }
 
-    /// The value of a field; an empty one counts as missing.
+    /// The value of a field. None when it is missing or empty.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(key, _)| key == name)?;
         Some(value.as_str()).filter(|value| !value.is_empty())
@@ -41,16 +41,16 @@ impl fmt::Debug for Fields {
     }
 }
 
-/// Why a body could not be read.
+/// Why a body cannot be read.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// Neither a form nor JSON.
     MediaType,
-    /// Not what its media type promises, in words for the client.
+    /// Not valid for its media type. The text is for the client.
     Body(String),
 }
 
-/// The media type of a body in lower case, without parameters.
+/// The media type of a body, in lower case and without parameters.
 pub(crate) fn media_type(headers: &HeaderMap) -> String {
     headers
         .get(header::CONTENT_TYPE)
@@ -89,7 +89,7 @@ fn must_be_text(name: &str) -> Refusal {
     Refusal::Body(format!("Parameter must be a string: {name}"))
 }
 
-/// The members of a JSON object in order, repeated ones included.
+/// The members of a JSON object in their order, including repeated ones.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

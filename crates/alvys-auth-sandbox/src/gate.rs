@@ -1,4 +1,4 @@
-//! What every request passes first: it is read whole and logged, then a fault may meet it.
+//! The first step for every request: its body is read and logged, and then a fault may apply.
 
 use std::{error::Error as _, future, io, sync::Arc, time::Duration};
 
@@ -15,8 +15,8 @@ use http_body_util::LengthLimitError;
 
 use crate::{action::Action, documents, log::Received, reply, route::Route, server::Server, wire::Cut};
 
-/// The longest request body the server reads where it takes no documents, and the longest it logs,
-/// in bytes.
+/// The longest request body that is read, except for documents, and the longest body that is
+/// logged, in bytes.
 const LONGEST_BODY: usize = 1024 * 1024;
 
 pub(crate) async fn pass(
@@ -30,7 +30,7 @@ pub(crate) async fn pass(
     let (body, fits) = match body::to_bytes(body, longest_body(parts.uri.path())).await {
         Ok(body) => (body, true),
         Err(error) if is_too_long(&error) => (Bytes::new(), false),
-        // The client left in the middle: nobody reads this answer.
+        // The client has closed the connection, so nobody reads this answer.
         Err(_) => return reply::empty(StatusCode::BAD_REQUEST),
     };
     let kept = if body.len() <= LONGEST_BODY { body.clone() } else { Bytes::new() };
@@ -81,15 +81,15 @@ async fn wait(delay: Option<Duration>) {
     }
 }
 
-/// The same answer promising its whole length but ending half-way, or one byte short of a body
-/// when there was none.
+/// The first half of the answer, with the `Content-Length` of the whole answer. An answer without a
+/// body gets a `Content-Length` of one byte.
 async fn cut_in_half(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let whole = body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let half = whole.slice(..whole.len() / 2);
     parts.headers.insert(header::CONTENT_LENGTH, whole.len().max(1).into());
     let end = async {
-        // One turn of the loop lets the server send what it has before the failure ends it all.
+        // Lets the server send the first half before the failure closes the connection.
         tokio::task::yield_now().await;
         Err(io::Error::from(io::ErrorKind::UnexpectedEof))
     };
@@ -97,13 +97,13 @@ async fn cut_in_half(response: Response) -> Response {
     Response::from_parts(parts, Body::from_stream(stream))
 }
 
-/// Dates an answer by the server's clock, unless a fault gave a date of its own.
+/// Adds `Date` by the server's clock, unless a fault has set it.
 fn stamp(response: &mut Response, server: &Server) {
     let now = server.clock().http_date(Duration::ZERO);
     response.headers_mut().entry(header::DATE).or_insert_with(|| reply::value(&now));
 }
 
-/// The answer to a method a known path does not take; the router adds `Allow`.
+/// The answer to a method that a path does not have. The router adds `Allow`.
 pub(crate) async fn wrong_method(request: Request) -> Response {
     reply::problem(StatusCode::METHOD_NOT_ALLOWED, "This path does not take this method.", request.uri().path())
 }

@@ -1,4 +1,4 @@
-//! Issues access tokens and tells later whether a token is still good.
+//! Issues access tokens and checks them later.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -23,12 +23,12 @@ pub(crate) struct Issuer {
 }
 
 impl Issuer {
-    /// An issuer that calls itself `name` in the `iss` claim.
+    /// An issuer with `name` as its `iss` claim.
     pub(crate) fn new(name: String) -> Self {
         Self { name, keys: Keys::new(), serial: AtomicU64::new(0), rejected: AtomicU64::new(0) }
     }
 
-    /// A token of the current flow: RS256, every scope of the application.
+    /// A token of the current flow: RS256, with all scopes of the application.
     pub(crate) fn current(&self, application: &Application, life: Lifespan) -> String {
         self.keys.sign_rs256(&json!({
             "iss": self.name,
@@ -46,7 +46,7 @@ impl Issuer {
         }))
     }
 
-    /// A token of the legacy flow: HS256, no scopes.
+    /// A token of the legacy flow: HS256, without scopes.
     pub(crate) fn legacy(&self, application: &Application, life: Lifespan) -> String {
         self.keys.sign_hs256(&json!({
             "iss": self.name,
@@ -60,7 +60,7 @@ impl Issuer {
         }))
     }
 
-    /// A token that is no JWT and opens nothing at the API.
+    /// An opaque token, which the API refuses.
     pub(crate) fn opaque(&self) -> String {
         signing::random_text(32)
     }
@@ -70,12 +70,12 @@ impl Issuer {
         self.keys.jwks()
     }
 
-    /// From now on no token issued so far is good any more.
+    /// Revokes all tokens issued so far.
     pub(crate) fn reject_all(&self) {
         self.rejected.store(self.serial.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
-    /// Reads a token and says what is wrong with it, if anything.
+    /// Checks a token. The error says what is wrong with it.
     pub(crate) fn check(&self, token: &str, now_ms: i64) -> Result<Bearer, &'static str> {
         let (algorithm, claims) =
             self.keys.verify(token).ok_or("The access token is malformed or its signature is wrong.")?;
@@ -104,8 +104,8 @@ impl Issuer {
         })
     }
 
-    /// Makes each token unique, and repeats its end in milliseconds: `exp` alone would cut a token
-    /// that lives one second short by whatever part of a second had passed when it was issued.
+    /// Makes each token unique, and contains its end in milliseconds. `exp` has whole seconds only,
+    /// so it would end a token of one second up to a second too early.
     fn next_id(&self, life: Lifespan) -> String {
         let serial = self.serial.fetch_add(1, Ordering::SeqCst);
         let end = life.end_ms();
@@ -113,7 +113,7 @@ impl Issuer {
     }
 }
 
-/// From when and for how long a token is good.
+/// When a token was issued, and how long it is valid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifespan {
     start_ms: i64,
@@ -125,7 +125,7 @@ impl Lifespan {
         Self { start_ms, lifetime }
     }
 
-    /// The lifetime in seconds: a whole number wherever it is one.
+    /// The lifetime in seconds: a whole number if possible, otherwise a fraction.
     pub(crate) fn seconds(self) -> Value {
         if self.is_whole() { json!(self.lifetime.as_secs()) } else { json!(self.lifetime.as_secs_f64()) }
     }
@@ -151,7 +151,7 @@ impl Lifespan {
     }
 }
 
-/// What a good token says about who carries it.
+/// The application that a valid token belongs to.
 #[derive(Debug)]
 pub(crate) struct Bearer {
     pub(crate) id: String,
@@ -159,7 +159,7 @@ pub(crate) struct Bearer {
     pub(crate) client_name: String,
     pub(crate) organization_id: String,
     pub(crate) tenant: String,
-    /// `None` for a legacy token: it has no scopes and may only read.
+    /// None for a legacy token, which has no scopes and may only read.
     pub(crate) scopes: Option<Vec<String>>,
 }
 

@@ -1,4 +1,4 @@
-//! The legacy token endpoint: one path per tenant, answers as ASP.NET gives them.
+//! The legacy token endpoint: one path per tenant, and answers in the format of ASP.NET.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ pub(crate) async fn token(
     )
 }
 
-/// What is wrong with the fields, by name.
+/// What is wrong with the fields, by the name of the field.
 fn validate(fields: &Fields, tenant: &str) -> Map<String, Value> {
     let mut errors = Map::new();
     for name in ["client_id", "client_secret", "grant_type"] {

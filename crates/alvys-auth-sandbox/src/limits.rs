@@ -1,11 +1,11 @@
-//! Rate limits of the API, as published or as small as a test wants them.
+//! The rate limits of the API: the published ones, or those that a test sets.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
-/// How many API requests are let through before the server answers 429.
+/// How many API requests are allowed before the server answers 429.
 ///
 /// ```
 /// use alvys_auth_sandbox::{RateLimits, Sandbox};
@@ -27,9 +27,9 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// The published limits: 10 requests a second with one token, 50 a second of one organization,
-    /// 10 a minute at one endpoint with 1 in the first second, 5 a minute at one list, and that
-    /// endpoint blocked for three minutes afterwards.
+    /// The published limits: 10 requests a second with one token, 50 a second for one organization,
+    /// 10 a minute at one endpoint, only 1 of them in the first second, and 5 a minute at one list.
+    /// An endpoint whose limit was exceeded is blocked for three minutes.
     pub fn published() -> Self {
         Self {
             per_token: 10,
@@ -42,51 +42,51 @@ impl RateLimits {
         }
     }
 
-    /// Sets the requests a second allowed with one token.
+    /// Sets how many requests a second are allowed with one token.
     pub fn per_token(mut self, requests: u32) -> Self {
         self.per_token = requests;
         self
     }
 
-    /// Sets the requests a second allowed to all applications of one tenant together.
+    /// Sets how many requests a second are allowed for all applications of one tenant together.
     pub fn per_organization(mut self, requests: u32) -> Self {
         self.per_organization = requests;
         self
     }
 
-    /// Sets the requests one tenant may send to one endpoint, lists excepted, in a window.
+    /// Sets how many requests one tenant may send to one endpoint in a window, except for lists.
     pub fn per_endpoint(mut self, requests: u32) -> Self {
         self.per_endpoint = requests;
         self
     }
 
-    /// Sets how many of them may come in the first second, which is the first sixtieth of the window
-    /// however long that is. No such limit is known for lists.
+    /// Sets how many of these requests are allowed in the first sixtieth of the window, which is the
+    /// first second of a minute. Lists have no such limit.
     pub fn first_second(mut self, requests: u32) -> Self {
         self.first_second = requests;
         self
     }
 
-    /// Sets the requests one tenant may send to one list or search in a window.
+    /// Sets how many requests one tenant may send to one list or search in a window.
     pub fn per_list(mut self, requests: u32) -> Self {
         self.per_list = requests;
         self
     }
 
-    /// Sets the length of the window that endpoints and lists are counted in.
+    /// Sets the length of the window for endpoints and lists.
     pub fn window(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// Sets how long an endpoint stays blocked once its limit is passed.
+    /// Sets how long an endpoint is blocked after its limit was exceeded.
     pub fn block(mut self, block: Duration) -> Self {
         self.block = block;
         self
     }
 }
 
-/// Counts the requests and says when one is too many.
+/// Counts requests and says when there are too many.
 #[derive(Debug)]
 pub(crate) struct Meter {
     limits: RateLimits,
@@ -98,7 +98,7 @@ impl Meter {
         Self { limits, counters: HashMap::new() }
     }
 
-    /// Counts one request; when it is too many, the error is how long to wait.
+    /// Counts one request. If it is one too many, the error is how long to wait.
     pub(crate) fn count(
         &mut self,
         token: &str,
@@ -137,7 +137,7 @@ impl Meter {
         Ok(())
     }
 
-    /// Keeps the table small when many tokens come by.
+    /// Removes old entries, so that many tokens do not make the table large.
     fn forget_the_past(&mut self, now: Instant) {
         if self.counters.len() > 1024 {
             self.counters.retain(|_, counter| !counter.rest(now).is_zero());
@@ -145,8 +145,8 @@ impl Meter {
     }
 }
 
-/// How many requests pass in a window, how many of them in its first sixtieth, and how long none
-/// do afterwards.
+/// How many requests are allowed in a window, how many of them in its first sixtieth, and how long
+/// the block lasts after that.
 #[derive(Clone, Copy, Debug)]
 struct Quota {
     most: u32,
@@ -162,7 +162,7 @@ impl Quota {
     }
 }
 
-/// What a request is counted as.
+/// The endpoint that a request is counted for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoint {
     pub(crate) name: String,
@@ -176,7 +176,7 @@ enum Subject {
     Endpoint(String, Endpoint),
 }
 
-/// The requests of a window, or of the block that follows it.
+/// The count of requests in a window, or in the block after it.
 #[derive(Clone, Copy, Debug)]
 struct Counter {
     used: u32,
@@ -186,7 +186,7 @@ struct Counter {
 }
 
 impl Counter {
-    /// How long it still lasts.
+    /// How much longer the window or the block lasts.
     fn rest(&self, now: Instant) -> Duration {
         self.lasts.saturating_sub(now.saturating_duration_since(self.since))
     }

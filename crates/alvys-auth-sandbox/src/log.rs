@@ -1,4 +1,4 @@
-//! What the server received, for tests to count and to look at.
+//! The log of the received requests, for tests.
 
 use std::{collections::VecDeque, fmt, time::Duration};
 
@@ -7,15 +7,15 @@ use http::{HeaderMap, StatusCode, Version, request::Parts};
 
 use crate::route::Route;
 
-/// The log keeps this many requests and drops the oldest beyond it.
+/// The most requests in the log. The oldest are dropped.
 const MOST_ENTRIES: usize = 100_000;
 
-/// The log keeps this many bytes of request bodies and drops the oldest requests beyond it.
+/// The most bytes of request bodies in the log. The oldest requests are dropped.
 const MOST_BODY_BYTES: usize = 64 * 1024 * 1024;
 
-/// One request as the server received it.
+/// A request as the server received it.
 ///
-/// Its `Debug` shows neither the body nor the query nor any header value.
+/// `Debug` shows neither the body nor the query nor the values of headers.
 #[derive(Clone)]
 pub struct Received {
     route: Route,
@@ -44,12 +44,12 @@ impl Received {
         }
     }
 
-    /// The part of the server it went to.
+    /// The part of the server that the request went to.
     pub fn route(&self) -> Route {
         self.route
     }
 
-    /// The version of HTTP it came in.
+    /// The version of HTTP.
     pub fn version(&self) -> Version {
         self.version
     }
@@ -59,12 +59,12 @@ impl Received {
         &self.method
     }
 
-    /// The path as it was sent, percent-encoding included.
+    /// The path as it was sent, with its percent-encoding.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// What followed the question mark, if there was one.
+    /// The query, without the question mark. None when there was none.
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()
     }
@@ -74,23 +74,23 @@ impl Received {
         &self.headers
     }
 
-    /// The first value of a header, if it is there and is text; case does not matter.
+    /// The first value of a header. None when it is missing or not text. The case of `name` is ignored.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The whole body, or nothing where it was longer than 1 MiB.
+    /// The body. Empty when it was longer than 1 MiB.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// When the request was read, counted from the start of the sandbox.
+    /// The time when the request was read, counted from the start of the sandbox.
     pub fn at(&self) -> Duration {
         self.at
     }
 
-    /// The status answered; `None` while the answer is under way, and for ever after a reset, a
-    /// hang or a client that left.
+    /// The status of the answer. None before the answer is sent, and when it never is: after a reset
+    /// or a hang, or when the client has closed the connection.
     pub fn status(&self) -> Option<u16> {
         self.status
     }
@@ -111,11 +111,11 @@ impl fmt::Debug for Received {
     }
 }
 
-/// The requests received and the counts that outlive dropped entries.
+/// The received requests. The counts also contain requests that were dropped from the log.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     entries: VecDeque<Received>,
-    /// The number of the oldest entry kept.
+    /// The number of the oldest request in the log.
     first: u64,
     body_bytes: usize,
     token_requests: usize,
@@ -124,7 +124,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Adds a request and returns its number, to be answered later.
+    /// Adds a request. Returns its number, for the status of its answer.
     pub(crate) fn enter(&mut self, received: Received) -> u64 {
         if received.route.is_token() {
             self.token_requests += 1;
@@ -140,7 +140,7 @@ impl Log {
         number
     }
 
-    /// Notes the status a request was answered with, if it is still kept.
+    /// Stores the status of the answer, if the request is still in the log.
     pub(crate) fn answered(&mut self, number: u64, status: StatusCode) {
         let entry = number.checked_sub(self.first).and_then(|index| self.entries.get_mut(usize::try_from(index).ok()?));
         if let Some(entry) = entry {
@@ -168,7 +168,7 @@ impl Log {
         self.tokens_issued
     }
 
-    /// Forgets everything; requests under way are not noted when they are answered.
+    /// Removes all requests. Requests that are not answered yet are not added again.
     pub(crate) fn clear(&mut self) {
         *self = Self { first: self.first + self.entries.len() as u64, ..Self::default() };
     }

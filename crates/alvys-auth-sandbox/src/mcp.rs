@@ -1,5 +1,4 @@
-//! An endpoint like that of the MCP server: it takes the same tokens and answers with events that
-//! come one by one.
+//! An endpoint like the MCP server: it accepts the same tokens and answers with a stream of events.
 
 use std::{convert::Infallible, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The shapes every answer comes in: JSON, an OAuth error, a problem.
+//! The formats of answers: JSON, an OAuth error, or a problem document.
 
 use axum::{body::Body, response::Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
@@ -27,12 +27,12 @@ pub(crate) fn oauth_error(status: StatusCode, error: &str, description: &str) ->
     token_json(status, &json!({"error": error, "error_description": description}))
 }
 
-/// A problem as the legacy token endpoint and the API describe one.
+/// A problem document, as the legacy token endpoint and the API send it.
 pub(crate) fn problem(status: StatusCode, detail: &str, instance: &str) -> Response {
     problem_with(status, detail, instance, Map::new())
 }
 
-/// A problem with further members, which replace the usual ones of the same name.
+/// A problem document with more members. They replace the usual ones of the same name.
 pub(crate) fn problem_with(status: StatusCode, detail: &str, instance: &str, members: Map<String, Value>) -> Response {
     let mut body = Map::from_iter([
         ("Type".to_owned(), json!("about:blank")),
@@ -60,13 +60,13 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     response
 }
 
-/// Text of our own making as a header value; characters no header may carry become `?`.
+/// Text as a header value. Characters that are not legal in a header become `?`.
 pub(crate) fn value(text: &str) -> HeaderValue {
     let safe: String = text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect();
     HeaderValue::from_str(&safe).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// The usual words for a status.
+/// The reason phrase of a status.
 pub(crate) fn reason(status: StatusCode) -> &'static str {
     status.canonical_reason().unwrap_or("Unknown status")
 }

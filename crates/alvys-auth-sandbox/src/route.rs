@@ -1,18 +1,18 @@
-//! Which part of the server a request goes to.
+//! The parts of the server.
 
-/// A part of the server, to aim a fault at and to tell logged requests apart.
+/// A part of the server: the target of a fault, and the destination of a logged request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Route {
     /// The current token endpoint, `/oauth/token`.
     Token,
-    /// The legacy token endpoint of any tenant, at either of its two paths.
+    /// The legacy token endpoint of any tenant, at both of its paths.
     LegacyToken,
-    /// Either token endpoint: a target for faults only, no logged request carries it.
+    /// Both token endpoints. This is a target for faults only; no logged request has it.
     AnyToken,
-    /// Everything under `/v1/` and `/api/p/` that is no token endpoint, and `/mcp`.
+    /// All paths below `/v1/` and `/api/p/` except for the token endpoints, and `/mcp`.
     Api,
-    /// The document host, everything under `/storage/`.
+    /// The document host: all paths below `/storage/`.
     Storage,
     /// The public keys, `/.well-known/jwks.json`.
     Keys,
@@ -34,7 +34,7 @@ impl Route {
         }
     }
 
-    /// Whether a request on `route` is one that `self` aims at.
+    /// Whether a fault for `self` applies to a request on `route`.
     pub(crate) fn covers(self, route: Self) -> bool {
         self == route || self == Self::AnyToken && route.is_token()
     }

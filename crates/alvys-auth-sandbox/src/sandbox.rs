@@ -1,4 +1,4 @@
-//! The sandbox: starts the server, stops it, and turns its knobs.
+//! The sandbox: starts and stops the server, and changes its settings.
 
 use std::{
     fmt, io,
@@ -19,10 +19,10 @@ use crate::{
     server::{self, Server},
 };
 
-/// A local Alvys that lives as long as this value.
+/// A local imitation of Alvys. It runs until this value is dropped.
 ///
-/// It runs on a thread of its own, so blocking and async tests use it alike. Dropping it closes
-/// the listener and every connection at once, hanging and delayed ones included.
+/// It runs on a thread of its own, so it can be used in blocking and in async tests. Dropping it
+/// closes the listener and all connections at once, including those that hang or wait.
 ///
 /// ```
 /// use alvys_auth_sandbox::Sandbox;
@@ -49,20 +49,20 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Starts a sandbox on a free port of 127.0.0.1 and returns once it is listening.
+    /// Starts a sandbox on a free port of 127.0.0.1. It is listening when this returns.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread or no socket.
+    /// If the system cannot give a thread or a socket.
     pub fn start() -> io::Result<Self> {
         Self::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
     }
 
-    /// Starts a sandbox on a chosen loopback address; port 0 takes a free one.
+    /// Starts a sandbox on a loopback address. Port 0 takes a free port.
     ///
     /// # Errors
     ///
-    /// If the address is not a loopback one, if it is taken, or if the system gives no thread.
+    /// If the address is not a loopback address or is in use, or if the system cannot give a thread.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         if !address.ip().is_loopback() {
             return Err(io::Error::new(
@@ -82,45 +82,45 @@ impl Sandbox {
         Ok(Self { server, application, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Where the server listens.
+    /// The address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// The root of the server, `http://127.0.0.1:<port>`, without a slash at the end.
+    /// The base URL of the server, `http://127.0.0.1:<port>`, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address())
     }
 
-    /// The current token endpoint.
+    /// The URL of the current token endpoint.
     pub fn token_url(&self) -> String {
         format!("{}/oauth/token", self.url())
     }
 
-    /// The legacy token endpoint with `{tenant_id}` still to be replaced by a tenant.
+    /// The URL of the legacy token endpoint, with `{tenant_id}` in place of the tenant.
     pub fn legacy_token_url(&self) -> String {
         format!("{}/api/authentication/{{tenant_id}}/token", self.url())
     }
 
-    /// The API that answers who a token belongs to.
+    /// The URL of `/v1/me`, which answers who a token belongs to.
     pub fn me_url(&self) -> String {
         format!("{}/v1/me", self.url())
     }
 
-    /// The base of the API's resources: `/loads` is appended to it.
+    /// The base URL of the API's resources, without a slash at the end. Append `/loads`, for example.
     pub fn api_url(&self) -> String {
         format!("{}/api/p/v1", self.url())
     }
 
-    /// The endpoint that answers with events spaced in time.
+    /// The URL of the endpoint that answers with a stream of events.
     pub fn mcp_url(&self) -> String {
         format!("{}/mcp", self.url())
     }
 
-    /// The application the sandbox started with, its secret as it is now.
+    /// The application that the sandbox started with, with its present secret.
     ///
-    /// It belongs to the tenant `va336` and holds [`DEFAULT_SCOPES`]. Its id and secret differ in
-    /// every sandbox; the secret has 64 characters, among them `+`, `&`, `=`, `"`, `%` and `/`.
+    /// It belongs to the tenant `va336` and has [`DEFAULT_SCOPES`]. Every sandbox has another id and
+    /// another secret. The secret has 64 characters, among them `+`, `&`, `=`, `"`, `%` and `/`.
     ///
     /// [`DEFAULT_SCOPES`]: crate::DEFAULT_SCOPES
     pub fn application(&self) -> Application {
@@ -132,15 +132,15 @@ impl Sandbox {
             .clone()
     }
 
-    /// Adds an application, in place of any with the same client id.
+    /// Adds an application. It replaces one with the same client id.
     pub fn add(&self, application: Application) {
         let mut applications = self.server.applications();
         applications.retain(|other| other.client_id() != application.client_id());
         applications.push(application);
     }
 
-    /// Removes an application and says whether it was there; its tokens stay good until they
-    /// expire.
+    /// Removes an application. Its tokens stay valid until they expire. False when there is no such
+    /// application.
     pub fn remove(&self, client_id: &str) -> bool {
         let mut applications = self.server.applications();
         let before = applications.len();
@@ -148,8 +148,8 @@ impl Sandbox {
         applications.len() < before
     }
 
-    /// Gives an application a new secret and says whether it was there; its tokens stay good until
-    /// they expire, the old secret does not.
+    /// Gives an application a new secret. The old secret is refused from now on; the tokens stay valid
+    /// until they expire. False when there is no such application.
     pub fn rotate_secret(&self, client_id: &str, new_secret: impl Into<String>) -> bool {
         let mut applications = self.server.applications();
         let application = applications.iter_mut().find(|application| application.client_id() == client_id);
@@ -162,41 +162,41 @@ impl Sandbox {
         }
     }
 
-    /// Sets how long tokens issued from now on are good; 3600 seconds at the start.
+    /// Sets the lifetime of the tokens issued from now on; 3600 seconds by default.
     ///
-    /// Whole seconds make `expires_in`, `iat` and `exp` whole numbers, other lifetimes fractional
-    /// ones. The API accepts a token for the full lifetime, to the millisecond.
+    /// `expires_in`, `iat` and `exp` are whole numbers if the lifetime is in whole seconds, otherwise
+    /// fractions. The API accepts a token for its full lifetime, to the millisecond.
     pub fn set_lifetime(&self, lifetime: Duration) {
         self.server.settings().lifetime = lifetime;
     }
 
-    /// Puts the server's clock this many seconds ahead of the machine's, or behind when negative.
+    /// Sets the server's clock this many seconds ahead of the machine's, or behind it when negative.
     ///
-    /// That clock decides when tokens and applications expire and is what `Date`, `iat`, `exp`,
-    /// `X-RateLimit-Reset` and a dated `Retry-After` tell.
+    /// This clock decides when tokens and applications expire. It is the time in `Date`, `iat`, `exp`,
+    /// `X-RateLimit-Reset` and a `Retry-After` with a date.
     pub fn set_clock_skew(&self, seconds: i64) {
         self.server.clock().set_skew(seconds);
     }
 
-    /// Chooses what the current token endpoint answers when the audience is missing: 403 (`false`,
-    /// as at the start) or 200 with an opaque token that opens nothing.
+    /// Sets what the current token endpoint answers when the audience is missing: 403 (`false`, the
+    /// default), or 200 with an opaque token that the API refuses (`true`).
     pub fn set_opaque_tokens(&self, opaque: bool) {
         self.server.settings().opaque_tokens = opaque;
     }
 
-    /// Makes the pre-signed links of documents lead to `/storage/` at another base URL, for example
-    /// [`url`](Self::url) of a second sandbox; at the start they lead to this one.
+    /// Sets the base URL of the pre-signed links of documents, for example [`url`](Self::url) of a
+    /// second sandbox. `/storage/` is appended. By default, the links lead to this sandbox.
     pub fn set_document_host(&self, url: impl Into<String>) {
         let url = url.into().trim_end_matches('/').to_owned();
         self.server.settings().document_host = Some(url);
     }
 
-    /// Makes the API answer 429 beyond these limits; at the start there are none.
+    /// Makes the API answer 429 when these limits are exceeded. By default there are no limits.
     pub fn limit_rates(&self, limits: RateLimits) {
         *self.server.meter() = Some(Meter::new(limits));
     }
 
-    /// Takes all rate limits away again.
+    /// Removes all rate limits.
     pub fn lift_rate_limits(&self) {
         *self.server.meter() = None;
     }
@@ -206,22 +206,22 @@ impl Sandbox {
         self.server.issuer().reject_all();
     }
 
-    /// Puts a fault in place for requests on `route`.
+    /// Injects a fault for requests on `route`.
     ///
-    /// Faults queue up: each request meets the oldest one that is aimed at it and not used up, so
-    /// one without an end hides those behind it.
+    /// Faults form a queue: the oldest one that fits and is not used up applies to a request. So a
+    /// fault without an end hides those after it.
     pub fn inject(&self, route: Route, fault: Fault) {
         self.server.faults().push(Target::Route(route), fault);
     }
 
-    /// Puts a fault in place for requests to `path`, for example `/api/p/v1/loads`, whatever their
-    /// method and query; one that ends in a slash covers every path below it.
+    /// Injects a fault for requests to `path`, for example `/api/p/v1/loads`, with any method and
+    /// query. A path that ends in a slash covers all paths below it.
     ///
-    /// It queues up with the faults of [`inject`](Self::inject).
+    /// The fault is in the same queue as those of [`inject`](Self::inject).
     ///
     /// # Panics
     ///
-    /// If `path` does not start with a slash or has a query: it would never be met.
+    /// If `path` does not start with a slash, or if it has a query.
     pub fn inject_at(&self, path: impl Into<String>, fault: Fault) {
         let path = path.into();
         assert!(path.starts_with('/'), "the path of a fault starts with a slash");
@@ -229,18 +229,18 @@ impl Sandbox {
         self.server.faults().push(Target::Path(path), fault);
     }
 
-    /// Takes every fault away; requests that a fault holds already stay held.
+    /// Removes all faults. Requests that a fault has met already are not released.
     pub fn clear_faults(&self) {
         self.server.faults().clear();
     }
 
-    /// The requests received, oldest first: the last 100,000, or fewer where their bodies exceed
-    /// 64 MiB together. A body of more than 1 MiB is not kept.
+    /// The received requests, oldest first: the last 100,000, or fewer when their bodies have more
+    /// than 64 MiB together. A body of more than 1 MiB is not kept.
     pub fn requests(&self) -> Vec<Received> {
         self.server.log().requests()
     }
 
-    /// How many requests went to either token endpoint since the log was last cleared.
+    /// How many requests went to the token endpoints since the log was last cleared.
     pub fn token_requests(&self) -> usize {
         self.server.log().token_requests()
     }
@@ -250,7 +250,7 @@ impl Sandbox {
         self.server.log().api_requests()
     }
 
-    /// How many tokens were issued since the log was last cleared, whether they arrived or not.
+    /// How many tokens were issued since the log was last cleared, including those that did not arrive.
     pub fn tokens_issued(&self) -> usize {
         self.server.log().tokens_issued()
     }
@@ -264,7 +264,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // The thread may be gone already.
+            // The thread may have ended already.
             let _ = stop.send(());
         }
         if let Some(thread) = self.thread.take() {

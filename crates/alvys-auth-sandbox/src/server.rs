@@ -1,4 +1,4 @@
-//! The state all parts of the server share, the table of paths, and the thread that serves them.
+//! The shared state of the server, its routes, and the thread that runs it.
 
 use std::{
     io,
@@ -33,7 +33,7 @@ use crate::{
     wire::{Cut, Door},
 };
 
-/// Everything one sandbox knows.
+/// The state of one sandbox.
 #[derive(Debug)]
 pub(crate) struct Server {
     address: SocketAddr,
@@ -66,7 +66,7 @@ impl Server {
         self.address
     }
 
-    /// Time since the sandbox started.
+    /// The time since the sandbox started.
     pub(crate) fn age(&self) -> Duration {
         self.started.elapsed()
     }
@@ -99,17 +99,17 @@ impl Server {
         lock(&self.meter)
     }
 
-    /// The root of the server that pre-signed links lead to, without a slash at the end.
+    /// The base URL of the server that pre-signed links lead to, without a slash at the end.
     pub(crate) fn document_host(&self) -> String {
         self.settings().document_host.clone().unwrap_or_else(|| format!("http://{}", self.address))
     }
 
-    /// The life of a token issued now.
+    /// The lifespan of a token issued now.
     pub(crate) fn lifespan(&self) -> Lifespan {
         Lifespan::new(self.clock.now_ms(), self.settings().lifetime)
     }
 
-    /// The application these credentials belong to, unless they are wrong or expired.
+    /// The application that these credentials belong to. None when they are wrong or expired.
     pub(crate) fn authenticate(&self, client_id: &str, client_secret: &str) -> Option<Application> {
         let now = self.clock.after(Duration::ZERO);
         let applications = self.applications();
@@ -117,18 +117,18 @@ impl Server {
         application.accepts(client_secret, now).then(|| application.clone())
     }
 
-    /// Whether an API of this audience exists, for whomever.
+    /// Whether this is the audience of the public API or of an application.
     pub(crate) fn serves_audience(&self, audience: &str) -> bool {
         audience == DEFAULT_AUDIENCE || self.applications().iter().any(|application| application.audience() == audience)
     }
 }
 
-/// What can be changed while the server runs.
+/// The settings that can be changed while the server runs.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) lifetime: Duration,
     pub(crate) opaque_tokens: bool,
-    /// `None` for this server itself.
+    /// None means this server.
     pub(crate) document_host: Option<String>,
 }
 
@@ -138,7 +138,7 @@ impl Default for Settings {
     }
 }
 
-/// Serves until `stop` is heard of or its sender is gone; says through `ready` how starting went.
+/// Serves until `stop` is sent or its sender is dropped. Sends the result of the start to `ready`.
 pub(crate) fn run(address: SocketAddr, ready: &mpsc::Sender<io::Result<Arc<Server>>>, stop: oneshot::Receiver<()>) {
     let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -157,10 +157,10 @@ pub(crate) fn run(address: SocketAddr, ready: &mpsc::Sender<io::Result<Arc<Serve
         let serve = axum::serve(door, service);
         tokio::spawn(async move { serve.await });
         report(ready, Ok(server));
-        // An error means that the sandbox went without a word, which is a stop too.
+        // An error means that the sender was dropped, which is a stop too.
         let _ = stop.await;
     });
-    // Dropping the runtime drops the listener and every connection, whatever they wait for.
+    // Dropping the runtime closes the listener and all connections, whatever they wait for.
 }
 
 fn router(server: Arc<Server>) -> Router {
@@ -188,12 +188,12 @@ async fn jwks(State(server): State<Arc<Server>>) -> Response {
     reply::json(StatusCode::OK, &server.issuer().jwks())
 }
 
-/// If nobody listens any more, nobody needs to know.
+/// Sends the result of the start. It is ignored when nobody waits for it any more.
 fn report(ready: &mpsc::Sender<io::Result<Arc<Server>>>, outcome: io::Result<Arc<Server>>) {
     let _ = ready.send(outcome);
 }
 
-/// A test that panics while it holds a lock must not fail all others.
+/// Locks the mutex, even after a test has panicked with the lock held.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Keys and signatures: RS256 for current tokens, HS256 for legacy ones, and random text.
+//! Keys and signatures (RS256 for current tokens, HS256 for legacy ones), and random text.
 
 use std::{fmt, sync::LazyLock};
 
@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Making an RSA key takes a noticeable part of a second, so all sandboxes of a process share one.
+/// Shared by all sandboxes of a process, because making an RSA key takes a noticeable part of a second.
 static RSA_KEY: LazyLock<RsaKey> = LazyLock::new(RsaKey::generate);
 
 /// The keys of one sandbox.
@@ -31,13 +31,13 @@ impl Keys {
         signed(&header, claims, |message| self.rsa.sign(message))
     }
 
-    /// A JWT signed with the key the sandbox keeps to itself.
+    /// A JWT signed with the secret key of the sandbox.
     pub(crate) fn sign_hs256(&self, claims: &impl Serialize) -> String {
         let header = json!({"alg": "HS256", "typ": "JWT"});
         signed(&header, claims, |message| hmac::sign(&self.hmac, message).as_ref().to_vec())
     }
 
-    /// The algorithm and the claims of a JWT these keys signed; `None` for anything else.
+    /// The algorithm and the claims of a JWT that these keys signed. None for anything else.
     pub(crate) fn verify(&self, token: &str) -> Option<(Algorithm, Value)> {
         let (message, signature) = token.rsplit_once('.')?;
         let (header, claims) = message.split_once('.')?;
@@ -77,7 +77,7 @@ pub(crate) enum Algorithm {
     Hs256,
 }
 
-/// `N` bytes nobody can guess.
+/// `N` random bytes, fit for cryptography.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     rand::fill(&mut bytes).expect("the system has randomness");
@@ -92,7 +92,7 @@ pub(crate) fn random_text(length: usize) -> String {
     bytes.into_iter().map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
 }
 
-/// Lower-case hexadecimal.
+/// The bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

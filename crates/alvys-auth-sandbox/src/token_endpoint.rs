@@ -1,5 +1,5 @@
-//! The current token endpoint: OAuth 2.0 client credentials in the body, answers as Auth0 gives
-//! them.
+//! The current token endpoint: OAuth 2.0 client credentials in the body, and answers like those of
+//! Auth0.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     server::Server,
 };
 
-/// How long an opaque token says it lives.
+/// The `expires_in` of an opaque token, in seconds.
 const OPAQUE_LIFETIME: u32 = 86_400;
 
 pub(crate) async fn token(State(server): State<Arc<Server>>, headers: HeaderMap, body: Bytes) -> Response {
@@ -47,7 +47,7 @@ fn grant(server: &Server, headers: &HeaderMap, body: &[u8]) -> Result<Response, 
     Ok(granted(server, &application))
 }
 
-/// The client id, once the request is known to be for the one grant there is.
+/// The client id of a request with the grant type `client_credentials`.
 fn client_credentials_of(fields: &Fields) -> Result<&str, Refused> {
     match fields.value("grant_type") {
         Some("client_credentials") => {}
@@ -62,7 +62,8 @@ fn client_credentials_of(fields: &Fields) -> Result<&str, Refused> {
     fields.value("client_id").ok_or_else(|| refuse(StatusCode::UNAUTHORIZED, "invalid_client", "Missing client_id"))
 }
 
-/// The real server has been seen to do either; which one is a setting of the sandbox.
+/// The answer to a request without an audience. The real server has done both; a setting of the
+/// sandbox decides.
 fn without_audience(server: &Server) -> Result<Response, Refused> {
     if !server.settings().opaque_tokens {
         let description = "Non-global clients are not allowed access to APIv1";
@@ -107,7 +108,7 @@ fn check_scopes(application: &Application, requested: &str) -> Result<(), Refuse
     Err(refuse(StatusCode::FORBIDDEN, "access_denied", description))
 }
 
-/// Success: all granted scopes, whatever was asked for.
+/// The answer with a token. It has all granted scopes, whatever the request asked for.
 fn granted(server: &Server, application: &Application) -> Response {
     let life = server.lifespan();
     server.log().token_issued();
@@ -133,7 +134,7 @@ fn unreadable(refusal: Refusal) -> Refused {
     }
 }
 
-/// An error answer on its way out.
+/// An error answer.
 struct Refused {
     status: StatusCode,
     error: &'static str,

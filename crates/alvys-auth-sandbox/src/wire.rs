@@ -1,4 +1,4 @@
-//! Accepts connections, and can tear one down with a TCP reset.
+//! Accepts connections, and can end one with a TCP reset.
 
 use std::{
     io::{self, IoSlice},
@@ -21,18 +21,18 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
 };
 
-/// How many connections may wait to be accepted.
+/// The most connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
 
 /// A listening socket on loopback.
 pub(crate) struct Door(TcpListener);
 
 impl Door {
-    /// Starts listening; call it inside a tokio runtime.
+    /// Starts to listen. It must be called inside a Tokio runtime.
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A chosen port is free again at once after a restart. On Windows that is so anyway, and
-        // the option means something else there.
+        // Makes a chosen port free again at once after a restart. Windows does not need it, and the
+        // option has another meaning there.
         #[cfg(not(windows))]
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
@@ -48,13 +48,13 @@ impl Listener for Door {
         loop {
             match self.0.accept().await {
                 Ok((stream, peer)) => {
-                    // Answers are small: without this each could wait for an acknowledgement. A
-                    // socket that refuses the option still works.
+                    // Without this option, a small answer may wait for an acknowledgement. A socket
+                    // that refuses the option works too.
                     let _ = stream.set_nodelay(true);
                     let cut = Cut::default();
                     return (Line { stream, cut }, peer);
                 }
-                // The client left again, or the process is out of file descriptors for the moment.
+                // The client has closed the connection, or the process has no free file descriptor.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         }
@@ -92,7 +92,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Fails when a reset is due; closing with zero linger is what sends it.
+    /// Fails when a reset is due. Closing the socket with zero linger sends the reset.
     fn unless_cut(&self) -> io::Result<()> {
         if !self.cut.is_requested() {
             return Ok(());

@@ -95,7 +95,8 @@ impl TokenSource {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => return Err(error),
                 Step::Fetch(attempt) => {
-                    let in_place = !attempt.is_renewal() && self.0.may_take_its_time();
+                    let left = deadline.saturating_duration_since(engine.time().now());
+                    let in_place = !attempt.is_renewal() && self.0.fits_into(left);
                     self.0.carry_out(engine.launch(attempt), in_place);
                 }
                 Step::Wait(wait) => {
@@ -116,10 +117,10 @@ impl TokenSource {
 }
 
 impl Inner {
-    /// Whether the thread of a caller may send the request, because the caller can wait for as long as that takes. A provider
-    /// of credentials may take longer than anybody knows.
-    fn may_take_its_time(&self) -> bool {
-        self.provider.is_none() && self.patience >= self.transport.timeout()
+    /// Whether a caller's own thread may send the request, because that ends before the caller's patience does. A provider of
+    /// credentials may take longer than anybody knows.
+    fn fits_into(&self, left: Duration) -> bool {
+        self.provider.is_none() && left >= self.transport.timeout()
     }
 
     /// Carries out an attempt, on a thread of its own or in place.

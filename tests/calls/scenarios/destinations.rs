@@ -103,7 +103,7 @@ pub(crate) fn a_web_page_that_a_redirect_leads_to_is_told_as_one<C: Caller>() {
                 let error = result.expect_err("a page").ours();
                 assert_eq!(error.kind(), ErrorKind::Intercepted, "{error}");
                 assert_eq!(error.is_retryable(), status == 502 && !post, "{error}");
-                assert_eq!(error.hint().contains("whether it was carried out"), post, "{error}");
+                assert_eq!(error.hint().contains("may already have taken effect"), post, "{error}");
             }
             assert_eq!((times(&sandbox, "GET"), times(&sandbox, "POST")), (calls, calls), "sent once each");
         }
@@ -218,7 +218,7 @@ pub(crate) fn a_post_that_may_have_been_carried_out_before_a_redirect_is_sent_on
         if C::FOLLOWS && C::KEEPS_TOKEN {
             let error = result.expect_err("a refusal").ours();
             assert_eq!((error.kind(), error.is_retryable()), (kind, false));
-            assert!(error.hint().contains("whether it was carried out"), "{error}");
+            assert!(error.hint().contains("may already have taken effect"), "{error}");
         } else {
             let delivered = if C::FOLLOWS { status } else { 303 };
             assert_eq!(result.expect("the answer").status, delivered);

@@ -149,6 +149,6 @@ pub(crate) fn a_call_that_is_held_back_when_it_is_repeated_says_that_it_was_sent
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::RateLimited, true));
     assert!(error.retry_after().is_some_and(|wait| wait > 5 * SECOND && wait <= 30 * SECOND), "{error}");
     assert_eq!(error.status().map(|status| status.as_u16()), Some(503));
-    assert!(error.hint().contains("sent before") && !error.to_string().contains("nothing was sent"), "{error}");
+    assert!(error.hint().contains("sent once") && !error.to_string().contains("nothing was sent"), "{error}");
     assert_eq!(sandbox.api_requests(), 1);
 }

@@ -1,4 +1,4 @@
-//! One file: a line that says what it holds, and behind it the token, sealed and bound to that line.
+//! One file of the cache: a line that describes the token, and after it the token, encrypted and bound to that line.
 
 use std::fmt;
 use std::fs;
@@ -13,26 +13,26 @@ use crate::time::{at_unix_millis, unix_millis};
 
 const VERSION: u32 = 1;
 
-/// How far the wall clock may move against the clock that counts from boot, in milliseconds: a little is corrected always.
+/// How far the wall clock may move against the clock since boot, in milliseconds. Small corrections are normal.
 const DRIFT: u64 = 2_000;
 
-/// A token with its times on the wall clock, as it is kept and handed out.
+/// A kept token, with times of the wall clock.
 #[derive(Clone)]
 pub(crate) struct Held {
     pub(crate) access_token: Zeroizing<String>,
-    /// What the token may do, between spaces; none where nobody listed it.
+    /// The token's scopes, separated by spaces. None when nobody listed them.
     pub(crate) scope: Option<String>,
     pub(crate) obtained_at: SystemTime,
     pub(crate) expires_at: SystemTime,
 }
 
 impl Held {
-    /// How long it may still be used.
+    /// The rest of its lifetime.
     pub(crate) fn left(&self) -> Duration {
         self.expires_at.duration_since(SystemTime::now()).unwrap_or_default()
     }
 
-    /// How long it lives altogether.
+    /// Its whole lifetime.
     pub(crate) fn lifetime(&self) -> Duration {
         self.expires_at.duration_since(self.obtained_at).unwrap_or_default()
     }
@@ -44,7 +44,7 @@ impl fmt::Debug for Held {
     }
 }
 
-/// The first line of a file: readable without the secret, and not to be trusted without it.
+/// The first line of a file. It can be read without the secret, but only the secret proves it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Description {
     version: u32,
@@ -56,7 +56,7 @@ pub(crate) struct Description {
     /// Milliseconds since 1970.
     obtained_at: u64,
     expires_at: u64,
-    /// When it was obtained on the clock that counts from boot, and which boot that was.
+    /// When the token was obtained, by the clock since boot, and the id of that boot.
     clock: u64,
     boot: Option<String>,
 }
@@ -73,7 +73,7 @@ struct Secret {
     scope: Option<String>,
 }
 
-/// The contents of a file.
+/// The contents of the file of a token.
 pub(super) fn seal(key: &Key, held: &Held) -> Option<Vec<u8>> {
     let about = key.about().clone();
     let age = SystemTime::now().duration_since(held.obtained_at).unwrap_or_default();
@@ -91,7 +91,7 @@ pub(super) fn seal(key: &Key, held: &Held) -> Option<Vec<u8>> {
     };
     let secret = Secret { access_token: held.access_token.clone(), scope: held.scope.clone() };
     let length = secret.access_token.len() + secret.scope.as_ref().map_or(0, String::len);
-    // Made in full at once: a buffer that grows leaves copies behind.
+    // Allocated in full at once, because a buffer that grows leaves copies in memory.
     let mut text = Zeroizing::new(Vec::with_capacity(2 * length + 256));
     serde_json::to_writer(&mut *text, &secret).ok()?;
 
@@ -102,11 +102,11 @@ pub(super) fn seal(key: &Key, held: &Held) -> Option<Vec<u8>> {
     Some(contents)
 }
 
-/// The token of a file, unless something about it is not as it should be; then what.
+/// The token in a file. If anything is wrong with the file, the error says what.
 pub(super) fn open(key: &Key, contents: &[u8], wall: SystemTime) -> Result<Held, &'static str> {
     let (line, sealed) = halves(contents).ok_or("it is corrupt")?;
     let text = key.open(line, sealed).ok_or("it is corrupt, or sealed with another secret")?;
-    // From here on the line is what was written with the secret.
+    // The line is proven now: it was written with the secret.
     let description: Description = serde_json::from_slice(line).map_err(|_| "it is of another version")?;
     if description.version != VERSION {
         return Err("it is of another version");
@@ -123,11 +123,11 @@ pub(super) fn open(key: &Key, contents: &[u8], wall: SystemTime) -> Result<Held,
     }
     let (obtained_at, expires_at) = at_unix_millis(description.obtained_at)
         .zip(at_unix_millis(description.expires_at))
-        .ok_or("its times are none")?;
+        .ok_or("its times are not valid")?;
     Ok(Held { access_token, scope, obtained_at, expires_at })
 }
 
-/// What a file says of itself.
+/// The description in the first line of a file.
 pub(super) fn describe(contents: &[u8]) -> Option<Description> {
     serde_json::from_slice(halves(contents)?.0).ok()
 }
@@ -137,7 +137,7 @@ fn halves(contents: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((contents.get(..end)?, contents.get(end + 1..)?))
 }
 
-/// Which boot of which machine this is, where the system tells: the clock that counts from boot means nothing in another.
+/// The id of this boot of this machine, if the system has one. Times of the clock since boot are only valid within it.
 fn boot() -> Option<String> {
     if !cfg!(target_os = "linux") {
         return None;

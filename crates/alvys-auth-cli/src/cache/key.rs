@@ -1,4 +1,4 @@
-//! Whose token a file holds: a name and a key, both out of the client secret.
+//! The name and the encryption key of a cached token. Both are derived from the client secret.
 
 use std::fmt;
 
@@ -12,25 +12,25 @@ use crate::failure::Failure;
 
 const SALT: &[u8] = b"alvys-auth token cache, version 1";
 
-/// Whose token it is. Without the client secret neither the name of its file nor its contents can be told.
+/// The key of one token. Without the client secret, nobody can tell the name of its file or read it.
 pub(crate) struct Key {
     name: String,
     sealing: LessSafeKey,
     about: About,
 }
 
-/// What a token was asked for with; no secret.
+/// The token request of a token, without the secret.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) client_id: String,
-    /// The URL without its query, which may hold a key.
+    /// The token URL without its query, which may contain a key.
     pub(crate) token_url: String,
     pub(crate) tenant: Option<String>,
     pub(crate) audience: Option<String>,
     pub(crate) scope: Option<String>,
 }
 
-/// What the request says, however it is encoded in the end.
+/// The body of the token request as JSON.
 #[derive(Deserialize)]
 struct Body {
     client_id: String,
@@ -40,13 +40,14 @@ struct Body {
 }
 
 impl Key {
-    /// The key of the token that this flow gives to these credentials.
+    /// The key of the token for this flow and these credentials.
     ///
     /// # Errors
-    /// When they make no token request.
+    /// When flow and credentials are not valid.
     pub(crate) fn of(flow: &Flow, credentials: &Credentials) -> Result<Self, Failure> {
-        let failed = || Failure::configuration("no key for the cache can be made", "use --no-cache, and report this");
-        // The request is the one place that tells all of it, defaults included.
+        let failed =
+            || Failure::configuration("the key for the cache cannot be made", "use --no-cache, and report this error");
+        // Only the request contains all values, defaults included.
         let request = TokenRequest::new(flow.clone().encoding(Encoding::Json), credentials.clone())?.to_http();
         let (parts, body) = request.into_parts();
         let body = Zeroizing::new(body);
@@ -65,7 +66,7 @@ impl Key {
         let About { client_id, tenant, audience, scope, .. } = &about;
         let optional = [tenant, audience, scope].map(|value| value.as_deref().unwrap_or_default());
         let fields: Vec<&str> = [whole.as_str(), flow, client_id].into_iter().chain(optional).collect();
-        // As JSON, no two lists of fields read the same.
+        // In JSON, two different lists of fields are never the same text.
         let fields = serde_json::to_string(&fields).map_err(|_| failed())?;
 
         let prk = Salt::new(HKDF_SHA256, SALT).extract(body.client_secret.as_bytes());
@@ -78,7 +79,7 @@ impl Key {
         Ok(Self { name, sealing, about })
     }
 
-    /// The name of its file, without an ending.
+    /// The name of the token's file, without the extension.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -87,11 +88,11 @@ impl Key {
         &self.about
     }
 
-    /// Encrypts `text` and binds it to `bound`: the nonce, then what nobody else can read.
+    /// Encrypts `text` and binds it to `bound`. The result is the nonce and the encrypted text.
     pub(crate) fn seal(&self, bound: &[u8], mut text: Zeroizing<Vec<u8>>) -> Option<Vec<u8>> {
-        // Room for the tag too, so that the text is encrypted where it stands.
+        // Room for the tag too, so that the text is encrypted in place.
         text.reserve(AES_256_GCM.tag_len());
-        // From the system: the library's own generator takes tens of milliseconds to start.
+        // From the system, because the library's own generator takes tens of milliseconds to start.
         let mut sealed = vec![0; NONCE_LEN];
         getrandom::fill(&mut sealed).ok()?;
         let nonce = Nonce::try_assume_unique_for_key(&sealed).ok()?;
@@ -100,7 +101,7 @@ impl Key {
         Some(sealed)
     }
 
-    /// The text, when it was sealed with this key and bound to `bound`.
+    /// Decrypts the text. None when it was not encrypted with this key and bound to `bound`.
     pub(crate) fn open(&self, bound: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
@@ -125,7 +126,7 @@ impl KeyType for Length {
     }
 }
 
-/// Whether a file may have this name, without its ending: 16 bytes in hexadecimal digits.
+/// Whether `stem` is a name of ours without its extension: 16 bytes in hexadecimal digits.
 pub(super) fn is_name(stem: &str) -> bool {
     stem.len() == 32 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

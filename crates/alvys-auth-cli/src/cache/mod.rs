@@ -1,6 +1,6 @@
-//! Tokens between two runs: one file per key in a private directory, and one lock per key.
+//! Keeps tokens between two runs: one file and one lock per key, in a private directory.
 //!
-//! A file that is not exactly what it should be is taken for none. What cannot be written is not kept; neither is a failure.
+//! A file that is not valid is ignored, and a token that cannot be written is not kept. Neither is a failure.
 
 mod entry;
 mod key;
@@ -24,17 +24,17 @@ use crate::files::{self, Try};
 use crate::settings::variable;
 use crate::time::{at_unix_millis, unix_millis};
 
-/// The longest file that is read, in bytes: a token of the greatest length, its scopes and what it is for.
+/// The longest file that is read, in bytes. It has room for the longest token, its scopes and its description.
 const LONGEST: usize = 64 * 1024;
 
-/// The place of one token among those that are kept.
+/// The place of one token in the cache.
 #[derive(Debug)]
 pub(crate) struct Slot {
     key: Key,
     path: PathBuf,
 }
 
-/// A failure that other runs should know of: what was said, and until when nobody should ask again.
+/// A failure that other runs should know of, and the time until which no run should ask again.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Pause {
     at: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Pause {
     request_id: Option<String>,
 }
 
-/// The directory for tokens: the given one, `ALVYS_CACHE_DIR`, or the platform's; none when there is no home.
+/// The directory for tokens: the given one, `ALVYS_CACHE_DIR`, or the platform's. None when there is no home directory.
 pub(crate) fn directory(given: Option<PathBuf>) -> Option<PathBuf> {
     let platform = || {
         let arguments = etcetera::AppStrategyArgs {
@@ -65,10 +65,10 @@ pub(crate) fn directory(given: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 impl Slot {
-    /// The place for tokens of these credentials and this flow; none when the directory cannot be used.
+    /// The place of the token of these credentials and this flow. None when the directory cannot be used.
     ///
     /// # Errors
-    /// When flow and credentials make no token request.
+    /// When flow and credentials are not valid.
     pub(crate) fn open(directory: &Path, flow: &Flow, credentials: &Credentials) -> Result<Option<Self>, Failure> {
         let key = Key::of(flow, credentials)?;
         if let Err(error) = files::private_directory(directory) {
@@ -79,7 +79,7 @@ impl Slot {
         Ok(Some(Self { key, path }))
     }
 
-    /// The token that is kept here, whether or not it is still usable.
+    /// The token that is kept here, even if it has expired.
     pub(crate) fn read(&self) -> Option<Held> {
         let contents = match files::read_private(&self.file(), LONGEST) {
             Ok(contents) => contents,
@@ -98,33 +98,33 @@ impl Slot {
         }
     }
 
-    /// Keeps a token, and forgets what went wrong before.
+    /// Keeps a token, and removes the failure that was kept before.
     pub(crate) fn write(&self, held: &Held) {
         let sealed = entry::seal(&self.key, held).ok_or_else(|| io::Error::other("it cannot be sealed"));
         if let Err(error) = sealed.and_then(|sealed| files::replace(&self.file(), &sealed)) {
             debug!(target: "alvys_auth", "cannot keep the token: {error}");
         }
-        // None being there is the usual case.
+        // Usually there is none.
         let _ = fs::remove_file(self.path.with_extension("pause"));
     }
 
-    /// Tries to become the one process that asks for this token.
+    /// Tries to become the one process that requests this token.
     ///
     /// # Errors
-    /// When there are no locks here.
+    /// When the file system has no locks.
     pub(crate) fn try_lock(&self) -> io::Result<Try> {
         files::try_lock(&self.path.with_extension("lock"))
     }
 
-    /// What went wrong last, as far as other runs should know of it.
+    /// The last failure of another run, if it was shared.
     pub(crate) fn pause(&self) -> Option<Pause> {
         let contents = files::read_private(&self.path.with_extension("pause"), LONGEST).ok()?;
         let pause: Pause = serde_json::from_slice(&contents).ok()?;
-        // Written by a clock that was ahead of this one.
+        // A file from the future was written when the clock was wrong.
         (pause.at <= unix_millis(SystemTime::now())).then_some(pause)
     }
 
-    /// Lets other runs know of a failure until then.
+    /// Shares a failure with other runs until `until`.
     pub(crate) fn put_pause(&self, failure: &Failure, until: SystemTime) {
         let pause = Pause {
             at: unix_millis(SystemTime::now()),
@@ -148,22 +148,22 @@ impl Slot {
 }
 
 impl Pause {
-    /// Whether this became known at `time` or later.
+    /// Whether the failure happened at `time` or later.
     pub(crate) fn is_since(&self, time: SystemTime) -> bool {
         self.at >= unix_millis(time)
     }
 
-    /// Until when nobody should ask.
+    /// The time until which no run should ask.
     pub(crate) fn until(&self) -> SystemTime {
         at_unix_millis(self.until).unwrap_or_else(SystemTime::now)
     }
 
-    /// Whether the failure passes by itself.
+    /// Whether the failure may pass although nobody changes anything.
     pub(crate) fn is_retryable(&self) -> bool {
         self.retryable
     }
 
-    /// The failure, with what is left of its wait.
+    /// The failure, with the rest of its wait.
     pub(crate) fn failure(&self) -> Failure {
         let wait = self.until().duration_since(SystemTime::now()).ok();
         Failure {
@@ -176,18 +176,17 @@ impl Pause {
     }
 }
 
-/// What is kept, as each file says of itself.
+/// The descriptions of the kept tokens.
 ///
 /// # Errors
-/// When the directory is there and cannot be read.
+/// When the directory exists but cannot be read.
 pub(crate) fn list(directory: &Path) -> Result<Vec<Description>, Failure> {
     let contents =
         names(directory, &["token"])?.into_iter().filter_map(|path| files::read_private(&path, LONGEST).ok());
     Ok(contents.filter_map(|contents| entry::describe(&contents)).collect())
 }
 
-/// Forgets every token that this command has kept, and says how many there were. Locks stay, because a process may be
-/// waiting at one.
+/// Removes all kept tokens, and returns how many there were. The lock files stay, because a process may wait for one.
 ///
 /// # Errors
 /// When a file cannot be removed.
@@ -206,7 +205,7 @@ fn names(directory: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, Failure>
         other => other.map_err(|error| failed(directory, &error))?,
     };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    // Somebody else's files may be in a directory that was given.
+    // A directory that was given may contain other files.
     let ours = |path: &PathBuf| {
         let ending = path.extension().is_some_and(|found| extensions.iter().any(|one| found == *one));
         ending && path.file_stem().and_then(OsStr::to_str).is_some_and(key::is_name)
@@ -221,5 +220,8 @@ fn ignore_missing(error: io::Error) -> io::Result<()> {
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
-    Failure::configuration(format!("cannot use {}: {error}", path.display()), "check that it belongs to this user")
+    Failure::configuration(
+        format!("cannot use {}: {error}", path.display()),
+        "check that it belongs to this user, or give another directory with --cache-dir",
+    )
 }

@@ -1,4 +1,4 @@
-//! `alvys-auth cache`: what is kept between two runs.
+//! `alvys-auth cache`: the tokens that are kept between two runs.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -12,10 +12,10 @@ use crate::failure::Failure;
 use crate::output::{self, one_line};
 use crate::time::{in_words, rfc3339};
 
-/// List or forget the tokens that are kept between two runs.
+/// List or remove the tokens that are kept between two runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Look under this directory (ALVYS_CACHE_DIR).
+    /// The directory of the tokens (ALVYS_CACHE_DIR).
     #[arg(long, value_name = "PATH", global = true)]
     cache_dir: Option<PathBuf>,
 
@@ -25,13 +25,13 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show for whom tokens are kept, and for how long they are good; never the tokens.
+    /// Show the client id and the lifetime of each kept token; never the token.
     List {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Forget all kept tokens.
+    /// Remove all kept tokens.
     Clear,
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         }
         Action::Clear => {
             let tokens = cache::clear(&directory)?;
-            output::payload(&format!("forgot {tokens} {}\n", if tokens == 1 { "token" } else { "tokens" }))
+            output::payload(&format!("removed {tokens} {}\n", if tokens == 1 { "token" } else { "tokens" }))
         }
     }
 }
@@ -56,7 +56,7 @@ fn table(kept: &[Description]) -> String {
     for one in kept {
         let expires_at = one.expires_at().unwrap_or(SystemTime::UNIX_EPOCH);
         let state = match expires_at.duration_since(SystemTime::now()) {
-            Ok(left) => format!("good for {}", in_words(left)),
+            Ok(left) => format!("valid for {}", in_words(left)),
             Err(_) => "expired".to_owned(),
         };
         let tenant = one.tenant.as_ref().map(|tenant| format!("  tenant {tenant}")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `alvys-auth completions`: what makes a shell complete the command.
+//! `alvys-auth completions`: the completions for a shell.
 
 use clap::CommandFactory;
 use clap_complete::Shell;

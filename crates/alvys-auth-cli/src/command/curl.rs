@@ -1,4 +1,4 @@
-//! `alvys-auth curl`: the same by hand.
+//! `alvys-auth curl`: the curl commands for a token request and a call.
 
 use std::fmt::Write as _;
 
@@ -12,12 +12,12 @@ use crate::failure::Failure;
 use crate::output;
 use crate::settings::{SettingsArgs, variable};
 
-/// Print the curl commands for a token and a call, to paste into a shell or a ticket.
+/// Print the curl commands for a token request and a call, to paste into a shell or a ticket.
 ///
-/// They hold no secret: it is read from ALVYS_CLIENT_SECRET, and never stands on a command line. Nothing is asked for.
+/// The commands contain no secret: they read it from ALVYS_CLIENT_SECRET and put it on no command line. Nothing is sent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What to read: a path below the API base or a full URL; /v1/me of the API's host by default.
+    /// The path to read, below the base URL of the API, or a full URL; /v1/me of the API's host by default.
     #[arg(value_name = "PATH|URL")]
     path: Option<String>,
 
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         ["ALVYS_CLIENT_ID", "Alvys__ClientId"].iter().find_map(|name| value(name, settings, layers.profile.as_ref()));
     let client_id = client_id.map(|id| id.to_string_lossy().into_owned());
 
-    // The core writes the request; no secret is needed for that.
+    // The core makes the request. It needs no real secret for that.
     let credentials = Credentials::new(client_id.as_deref().unwrap_or("anybody"), "nothing")?;
     let encoding = TokenRequest::new(setup.flow.clone(), credentials.clone())?.to_http();
     let json = encoding.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
@@ -52,16 +52,16 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         })
         .collect();
 
-    // What SSL_CERT_FILE names, curl finds by itself.
+    // curl reads SSL_CERT_FILE by itself.
     let ca_bundle = layers.ca_bundle().filter(|path| variable("SSL_CERT_FILE").is_none_or(|other| other != *path));
     let ca_bundle = ca_bundle.map(|path| format!(" --cacert {}", quoted(&path.display().to_string())));
     let curl = format!("curl --silent --show-error --fail{}", ca_bundle.unwrap_or_default());
     let endpoint = quoted(&request.uri().to_string());
     let ask = if json { with_json(&curl, &endpoint, &fields) } else { with_form(&curl, &endpoint, &fields) };
     output::payload(&format!(
-        "# asks for a token; the secret comes from ALVYS_CLIENT_SECRET and stands on no command line\n\
+        "# requests a token; the secret comes from ALVYS_CLIENT_SECRET and is on no command line\n\
          ALVYS_ACCESS_TOKEN=$({ask} |\n  sed -n 's/.*\"access_token\" *: *\"\\([^\"]*\\)\".*/\\1/p')\n\n\
-         # makes a call with it\n\
+         # makes a call with the token\n\
          printf 'authorization: Bearer %s' \"$ALVYS_ACCESS_TOKEN\" |\n  {curl} --header @- {}\n",
         quoted(&url.to_string())
     ))

@@ -15,7 +15,7 @@ use crate::time::rfc3339;
 
 /// Run a program with ALVYS_ACCESS_TOKEN and ALVYS_ACCESS_TOKEN_EXPIRES_AT in its environment, and without the secret.
 ///
-/// The token is not renewed while the program runs: ask for a --min-ttl as long as it takes.
+/// The token is not renewed while the program runs: set --min-ttl to the time that the program needs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let Some((program, rest)) = arguments.program.split_first() else {
-        return Err(Failure::usage("no program was given", "write it after --"));
+        return Err(Failure::usage("no program was given", "write the program and its arguments after --"));
     };
     let held = Session::open(arguments.settings.read()?)?.token(arguments.wanted.wanted())?;
     let mut command = Command::new(program);
@@ -43,18 +43,18 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let error = become_program(&mut command);
     Err(Failure::configuration(
         format!("cannot run {}: {error}", program.display()),
-        "check that the program is installed, on the PATH, and may be run by this user",
+        "check that the program is installed and on the PATH, and that this user may run it",
     ))
 }
 
-/// Puts the program in the place of this process: whatever signal it gets and whatever it answers is its own.
+/// Replaces this process by the program, which then has its signals, streams and exit code. Returns only on failure.
 #[cfg(unix)]
 fn become_program(command: &mut Command) -> io::Error {
     use std::os::unix::process::CommandExt;
     command.exec()
 }
 
-/// Runs the program and ends with its exit code; returns only when there was nothing to run.
+/// Runs the program and ends with its exit code. Returns only on failure.
 #[cfg(not(unix))]
 fn become_program(command: &mut Command) -> io::Error {
     match command.status() {

@@ -1,4 +1,4 @@
-//! `alvys-auth inspect`: what a token says, and whether its signature is right.
+//! `alvys-auth inspect`: the claims of a token, and whether its signature is valid.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read};
@@ -18,29 +18,29 @@ use crate::time::{in_words, rfc3339};
 /// The longest token that is read from stdin, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// Show what a token says of itself: whose it is, what it may do, when it ends.
+/// Show the claims of a token: its organization, its scopes and when it expires.
 ///
-/// The signature is checked with the public keys of the server that is asked for tokens, where it issued the token and can
-/// be reached. The first line says whether that was done.
+/// The signature is checked with the public keys of the configured token endpoint's server, when that server issued the token
+/// and can be reached. The first line says whether the signature was checked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The token, or - for stdin, which is better: other users see arguments. Without it, the token that `token` prints.
+    /// The token, or - for stdin, which is safer: other users can see arguments. By default the token that `token` prints.
     #[arg(value_name = "TOKEN|-")]
     token: Option<String>,
 
-    /// As JSON, with every claim.
+    /// Print JSON with all claims.
     #[arg(long)]
     json: bool,
 
-    /// Fail where the signature cannot be checked.
+    /// Fail when the signature cannot be checked.
     #[arg(long)]
     verify: bool,
 
-    /// Check the signature with the public keys in this file, or at this URL; fail where that cannot be done.
+    /// Check the signature with the public keys in this file or at this URL; fail when that is not possible.
     #[arg(long, value_name = "FILE|URL", conflicts_with = "verify")]
     jwks: Option<String>,
 
-    /// Leave the signature alone, and ask nobody for keys.
+    /// Do not check the signature, and do not fetch keys.
     #[arg(long, conflicts_with_all = ["verify", "jwks"])]
     no_verify: bool,
 
@@ -55,8 +55,8 @@ pub(crate) fn run(mut arguments: Args) -> Result<(), Failure> {
     let token = Jwt::read(&token).ok_or_else(|| {
         Failure::new(
             Class::Nonsense,
-            "this is no JSON Web Token, so nothing can be read from it",
-            "give all of the token and nothing else; an opaque token comes from a request without the right audience",
+            "this is not a JSON Web Token, so nothing can be read from it",
+            "give the whole token and nothing else; a token is opaque when it was requested without the right audience",
         )
     })?;
     let signature = signature(&token, &arguments)?;
@@ -68,7 +68,7 @@ pub(crate) fn run(mut arguments: Args) -> Result<(), Failure> {
     })?;
     if seen {
         output::complain(
-            "alvys-auth: other users of this machine can see arguments; give the token by stdin, as in `… | alvys-auth inspect -`",
+            "alvys-auth: other users of this machine can see arguments; give the token on stdin: `… | alvys-auth inspect -`",
         );
     }
     Ok(())
@@ -87,10 +87,7 @@ fn token(given: Option<Zeroizing<String>>, settings: &SettingsArgs) -> Result<Ze
 
 fn from_stdin(settings: &SettingsArgs) -> Result<Zeroizing<String>, Failure> {
     if settings.secret.secret_stdin {
-        return Err(Failure::usage(
-            "both the token and the secret are to come from stdin",
-            "leave --secret-stdin away",
-        ));
+        return Err(Failure::usage("both the token and the secret would be read from stdin", "remove --secret-stdin"));
     }
     if io::stdin().is_terminal() {
         return Err(Failure::usage("stdin is a terminal, which would show the token", "pipe the token in"));
@@ -101,9 +98,9 @@ fn from_stdin(settings: &SettingsArgs) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// What became of the check of the signature, unless it is wrong, which is a failure.
+/// The result of the check of the signature. A wrong signature is a failure instead.
 enum Signature {
-    /// It is right by the key named here.
+    /// It is valid by the key named here.
     Verified(String),
     /// It was not checked, for this reason.
     Unverified(String),
@@ -111,7 +108,7 @@ enum Signature {
 
 fn signature(token: &Jwt<'_>, arguments: &Args) -> Result<Signature, Failure> {
     if arguments.no_verify {
-        return Ok(Signature::Unverified("nobody has checked the signature".to_owned()));
+        return Ok(Signature::Unverified("the signature was not checked".to_owned()));
     }
     let (place, signers) = match signers(token, arguments) {
         Ok(found) => found,
@@ -138,7 +135,7 @@ fn signers(token: &Jwt<'_>, arguments: &Args) -> Result<(String, Vec<Key>), Fail
     Ok((place, token.signers(&keys)?))
 }
 
-/// The claims that people ask about, in a token of either flow.
+/// The claims that people ask about, for a token of either flow.
 pub(crate) struct Facts<'a> {
     pub(crate) issuer: Option<&'a str>,
     pub(crate) audience: Option<String>,
@@ -188,7 +185,7 @@ fn listed(value: &Value) -> Option<String> {
 
 fn lines(token: &Jwt<'_>, facts: &Facts<'_>, signature: Signature) -> String {
     let first = match signature {
-        Signature::Verified(by) => format!("Verified: the signature is right, checked with {by}."),
+        Signature::Verified(by) => format!("Verified: the signature is valid, checked with {by}."),
         Signature::Unverified(why) => format!("Not verified: {why}."),
     };
     let mut lines = format!("{}\n\n", one_line(&first));
@@ -209,7 +206,7 @@ fn lines(token: &Jwt<'_>, facts: &Facts<'_>, signature: Signature) -> String {
     line("signed with", Some(token.algorithm().to_owned()));
     line("issued", facts.issued_at.map(moment));
     line("expires", facts.expires_at.map(moment));
-    line("scopes", Some(if facts.scopes.is_empty() { "none named".to_owned() } else { facts.scopes.join(" ") }));
+    line("scopes", Some(if facts.scopes.is_empty() { "none listed".to_owned() } else { facts.scopes.join(" ") }));
     lines
 }
 

@@ -1,4 +1,4 @@
-//! `alvys-auth man`: the manual.
+//! `alvys-auth man`: the manual pages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 /// Write the manual pages into a directory, one for each command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The directory, made when it is missing.
+    /// The directory; it is made when it is missing.
     directory: PathBuf,
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     written.map(|_| ()).map_err(|error| {
         Failure::configuration(
             format!("cannot write the manual into {}: {error}", directory.display()),
-            "name a directory that this user may write to",
+            "give a directory that this user may write to",
         )
     })
 }

@@ -1,4 +1,4 @@
-//! `alvys-auth migrate`: from the legacy flow to the current one.
+//! `alvys-auth migrate`: helps to move from the legacy flow to the current one.
 
 use std::path::PathBuf;
 
@@ -17,21 +17,21 @@ use crate::session::{Session, Wanted};
 use crate::settings::{Settings, SettingsArgs, variable};
 use crate::time::in_words;
 
-/// Try the current flow and the legacy one, and say what to change to move.
+/// Try the current flow and the legacy flow, and say what to change to move to the current one.
 ///
-/// Asks for one new token in each flow. The exit code is 0 when the current flow gives a token for the same organization,
-/// and otherwise tells why not; the findings are printed whatever they are.
+/// Requests one new token in each flow. The exit code is 0 when the current flow gives a token for the same organization,
+/// otherwise that of the failure. The findings are always printed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 
-    /// The client id of another application to try the current flow with.
+    /// The client id of another application, with which to try the current flow.
     #[arg(long, value_name = "ID", requires = "new_secret_file")]
     new_client_id: Option<String>,
 
-    /// The file with that application's secret.
+    /// The file with the secret of that application.
     #[arg(long, value_name = "PATH", requires = "new_client_id")]
     new_secret_file: Option<PathBuf>,
 
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     current_token_url: Option<String>,
 
-    /// The token URL of the legacy flow, when it is not the documented one; {tenant_id} is filled in.
+    /// The token URL of the legacy flow, when it is not the documented one; {tenant_id} in it is replaced.
     #[arg(long, value_name = "URL")]
     legacy_token_url: Option<String>,
 
@@ -52,10 +52,10 @@ const LEGACY: &str = "legacy flow";
 const ORGANIZATION: &str = "organization";
 const CHANGE: &str = "change";
 
-/// What a flow gave.
+/// What the token of a flow tells.
 struct Outcome {
     organization: Option<String>,
-    /// In words.
+    /// What the token may do, in words.
     access: String,
     lifetime: String,
 }
@@ -80,7 +80,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let legacy = legacy_flow(arguments, &setup).map(|flow| attempt(of(flow, &old)));
     let works = |outcome: &Outcome| {
         let whose = outcome.organization.as_deref().map(|name| format!(", for {name}")).unwrap_or_default();
-        format!("works: a token that is good for {}{whose}, {}", outcome.lifetime, outcome.access)
+        format!("works: a token that is valid for {}{whose}, {}", outcome.lifetime, outcome.access)
     };
     report.fact("current_works", json!(current.is_ok()));
     report.fact("legacy_works", json!(legacy.as_ref().map(Result::is_ok)));
@@ -91,7 +91,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     match &legacy {
         Some(Ok(outcome)) => report.fine(LEGACY, works(outcome)),
         Some(Err(failure)) if current.is_ok() => {
-            report.warning(LEGACY, &failure.what, "nothing, once everything has moved to the current flow");
+            report.warning(LEGACY, &failure.what, "nothing, if all programs use the current flow");
         }
         Some(Err(failure)) => report.failed(LEGACY, failure.clone()),
         None => report.skipped(LEGACY, "no tenant is known; give it with --tenant or ALVYS_TENANT_ID"),
@@ -105,8 +105,8 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         }
         (Err(failure), Some(Ok(_))) if failure.class == Class::Refused => report.warning(
             CHANGE,
-            "these credentials are good for the legacy flow only",
-            "create an application in Alvys (API Access), save its secret to a private file, and run this again with \
+            "these credentials work in the legacy flow only",
+            "create an application in Alvys (API Access), save its secret in a private file, and run this again with \
              --new-client-id and --new-secret-file",
         ),
         _ => {}
@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     report.conclude(arguments.json)
 }
 
-/// The same settings, with another flow; what was set in vain is no matter here.
+/// The same settings with another flow, and without warnings about settings that have no effect.
 fn speaking(flow: Flow, setup: &Setup) -> Setup {
     let mut setup = setup.clone();
     setup.flow = flow;
@@ -132,7 +132,7 @@ fn new_credentials(id: &str, path: PathBuf) -> Result<Credentials, Failure> {
     Ok(EnvironmentProvider::of(variables).current()?)
 }
 
-/// The flow that is set when it is this one; otherwise the documented one, in the same environment.
+/// The configured flow when it is the current one, otherwise the documented current flow in the same environment.
 fn current_flow(arguments: &Args, setup: &Setup) -> Flow {
     let flow = if setup.flow.is_legacy() {
         let qa = named(arguments, &["ALVYS_ENV"]).is_some_and(|name| name.eq_ignore_ascii_case("qa"));
@@ -146,7 +146,7 @@ fn current_flow(arguments: &Args, setup: &Setup) -> Flow {
     }
 }
 
-/// Likewise; none when no tenant is known.
+/// The configured flow when it is the legacy one, otherwise the documented legacy flow. None when no tenant is known.
 fn legacy_flow(arguments: &Args, setup: &Setup) -> Option<Flow> {
     let flow = if setup.flow.is_legacy() { setup.flow.clone() } else { Flow::legacy(named(arguments, &TENANT)?) };
     Some(match &arguments.legacy_token_url {
@@ -163,7 +163,7 @@ fn named(arguments: &Args, names: &[&str]) -> Option<String> {
     Some(value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
 }
 
-/// Asks for a new token: a kept one would prove nothing.
+/// Requests a new token, because a kept one would not prove that the flow works.
 fn attempt(settings: Settings) -> Result<Outcome, Failure> {
     let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
     let held = Session::open(settings)?.token(Wanted { force: true, ..Wanted::default() })?;
@@ -173,7 +173,7 @@ fn attempt(settings: Settings) -> Result<Outcome, Failure> {
     let organization = facts.and_then(|facts| facts.organization_name.or(facts.organization_id).map(str::to_owned));
     let access = match token.scopes().iter().count() {
         0 if token.scopes().is_read_only() => "may only read".to_owned(),
-        0 => "names no scopes".to_owned(),
+        0 => "lists no scopes".to_owned(),
         count => format!("{count} scopes"),
     };
     Ok(Outcome { organization, access, lifetime: in_words(held.left()) })
@@ -185,26 +185,30 @@ fn compare(current: &Outcome, legacy: &Outcome, report: &mut Report) {
             ORGANIZATION,
             Failure::configuration(
                 format!("the current flow gives a token for {one}, the legacy flow for {other}"),
-                "use an application of the same organization, or correct the tenant",
+                "use an application of the same organization, or correct ALVYS_TENANT_ID",
             ),
         ),
         (Some(_), Some(_)) => report.fine(ORGANIZATION, "the same in both flows"),
-        _ => report.warning(ORGANIZATION, "not both tokens name theirs", "compare what calls return in both flows"),
+        _ => report.warning(
+            ORGANIZATION,
+            "a token does not name its organization",
+            "compare the data that calls return in both flows",
+        ),
     }
 }
 
-/// What keeps this configuration in the legacy flow, each with what to do about it.
+/// The settings that keep this configuration in the legacy flow, each with what to do.
 fn changes(arguments: &Args, setup: &Setup, report: &mut Report) {
     if let Some(id) = &arguments.new_client_id {
-        let todo = format!("set ALVYS_CLIENT_ID to {id}, and ALVYS_CLIENT_SECRET to the secret in that file");
-        report.warning(CHANGE, "the credentials are those of the old application", todo);
+        let todo = format!("set ALVYS_CLIENT_ID to {id}, and ALVYS_CLIENT_SECRET to the secret in --new-secret-file");
+        report.warning(CHANGE, "the configured credentials belong to the old application", todo);
     }
     if setup.flow.is_legacy() {
         let url = arguments.current_token_url.as_deref().map(|url| format!("set it to {url}"));
         let url = url.unwrap_or_else(|| "unset it".to_owned());
         let all = [
             (&["ALVYS_FLOW"][..], "--flow", "unset it, or set it to current"),
-            (&TENANT, "--tenant", "unset it: the current flow tells the organization by the credentials"),
+            (&TENANT, "--tenant", "unset it: in the current flow the credentials decide the organization"),
             (&["ALVYS_TOKEN_URL", "Alvys__TokenUrl"], "--token-url", url.as_str()),
         ];
         for (names, flag, todo) in all {
@@ -213,7 +217,7 @@ fn changes(arguments: &Args, setup: &Setup, report: &mut Report) {
             }
         }
     } else if arguments.new_client_id.is_none() {
-        report.fine(CHANGE, "nothing: the current flow is set already");
+        report.fine(CHANGE, "nothing: the configuration uses the current flow already");
     }
 }
 
@@ -225,5 +229,5 @@ fn place(arguments: &Args, names: &[&str], flag: &str) -> Option<String> {
     if let Some(name) = names.iter().find(|name| variable(name).is_some()) {
         return Some(format!("{name} is set"));
     }
-    named(arguments, names).map(|_| format!("the profile says {}", flag.trim_start_matches('-')))
+    named(arguments, names).map(|_| format!("the profile has {}", flag.trim_start_matches('-')))
 }

@@ -1,4 +1,4 @@
-//! The commands, a module each: its arguments, and `run`.
+//! The commands. Each has a module with its arguments and `run`.
 
 use clap::Subcommand;
 
@@ -40,7 +40,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Does what was asked for.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self {
             Self::Token(arguments) => token::run(&arguments),

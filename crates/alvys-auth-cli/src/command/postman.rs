@@ -1,4 +1,4 @@
-//! `alvys-auth postman`: an environment and a collection to import into Postman.
+//! `alvys-auth postman`: an environment and a collection for Postman.
 
 use std::fs;
 use std::io::Write;
@@ -12,16 +12,17 @@ use super::doctor::me;
 use crate::failure::Failure;
 use crate::output;
 
-/// Write a Postman environment and a collection with both flows and calls, to import or to run with newman.
+/// Write a Postman environment and a collection with token requests of both flows and with calls.
 ///
-/// They hold the placeholders of the Alvys documents and no secret; put your values into the environment.
+/// Import them into Postman, or run them with newman. They contain placeholders and no secret: put your values into the
+/// environment.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The directory to write to, made when it is missing.
+    /// The directory to write to; it is made when it is missing.
     #[arg(default_value = ".")]
     directory: PathBuf,
 
-    /// Replace files that are there already.
+    /// Replace files that exist already.
     #[arg(long)]
     replace: bool,
 
@@ -33,11 +34,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL")]
     token_url: Option<String>,
 
-    /// The token URL of the legacy flow, when it is not the documented one; {tenant_id} is filled in.
+    /// The token URL of the legacy flow, when it is not the documented one; {tenant_id} in it is replaced.
     #[arg(long, value_name = "URL")]
     legacy_token_url: Option<String>,
 
-    /// Where the API is, when not at the documented place.
+    /// The base URL of the API, when it is not the documented one.
     #[arg(long, value_name = "URL")]
     api_base_url: Option<String>,
 }
@@ -46,13 +47,13 @@ const ENVIRONMENT: &str = "alvys.postman_environment.json";
 const COLLECTION: &str = "alvys.postman_collection.json";
 const SCHEMA: &str = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json";
 
-/// Stands for the tenant while the core writes the URL.
+/// The tenant that the core writes into the URL, where a Postman variable is put in its place.
 const TENANT: &str = "tenant-to-fill-in";
 
-/// Everything that an endpoint tells of itself.
+/// The URLs and the audience for the two files.
 struct Endpoints {
     token: String,
-    /// With `{{tenant_id}}`; none where there is no legacy flow.
+    /// The URL with `{{tenant_id}}`. None when there is no legacy token endpoint.
     legacy_token: Option<String>,
     audience: String,
     api: Api,
@@ -65,8 +66,8 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let paths = [ENVIRONMENT, COLLECTION].map(|name| directory.join(name));
     if let Some(path) = paths.iter().find(|path| path.exists() && !arguments.replace) {
         return Err(Failure::configuration(
-            format!("{} is there already, perhaps with your credentials in it", path.display()),
-            "name another directory, or add --replace",
+            format!("{} exists already and may contain your credentials", path.display()),
+            "give another directory, or add --replace",
         ));
     }
     let written = [environment(&endpoints), collection(&endpoints)];
@@ -128,20 +129,20 @@ fn collection(endpoints: &Endpoints) -> Value {
     let legacy = ["client_id", "client_secret"];
     let mut folders = vec![folder(
         "Current flow",
-        "What Alvys documents today.",
+        "The flow that Alvys documents today.",
         &[with_json("token_url", &current), with_form("token_url", &current), who_am_i(), search()],
     )];
     if endpoints.legacy_token.is_some() {
         folders.push(folder(
             "Legacy flow (deprecated)",
-            "Per tenant and read-only; announced to shut down on 2025-07-31.",
+            "The older flow with a token endpoint per tenant. Its tokens may only read. Alvys announced its end for 2025-07-31.",
             &[with_form("legacy_token_url", &legacy), with_json("legacy_token_url", &legacy), who_am_i(), search()],
         ));
     }
     json!({
         "info": {
             "name": "Alvys: tokens and calls",
-            "description": "Put your client id and secret into the environment, ask for a token, then make calls.",
+            "description": "Put your client id and client secret into the environment, request a token, then make calls.",
             "schema": SCHEMA,
         },
         "item": folders,
@@ -159,7 +160,7 @@ fn with_form(url: &str, fields: &[&str]) -> Value {
     token("Token (form)", url, &json!({"mode": "urlencoded", "urlencoded": pairs}), &[], &[])
 }
 
-/// Postman puts variables into a body as they are: one with a quote in it would break the JSON, so a script writes it.
+/// A script writes the JSON, because Postman puts variables into a body unescaped, and a quote in a value would break it.
 fn with_json(url: &str, fields: &[&str]) -> Value {
     let members: Vec<String> =
         fields.iter().map(|name| format!("    {name}: pm.environment.get(\"{name}\"),")).collect();
@@ -223,7 +224,7 @@ fn event(listen: &str, script: &[String]) -> Value {
     json!({"listen": listen, "script": {"type": "text/javascript", "exec": script}})
 }
 
-/// In one step, so that no half of a file is imported.
+/// Writes the file in one step, so that nobody imports half of it.
 fn write(directory: &Path, path: &Path, value: &Value) -> std::io::Result<()> {
     let mut file = NamedTempFile::new_in(directory)?;
     serde_json::to_writer_pretty(&mut file, value)?;
@@ -235,6 +236,6 @@ fn write(directory: &Path, path: &Path, value: &Value) -> std::io::Result<()> {
 fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::configuration(
         format!("cannot write {}: {error}", path.display()),
-        "name a directory that this user may write to",
+        "give a directory that this user may write to",
     )
 }

@@ -1,4 +1,4 @@
-//! `alvys-auth profile`: named settings.
+//! `alvys-auth profile`: adds, lists and removes profiles.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::secret::{self, SecretArgs};
 use crate::settings::TargetArgs;
 use crate::{files, keychain, output};
 
-/// Keep settings under names, such as one for each tenant.
+/// Keep settings under a name, for example one profile for each tenant.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -26,32 +26,33 @@ pub(crate) struct Args {
 enum Action {
     /// Add a profile.
     ///
-    /// A secret that comes from stdin is kept in the operating system's keychain; a file or a command is only referred to.
+    /// A secret from stdin is kept in the operating system's keychain. For a file or a command, the profile keeps the path or
+    /// the command.
     Add(Box<Add>),
-    /// Show all profiles, and where their secrets are; never the secrets.
+    /// Show all profiles and where their secrets are; never the secrets.
     List {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
     /// Remove a profile, and the secret that was kept for it.
     Remove {
-        /// Its name.
+        /// The name of the profile.
         name: String,
     },
-    /// Make a profile the one that is used when none is named.
+    /// Make a profile the default: it is used when no profile is given.
     Use {
-        /// Its name.
+        /// The name of the profile.
         name: String,
     },
 }
 
 #[derive(Debug, clap::Args)]
 struct Add {
-    /// Its name: letters, digits, `-` and `_`.
+    /// The name of the profile: letters, digits, `-` and `_`.
     name: String,
 
-    /// Replace a profile of this name.
+    /// Replace an existing profile of this name.
     #[arg(long)]
     replace: bool,
 
@@ -62,7 +63,7 @@ struct Add {
     #[command(flatten)]
     secret: SecretArgs,
 
-    /// Keep the secret from stdin in a file that only this user may read, unencrypted, instead of the keychain.
+    /// Keep the secret from stdin unencrypted in a file that only this user may read, instead of the keychain.
     #[arg(long, requires = "secret_stdin")]
     insecure_secret_file: bool,
 
@@ -85,7 +86,7 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         Action::Use { name } => profiles::edit(|document, all| {
             all.profiles.contains_key(&name).then_some(()).ok_or_else(|| profiles::missing(&name))?;
             match document.get_mut("default").and_then(Item::as_value_mut) {
-                // What stands beside it stays.
+                // Comments beside the value stay.
                 Some(old) => {
                     let mut new = Value::from(&name);
                     *new.decor_mut() = old.decor().clone();
@@ -101,14 +102,14 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
 fn add(arguments: Add) -> Result<(), Failure> {
     let Add { name, replace, client_id, secret, insecure_secret_file, target, ca_bundle } = arguments;
     checked(&name)?;
-    // Read before the lock is taken: whoever writes it may be slow.
+    // Read before the lock is taken, because the writer of the pipe may be slow.
     let given = if secret.secret_stdin { Some(secret::from_stdin()?) } else { None };
     let command = secret.secret_command.as_deref().map(secret::words).transpose()?;
     let mut superfluous = None;
     profiles::edit(|document, all| {
         if all.profiles.contains_key(&name) && !replace {
             return Err(Failure::configuration(
-                format!("there is a profile {name} already"),
+                format!("profile {name} exists already"),
                 "choose another name, or add --replace",
             ));
         }
@@ -146,7 +147,7 @@ fn add(arguments: Add) -> Result<(), Failure> {
         superfluous = all.profiles.get(&name).filter(|old| !same_place(old)).cloned();
         put(document, &name, &profile)
     })?;
-    // Only now: had the edit failed, the old profile would need its secret still.
+    // Removed last: if the edit had failed, the old profile would still need its secret.
     superfluous.map_or(Ok(()), |old| forget(&name, &old))
 }
 
@@ -164,7 +165,7 @@ fn remove(name: &str) -> Result<(), Failure> {
     })
 }
 
-/// Removes the secret that was kept for a profile; one that is only referred to stays.
+/// Removes the secret that was kept for a profile. A file or a command of the user stays.
 fn forget(name: &str, profile: &Profile) -> Result<(), Failure> {
     let own_file = profiles::secret_file(name)?;
     match profile.secret_place() {
@@ -178,7 +179,8 @@ fn forget(name: &str, profile: &Profile) -> Result<(), Failure> {
 }
 
 fn put(document: &mut DocumentMut, name: &str, profile: &Profile) -> Result<(), Failure> {
-    let failed = || Failure::configuration("the profile cannot be written", "leave control characters out of it");
+    let failed =
+        || Failure::configuration("the profile cannot be written", "remove control characters from its values");
     let table = toml_edit::ser::to_document(profile).map_err(|_| failed())?.as_table().clone();
     let profiles = document.entry("profiles").or_insert_with(|| {
         let mut profiles = Table::new();
@@ -189,7 +191,7 @@ fn put(document: &mut DocumentMut, name: &str, profile: &Profile) -> Result<(), 
     Ok(())
 }
 
-/// A name that is also good for a file and for the keychain.
+/// Refuses a name that cannot be the name of a file and of an item of the keychain.
 fn checked(name: &str) -> Result<(), Failure> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !name.is_empty() && name.len() <= 64 && name.chars().all(plain) {
@@ -198,7 +200,7 @@ fn checked(name: &str) -> Result<(), Failure> {
     Err(Failure::usage("this cannot be the name of a profile", "use up to 64 letters, digits, - and _"))
 }
 
-/// The path from wherever the profile is used.
+/// The absolute path, because the profile may be used in another directory.
 fn whole(path: &Path) -> Result<PathBuf, Failure> {
     absolute(path).map_err(|error| unwritable(path, &error))
 }

@@ -21,9 +21,9 @@ use crate::settings::SettingsArgs;
 use crate::sink::{Sink, shown};
 use crate::time;
 
-/// How much of a body is kept so that it can be sent again after a rejected token, in bytes.
+/// The longest body that is kept so that it can be sent again after a rejected token, in bytes.
 const KEPT: u64 = 8 * 1024 * 1024;
-/// How long a request and its answer may take, and the silence between two parts of it; longer where events are awaited.
+/// How long a request and its answer may take, and the longest silence between two parts of the answer: without and with -N.
 const WHOLE: Duration = Duration::from_secs(300);
 const SILENCE: Duration = Duration::from_secs(60);
 const LIVE_SILENCE: Duration = Duration::from_secs(900);
@@ -32,25 +32,25 @@ const LOOK: u64 = 16 * 1024;
 
 /// Make one authorized call and print the body of the answer.
 ///
-/// The token is the one that `token` prints; one that the API refuses is replaced once. The exit code tells what became
-/// of the call: 0 for 2xx and for 304; 77 when the API refused the token, the permission or the request itself (4xx); 75
-/// when it asks to try later or is in trouble (429, 5xx); 76 for an answer that is not the API's. Unless the call went
-/// well, nothing is written to stdout or to the output file.
+/// The call uses the token that `token` prints. When the API refuses the token, it is replaced once. The exit code tells the
+/// result: 0 for 2xx and 304; 77 when the API refuses the token, the permission or the request (4xx); 75 when the API asks
+/// to try later or is in trouble (429, 5xx); 76 when something other than the API answered. When the call fails, nothing is
+/// written to stdout or to the output file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The method.
     #[arg(value_parser = method)]
     method: Method,
 
-    /// A path below the API base, such as loads/4711, or a full URL that a token may go to.
+    /// A path below the base URL of the API, such as loads/4711, or a full URL that a token may go to.
     #[arg(value_name = "PATH|URL")]
     path: String,
 
-    /// The body: text, @FILE, or - for stdin. JSON unless a Content-Type says otherwise.
+    /// The body: text, @FILE, or - for stdin. Its content type is JSON unless -H sets another one.
     #[arg(short, long, value_name = "BODY", allow_hyphen_values = true)]
     data: Option<String>,
 
-    /// One more header, as `Name: value`.
+    /// Add a header, as `Name: value`.
     #[arg(short = 'H', long = "header", value_name = "HEADER", value_parser = header)]
     headers: Vec<(HeaderName, HeaderValue)>,
 
@@ -62,15 +62,15 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Write to stdout as it arrives, for streams of events; what came before a failure is then there.
+    /// Write the answer to stdout as it arrives, for streams of events. After a failure, a part of it is written.
     #[arg(short = 'N', long, conflicts_with = "output")]
     no_buffer: bool,
 
-    /// Say that sending this twice does the same as once, so that it may be repeated when the API asks to wait.
+    /// Repeat the call when the API asks to wait, whatever its method: sending it twice has the same effect as once.
     #[arg(long)]
     idempotent: bool,
 
-    /// Send nothing unless the token has these scopes, between commas.
+    /// Send nothing unless the token has these scopes, separated by commas.
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
     require: Vec<String>,
 
@@ -78,11 +78,11 @@ pub(crate) struct Args {
     #[arg(long)]
     show_error_body: bool,
 
-    /// How long the request and its answer may take, such as 90s; 0 for any time; 5m by default, with -N any time.
+    /// How long the request and its answer may take, such as 90s; 0 for no limit; 5m by default, with -N no limit.
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     max_time: Option<Duration>,
 
-    /// How long to wait altogether when the API asks to, such as 3m.
+    /// How long to wait in all when the API asks to wait, such as 3m.
     #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "60s")]
     patience: Duration,
 
@@ -94,17 +94,17 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
     let data = arguments.data.as_deref();
     if data.is_some_and(is_stdin) && arguments.settings.secret.secret_stdin {
         return Err(Failure::usage(
-            "both the body and the secret are to come from stdin",
-            "give one of them by a file",
+            "both the body and the secret would be read from stdin",
+            "give one of them in a file: -d @FILE or --secret-file",
         ));
     }
     if data.is_some() && arguments.method == Method::HEAD {
-        return Err(Failure::usage("a HEAD request has no body", "leave --data away, or choose another method"));
+        return Err(Failure::usage("a HEAD request has no body", "remove --data, or choose another method"));
     }
     let settings = arguments.settings.read()?;
     let api = settings.setup.api.clone();
     api.permits(&api.url(&arguments.path)?)?;
-    // What cannot work is told before anything is sent.
+    // Mistakes are found before anything is sent.
     let body = data.map(payload).transpose()?;
     let sink = match &arguments.output {
         Some(path) => Sink::file(path)?,
@@ -136,11 +136,11 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
     Err(Failure { body: (!said.trim().is_empty()).then_some(said), ..failure })
 }
 
-/// What a body is made of.
+/// The body of the request.
 enum Payload {
-    /// Sent again where that is needed.
+    /// A body that can be sent again.
     Bytes(Vec<u8>),
-    /// Too long to be kept, so that it is sent once.
+    /// A body that is too long to be kept, and is sent only once.
     Stream(Box<dyn Read + Send>),
 }
 
@@ -151,7 +151,7 @@ fn is_stdin(data: &str) -> bool {
 fn payload(data: &str) -> Result<Payload, Failure> {
     if is_stdin(data) {
         if io::stdin().is_terminal() {
-            output::warn("the body is read from this terminal, up to the end of input (Ctrl-D)");
+            output::warn("reading the body from this terminal; end it with Ctrl-D");
         }
         return begun(io::stdin(), "stdin");
     }
@@ -175,7 +175,10 @@ fn begun(mut source: impl Read + Send + 'static, name: &str) -> Result<Payload, 
 }
 
 fn unreadable(name: &str, error: &io::Error) -> Failure {
-    Failure::configuration(format!("cannot read the body from {name}: {error}"), "name a file that this user may read")
+    Failure::configuration(
+        format!("cannot read the body from {name}: {error}"),
+        "give --data a file that this user may read",
+    )
 }
 
 fn with_headers(mut call: RequestBuilder, headers: &[(HeaderName, HeaderValue)], has_body: bool) -> RequestBuilder {
@@ -211,7 +214,7 @@ fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool) -> Result<
             if inner.is_some_and(is_unreadable) {
                 return Failure::new(Class::Nonsense, format!("{UNREADABLE}: {error}"), NOT_THE_API);
             }
-            let todo = "call again if that is safe";
+            let todo = "call again if it is safe to send this request twice";
             Failure::new(Class::Unreachable, format!("the answer was cut short: {error}"), todo)
         })?;
         if read == 0 {
@@ -224,10 +227,10 @@ fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool) -> Result<
     }
 }
 
-/// Whoever reads our output.
+/// The reader of our output.
 enum Reader {
     There,
-    /// It has seen enough, which is no failure.
+    /// The reader has closed the output, which is not a failure.
     Gone,
 }
 
@@ -241,7 +244,7 @@ fn written(result: io::Result<()>) -> Result<Reader, Failure> {
     }
 }
 
-/// The status line and the headers, in lines that no terminal obeys.
+/// The status line and the headers, without control characters.
 fn head(answer: &Response<Body>) -> String {
     let status = answer.status();
     let mut head = format!("{:?} {} {}\n", answer.version(), status.as_u16(), status.canonical_reason().unwrap_or(""));
@@ -251,24 +254,26 @@ fn head(answer: &Response<Body>) -> String {
     head + "\n"
 }
 
-/// The beginning of an error's body, without the token and without what a terminal would obey.
+/// The beginning of an error's body, without the token and without control characters.
 fn shown_body(mut answer: Response<Body>, token: &str) -> String {
     let mut body = Vec::new();
-    // What cannot be read is not shown.
+    // A part that cannot be read is not shown.
     let _ = answer.body_mut().as_reader().take(LOOK).read_to_end(&mut body);
     shown(&body).replace(token, "[token]")
 }
 
-/// An answer that is an error of its own, and no matter of token or waiting: those are told by the client.
+/// The failure for the status of an answer. The client has dealt with refused tokens and with waits before.
 pub(crate) fn refusal(status: StatusCode) -> Failure {
     let (class, todo) = match status.as_u16() {
-        404 => (Class::Refused, "check the path and the id; a page beyond the last is not found either"),
+        404 => (Class::Refused, "check the path and the id; the API also answers 404 for a page after the last one"),
         405 => (Class::Refused, "check the method and the path"),
         408 | 425 => (Class::TryLater, "call again"),
         400..500 => (Class::Refused, "check the path, the body and its content type"),
-        501 => (Class::Refused, "the API does not do this: check the method and the path"),
-        500.. => (Class::TryLater, "it is the API's side that is in trouble: try again later if that is safe"),
-        _ => (Class::Nonsense, "check the API base and the path: the answer leads to somewhere else"),
+        501 => (Class::Refused, "the API does not support this: check the method and the path"),
+        500.. => {
+            (Class::TryLater, "the trouble is on the API's side: try again later, if it is safe to send this twice")
+        }
+        _ => (Class::Nonsense, "check the base URL of the API and the path: the answer is a redirect to another place"),
     };
     let what = format!("the API answered {} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
     Failure { status: Some(status.as_u16()), ..Failure::new(class, what, todo) }
@@ -285,12 +290,10 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or_else(refused)?;
     let name: HeaderName = name.trim().parse().map_err(|_| refused())?;
     if [AUTHORIZATION, PROXY_AUTHORIZATION].contains(&name) {
-        return Err(
-            "leave this header away: the token is put in for you, and arguments are seen by other users".to_owned()
-        );
+        return Err("remove this header: the token is added for you, and other users can see arguments".to_owned());
     }
     if [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION].contains(&name) {
-        return Err("leave this header away: it follows from the URL and the body".to_owned());
+        return Err("remove this header: it is set from the URL and the body".to_owned());
     }
     Ok((name, value.trim().parse().map_err(|_| refused())?))
 }

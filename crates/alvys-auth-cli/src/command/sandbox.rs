@@ -1,4 +1,4 @@
-//! `alvys-auth sandbox`: a local Alvys in the foreground.
+//! `alvys-auth sandbox`: a local imitation of Alvys, in the foreground.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::output;
 use crate::signals;
 
-/// Run a local Alvys for trying things out, until Ctrl-C, and print the environment that leads to it.
+/// Run a local imitation of Alvys to try things out, and print the environment variables for it. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The port of 127.0.0.1 to listen on; a free one by default.
@@ -23,12 +23,12 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let failed = |error: io::Error| {
         Failure::configuration(
             format!("cannot listen on port {} of this machine: {error}", arguments.port),
-            "choose another --port, or leave it away for a free one",
+            "choose another --port, or remove --port to use a free one",
         )
     };
     let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
-        // Listened for before anything is printed, so that no signal is missed by who waits for the lines.
+        // Before anything is printed, because a reader of the lines may send a signal at once.
         let ended = signals::ended().map_err(failed)?;
         let sandbox = Sandbox::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, arguments.port))).map_err(failed)?;
         output::payload(&lines(&sandbox))?;
@@ -53,9 +53,5 @@ fn lines(sandbox: &Sandbox) -> String {
     let exports = |pairs: &[(&str, String)]| {
         pairs.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect::<String>()
     };
-    format!(
-        "{}\n# for the legacy flow, these as well:\n{}",
-        exports(&set),
-        exports(&legacy).replace("export", "# export")
-    )
+    format!("{}\n# for the legacy flow, also:\n{}", exports(&set), exports(&legacy).replace("export", "# export"))
 }

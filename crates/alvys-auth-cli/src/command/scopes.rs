@@ -1,4 +1,4 @@
-//! `alvys-auth scopes`: what the token may do, for scripts to ask.
+//! `alvys-auth scopes`: the scopes of the token, for scripts.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::output;
 use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
 
-/// Print the scopes of the token, a line each, or check that it has some.
+/// Print the scopes of the token, one per line, or check that it has certain scopes.
 ///
-/// A token keeps the scopes it was issued with: after a change in Alvys, `alvys-auth token --force` gets one with the new
-/// ones.
+/// A token keeps the scopes that it was issued with. After a change in Alvys, get a new token with `alvys-auth token
+/// --force`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print nothing, and fail with 77 unless the token has these scopes, between commas.
+    /// Print nothing, and fail with exit code 77 unless the token has these scopes, separated by commas.
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
     require: Vec<String>,
 
@@ -34,8 +34,8 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     if !scopes.is_known() {
         return Err(Failure::new(
             Class::Nonsense,
-            "nothing is known of the scopes of this token",
-            "check the audience: a token without a list of scopes is none of the Alvys API",
+            "nothing is known about the scopes of this token",
+            "check ALVYS_AUDIENCE: a token for the Alvys API has a list of scopes",
         ));
     }
     if arguments.require.is_empty() {
@@ -46,23 +46,23 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         return Ok(());
     }
     let todo = if scopes.is_read_only() {
-        "tokens of the legacy flow may only read: move to an application of the current flow"
+        "tokens of the legacy flow may only read: create an application of the current flow, see `alvys-auth migrate`"
     } else {
-        "have an Alvys administrator grant the application what is missing, then get a new token with `token --force`"
+        "ask an Alvys administrator to grant the missing scopes to the application, then get a new token with `token --force`"
     };
     Err(Failure::new(Class::Refused, format!("the access token lacks {}", missing.join(", ")), todo))
 }
 
-/// Those of `required` that the token lacks, as far as is known.
+/// The scopes of `required` that the token lacks. Empty when its scopes are not known.
 pub(crate) fn missing<'a>(token: &Token, required: &'a [String]) -> Vec<&'a str> {
     let scopes = token.scopes();
     required.iter().map(String::as_str).filter(|scope| scopes.is_known() && !scopes.contains(scope)).collect()
 }
 
-/// The kept token as the core sees it, to which the flow tells what it may do.
+/// The kept token as a token of the core, which knows its scopes by the flow.
 ///
 /// # Errors
-/// When it is none any more.
+/// When it has expired.
 pub(crate) fn token(flow: Flow, credentials: Credentials, held: &Held) -> Result<Token, Failure> {
     let left = held.left().max(Duration::from_secs(1));
     let grant = TokenResponse::new(&held.access_token, left, held.scope.as_deref().unwrap_or_default())?;
@@ -70,14 +70,14 @@ pub(crate) fn token(flow: Flow, credentials: Credentials, held: &Held) -> Result
     lifecycle.adopt(grant, Time::boot().now());
     match lifecycle.poll(Time::boot().now()) {
         Step::Use(token) => Ok(token),
-        _ => Err(Failure::new(Class::TryLater, "the token ended this moment", "try again")),
+        _ => Err(Failure::new(Class::TryLater, "the token has just expired", "try again")),
     }
 }
 
-/// One scope of a list. An empty one comes from a variable that is not set, and would ask for nothing.
+/// One scope of a list. An empty one is refused: it comes from a variable that is not set, and would require nothing.
 pub(crate) fn scope(text: &str) -> Result<String, String> {
     match text.trim() {
-        "" => Err("name scopes such as load:read,trip:read, and no empty one".to_owned()),
+        "" => Err("give scopes such as load:read,trip:read; none of them may be empty".to_owned()),
         scope => Ok(scope.to_owned()),
     }
 }

@@ -31,28 +31,28 @@ pub(crate) struct Args {
 /// What kind of token is wanted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WantedArgs {
-    /// How long the token must still be usable, such as 5m; by default a fifth of its lifetime, 5m at the most.
+    /// How long the token must still be valid, such as 5m; by default a fifth of its lifetime, but at most 5m.
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     min_ttl: Option<Duration>,
 
-    /// Ask for a new token even if a usable one is kept.
+    /// Request a new token even if a usable one is kept.
     #[arg(long)]
     force: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Format {
-    /// The bare token and a newline.
+    /// The token alone, with a line break.
     Raw,
-    /// An object with the token, its type, when it expires and what it may do.
+    /// A JSON object with the token, its type, its expiry and its scopes.
     Json,
-    /// A header line, as `curl -H @-` reads it.
+    /// A header line for `curl -H @-`.
     Header,
-    /// Assignments for a shell to evaluate.
+    /// `export` lines for a shell.
     Env,
-    /// Lines of a `.env` file.
+    /// Lines for a `.env` file.
     Dotenv,
-    /// What `kubectl` wants from a credential plugin.
+    /// The output of a credential plugin for `kubectl`.
     ExecCredential,
 }
 
@@ -62,7 +62,7 @@ impl WantedArgs {
     }
 }
 
-/// The name of the token, and of its end in RFC 3339, in the environment of programs.
+/// The environment variables for the token and for the time when it expires (RFC 3339).
 pub(crate) const TOKEN: &str = "ALVYS_ACCESS_TOKEN";
 pub(crate) const EXPIRES_AT: &str = "ALVYS_ACCESS_TOKEN_EXPIRES_AT";
 
@@ -99,12 +99,12 @@ fn line(value: &Value) -> String {
     format!("{value}\n")
 }
 
-/// In single quotes, as every POSIX shell reads it literally.
+/// `value` in single quotes, which every POSIX shell reads literally.
 pub(crate) fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }
 
-/// Bare where all readers agree on what that means, else in single quotes, which most take literally.
+/// `value` for a `.env` file: bare when all readers read it the same, otherwise in single quotes, which most read literally.
 fn dotenv(value: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~+/=:".contains(c);
     if value.chars().all(plain) {
@@ -117,7 +117,7 @@ fn dotenv(value: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-/// The version that kubectl asks for, when it is one of those that this speaks.
+/// The API version that kubectl asks for, if it is supported; otherwise the newest one.
 fn exec_api_version() -> &'static str {
     const VERSIONS: [&str; 2] = ["client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"];
     let asked = env::var("KUBERNETES_EXEC_INFO").ok().and_then(|info| serde_json::from_str::<Value>(&info).ok());

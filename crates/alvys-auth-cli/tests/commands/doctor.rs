@@ -64,7 +64,7 @@ fn every_wrong_setting_is_named_with_what_to_do() {
         ("ALVYS_CLIENT_SECRET", "s3cret-canary\n", "ALVYS_CLIENT_SECRET", "line break"),
         ("ALVYS_CLIENT_SECRET", "@Microsoft.KeyVault(SecretUri=https://s3cret-canary)", "ALVYS_CLIENT_SECRET", "Azure"),
         ("ALVYS_CLIENT_SECRET", "op://vault/s3cret-canary", "ALVYS_CLIENT_SECRET", "1Password"),
-        ("ALVYS_AUDIENCE", "https://api.alvys.com/public", "ALVYS_AUDIENCE", "last slash"),
+        ("ALVYS_AUDIENCE", "https://api.alvys.com/public", "ALVYS_AUDIENCE", "lacks the slash at its end"),
         ("ALVYS_TENANT_ID", "REPLACE_WITH_TENANT_ID", "ALVYS_TENANT_ID", "placeholder"),
         ("ALVYS_API_BASE_URL", "http://api.example.com", "ALVYS_API_BASE_URL", "unencrypted"),
         ("ALVYS_TOKEN_URL", "auth.alvys.com/oauth/token", "token endpoint", "full URL"),
@@ -94,7 +94,7 @@ fn several_wrong_settings_are_told_at_once_and_each_once() {
     doctor.ended(78);
     let text = String::from_utf8(doctor.stdout).unwrap();
     assert_eq!(text.matches("failed  settings").count(), 3, "{text}");
-    assert_eq!(text.matches("the settings come first").count(), 9, "{text}");
+    assert_eq!(text.matches("correct the settings first").count(), 9, "{text}");
     assert_eq!(text.matches("to do:").count(), 3, "{text}");
 }
 
@@ -149,20 +149,20 @@ fn the_way_to_the_endpoint_is_gone_step_by_step() {
     unknown.ended(69);
     finds(&unknown, "settings", "ok", "client");
     finds(&unknown, "name resolution", "failed", "no-such-host.invalid is not known");
-    finds(&unknown, "connection", "skipped", "name resolution comes first");
-    finds(&unknown, "token request", "skipped", "name resolution comes first");
+    finds(&unknown, "connection", "skipped", "the step before it failed: name resolution");
+    finds(&unknown, "token request", "skipped", "the step before it failed: name resolution");
 
     let closed = at("http://127.0.0.1:1/oauth/token");
     closed.ended(69);
     finds(&closed, "connection", "failed", "port 1");
-    finds(&closed, "clock", "skipped", "the connection comes first");
-    finds(&closed, "API call", "skipped", "connection comes first");
+    finds(&closed, "clock", "skipped", "the step before it failed: connection");
+    finds(&closed, "API call", "skipped", "the step before it failed: connection");
 
     let plain = at(&format!("https://{}/oauth/token", world.sandbox.address()));
     plain.ended(69);
     finds(&plain, "connection", "ok", "answers on port");
     finds(&plain, "TLS", "failed", "no answer");
-    finds(&plain, "token", "skipped", "TLS comes first");
+    finds(&plain, "token", "skipped", "the step before it failed: TLS");
     assert_eq!(world.sandbox.token_requests(), 0);
 
     let mut command = world.command(&["doctor", "--json"]);
@@ -217,11 +217,11 @@ fn a_certificate_is_trusted_or_not() {
     let stranger = ran(world.command(&["doctor", "--json"]).env("ALVYS_TOKEN_URL", &url));
     stranger.ended(69);
     finds(&stranger, "TLS", "failed", "UnknownIssuer");
-    finds(&stranger, "token request", "skipped", "TLS comes first");
+    finds(&stranger, "token request", "skipped", "the step before it failed: TLS");
     let mut command = world.command(&["doctor", "--json"]);
     let trusted = ran(command.env("ALVYS_TOKEN_URL", &url).env("ALVYS_CA_BUNDLE", &certificate));
     finds(&trusted, "TLS", "ok", "trusted");
-    finds(&trusted, "clock", "skipped", "tells no date");
+    finds(&trusted, "clock", "skipped", "has no Date");
     assert_ne!(step(&trusted, "token request").0, "skipped");
 }
 
@@ -280,7 +280,7 @@ fn the_token_is_looked_at() {
 
     let doctor = ran(world.command(&["doctor", "--json"]).env("ALVYS_COMPANY_CODE", "AB123"));
     doctor.ended(78);
-    finds(&doctor, "organization", "failed", "for va336, and the tenant is set to AB123");
+    finds(&doctor, "organization", "failed", "for va336, but the tenant is set to AB123");
 
     world.sandbox.add(Application::new("bare", "s3cret", "va336").with_scopes(Vec::<String>::new()));
     let mut command = world.command(&["doctor", "--json"]);

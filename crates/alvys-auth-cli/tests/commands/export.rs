@@ -96,7 +96,7 @@ fn the_postman_files_hold_the_documented_places_and_placeholders() {
     assert_eq!(collection["item"].as_array().unwrap().len(), 2);
 
     fs::write(paths[0], "mine").unwrap();
-    assert!(world.run(&["postman", &directory]).failed(78).contains("is there already"));
+    assert!(world.run(&["postman", &directory]).failed(78).contains("exists already"));
     assert_eq!(fs::read(paths[0]).unwrap(), b"mine");
     world.run(&["postman", &directory, "--replace", "--env", "qa"]).text();
     let [environment, collection] = [0, 1].map(|at| read(paths[at]));

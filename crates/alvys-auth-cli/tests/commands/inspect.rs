@@ -18,7 +18,7 @@ fn the_claims_are_shown_and_marked_unverified() {
     let world = World::new();
     let text = world.run(&["inspect", "--no-verify"]).text().to_owned();
     let id = world.sandbox.application().client_id().to_owned();
-    assert!(text.starts_with("Not verified: nobody has checked the signature.\n"), "{text}");
+    assert!(text.starts_with("Not verified: the signature was not checked.\n"), "{text}");
     assert_eq!(world.calls("/.well-known/jwks.json"), 0);
     for words in
         ["va336 (org_", &id, "https://api.alvys.com/public/", "RS256", "ago\n", ", in 59 min", "load:read trip"]
@@ -28,7 +28,7 @@ fn the_claims_are_shown_and_marked_unverified() {
     assert!(!text.contains(&world.token()));
     let json = world.run(&["inspect", "--no-verify", "--json"]).json();
     assert_eq!((&json["verified"], &json["verified_with"]), (&false.into(), &serde_json::Value::Null));
-    assert_eq!(json["unverified_because"], "nobody has checked the signature");
+    assert_eq!(json["unverified_because"], "the signature was not checked");
     assert_eq!((&json["organization_name"], &json["expired"]), (&"va336".into(), &false.into()));
     assert_eq!((json["client_id"].as_str(), json["claims"]["azp"].as_str()), (Some(id.as_str()), Some(id.as_str())));
     assert!(json["scopes"].as_array().unwrap().contains(&"load:read".into()));
@@ -48,7 +48,7 @@ fn a_signature_is_checked_with_the_issuers_keys_a_file_or_a_url() {
     for arguments in ways {
         let ran = world.run(arguments);
         assert!(
-            ran.text().starts_with("Verified: the signature is right, checked with key "),
+            ran.text().starts_with("Verified: the signature is valid, checked with key "),
             "{arguments:?}: {ran:?}"
         );
     }
@@ -120,7 +120,7 @@ fn keys_that_are_none_of_this_token_do_not_verify_it() {
         (real.replace("RSA", "EC"), 76, "none of the public keys"),
         (r#"{"keys":[]}"#.to_owned(), 76, "none of the public keys"),
         (key(r#","kid":"another""#), 76, "none of the public keys"),
-        ("<html>".to_owned(), 78, "no JSON Web Key Set"),
+        ("<html>".to_owned(), 78, "not a JSON Web Key Set"),
     ];
     for (keys, code, said) in cases {
         let file = world.file("keys.json", &keys);
@@ -145,7 +145,7 @@ fn keys_are_not_fetched_from_wherever_a_token_says() {
     let ran = ran_with(&mut world.command(&["inspect", "-", "--verify"]), elsewhere.token().as_bytes());
     assert!(ran.failed(76).contains("another issuer"), "{ran:?}");
     let ran = ran_with(&mut world.command(&["inspect", "-"]), elsewhere.token().as_bytes());
-    assert!(ran.text().starts_with("Not verified: the token names another issuer"), "{ran:?}");
+    assert!(ran.text().starts_with("Not verified: the token is from another issuer"), "{ran:?}");
     assert_eq!(elsewhere.calls("/.well-known/jwks.json"), 0);
 }
 
@@ -171,7 +171,7 @@ fn what_is_no_token_is_told_without_repeating_it() {
     let world = World::new();
     for text in ["opaque-s3cret", "a.b", "e30.e30", "..", "e30.W10.c2ln", ""] {
         let ran = ran_with(&mut world.bare(&["inspect", "-"]), text.as_bytes());
-        assert!(ran.failed(76).contains("no JSON Web Token") && !ran.stderr.contains("s3cret"), "{ran:?}");
+        assert!(ran.failed(76).contains("not a JSON Web Token") && !ran.stderr.contains("s3cret"), "{ran:?}");
     }
     let given = ran(&mut world.bare(&["inspect", "opaque-s3cret", "--json-errors"]));
     let said: serde_json::Value = serde_json::from_str(given.failed(76)).expect("nothing beside the JSON");

@@ -10,7 +10,7 @@ fn a_legacy_configuration_is_told_what_to_change() {
     let url = world.sandbox.token_url();
     let migrate = ran(&mut world.legacy(&["migrate", "--current-token-url", &url]));
     let text = migrate.text();
-    assert!(text.contains("ok      current flow     works: a token that is good for 59 min"), "{text}");
+    assert!(text.contains("ok      current flow     works: a token that is valid for 59 min"), "{text}");
     assert!(text.contains("for va336, 15 scopes") && text.contains("for va336, may only read"), "{text}");
     assert!(text.contains("organization     the same in both flows"), "{text}");
     for change in ["ALVYS_FLOW is set", "ALVYS_TENANT_ID is set", "ALVYS_TOKEN_URL is set", &format!("set it to {url}")]
@@ -24,7 +24,7 @@ fn a_legacy_configuration_is_told_what_to_change() {
     world.run(&profile).text();
     let mut command = world.command(&["migrate", "--profile", "old", "--current-token-url", &url]);
     let profile = ran(command.env("ALVYS_TOKEN_URL", world.sandbox.legacy_token_url()));
-    assert!(profile.text().contains("the profile says flow"), "{profile:?}");
+    assert!(profile.text().contains("the profile has flow"), "{profile:?}");
     let json = ran(&mut world.legacy(&["migrate", "--json", "--current-token-url", &url])).json();
     assert_eq!(
         (&json["ok"], &json["current_works"], &json["legacy_works"]),
@@ -37,7 +37,7 @@ fn a_current_configuration_has_nothing_to_change() {
     let world = World::new();
     let legacy = world.sandbox.legacy_token_url();
     let both = world.run(&["migrate", "--tenant", "va336", "--legacy-token-url", &legacy]);
-    assert!(both.text().contains("nothing: the current flow is set already"), "{both:?}");
+    assert!(both.text().contains("nothing: the configuration uses the current flow already"), "{both:?}");
     world.sandbox.inject(Route::LegacyToken, Fault::status(404));
     let gone = world.run(&["migrate", "--tenant", "va336", "--legacy-token-url", &legacy]);
     assert!(gone.text().contains("warning legacy flow"), "{gone:?}");
@@ -56,7 +56,7 @@ fn credentials_of_the_legacy_flow_alone_need_an_application() {
     let migrate = ran(&mut world.legacy(&["migrate", "--current-token-url", &url]));
     assert!(migrate.ended(77).contains("refused the request"), "{migrate:?}");
     let text = String::from_utf8(migrate.stdout).unwrap();
-    assert!(text.contains("good for the legacy flow only") && text.contains("--new-client-id"), "{text}");
+    assert!(text.contains("work in the legacy flow only") && text.contains("--new-client-id"), "{text}");
 
     let file = world.file("new-secret", "n3w-s3cret\n");
     let arguments = ["migrate", "--current-token-url", &url, "--new-client-id", "new-app", "--new-secret-file", &file];
@@ -82,7 +82,7 @@ fn where_neither_flow_works_the_reason_is_told() {
     let url = world.sandbox.token_url();
     let wrong = ran(world.legacy(&["migrate", "--current-token-url", &url]).env("ALVYS_CLIENT_SECRET", "wrong"));
     assert!(wrong.ended(77).contains("refused the credentials"), "{wrong:?}");
-    assert!(!String::from_utf8_lossy(&wrong.stdout).contains("good for the legacy flow only"));
+    assert!(!String::from_utf8_lossy(&wrong.stdout).contains("work in the legacy flow only"));
     let down = ran(&mut world.legacy(&["migrate", "--current-token-url", "http://127.0.0.1:1/oauth/token"]));
     down.ended(69);
     assert!(!String::from_utf8_lossy(&down.stdout).contains("create an application"));

@@ -184,7 +184,7 @@ fn what_cannot_work_is_told_before_anything_is_sent() {
         (&["request", "BREW", "loads"][..], 2, "GET, HEAD"),
         (&["request", "GET"], 2, "is missing"),
         (&["request", "GET", "loads", "-H", "Authorization: Bearer abc"], 2, "other users"),
-        (&["request", "GET", "loads", "-H", "Content-Length: 5"], 2, "follows from"),
+        (&["request", "GET", "loads", "-H", "Content-Length: 5"], 2, "is set from the URL and the body"),
         (&["request", "GET", "loads", "-H", "no header"], 2, "Name: value"),
         (&["request", "HEAD", "loads", "-d", "x"], 2, "no body"),
         (&["request", "POST", "loads", "-d", "-", "--secret-stdin"], 2, "both"),
@@ -268,7 +268,12 @@ fn a_write_is_repeated_only_when_it_is_said_to_be_idempotent() {
     let world = World::new();
     let busy = || Fault::status(503).retry_after(Duration::from_secs(1)).once();
     world.sandbox.inject(Route::Api, busy());
-    assert!(world.run(&["request", "POST", "loads", "-d", "{}"]).failed(75).contains("not known to be safe"));
+    assert!(
+        world
+            .run(&["request", "POST", "loads", "-d", "{}"])
+            .failed(75)
+            .contains("may not be safe to send this method or body twice")
+    );
     assert_eq!(world.calls(LOADS), 1);
     world.sandbox.inject(Route::Api, busy());
     world.run(&["request", "POST", "loads", "-d", "{}", "--idempotent"]).text();

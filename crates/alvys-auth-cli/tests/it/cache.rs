@@ -214,7 +214,7 @@ fn list_shows_for_whom_and_clear_forgets() {
     let token = world.token(&[]);
     let mut listed = world.bare(&["cache", "list"]);
     let text = ran(&mut listed).stdout;
-    assert!(text.contains(world.sandbox.application().client_id()) && text.contains("good for 59 min"), "{text}");
+    assert!(text.contains(world.sandbox.application().client_id()) && text.contains("valid for 59 min"), "{text}");
     assert!(!text.contains(&token));
     let json = world.run(&["cache", "list", "--json"]).json();
     assert_eq!(json[0]["token_url"], world.sandbox.token_url());
@@ -222,7 +222,7 @@ fn list_shows_for_whom_and_clear_forgets() {
 
     let foreign = world.tokens().join("my.token");
     fs::write(&foreign, "somebody else's").unwrap();
-    assert_eq!(world.run(&["cache", "clear"]).stdout, "forgot 1 token\n");
+    assert_eq!(world.run(&["cache", "clear"]).stdout, "removed 1 token\n");
     assert!(foreign.exists());
     assert_eq!(world.run(&["cache", "list"]).stdout, "");
     assert_ne!(world.token(&[]), token);

@@ -16,7 +16,7 @@ fn usage_is_2_and_repeats_nothing_that_may_be_a_secret() {
     let cases: [(&[&str], &str); 12] = [
         (&[], "no command"),
         (&["tocken"], "no such command"),
-        (&["token", "hunter2"], "an argument too many"),
+        (&["token", "hunter2"], "one argument too many"),
         (&["token", "--client-secret=hunter2"], "no flag takes a secret"),
         (&["token", "--token", "hunter2"], "no flag takes a secret"),
         (&["token", "--format", "hunter2"], "raw, json, header"),
@@ -25,7 +25,7 @@ fn usage_is_2_and_repeats_nothing_that_may_be_a_secret() {
         (&["token", "--secret-stdin", "--secret-file", "x"], "cannot be used together"),
         (&["token", "--client-id"], "give it a value"),
         (&["token", "--format", "--force"], "give it a value"),
-        (&["exec", "ls"], "an argument too many"),
+        (&["exec", "ls"], "one argument too many"),
     ];
     for (arguments, said) in cases {
         let ran = world.run(arguments);
@@ -155,7 +155,7 @@ fn a_refusal_is_repeated_for_a_while_without_asking() {
 #[test]
 fn a_refusal_is_over_after_a_while() {
     let world = World::new();
-    world.sandbox.inject(Route::Token, Fault::challenge(403).once());
+    world.sandbox.inject(Route::Token, Fault::reply(404, "<html>nothing here</html>").once());
     world.run(&["token"]).failed(76);
     world.run(&["token"]).failed(76);
     assert_eq!((world.sandbox.token_requests(), world.kept("pause").len()), (1, 1));

@@ -155,7 +155,7 @@ fn a_wrong_file_is_named_with_its_line_and_not_quoted() {
         fs::write(&file, format!("[profiles.bad]\n{bad}")).unwrap();
         for arguments in [vec!["token"], vec!["profile", "list"], vec!["profile", "add", "new"]] {
             let ran = ran(&mut world.bare(&arguments));
-            assert!(ran.failed(78).contains("profiles.toml is wrong in line "), "{ran:?}");
+            assert!(ran.failed(78).contains("profiles.toml is not valid in line "), "{ran:?}");
             assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
         }
     }
@@ -193,9 +193,9 @@ fn a_profiles_secret_does_not_travel_with_another_client_id() {
     let world = World::new();
     add(&world, "one");
     let ran = ran(world.bare(&["token", "--profile", "one"]).env("ALVYS_CLIENT_ID", "somebody-else"));
-    assert!(ran.failed(78).contains("the secret of profile one is for another"), "{ran:?}");
+    assert!(ran.failed(78).contains("the secret of profile one belongs to another"), "{ran:?}");
     let beaten = ran_verbose(&world);
-    assert!(beaten.contains("ALVYS_CLIENT_ID is set and beats the client id of profile one"), "{beaten}");
+    assert!(beaten.contains("ALVYS_CLIENT_ID is set and used instead of the client id of profile one"), "{beaten}");
     assert_eq!(world.sandbox.token_requests(), 0);
 }
 

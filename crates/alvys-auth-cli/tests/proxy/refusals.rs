@@ -26,7 +26,7 @@ fn a_value_that_is_none_is_a_usage_error() {
         assert!(said.contains(flag), "{said}");
     }
     let said = failed(&mut world.complete(&["--most-at-once", "0"]), 2);
-    assert!(said.contains("1 at least"), "{said}");
+    assert!(said.contains("at least 1"), "{said}");
     let said = failed(&mut world.complete(&["--secret", "s3cret"]), 2);
     assert!(said.contains("No flag takes a secret"), "{said}");
 }
@@ -63,7 +63,7 @@ fn advice_about_a_setting_is_given_once() {
     let said = failed(world.complete(&[]).env("ALVYS_API_BASE_URL", "http://example.com/api"), 78);
     let (what, todo) = said.split_once('\n').unwrap();
     assert_eq!(what, "alvys-auth: ALVYS_API_BASE_URL: the API base would send secrets unencrypted");
-    assert!(todo.starts_with("Use https; plain http is accepted only to"), "{said}");
+    assert!(todo.starts_with("Use https; plain http is allowed only to"), "{said}");
 }
 
 #[test]

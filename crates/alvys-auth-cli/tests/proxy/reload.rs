@@ -52,7 +52,7 @@ fn sighup_reads_a_command_anew() {
     world.rotate(NEXT);
     world.file("secret", NEXT);
     proxy.signal("HUP");
-    proxy.says("read the credentials anew");
+    proxy.says("read the credentials again");
     outlive_the_token();
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
     nothing_was_refused(&world);
@@ -76,7 +76,7 @@ fn sighup_reads_a_profile_anew_and_its_old_secret_never_comes_back() {
         .output();
     assert!(output.unwrap().status.success());
     proxy.signal("HUP");
-    proxy.says("read the credentials anew");
+    proxy.says("read the credentials again");
     outlive_the_token();
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
     nothing_was_refused(&world);
@@ -99,7 +99,7 @@ fn sighup_ends_the_pause_that_refused_credentials_began() {
     assert_eq!(proxy.get("/api/p/v1/loads").status, 502);
     world.file("secret", &world.secret());
     proxy.signal("HUP");
-    proxy.says("read the credentials anew");
+    proxy.says("read the credentials again");
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
 }
 
@@ -115,7 +115,7 @@ fn sighup_without_anything_to_read_anew_says_so_and_changes_nothing() {
 
     let mut proxy = Running::start(&world, &mut world.complete(&["-v"]), 1);
     proxy.signal("HUP");
-    proxy.says("read the credentials anew");
+    proxy.says("read the credentials again");
     assert!(!proxy.has_ended());
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
 }
@@ -128,7 +128,7 @@ fn sighup_with_a_secret_that_cannot_be_read_goes_on_with_the_one_at_hand() {
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
     std::fs::remove_file(&file).unwrap();
     proxy.signal("HUP");
-    proxy.says("goes on with the settings at hand");
+    proxy.says("the old settings stay in use");
     outlive_the_token();
     assert_eq!(proxy.get("/api/p/v1/loads").status, 200);
     assert!(!proxy.said().contains(&world.secret()));
@@ -165,9 +165,9 @@ fn sighup_takes_no_credentials_that_belong_to_another_flow_or_api() {
         assert!(added.status.success(), "{added:?}");
         use_profile(&world, "qa");
         proxy.signal("HUP");
-        proxy.says("goes on with the settings at hand");
+        proxy.says("the old settings stay in use");
         let said = proxy.said();
-        assert!(said.contains(differs) && said.contains("start the proxy anew"), "{said}");
+        assert!(said.contains(differs) && said.contains("restart the proxy"), "{said}");
         outlive_the_token();
         assert_eq!(proxy.get("/api/p/v1/loads").status, 200, "{more:?}");
         assert!(world.asked().iter().all(|(body, _)| !body.contains(NEXT)), "{more:?}");
@@ -192,7 +192,7 @@ fn sighup_reads_the_key_file_anew_and_keeps_the_key_when_there_is_no_other() {
     assert_eq!((status(first), status("too-short")), (200, 403));
     std::fs::remove_file(&file).unwrap();
     proxy.signal("HUP");
-    proxy.says("cannot be read");
+    proxy.says("cannot read the key file");
     assert_eq!(status(first), 200);
     assert!(!proxy.said().contains("too-short"), "{}", proxy.said());
 

@@ -39,7 +39,7 @@ fn connections_that_cannot_be_accepted_are_told_of_once() {
     let world = World::new();
     let proxy = Running::start(&world, &mut under("ulimit -n 48", &world.complete(&[])), 1);
     let idle = connect(&proxy, 100);
-    proxy.says("a connection could not be accepted");
+    proxy.says("cannot accept a connection");
     thread::sleep(Duration::from_secs(1));
     assert_eq!(proxy.said().lines().count(), 1, "{}", proxy.said());
     drop(idle);

@@ -89,7 +89,7 @@ fn tenants_of_different_apis_are_not_served_together() {
     world.profile("acme", &[]);
     world.profile("elsewhere", &["--api-base-url", "http://127.0.0.1:9/api/p/v1"]);
     let said = failed(&mut serving(&world, &["acme", "elsewhere"]), 78);
-    assert!(said.contains("acme and elsewhere differ"), "{said}");
+    assert!(said.contains("acme and elsewhere have a different API"), "{said}");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_profile_that_makes_no_application_is_told_of_at_the_start() {
 #[track_caller]
 fn reread(proxy: &Running, profiles: usize) {
     proxy.signal("HUP");
-    within(|| proxy.said().matches("reads a profile anew").count() == profiles, || proxy.said());
+    within(|| proxy.said().matches("reads a profile again").count() == profiles, || proxy.said());
 }
 
 #[track_caller]
@@ -132,7 +132,7 @@ fn what_keeps_all_profiles_from_being_read_is_told_once_for_each_sighup() {
         proxy.signal("HUP");
         let said = |words: &str| proxy.said().matches(words).count();
         within(|| said("the shared key of the proxy is too short") == signals, || proxy.said());
-        assert_eq!(said("profiles.toml is wrong"), signals, "{}", proxy.said());
+        assert_eq!(said("profiles.toml is not valid"), signals, "{}", proxy.said());
     }
     // What differs is told of each.
     world.file(".config/alvys-auth/profiles.toml", "");
@@ -154,7 +154,7 @@ fn sighup_reads_the_profiles_anew_and_keeps_a_tenant_whose_profile_broke() {
     world.file("acme.secret", NEXT);
     fs::remove_file(world.path("globex.secret")).unwrap();
     reread(&proxy, 1);
-    proxy.says("goes on with the settings at hand");
+    proxy.says("the old settings stay in use");
     all_are_served(&proxy, &["acme", "globex"]);
     assert_eq!(world.asked().len(), 2, "the tokens at hand are good: {:?}", world.asked());
 
@@ -237,7 +237,7 @@ fn of_many_secrets_that_come_slowly_some_are_put_off_and_leave_threads_for_every
     assert_eq!((served.len(), put_off.len()), (8, 4), "{answers:?}");
     for (answer, took) in put_off {
         assert!(answer.status == 504 && *took < Duration::from_secs(7), "{answer:?} after {took:?}");
-        assert!(answer.body.contains("is not read yet") && answer.body.contains("try again"), "{answer:?}");
+        assert!(answer.body.contains("was not read within 5 s") && answer.body.contains("try again"), "{answer:?}");
     }
     all_are_served(&proxy, &names);
 }
@@ -301,7 +301,7 @@ fn a_tenant_whose_profile_asks_elsewhere_now_goes_on_with_the_credentials_at_han
         .output();
     assert!(added.unwrap().status.success());
     proxy.signal("HUP");
-    proxy.says("start the proxy anew");
+    proxy.says("restart the proxy");
     // A refusal makes the source read the profile, too.
     thread::sleep(Duration::from_millis(2100));
     world.sandbox.inject(Route::Token, Fault::status(401).once());

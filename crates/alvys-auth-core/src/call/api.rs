@@ -1,4 +1,4 @@
-//! Where the API is, where its tokens may go, and how long a call may wait.
+//! Where the API is, which servers may receive its tokens, and how long a call may wait.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::error::Inner;
 use crate::url::{Origin, check_url, has_host_and_port, is_loopback};
 use crate::{Call, CallOptions, Environment, Error, ErrorKind};
 
-/// The hosts that Alvys documents for its API, its MCP server and its test installation. The integration host is spelt
-/// with and without its last letter in the documents.
+/// The hosts that Alvys documents for its API, its MCP server and its test installation. The documents spell the
+/// integration host with and without the `s`.
 const DOCUMENTED: [&str; 5] =
     ["integrations.alvys.com", "integration.alvys.com", "api.alvys.com", "mcp.alvys.com", "qaapi.alvys.net"];
 
-/// Where authorized calls go, and the rules they follow.
+/// Where authorized calls go, and which servers may receive a token.
 ///
-/// Tokens go over https to the hosts that Alvys documents, to this machine itself, and to the origins that are named
-/// here; to no other place.
+/// A token may go over https to the hosts that Alvys documents, to this machine, and to the origins given with
+/// [`at`](Self::at) and [`allow`](Self::allow). Every other destination is refused.
 ///
 /// ```
 /// use alvys_auth_core::{Api, ErrorKind};
@@ -50,7 +50,7 @@ impl Api {
         Self::based("https://qaapi.alvys.net/api/p/v1")
     }
 
-    /// The API of an environment.
+    /// The API of an installation.
     #[must_use]
     pub fn of(environment: Environment) -> Self {
         match environment {
@@ -59,14 +59,14 @@ impl Api {
         }
     }
 
-    /// An API at another base URL, to whose origin tokens may go from now on: a gateway, another version, a local server.
+    /// An API at another base URL: a gateway, another version or a local server. Tokens may go to its origin.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] when this is not https, or plain http to this machine, or has a query.
     pub fn at(base: &str) -> Result<Self, Error> {
         let uri = check_url("API base", "https://integrations.alvys.com/api/p/v1", base)?;
         if uri.query().is_some() {
-            return Err(Error::configuration("the API base has a query", "remove everything from the ? on"));
+            return Err(Error::configuration("the API base has a query", "remove the ? and everything after it"));
         }
         let mut api = Self::based(base.trim_end_matches('/'));
         api.origins.extend(Origin::of(&uri));
@@ -77,7 +77,7 @@ impl Api {
         Self { base: base.to_owned(), origins: Vec::new(), patience: Duration::from_secs(60) }
     }
 
-    /// Lets tokens go to one more origin, such as `https://gateway.example.com`.
+    /// Allows tokens to go to one more origin, such as `https://gateway.example.com`.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`] when this is not https, or plain http to this machine.
@@ -87,9 +87,10 @@ impl Api {
         Ok(self)
     }
 
-    /// How long one call may wait, all its waits together, before the error is returned; 60 seconds.
+    /// Sets how long one call may wait in all before it fails; 60 seconds by default.
     ///
-    /// It waits when the server asks for it, and when rate shaping does. Waiting for a token has a patience of its own.
+    /// A call waits when the server asks it to, and when it would exceed the rate limits. The wait for a token does not
+    /// count; it has a limit of its own.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -102,23 +103,23 @@ impl Api {
         &self.base
     }
 
-    /// The URL of `path` below the base, with or without the path of the base in front; a full URL is taken as it is.
+    /// The URL of `path` below the base URL. `path` may repeat the path of the base URL, and it may be a full URL.
     ///
-    /// Whether a token may go there is checked by [`call`](Self::call).
+    /// [`call`](Self::call) checks whether a token may go there.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`] when the path leaves the base by `..`, or no URL comes of it.
+    /// [`ErrorKind::Configuration`] when the path contains `.` or `..` segments or a fragment, or makes no valid URL.
     pub fn url(&self, path: &str) -> Result<Uri, Error> {
         if path.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#'])) {
             return check_url("URL", "https://integrations.alvys.com/api/p/v1/loads", path);
         }
         let (segments, _) = path.split_once(['?', '#']).unwrap_or((path, ""));
-        // Some servers decode first and split afterwards.
+        // Some servers decode the path before they split it into segments.
         let decoded = percent_decode_str(segments).decode_utf8_lossy();
         if decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) || path.contains('#') {
             return Err(Error::configuration(
                 "the path leaves the API base, or has a fragment",
-                "give a path below the base without . and .. segments and without #, such as loads/search",
+                "give a path below the base, such as loads/search, without . and .. segments and without #",
             ));
         }
         let own = self.base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, own)| own);
@@ -130,8 +131,8 @@ impl Api {
         };
         format!("{}{below}", self.base).parse().map_err(|_| {
             Error::configuration(
-                "the path makes no URL",
-                "escape what may not stand in a URL, spaces for example, with per cent signs",
+                "the path makes no valid URL",
+                "percent-encode the characters that a URL must not contain, for example a space as %20",
             )
         })
     }
@@ -145,14 +146,14 @@ impl Api {
             Err(Error::build(Inner::new(
                 ErrorKind::Destination,
                 what,
-                "send this request without a token, or allow the origin explicitly if it belongs to you or to Alvys",
+                "send this request without a token, or allow the origin if it belongs to you or to Alvys",
             )))
         };
         let (Some(origin), Some(authority)) = (Origin::of(uri), uri.authority()) else {
-            return refused("a token goes to full http URLs only".to_owned());
+            return refused("a token may only go to a full http or https URL".to_owned());
         };
         if authority.as_str().contains('@') || !has_host_and_port(authority) {
-            return refused("a token does not go to a URL with user information or a malformed host".to_owned());
+            return refused("a token must not go to a URL with user information or a malformed host".to_owned());
         }
         let documented = origin.https && origin.port == 443 && DOCUMENTED.contains(&origin.host.as_str());
         if documented || is_loopback(&origin.host) || self.origins.contains(&origin) {
@@ -164,8 +165,7 @@ impl Api {
 
     /// Begins an authorized call.
     ///
-    /// None when the request carries an `Authorization` of its own: it is then to be sent as it is, and its answer
-    /// delivered as it comes.
+    /// None when the request already has an `Authorization` header. Send it as it is then, and deliver its answer as it is.
     ///
     /// # Errors
     /// [`ErrorKind::Destination`] when no token may go to `uri`.

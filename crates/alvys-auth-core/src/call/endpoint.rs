@@ -1,10 +1,10 @@
-//! What a path of the API is about: the scope it takes, and the rate limit it falls under.
+//! What the path of a call tells: the scope that it needs, and the rate limit that counts it.
 
 use http::{Method, Uri};
 
 use crate::Scope;
 
-/// An endpoint of the API, as far as its path tells.
+/// An endpoint of the API, read from the method and the path of a call.
 ///
 /// ```
 /// use alvys_auth_core::Endpoint;
@@ -23,7 +23,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads method and path. What comes before the version, such as `/api/p/v1`, does not matter.
+    /// Reads the endpoint from the method and the path. The path's prefix up to the version, such as `/api/p/v1`, is ignored.
     #[must_use]
     pub fn of(method: &Method, uri: &Uri) -> Self {
         let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
@@ -40,26 +40,26 @@ impl Endpoint {
         }
     }
 
-    /// Method and path, ids left out: what a rate limit counts by.
+    /// The method and the path, with `{id}` in place of ids. Rate limits count calls by this name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The documented scope that this most likely takes; none where the documents tell nothing.
+    /// The scope that the endpoint most likely needs. None when the documents of Alvys do not tell.
     #[must_use]
     pub fn scope(&self) -> Option<&Scope> {
         self.scope.as_ref()
     }
 
-    /// Whether it lists or searches, for which the published limits are lower.
+    /// Whether the endpoint lists or searches items. Alvys documents lower rate limits for those.
     #[must_use]
     pub fn is_list(&self) -> bool {
         self.list
     }
 }
 
-/// `v1`, `1`, `1.0`, `2.0`: the ways in which a version is written; a bare number only where no id can stand.
+/// Whether the segment is a version: `v1`, `1`, `1.0` or `2.0`. A bare number is one only where it cannot be an id.
 fn is_version(segments: &[&str], at: usize) -> bool {
     let Some(segment) = segments.get(at) else { return false };
     let marked = segment.starts_with(['v', 'V']);
@@ -70,12 +70,12 @@ fn is_version(segments: &[&str], at: usize) -> bool {
     numeric && number.len() <= 4 && (marked || placed)
 }
 
-/// Resources are words; everything with a digit in it stands for one item.
+/// Whether the segment is the id of an item: it contains a digit, or it is too long for the name of a resource.
 fn is_id(segment: &str) -> bool {
     segment.bytes().any(|byte| byte.is_ascii_digit()) || segment.len() > 40
 }
 
-/// `loads` is about `load:…`; `fuel`, `dispatch`, `maintenance` and `visibility` have no plural.
+/// The scope for a resource: `loads` needs `load:…`. `fuel`, `dispatch`, `maintenance` and `visibility` have no plural.
 fn scope(resource: &str, method: &Method, reads: bool) -> Option<Scope> {
     let action = match *method {
         _ if reads => "read",

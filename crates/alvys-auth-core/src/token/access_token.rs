@@ -36,6 +36,22 @@ struct Inner {
 }
 
 impl Token {
+    /// A token that is already there, whose lifetime counts from `now`; for sources that always have the same one.
+    ///
+    /// ```
+    /// use alvys_auth_core::{Timestamp, Token, TokenResponse};
+    /// use std::time::Duration;
+    ///
+    /// let response = TokenResponse::new("an.access.token", Duration::from_secs(3600), "load:read")?;
+    /// let token = Token::given(response, Timestamp::from_millis(0)).expect("a lifetime");
+    /// assert_eq!(token.header(), "Bearer an.access.token");
+    /// # Ok::<(), alvys_auth_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn given(response: TokenResponse, now: Timestamp) -> Option<Self> {
+        Self::new(response, None, now, &Policy::new(), 0.0)
+    }
+
     /// Puts a token response on the clock; none when nothing is left of its lifetime at `now`.
     ///
     /// Its lifetime counts from when it was asked for, or from `now` when it comes from elsewhere. `jitter` below 1

@@ -1,4 +1,4 @@
-//! A look at the claims of a token, without trusting them.
+//! Reads the claims of a JWT (RFC 7519) without verifying them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,9 +7,9 @@ use base64::Engine;
 use memchr::{memchr, memrchr};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// What a token says of itself. **Nobody has verified the signature.**
+/// The claims of a token. **Nobody has verified its signature.**
 ///
-/// Good for logs, for telling tenants apart and for finding out what is wrong; never for deciding who may do what.
+/// Use the claims for logs, to tell tenants apart and to find out what is wrong. Never decide by them who may do what.
 ///
 /// ```
 /// use alvys_auth_core::TokenResponse;
@@ -35,25 +35,25 @@ pub struct UnverifiedClaims {
 }
 
 impl UnverifiedClaims {
-    /// `iss`: who says to have issued the token.
+    /// `iss`: who issued the token.
     #[must_use]
     pub fn issuer(&self) -> Option<&str> {
         self.issuer.as_deref()
     }
 
-    /// `aud`: whom the token is meant for; the first one where there are several.
+    /// `aud`: the audience that the token is meant for. The first one when there are several.
     #[must_use]
     pub fn audience(&self) -> Option<&str> {
         self.audiences.as_deref()?.split(' ').next()
     }
 
-    /// Whether `aud` names `audience`, alone or among others.
+    /// Whether `audience` is one of the audiences in `aud`.
     #[must_use]
     pub fn is_for(&self, audience: &str) -> bool {
         self.audiences.as_deref().is_some_and(|all| all.split(' ').any(|one| one == audience))
     }
 
-    /// `sub`: whom the token speaks for, here `<client id>@clients`.
+    /// `sub`: the subject of the token; with Alvys `<client id>@clients`.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
@@ -65,31 +65,31 @@ impl UnverifiedClaims {
         self.organization_id.as_deref()
     }
 
-    /// `org_name`: the organization's name, which is the tenant id.
+    /// `org_name`: the organization's name, which is the tenant, such as `va336`.
     #[must_use]
     pub fn organization_name(&self) -> Option<&str> {
         self.organization_name.as_deref()
     }
 
-    /// `client_name`: the name given to the application in Alvys.
+    /// `client_name`: the application's name in Alvys.
     #[must_use]
     pub fn client_name(&self) -> Option<&str> {
         self.client_name.as_deref()
     }
 
-    /// `iat`: when the token was issued, in Unix seconds of the server's clock.
+    /// `iat`: when the token was issued, in Unix seconds by the server's clock.
     #[must_use]
     pub fn issued_at(&self) -> Option<u64> {
         self.issued_at
     }
 
-    /// `exp`: when the token expires, in Unix seconds of the server's clock.
+    /// `exp`: when the token expires, in Unix seconds by the server's clock.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         self.expires_at
     }
 
-    /// Reads the claims of `token`; none when it is no JWT.
+    /// Reads the claims of `token`. None when it is not a JWT.
     pub(crate) fn read(token: &str) -> Option<Self> {
         let text = |field: &Field<'_>| field.text().map(str::to_owned);
         let seconds = |field: &Field<'_>| field.number().map(|seconds| seconds as u64);
@@ -109,7 +109,7 @@ impl UnverifiedClaims {
     }
 }
 
-/// The claims that a caller may look at, borrowed from the decoded payload.
+/// The claims that [`UnverifiedClaims`] shows, borrowed from the decoded payload.
 #[derive(serde::Deserialize)]
 struct Claims<'a> {
     #[serde(borrow, default)]
@@ -132,7 +132,7 @@ struct Claims<'a> {
     exp: Field<'a>,
 }
 
-/// The claims that decide whether and for how long a token is good; every new token is read for them, so only for them.
+/// The claims that decide whether a token is usable and for how long. Every new token is read for them, so there are few.
 #[derive(serde::Deserialize)]
 pub(crate) struct Payload<'a> {
     #[serde(borrow, default)]
@@ -150,7 +150,7 @@ pub(crate) struct Payload<'a> {
 }
 
 impl Payload<'_> {
-    /// `exp - iat` in seconds, when both are there.
+    /// `exp - iat` in seconds, when the token has both.
     pub(crate) fn lifetime(&self) -> Option<f64> {
         Some(self.exp.number()? - self.iat.number()?)
     }
@@ -159,23 +159,23 @@ impl Payload<'_> {
         self.scope.texts()
     }
 
-    /// Whether any claim that names the tenant equals `expected`; the first of them for the error text otherwise.
+    /// Whether a claim that names the organization equals `expected`. If not, the error is the first name in the claims.
     pub(crate) fn names_organization(&self, expected: &str) -> Result<(), Option<&str>> {
         let named = || [&self.org_name, &self.org_id, &self.tenant_id].into_iter().filter_map(|field| field.text());
         if named().any(|name| name.eq_ignore_ascii_case(expected)) { Ok(()) } else { Err(named().next()) }
     }
 }
 
-/// Reads what decides from the payload of `token` and hands it to `read`; none when the token is no JWT.
+/// Passes the deciding claims of `token` to `read`. None when the token is not a JWT.
 pub(crate) fn with_payload<T>(token: &[u8], read: impl FnOnce(Payload<'_>) -> T) -> Option<T> {
     with_decoded(token, |json| object(json).map(read))
 }
 
-/// Decodes the payload of `token` and hands it to `read`; none when there is none.
+/// Decodes the payload of `token` and passes it to `read`. None when the token has no payload.
 fn with_decoded<T>(token: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
     let rest = token.get(memchr(b'.', token)? + 1..)?;
     let payload = rest.get(..memrchr(b'.', rest)?)?;
-    // A payload of the usual size is decoded without touching the heap.
+    // A payload of the usual size needs no allocation.
     let mut stack = [0; 2048];
     let mut heap = Vec::new();
     let upper = base64::decoded_len_estimate(payload.len());
@@ -189,7 +189,7 @@ fn with_decoded<T>(token: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Optio
     read(buffer.get(..decoded)?)
 }
 
-/// With or without padding; many characters at a time where the processor can and the crate knows how.
+/// The decoder for base64url, with or without padding. It uses SIMD where the processor has it.
 fn base64url() -> &'static impl Engine {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     {
@@ -198,7 +198,7 @@ fn base64url() -> &'static impl Engine {
         use base64::engine::Simd;
         use base64::engine::general_purpose::NO_PAD_INDIFFERENT;
 
-        // It builds its tables anew whenever it is made.
+        // Made once, because the constructor builds the tables.
         static ENGINE: LazyLock<Simd> = LazyLock::new(|| Simd::url_safe(NO_PAD_INDIFFERENT));
         &*ENGINE
     }
@@ -208,21 +208,21 @@ fn base64url() -> &'static impl Engine {
     }
 }
 
-/// Reads a JSON object; a list, which serde would take for a struct as well, is none.
+/// Reads a JSON object. None for a JSON list, which serde would accept for a struct too.
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
-    // Checked in one go: text by text, as `from_slice` does it, costs several times as much.
+    // One check for the whole text. `from_slice` checks each string on its own, which costs several times as much.
     let json = std::str::from_utf8(json).ok()?;
     json.trim_ascii_start().starts_with('{').then(|| serde_json::from_str(json).ok())?
 }
 
-/// One JSON value of whatever type a server chose: text is borrowed where it can be, the rest is reduced to what is used.
+/// One JSON value, of whatever type the server chose. Text is borrowed where that is possible.
 #[derive(Debug, Default)]
 pub(crate) enum Field<'a> {
-    /// Missing, null, or of a type that means nothing here.
+    /// Missing, null, or of a type that is not used.
     #[default]
     Absent,
     Text(Cow<'a, str>),
-    /// The texts of a list, separated by spaces.
+    /// The strings of a list, separated by spaces.
     List(String),
     Number(f64),
 }
@@ -235,7 +235,7 @@ impl Field<'_> {
         }
     }
 
-    /// Text, or the texts of a list.
+    /// The text, or the strings of a list, separated by spaces.
     pub(crate) fn texts(&self) -> Option<&str> {
         match self {
             Field::List(texts) => Some(texts),
@@ -243,7 +243,7 @@ impl Field<'_> {
         }
     }
 
-    /// A number, or text that spells one.
+    /// The number, or the number that the text spells.
     pub(crate) fn number(&self) -> Option<f64> {
         let number = match self {
             Field::Absent | Field::List(_) => None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Error;
 use crate::jitter::Jitter;
 
-/// How a [`Lifecycle`](crate::Lifecycle) behaves over time. The defaults suit production.
+/// How long a [`Lifecycle`](crate::Lifecycle) keeps, renews and waits. The defaults suit production.
 ///
 /// ```
 /// use alvys_auth_core::Policy;
@@ -29,7 +29,7 @@ pub struct Policy {
 const TICK: Duration = Duration::from_millis(1);
 /// The pauses after answers that have cost a token and could not be read, from the second one on.
 const COSTLY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
-/// Beyond this a limit is none, and HTTP clients may fail to add it to their clocks.
+/// A longer limit is as good as none, and HTTP clients may fail to add it to their clocks.
 const LONGEST_REQUEST: Duration = Duration::from_secs(60 * 60);
 
 impl Policy {
@@ -47,78 +47,82 @@ impl Policy {
         }
     }
 
-    /// How long before its end a token is renewed; 5 minutes.
+    /// Sets how long before its end a token is renewed; 5 minutes by default, but at most a fifth of the token's lifetime.
     ///
-    /// Never more than a fifth of the token's lifetime. The exact moment is drawn once per token from the later half of
-    /// the margin, so that a fleet does not renew all at once.
+    /// The renewal begins at a random moment in the second half of this margin, so that the processes of a fleet do not all
+    /// renew at the same time.
     #[must_use]
     pub const fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
     }
 
-    /// How long a token is taken to live when neither the answer nor the token says so; 5 minutes.
+    /// Sets the lifetime of a token when neither the answer nor the token tells it; 5 minutes by default.
     #[must_use]
     pub fn default_lifetime(mut self, lifetime: Duration) -> Self {
         self.default_lifetime = lifetime.max(TICK);
         self
     }
 
-    /// How long one token request may take, from connecting to the last byte; 10 seconds, at most an hour.
+    /// Sets how long one token request may take, from connecting to the last byte; 10 seconds by default, at most an hour.
     ///
-    /// An attempt that has reported nothing after half as long again counts as lost, and the next caller starts another.
+    /// An attempt that has not reported its outcome after 1.5 times this time counts as lost. The next caller then starts
+    /// another one.
     #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout.clamp(TICK, LONGEST_REQUEST);
         self
     }
 
-    /// The pause after a transient failure: `first`, doubled by each further failure up to `longest`, and of that a random
-    /// part; 500 milliseconds and 60 seconds. A longer wait that the server asked for is obeyed.
+    /// Sets the pause after a transient failure; 500 milliseconds and 60 seconds by default.
     ///
-    /// While a caller waits for a token, the pause is no longer than [`pause_while_waiting`](Self::pause_while_waiting).
+    /// Each further failure doubles the pause, from `first` up to `longest`. The pause is a random part of that. While a
+    /// caller waits for a token, it is at most [`pause_while_waiting`](Self::pause_while_waiting). A longer wait that the
+    /// server asks for is obeyed.
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = (first.max(TICK), longest.max(first).max(TICK));
         self
     }
 
-    /// The longest pause after a transient failure while a caller waits for a token; 2 seconds, of which a random part is
-    /// taken.
+    /// Sets the longest pause after a transient failure while a caller waits for a token; 2 seconds by default.
     ///
-    /// It decides how soon after an outage there is a token again. However many callers wait, one request is sent for all of
-    /// them. A longer wait that the server asked for is obeyed.
+    /// The pause is a random part of it. This decides how soon after an outage there is a token again. However many callers
+    /// wait, one request is sent for all of them. A longer wait that the server asks for is obeyed.
     #[must_use]
     pub fn pause_while_waiting(mut self, longest: Duration) -> Self {
         self.waiting = longest.max(TICK);
         self
     }
 
-    /// How long a permanent failure, such as wrong credentials, is reported without asking again: `first`, doubled by
-    /// each further failure up to `longest`; 5 seconds and 5 minutes.
+    /// Sets the pause after a permanent failure such as wrong credentials; 5 seconds and 5 minutes by default.
+    ///
+    /// During the pause the failure is reported and no token request is sent. Each further failure doubles the pause, from
+    /// `first` up to `longest`.
     #[must_use]
     pub fn cool_down(mut self, first: Duration, longest: Duration) -> Self {
         self.cool_down = (first.max(TICK), longest.max(first).max(TICK));
         self
     }
 
-    /// How old a token must be before a 401 of the API is taken as a reason to renew it; 10 seconds.
+    /// Sets how old a token must be before a 401 of the API makes the lifecycle renew it; 10 seconds by default.
     ///
-    /// A newer one was refused for another reason than its age. Doubled by each renewal that did not help, up to 64 fold.
+    /// A new token that was refused would be refused again: age is not the reason. Each renewal that did not help doubles
+    /// this time, up to 64 times.
     #[must_use]
     pub const fn rejection_grace(mut self, grace: Duration) -> Self {
         self.rejection_grace = grace;
         self
     }
 
-    /// What [`request_timeout`](Self::request_timeout) is set to; a driver ends its request by then.
+    /// The value of [`request_timeout`](Self::request_timeout). A driver must end its token request by then.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.request_timeout
     }
 
-    /// How long nobody asks again after `error`, which follows `before` others like it: while a token is held, and while
-    /// somebody waits for one. Neither is shorter than the server says.
+    /// The pauses after `error`, when it follows `before` errors like it: the first while nobody waits for a token, the
+    /// second while a caller does. Neither is shorter than the server asks for.
     pub(crate) fn pauses(&self, error: &Error, before: u32, jitter: &mut Jitter) -> [Duration; 2] {
         let doubled = |(first, longest): (Duration, Duration), times: u32| {
             first.saturating_mul(2_u32.saturating_pow(times)).min(longest)

@@ -1,4 +1,4 @@
-//! Reads the token endpoint's answer, however it is spelt.
+//! Reads the token response (RFC 6749, section 5.1) in every form that servers are known to send.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,23 +19,23 @@ use crate::{Error, ErrorKind, Flow, Scopes, TokenRequest, UnverifiedClaims};
 
 /// The longest access token that is accepted, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
-/// The longest list of scopes that is taken for one, in bytes.
+/// The longest list of scopes that is accepted, in bytes. A longer one is ignored.
 const LONGEST_SCOPES: usize = 8 * 1024;
-/// The longest body that is looked at, in bytes.
+/// The longest body that is read, in bytes.
 const LONGEST_BODY: usize = 64 * 1024;
-/// A lifetime beyond this is taken as this, about 30 years.
+/// The longest lifetime in seconds, about 30 years. A longer one is cut to this.
 const LONGEST_LIFETIME: f64 = 1e9;
 const BEARER: &str = "Bearer ";
 
-/// An access token as it was granted: its text, its scopes and how long it lives.
+/// A token response (RFC 6749, section 5.1): an access token, its scopes and its lifetime.
 ///
-/// The lifetime is relative, so no clock is involved; [`Lifecycle`](crate::Lifecycle) turns a token response into a
-/// [`Token`](crate::Token). `Debug` does not show the token.
+/// The lifetime counts from the token request, so reading the response needs no clock. [`Lifecycle`](crate::Lifecycle)
+/// makes a [`Token`](crate::Token) with an end from it. `Debug` does not show the access token.
 #[derive(Clone)]
 pub struct TokenResponse {
-    /// The ready header value: a window on the front of `text`.
+    /// The value of the `Authorization` header. It shares the allocation of `text`.
     header: HeaderValue,
-    /// `Bearer `, the access token, then the scopes: one allocation.
+    /// `Bearer `, the access token and the scopes, in one allocation.
     text: Bytes,
     token_ends: usize,
     lifetime: Option<Duration>,
@@ -43,7 +43,7 @@ pub struct TokenResponse {
     opaque: bool,
 }
 
-/// The members of a token response (RFC 6749, sections 5.1 and 5.2) that decide; all others are passed over.
+/// The members of a token response (RFC 6749, sections 5.1 and 5.2) that are used.
 #[derive(Deserialize)]
 struct Members<'a, T> {
     #[serde(default)]
@@ -58,13 +58,15 @@ struct Members<'a, T> {
     error: Field<'a>,
 }
 
-/// Text that JSON does not look at letter by letter, because it is checked where it becomes a token.
+/// A string that the JSON parser does not check for UTF-8, because the token's own check is stricter.
 #[derive(Deserialize)]
 struct Unchecked<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 
 impl TokenResponse {
-    /// A token that is already there, for example from a store: its text, the lifetime that is left to it, and its scopes
-    /// as the server writes them, separated by spaces. Where that is empty, the token's claims tell.
+    /// Makes a token response from an access token that a program already has, for example from a store.
+    ///
+    /// `lifetime` is the rest of the token's lifetime. `scope` lists the scopes, separated by spaces. When it is empty, the
+    /// scopes are read from the token's claims.
     ///
     /// ```
     /// use alvys_auth_core::TokenResponse;
@@ -89,11 +91,11 @@ impl TokenResponse {
         response.map_err(|refusal| Error::build(refusal.inner()))
     }
 
-    /// Reads the answer to `request`: its flow decides how a refusal reads, and its secret is struck from whatever the
-    /// server said.
+    /// Reads the answer of the token endpoint to `request`.
     ///
-    /// Accepts what servers have been seen to send: `expires_in` as number, text, fraction or not at all, any case of
-    /// `token_type`, nulls, unknown members, a byte order mark, JSON under another content type.
+    /// It accepts what servers are known to send: `expires_in` as a number, as text, with a fraction or not at all;
+    /// `token_type` in any case; nulls and unknown members; a byte order mark; another content type than JSON. The secret of
+    /// `request` is removed from what an error repeats of the answer.
     ///
     /// ```
     /// use alvys_auth_core::{Credentials, ErrorKind, Flow, TokenResponse, TokenRequest};
@@ -112,7 +114,7 @@ impl TokenResponse {
     /// ```
     ///
     /// # Errors
-    /// Everything but a usable token is an [`Error`] whose kind and hint name the likely cause.
+    /// When the answer contains no usable token. The error's kind and hint tell the likely cause.
     pub fn from_http<B: AsRef<[u8]>>(request: &TokenRequest, response: &Response<B>) -> Result<Self, Error> {
         let body = words::bare(response.body().as_ref());
         let answer = Answer { request, status: response.status(), headers: response.headers(), body };
@@ -137,7 +139,7 @@ impl TokenResponse {
         Self::from_members(request, &members, token).map_err(|refusal| refusal.about(&answer))
     }
 
-    /// Holds a token from elsewhere to the rules of `flow`; none when it is not of the expected organization.
+    /// Applies the rules of `flow` to a token from a store. None when it is not of the expected organization.
     pub(crate) fn under(mut self, flow: &Flow) -> Option<Self> {
         if flow.expected_organization().is_some() {
             let fits = |claims: Option<&Payload<'_>>| check_organization(flow, claims).is_ok();
@@ -154,16 +156,16 @@ impl TokenResponse {
         if let Some(kind) = members.token_type.text()
             && !kind.trim().eq_ignore_ascii_case("bearer")
         {
-            return Err(Refusal::response("the token endpoint handed out a token that is not a bearer token"));
+            return Err(Refusal::response("the token endpoint issued a token that is not a bearer token"));
         }
-        // Both the answer and the token may name a lifetime: the shorter one holds.
+        // Both the answer and the token may name a lifetime. The shorter one counts.
         let granted = |claims: Option<&Payload<'_>>| -> Result<Self, Refusal> {
             check_organization(flow, claims)?;
             let stated = members.expires_in.number();
             let claimed = claims.and_then(Payload::lifetime);
             let lifetime = stated.zip(claimed).map(|(one, other)| one.min(other)).or(stated).or(claimed);
             let scope = members.scope.texts().or_else(|| claims?.scope()).unwrap_or_default();
-            // Scopes are shown and logged: they must not hold what must not be.
+            // Scopes are shown and logged, so they must not contain the token or the secret.
             let hides = holds(scope, token) || holds(scope, request.credentials().client_secret().as_bytes());
             let scope = if hides { "" } else { scope };
             Self::checked(token, lifetime, scope, flow.is_legacy(), claims.is_none())
@@ -185,9 +187,9 @@ impl TokenResponse {
             return Err(Refusal::response("the access token is longer than 16 KiB"));
         }
         if lifetime.is_some_and(|seconds| seconds < 0.001) {
-            return Err(Refusal::response("the access token was already expired when it was handed out"));
+            return Err(Refusal::response("the access token had expired when it was issued"));
         }
-        // What is no list of visible words is no list of scopes.
+        // Text that is too long or not printable is not a list of scopes.
         let scope = if scope.len() <= LONGEST_SCOPES && is_printable(scope.as_bytes(), b' ') { scope } else { "" };
         let mut text = Vec::with_capacity(BEARER.len() + token.len() + scope.len());
         text.extend_from_slice(BEARER.as_bytes());
@@ -197,40 +199,40 @@ impl TokenResponse {
         let text = Bytes::from(text);
 
         let header = HeaderValue::from_maybe_shared(text.slice(..token_ends));
-        // A header value may hold spaces, tabs and bytes beyond ASCII; a bearer token may not.
+        // A bearer token must not contain spaces, tabs and bytes beyond ASCII, although a header value may.
         let (Ok(mut header), true) = (header, is_printable(token, b'!')) else {
-            return Err(Refusal::response("the access token holds characters that are not legal in a header"));
+            return Err(Refusal::response("the access token contains characters that are not legal in a header"));
         };
         header.set_sensitive(true);
         let lifetime = lifetime.map(|seconds| Duration::from_secs_f64(seconds.min(LONGEST_LIFETIME)));
         Ok(Self { header, text, token_ends, lifetime, read_only, opaque })
     }
 
-    /// How long the token lives, counted from when it was asked for; none when neither the answer nor the token says so.
+    /// The token's lifetime, counted from the token request. None when neither the answer nor the token tells it.
     #[must_use]
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
 
-    /// What the token may do: from the answer, else from the token's claims.
+    /// The token's scopes: from the answer, or from the token's claims when the answer lists none.
     #[must_use]
     pub fn scopes(&self) -> Scopes<'_> {
         let scope = self.text.get(self.token_ends..).unwrap_or_default();
         Scopes::new(std::str::from_utf8(scope).unwrap_or_default(), self.read_only)
     }
 
-    /// What the token says of itself, **unverified**; none for an opaque token.
+    /// The token's claims, **not verified**. None when the token is opaque.
     #[must_use]
     pub fn unverified_claims(&self) -> Option<UnverifiedClaims> {
         UnverifiedClaims::read(self.access_token())
     }
 
-    /// What is suspicious about the token although it may work, in one sentence.
+    /// A warning about a token that may not work, in one sentence: the token is opaque.
     #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         (self.opaque && !self.read_only).then_some(
             "the token is opaque, not a JWT: the Alvys API will probably refuse it; \
-             check that the audience is sent and is https://api.alvys.com/public/ with the slash at the end",
+             check that the audience is https://api.alvys.com/public/ with the slash at the end",
         )
     }
 
@@ -254,7 +256,7 @@ impl fmt::Debug for TokenResponse {
     }
 }
 
-/// Whether `part` stands in `text`. Where `part` is long, preparing a cleverer search costs more than it saves.
+/// Whether `text` contains `part`. A search with a better worst case costs more here than it saves, because `part` is long.
 fn holds(text: &str, part: &[u8]) -> bool {
     let text = text.as_bytes();
     let room = text.len().checked_sub(part.len()).and_then(|last| text.get(..=last)).unwrap_or_default();
@@ -262,7 +264,7 @@ fn holds(text: &str, part: &[u8]) -> bool {
     part.first().is_some_and(|first| memchr_iter(*first, room).any(starts))
 }
 
-/// Whether `text` is ASCII from `lowest` to `~`. Looks at every byte, so that the compiler can take many at a time.
+/// Whether `text` is ASCII from `lowest` to `~`. It reads every byte, so that the compiler can check many at a time.
 fn is_printable(text: &[u8], lowest: u8) -> bool {
     text.iter().fold(true, |printable, byte| printable & (lowest..=b'~').contains(byte))
 }
@@ -272,7 +274,7 @@ fn check_organization(flow: &Flow, claims: Option<&Payload<'_>>) -> Result<(), R
     match claims.map(|claims| claims.names_organization(expected)) {
         Some(Ok(())) => Ok(()),
         Some(Err(Some(_))) => Err(Refusal::organization("the token belongs to another organization")),
-        // What a legacy token says of itself is not documented; its tenant is in the URL that it was asked for at.
+        // The claims of a legacy token are not documented. Its tenant is part of the URL of the token endpoint.
         None | Some(Err(None)) if flow.tenant().is_some_and(|tenant| tenant.eq_ignore_ascii_case(expected)) => Ok(()),
         None | Some(Err(None)) => {
             Err(Refusal::organization("the token names no organization, so it cannot be the expected one"))
@@ -280,7 +282,7 @@ fn check_organization(flow: &Flow, claims: Option<&Payload<'_>>) -> Result<(), R
     }
 }
 
-/// Why a successful answer is no usable token.
+/// Why a successful answer contains no usable token.
 struct Refusal {
     kind: ErrorKind,
     what: &'static str,
@@ -297,15 +299,15 @@ impl Refusal {
 
     fn about(self, answer: &Answer<'_>) -> Error {
         let status: Option<StatusCode> = Some(answer.status);
-        Error::build(Inner { status, request_id: answer.request_id(), ..self.inner() })
+        Error::build(Inner { status, support_headers: answer.support_headers(), ..self.inner() })
     }
 
     fn inner(self) -> Inner {
         let hint = match self.kind {
             ErrorKind::WrongOrganization => {
-                "check which tenant's credentials are configured, and the organization that is expected"
+                "check which tenant the configured credentials belong to, and which organization is expected"
             }
-            _ => "check that the endpoint is the Alvys token endpoint; if it is, report this to Alvys support",
+            _ => "check that the token URL is the Alvys token endpoint; if it is, report this to Alvys support",
         };
         Inner::new(self.kind, self.what, hint)
     }

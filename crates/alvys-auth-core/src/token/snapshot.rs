@@ -31,14 +31,22 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The state of a source that holds `token` and has nothing to do.
+    #[must_use]
+    pub fn holding(token: Token) -> Self {
+        Self { usable_until: token.expires_at(), token: Some(token), ..Self::default() }
+    }
+
     /// The token that may be used at `now` without polling; none when the lifecycle wants to be polled.
     #[must_use]
     pub fn usable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|_| now < self.usable_until)
     }
 
-    /// The token whose renewal may be left to others at `now`: not for the last quarter of the time from when that is due to
-    /// its end, so that there is some left for whoever sees that nobody has renewed it.
+    /// The token that may be lent at `now` although its renewal is due, if a worker will renew it.
+    ///
+    /// None in the last quarter of the time between when the renewal is due and when the token expires: that time is left for
+    /// a caller who sees that no worker has renewed it.
     #[must_use]
     pub fn deferrable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|token| {

@@ -162,7 +162,7 @@ async fn other_machines_are_let_in_only_when_that_is_said_and_a_key_is_asked() {
     for settings in [Settings::new(), Settings::new().expose(), Settings::new().key(key())] {
         let error = server(settings).listen(&anywhere()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("0.0.0.0:0 can be reached from other machines"), "{error}");
+        assert!(error.to_string().contains("other machines can reach 0.0.0.0:0"), "{error}");
     }
     assert!(server(Settings::new().expose().key(key())).listen(&anywhere()).await.is_ok());
     let taken = server(Settings::new()).listen(&Listen::Tcp(sandbox.address())).await.unwrap_err();

@@ -114,7 +114,7 @@ mod unix {
         let (sandbox, place) = (Sandbox::start().unwrap(), Place::new("file"));
         std::fs::write(place.socket(), "precious").unwrap();
         let error = server(&sandbox).listen(&Listen::Unix(place.socket())).await.unwrap_err();
-        assert!(error.to_string().contains("no socket"), "{error}");
+        assert!(error.to_string().contains("not a socket"), "{error}");
         assert_eq!(std::fs::read_to_string(place.socket()).unwrap(), "precious");
         let nowhere = Listen::Unix(place.directory.join("none/proxy.sock"));
         assert!(server(&sandbox).listen(&nowhere).await.is_err());

@@ -1,4 +1,4 @@
-//! A token, what it says, and one call with it.
+//! The steps of `doctor` that need a token: its format, its scopes, its organization, and one call.
 
 use alvys_auth_core::{Api, Token};
 
@@ -23,16 +23,16 @@ const CALL: &str = "API call";
 /// The steps that need a token.
 pub(super) const STEPS: [&str; 4] = [SHAPE, SCOPES, ORGANIZATION, CALL];
 
-/// A token that was just asked for, and the client that uses it.
+/// A new token, and a client that uses it.
 pub(super) struct Access {
     client: Authorized,
     token: Token,
     legacy: bool,
 }
 
-/// Asks for a new token: a kept one would prove nothing. It is kept for the next run.
+/// Requests a new token, because a kept one would not prove that requests work. It is kept for the next run.
 pub(super) fn token(mut settings: Settings, api: &Api, limits: Limits, report: &mut Report) -> Option<Access> {
-    // They are in the report already.
+    // The warnings are in the report already.
     settings.setup.warnings.clear();
     let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
     let legacy = flow.is_legacy();
@@ -40,7 +40,7 @@ pub(super) fn token(mut settings: Settings, api: &Api, limits: Limits, report: &
     let access = Authorized::open(settings, api.clone(), limits, wanted).and_then(|client| {
         let held = client.held();
         let token = scopes::token(flow, credentials, &held)?;
-        report.fine(TOKEN, format!("a token that is good for {}", in_words(held.left())));
+        report.fine(TOKEN, format!("a token that is valid for {}", in_words(held.left())));
         Ok(Access { client, token, legacy })
     });
     access.map_err(|failure| report.failed(TOKEN, failure)).ok()
@@ -53,11 +53,11 @@ impl Access {
             return report.failed(SHAPE, Failure::new(Class::Nonsense, warning, todo));
         }
         let Some(jwt) = Jwt::read(self.token.access_token()) else {
-            return report.fine(SHAPE, "it is opaque, as tokens of the legacy flow may be");
+            return report.fine(SHAPE, "the token is opaque, as tokens of the legacy flow may be");
         };
         let expected = if self.legacy { "HS256" } else { "RS256" };
         if jwt.algorithm() != expected {
-            let what = format!("the token is signed with {}, where Alvys uses {expected}", one_line(jwt.algorithm()));
+            let what = format!("the token is signed with {}, but Alvys uses {expected}", one_line(jwt.algorithm()));
             return report.warning(SHAPE, what, "check that the token URL is the Alvys token endpoint");
         }
         report.fine(SHAPE, format!("a JSON Web Token, signed with {expected} (not verified; see `inspect --verify`)"));
@@ -67,20 +67,17 @@ impl Access {
         let scopes = self.token.scopes();
         let missing = scopes::missing(&self.token, required);
         if !missing.is_empty() {
-            let todo = "have an Alvys administrator grant the application what is missing, then get a new token";
+            let todo =
+                "ask an Alvys administrator to grant the missing scopes to the application, then get a new token";
             let what = format!("the token lacks {}", missing.join(", "));
             return report.failed(SCOPES, Failure::new(Class::Refused, what, todo));
         }
         if scopes.is_read_only() {
             let what = "the token has no scopes and may only read";
-            return report.warning(
-                SCOPES,
-                what,
-                "move to the current flow for anything else: see `alvys-auth migrate`",
-            );
+            return report.warning(SCOPES, what, "move to the current flow to change data: see `alvys-auth migrate`");
         }
         match scopes.iter().count() {
-            0 => report.warning(SCOPES, "the token names no scopes", "have some granted to the application in Alvys"),
+            0 => report.warning(SCOPES, "the token has no scopes", "ask an Alvys administrator to grant some"),
             1 => report.fine(SCOPES, "one scope"),
             count => report.fine(SCOPES, format!("{count} scopes; see `alvys-auth scopes`")),
         }
@@ -91,7 +88,7 @@ impl Access {
         let facts = jwt.as_ref().map(|jwt| Facts::of(&jwt.claims));
         let named = facts.as_ref().and_then(|facts| facts.organization_name.or(facts.organization_id));
         let Some(named) = named else {
-            let todo = "make sure by other means whose data the calls reach";
+            let todo = "check in the data that calls return whose data it is";
             return report.warning(ORGANIZATION, "the token names no organization", todo);
         };
         let profile = arguments.layers().ok().and_then(|layers| layers.profile);
@@ -104,7 +101,7 @@ impl Access {
             Some(tenant) => report.failed(
                 ORGANIZATION,
                 Failure::configuration(
-                    format!("the token is for {named}, and the tenant is set to {tenant}"),
+                    format!("the token is for {named}, but the tenant is set to {tenant}"),
                     "use the credentials of that tenant, or correct ALVYS_TENANT_ID",
                 ),
             ),
@@ -122,8 +119,8 @@ impl Access {
             }
             Ok(answer) if answer.status() == 404 && documented => report.warning(
                 CALL,
-                format!("the API is there, but knows no {}, so that the token was not tried", bare(&path)),
-                "name something to read with --call, such as --call loads",
+                format!("the API answers, but it has no {}, so the token was not tested", bare(&path)),
+                "give a path to read with --call, such as --call loads",
             ),
             Ok(answer) => report.failed(CALL, refusal(answer.status())),
             Err(failure) => report.failed(CALL, failure),
@@ -131,7 +128,7 @@ impl Access {
     }
 }
 
-/// `/v1/me` of the API's host, as the documents use it.
+/// `/v1/me` of the API's host, which the documents of Alvys use for a test.
 pub(crate) fn me(api: &Api) -> String {
     let base = api.base();
     let host = base.find("://").map_or(0, |at| at + 3);
@@ -139,7 +136,7 @@ pub(crate) fn me(api: &Api) -> String {
     format!("{}/v1/me", base.get(..end).unwrap_or(base))
 }
 
-/// Without the query, which may hold a key.
+/// The URL without its query, which may contain a key.
 fn bare(url: &str) -> &str {
     url.split('?').next().unwrap_or(url)
 }

@@ -1,4 +1,4 @@
-//! The settings: each value by itself, and all of them together, as the core judges them.
+//! The first step of `doctor`: the core checks each setting alone, and then all of them together.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,12 +14,12 @@ use crate::settings::{Settings, SettingsArgs, variable};
 const STEP: &str = "settings";
 const FILES: &str = "secret files";
 
-/// The audience without the slash that belongs to it.
+/// The audience without the slash at its end.
 const CUT_AUDIENCE: &str = "https://api.alvys.com/public";
 
 type Check = fn(&str) -> Result<(), Error>;
 
-/// What can be told of one value without the others.
+/// The checks of single settings.
 const CHECKS: [(&[&str], Check); 5] = [
     (&["ALVYS_CLIENT_ID", "Alvys__ClientId"], |value| Credentials::new(value, STAND_IN).map(drop)),
     (&["ALVYS_CLIENT_SECRET", "Alvys__ClientSecret"], |value| Credentials::new(STAND_IN, value).map(drop)),
@@ -27,8 +27,8 @@ const CHECKS: [(&[&str], Check); 5] = [
     (&["ALVYS_AUDIENCE", "Alvys__Audience"], |value| {
         if value.trim() == CUT_AUDIENCE {
             return Err(Error::configuration(
-                "the audience lacks its last slash",
-                "write https://api.alvys.com/public/",
+                "the audience lacks the slash at its end",
+                "set it to https://api.alvys.com/public/",
             ));
         }
         fits(Flow::current().audience(value))
@@ -38,7 +38,7 @@ const CHECKS: [(&[&str], Check); 5] = [
 
 const STAND_IN: &str = "stand-in";
 
-/// Reads everything, and says all that is wrong with it; none when that is too much to go on.
+/// Reads all settings and reports all mistakes. None when the next steps are not possible with these settings.
 pub(super) fn settings(arguments: &SettingsArgs, report: &mut Report) -> Option<Settings> {
     let layers = match arguments.layers() {
         Ok(layers) => layers,
@@ -69,17 +69,17 @@ pub(super) fn settings(arguments: &SettingsArgs, report: &mut Report) -> Option<
         }
     };
     for warning in &setup.warnings {
-        report.warning(STEP, warning, "unset it, or set what it was meant for");
+        report.warning(STEP, warning, "unset it, or also set what it belongs to");
     }
     if let Some(deprecation) = setup.flow.deprecation() {
-        report.warning(STEP, deprecation, "try `alvys-auth migrate`");
+        report.warning(STEP, deprecation, "run `alvys-auth migrate`");
     }
     let flow = if setup.flow.is_legacy() { "legacy" } else { "current" };
     report.fine(STEP, format!("client {}, {flow} flow", credentials.client_id()));
     Some(Settings { credentials, setup, ca_bundle: layers.ca_bundle(), cache_dir: arguments.cache_dir() })
 }
 
-/// A value from its uppermost layer.
+/// The value of a setting, from the first layer that has one.
 pub(crate) fn value(name: &str, arguments: &SettingsArgs, profile: Option<&Named>) -> Option<OsString> {
     let named = |(found, value): (&str, &str)| (found == name).then(|| OsString::from(value));
     let client_id = arguments.client_id.as_ref().filter(|_| name == "ALVYS_CLIENT_ID").map(OsString::from);
@@ -104,16 +104,16 @@ fn secret_files(arguments: &SettingsArgs, profile: Option<&Named>) -> Vec<PathBu
 #[cfg(unix)]
 fn readable_by_others(path: &Path, report: &mut Report) {
     use std::os::unix::fs::PermissionsExt;
-    // Whether it is there at all is told when it is read.
+    // A missing file is reported when the secret is read.
     let Ok(metadata) = fs::metadata(path) else { return };
     let mode = metadata.permissions().mode() & 0o777;
     let shown = path.display();
     match mode & 0o006 {
-        0 => report.fine(FILES, format!("{shown} is closed to other users")),
+        0 => report.fine(FILES, format!("other users cannot read {shown}")),
         _ => report.warning(
             FILES,
             format!("every user of this machine may read or change {shown} (mode {mode:o})"),
-            format!("chmod 600 {shown}, and change the secret if others use this machine"),
+            format!("run chmod 600 {shown}, and change the secret if other people use this machine"),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! `alvys-auth doctor`: the troubleshooting list of the documents, gone through.
+//! `alvys-auth doctor`: checks step by step why there is no token or why calls are refused.
 
 mod access;
 mod lint;
@@ -16,22 +16,22 @@ use crate::settings::SettingsArgs;
 pub(super) use access::me;
 pub(super) use lint::value;
 
-/// Find out why there is no token, or why calls are refused, and what to do about it.
+/// Find out why there is no token or why calls are refused, and what to do about it.
 ///
-/// Checks the settings, the way to the token endpoint and the clock, asks for one new token, looks at it and makes one
-/// call. What cannot be tried because of something before it is skipped. The exit code is that of the worst finding; the
-/// findings are printed whatever they are.
+/// Checks the settings, the network to the token endpoint and the clock. Then requests one new token, checks it and makes one
+/// call. A step is skipped when it needs a step that failed. The findings are always printed. The exit code is that of the
+/// worst finding.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 
-    /// Check that the token has these scopes, between commas.
+    /// Check that the token has these scopes, separated by commas.
     #[arg(long, value_name = "SCOPES", value_delimiter = ',', value_parser = scope)]
     require: Vec<String>,
 
-    /// Read this path below the API base, or this URL, instead of /v1/me of the API's host.
+    /// Read this path below the base URL of the API, or this URL, instead of /v1/me of the API's host.
     #[arg(long, value_name = "PATH|URL")]
     call: Option<String>,
 
@@ -52,15 +52,15 @@ fn check(arguments: &Args, report: &mut Report) {
         steps.iter().for_each(|step| report.skipped(step, why));
     };
     let Some(settings) = lint::settings(&arguments.settings, report) else {
-        skip(report, &network::STEPS, "the settings come first");
-        return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), "the settings come first");
+        skip(report, &network::STEPS, "correct the settings first");
+        return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), "correct the settings first");
     };
     let endpoint = match keys::endpoint(&settings.setup.flow) {
         Ok(endpoint) => endpoint,
         Err(failure) => return report.failed("settings", failure),
     };
     if let Err(at) = network::check(&endpoint, settings.ca_bundle.as_deref(), report) {
-        let why = format!("{at} comes first");
+        let why = format!("the step before it failed: {at}");
         return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), &why);
     }
     let api = settings.setup.api.clone();

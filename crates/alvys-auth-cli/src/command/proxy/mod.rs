@@ -1,4 +1,4 @@
-//! `alvys-auth proxy`: the sidecar, in the foreground.
+//! `alvys-auth proxy`: the reverse proxy that adds tokens, in the foreground.
 
 use std::fs;
 use std::future;
@@ -26,7 +26,7 @@ mod one;
 mod process;
 mod several;
 
-/// The flags that say something about one application, by their names in clap.
+/// The flags about one application, by their names in clap.
 const OF_ONE_APPLICATION: [&str; 13] = [
     "profile",
     "client_id",
@@ -43,58 +43,58 @@ const OF_ONE_APPLICATION: [&str; 13] = [
     "api_base_url",
 ];
 
-/// What SIGHUP does.
+/// The function that SIGHUP calls.
 type Reload = Box<dyn Fn() + Send + Sync>;
 
-/// Run a reverse proxy that adds the token, until Ctrl-C: any language calls it and is authorized.
+/// Run a reverse proxy that adds the token to each request, so that programs in any language can call the API.
 ///
-/// SIGHUP reads the credentials and the key file anew; a changed secret file is noticed without it. The proxy answers
-/// /healthz, /readyz, /metrics and /status itself.
+/// Ctrl-C ends it. SIGHUP makes it read the credentials and the key file again; a changed secret file is also noticed without
+/// SIGHUP. The proxy itself answers /healthz, /readyz, /metrics and /status.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Where to listen: an address and port, or unix:/path; may be given several times.
+    /// Listen at this place: an address with a port, or unix:/path. May be given several times.
     #[arg(long, value_name = "PLACE", default_value = "127.0.0.1:8350")]
     listen: Vec<Listen>,
 
-    /// Answer /healthz, /readyz and /metrics, and nothing else, at this address too.
+    /// Also answer /healthz, /readyz and /metrics, and nothing else, at this address.
     #[arg(long, value_name = "ADDRESS")]
     health: Option<SocketAddr>,
 
-    /// Listen beyond this machine; needs a key.
+    /// Allow other machines to connect; needs a key.
     #[arg(long)]
     expose: bool,
 
-    /// Ask of every request the key in this file, in X-Alvys-Proxy-Key (ALVYS_PROXY_KEY holds the key itself).
+    /// Require the key in this file from every request, in X-Alvys-Proxy-Key; ALVYS_PROXY_KEY contains the key itself.
     #[arg(long, value_name = "PATH")]
     key_file: Option<PathBuf>,
 
-    /// Another name that callers may use for this proxy.
+    /// Accept this host name for the proxy in requests. May be given several times.
     #[arg(long, value_name = "HOST", value_parser = host)]
     name: Vec<String>,
 
-    /// The MCP server behind /mcp; that of Alvys with its production API.
+    /// The MCP server behind /mcp; by default that of Alvys, if the API is the production API.
     #[arg(long, value_name = "URL")]
     mcp_url: Option<String>,
 
-    /// Serve the application of this profile under /t/PROFILE; may be given several times, and replaces the one application.
+    /// Serve the application of this profile under /t/PROFILE. May be given several times.
     ///
-    /// Everything about an application then comes from its profile, nothing from flags and the environment.
+    /// All settings of an application then come from its profile, and none from flags or the environment.
     #[arg(long, value_name = "PROFILE", conflicts_with_all = OF_ONE_APPLICATION)]
     serve: Vec<String>,
 
-    /// Answer GET /token with the token itself.
+    /// Answer GET /token with the access token.
     #[arg(long)]
     hand_out_tokens: bool,
 
-    /// Let calls go out as they come, instead of within the published rate limits.
+    /// Send calls at once, without regard to the published rate limits.
     #[arg(long)]
     unshaped: bool,
 
-    /// How long one call may wait, all its waits together.
+    /// How long one call may wait in all; 60s by default.
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     patience: Option<Duration>,
 
-    /// How many calls may be under way at once.
+    /// How many calls may be in progress at the same time.
     #[arg(long, value_name = "CALLS", value_parser = at_least_one)]
     most_at_once: Option<NonZeroUsize>,
 
@@ -108,17 +108,17 @@ pub(crate) struct Args {
 
 pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let failed = |error: io::Error| {
-        Failure::configuration(format!("cannot run a server here: {error}"), "see the limits of this process")
+        Failure::configuration(
+            format!("cannot run a server here: {error}"),
+            "raise the limits of this process for threads and open files",
+        )
     };
     if arguments.settings.cache_dir.is_some() || arguments.settings.no_cache {
-        return Err(Failure::usage(
-            "the proxy keeps its tokens in memory only",
-            "leave --cache-dir and --no-cache away",
-        ));
+        return Err(Failure::usage("the proxy keeps its tokens in memory only", "remove --cache-dir and --no-cache"));
     }
     notices::start();
     process::take_descriptors();
-    // Before signals are listened for: they are to end a run that waits for stdin, a command or a keychain.
+    // Read before the signals are caught, so that they end a run that waits for stdin, a command or a keychain.
     let key = arguments.key()?.map(|key| SharedKey::new(key.as_str())).transpose()?;
     let settings = arguments.proxy_settings(key.clone())?;
     let (proxy, reload) = if arguments.serve.is_empty() {
@@ -128,7 +128,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     };
     let runtime = process::runtime().map_err(failed)?;
     let ran = runtime.block_on(async {
-        // Listened for before anything is printed, so that no signal is missed by who waits for the lines.
+        // Before anything is printed, because a reader of the lines may send a signal at once.
         let ended = signals::ended().map_err(failed)?;
         let (path, key) = (arguments.key_file.clone(), key);
         let hangup = move || {
@@ -140,7 +140,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         tokio::spawn(signals::on_hangup(hangup).map_err(failed)?);
         arguments.serve_until(Server::new(proxy), ended).await
     });
-    // A command or a keychain that is being read is not waited for.
+    // Does not wait for a command or a keychain that is being read.
     runtime.shutdown_background();
     ran
 }
@@ -151,14 +151,14 @@ impl Args {
         let reachable = |place: &&Listen| matches!(place, Listen::Tcp(address) if !address.ip().is_loopback());
         if self.expose && key.is_none() {
             return Err(Failure::configuration(
-                "--expose lets other machines in, and there is no key to ask them for",
-                "give one with --key-file or in ALVYS_PROXY_KEY",
+                "--expose allows other machines to connect, but there is no key to protect the proxy",
+                "give a key with --key-file or ALVYS_PROXY_KEY",
             ));
         }
         if let Some(place) = self.listen.iter().find(reachable).filter(|_| !self.expose) {
             return Err(Failure::configuration(
-                format!("{place} can be reached from other machines"),
-                "listen on 127.0.0.1 or a Unix socket, or allow it with --expose and a key in --key-file",
+                format!("other machines can reach {place}"),
+                "listen on 127.0.0.1 or a Unix socket, or allow other machines with --expose and a key in --key-file",
             ));
         }
         if let Some(key) = key {
@@ -187,7 +187,7 @@ impl Args {
         }
     }
 
-    /// The proxy in front of `api`, and of the MCP server that belongs to it.
+    /// The proxy for `api`, and for the MCP server that belongs to it.
     fn proxy(
         &self,
         accounts: impl Accounts,
@@ -224,10 +224,12 @@ impl Args {
         tokio::select! {
             cut = server.run(shutdown) => {
                 if cut > 0 {
-                    output::complain(&format!("alvys-auth: {cut} connections did not end in time and were cut"));
+                    output::complain(&format!("alvys-auth: {cut} connections did not end in time and were closed"));
                 }
             }
-            () = again(&draining) => output::complain("alvys-auth: a second signal: what was under way was cut"),
+            () = again(&draining) => {
+                output::complain("alvys-auth: a second signal came: the calls in progress were ended");
+            }
         }
         Ok(())
     }
@@ -235,7 +237,10 @@ impl Args {
 
 fn read_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let read = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
-        Failure::configuration(format!("the key file {} cannot be read: {error}", path.display()), "check --key-file")
+        Failure::configuration(
+            format!("cannot read the key file {}: {error}", path.display()),
+            "give --key-file a file that this user may read",
+        )
     });
     Ok(without_line_break(&read?))
 }
@@ -244,30 +249,30 @@ fn without_line_break(key: &Zeroizing<String>) -> Zeroizing<String> {
     Zeroizing::new(key.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Asks for the key that is in the file now, if it is one.
+/// Requires the key that is in the file now, if it is a valid key.
 fn reread_key(path: &Path, key: &SharedKey) {
     match read_key(path).and_then(|read| Ok(key.set(read.as_str())?)) {
-        Ok(()) => info!(target: "alvys_auth", "read the key anew"),
+        Ok(()) => info!(target: "alvys_auth", "read the key again"),
         Err(failure) => not_reloaded(&failure),
     }
 }
 
-/// The certificates that an HTTP client trusts, when not those of the system.
+/// The certificates that an HTTP client trusts instead of those of the system.
 #[derive(Debug, Clone)]
 struct Certificates(Option<Vec<Certificate>>);
 
 impl Certificates {
-    /// Reads a PEM file, if there is one to be read.
+    /// Reads the PEM file `bundle`, if there is one.
     fn read(bundle: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = bundle else { return Ok(Self(None)) };
         let refused = |what: String| {
-            let hint = "name a PEM file with certificates in ALVYS_CA_BUNDLE, SSL_CERT_FILE or --ca-bundle, or none";
+            let hint = "set ALVYS_CA_BUNDLE, SSL_CERT_FILE or --ca-bundle to a PEM file with certificates, or unset it";
             Failure::configuration(format!("the CA bundle {} {what}", path.display()), hint)
         };
         let pem = fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| refused("is no PEM".to_owned()))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| refused("is not a PEM file".to_owned()))?;
         if certificates.is_empty() {
-            return Err(refused("holds no certificate".to_owned()));
+            return Err(refused("contains no certificate".to_owned()));
         }
         Ok(Self(Some(certificates)))
     }
@@ -281,7 +286,7 @@ impl Certificates {
     }
 }
 
-/// Ends with the first signal after the one that began the draining.
+/// Completes on the next signal after the one that began the shutdown.
 async fn again(draining: &Notify) {
     draining.notified().await;
     match signals::ended() {
@@ -290,25 +295,28 @@ async fn again(draining: &Notify) {
     }
 }
 
-/// A name or an address alone, as it stands in the Host of a request without the port.
+/// A host name or an IP address, without a port.
 fn host(text: &str) -> Result<String, &'static str> {
     let name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     if name || text.parse::<IpAddr>().is_ok() {
         return Ok(text.to_owned());
     }
-    Err("give a host name or an address, without http:// and without a port, such as proxy.internal")
+    Err("give a host name or an IP address such as proxy.internal, without http:// and without a port")
 }
 
 fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
-    text.parse().map_err(|_| "give a whole number of calls, 1 at least")
+    text.parse().map_err(|_| "give a whole number of calls, at least 1")
 }
 
-/// The settings lead somewhere else than at the start: their credentials must not go where this proxy leads.
+/// The new settings are for another place, so their credentials must not be sent to the one that this proxy uses.
 fn elsewhere(what: String) -> Failure {
-    Failure::configuration(what, "start the proxy anew, or change it back")
+    Failure::configuration(what, "restart the proxy, or change the setting back")
 }
 
-/// Says on stderr that a SIGHUP changed nothing: whoever sent it does not see an exit code.
+/// Says on stderr that SIGHUP changed nothing. The sender of the signal sees no exit code.
 fn not_reloaded(failure: &Failure) {
-    output::complain(&format!("alvys-auth: goes on with the settings at hand: {}; {}", failure.what, failure.todo));
+    output::complain(&format!(
+        "alvys-auth: SIGHUP changed nothing, the old settings stay in use: {}; {}",
+        failure.what, failure.todo
+    ));
 }

@@ -1,4 +1,4 @@
-//! What the proxy says on stderr without being asked to: little, and each thing once.
+//! The notices that the proxy writes to stderr without `-v`: few, and each only once.
 
 use std::fmt::{Debug, Write};
 
@@ -10,10 +10,10 @@ use tracing_subscriber::{Layer, registry};
 
 use crate::output;
 
-/// Prints the notices of the proxy, unless `-v` shows them, and everything else, already.
+/// Prints the notices of the proxy, unless the log of `-v` shows them already.
 pub(super) fn start() {
     let noticed = registry().with(Notices).with(Targets::new().with_target("alvys_auth::notice", Level::WARN));
-    // Fails when there is a log.
+    // Fails when the log of `-v` is on.
     let _ = tracing::subscriber::set_global_default(noticed);
 }
 

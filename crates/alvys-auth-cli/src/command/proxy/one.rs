@@ -1,4 +1,4 @@
-//! A proxy for one application, as all commands know it: flags over the environment over a profile.
+//! A proxy for one application, with the settings that all commands use: flags, environment and profile.
 
 use std::mem;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::output;
 use crate::secret::Provider;
 use crate::settings::Layers;
 
-/// Reads the settings of the application and makes a proxy of it.
+/// Reads the settings of the application and makes a proxy for it.
 ///
 /// # Errors
 /// The first setting that is missing or wrong.
@@ -41,32 +41,32 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
     Ok((proxy, rereading(arguments, start, tokens, current)))
 }
 
-/// Its settings are read anew, and its credentials are those from then on.
+/// The function for SIGHUP: it reads the settings again and uses their credentials from then on.
 fn rereading(arguments: &Args, start: Start, tokens: TokenSource, current: Arc<Current>) -> Reload {
     let settings = arguments.settings.clone();
     let read = move || {
         if settings.secret.secret_stdin {
             return Err(Failure::configuration(
                 "the secret came from stdin, which cannot be read again",
-                "end the proxy and start it anew",
+                "restart the proxy",
             ));
         }
         let layers = settings.layers()?;
         start.check(&layers)?;
         let provider = layers.provider()?;
         let credentials = provider.current()?;
-        // First, so that a token request that asks meanwhile is given the new ones too.
+        // Before the source gets them, so that a token request in between uses the new credentials too.
         let before = current.replace(provider);
         tokens.set_credentials(credentials).inspect_err(|_| drop(current.replace(before)))?;
         Ok(())
     };
     Box::new(move || match read() {
-        Ok(()) => info!(target: "alvys_auth", "read the credentials anew"),
+        Ok(()) => info!(target: "alvys_auth", "read the credentials again"),
         Err(failure) => not_reloaded(&failure),
     })
 }
 
-/// What the proxy was started with beside the credentials, and goes on with until it ends.
+/// The settings, apart from the credentials, that the proxy was started with and keeps until it ends.
 #[derive(Debug)]
 struct Start {
     flow: Flow,
@@ -75,7 +75,7 @@ struct Start {
 }
 
 impl Start {
-    /// Credentials that are read beside other settings are for another place, which this proxy does not lead to.
+    /// Refuses settings that differ, because their credentials are for another place than the one that this proxy uses.
     fn check(&self, layers: &Layers<'_>) -> Result<(), Failure> {
         let Setup { flow, api, .. } = layers.setup()?;
         let ca_bundle = layers.ca_bundle();
@@ -88,12 +88,12 @@ impl Start {
         if differs.is_empty() {
             return Ok(());
         }
-        Err(elsewhere(format!("not as at the start: {}", differs.join(", "))))
+        Err(elsewhere(format!("changed since the start: {}", differs.join(", "))))
     }
 }
 
-/// Where the credentials come from: what was found last. A source that went on asking the first one would be given a secret
-/// that was read once, from a keychain for example, and is an old one by now.
+/// The provider that was found last. The first one may have read its secret once, for example from a keychain, and would go
+/// on giving an old secret.
 struct Current(RwLock<Provider>);
 
 impl Current {

@@ -1,4 +1,4 @@
-//! What a server needs of the system it runs on: descriptors and threads.
+//! The file descriptors and threads that a server needs from the system.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -7,28 +7,29 @@ use std::thread;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// However many processors there are: a sidecar moves bytes, and what limits its tasks knows nothing of processors.
+/// The most worker threads, however many processors there are. A proxy only moves bytes. Limits of the processor time in
+/// containers are not visible in the number of processors.
 const MOST_WORKERS: usize = 4;
-/// For reading secrets and profiles, and for the resolving of names, which is to have some of them at any time.
+/// The most threads for blocking work: reading secrets and profiles, and name resolution.
 const MOST_BLOCKING: usize = 16;
 
-/// A runtime of few threads.
+/// A runtime with few threads.
 ///
 /// # Errors
-/// When the system does not give them. The runtime itself would panic, or wait for ever for a thread that never comes.
+/// When the system does not allow that many threads. The runtime itself would panic or hang then.
 pub(super) fn runtime() -> io::Result<Runtime> {
     let workers = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS);
     try_threads(workers + MOST_BLOCKING)?;
     Builder::new_multi_thread().worker_threads(workers).max_blocking_threads(MOST_BLOCKING).enable_all().build()
 }
 
-/// Has so many threads at once, for a moment.
+/// Starts `many` threads at the same time, and ends them.
 fn try_threads(many: usize) -> io::Result<()> {
     let (hold, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
     thread::scope(|scope| {
         let wait = || {
-            // Until the other end is gone.
+            // Returns when `hold` is dropped.
             let _ = held.lock().map(|held| held.recv());
         };
         let tried = (0..many).try_for_each(|_| thread::Builder::new().spawn_scoped(scope, wait).map(drop));
@@ -37,20 +38,20 @@ fn try_threads(many: usize) -> io::Result<()> {
     })
 }
 
-/// Takes as many descriptors as the system allows: each call has a connection on either side, and the usual 1024 are
-/// less than the connections that the proxy accepts.
+/// Raises the limit of open files as far as the system allows. Each call has two connections, and the usual limit of 1024
+/// is lower than the number of connections that the proxy accepts.
 #[cfg(unix)]
 pub(super) fn take_descriptors() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    // Where there is no limit in name, there is one in fact: no more than this on macOS.
+    // macOS reports no limit, but it allows no more than this.
     let current = maximum.or(Some(10_240));
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current, maximum }) {
-        tracing::debug!(target: "alvys_auth", %error, "goes on with the descriptors at hand");
+        tracing::debug!(target: "alvys_auth", %error, "the limit of open files stays as it is");
     }
 }
 
-/// There is no such limit here.
+/// This system has no such limit.
 #[cfg(not(unix))]
 pub(super) fn take_descriptors() {}

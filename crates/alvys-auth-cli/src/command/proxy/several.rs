@@ -1,4 +1,4 @@
-//! A proxy for the applications of several profiles, each under a path of its own.
+//! A proxy for the applications of several profiles. Each has a path of its own.
 
 use std::collections::HashSet;
 use std::io;
@@ -20,19 +20,17 @@ use crate::profiles::{self, Named};
 use crate::secret;
 use crate::settings::variable;
 
-/// So many profiles are read at a time. Each keeps one of the runtime's blocking threads, for a minute where a keychain waits
-/// for its password; the other threads are left for the resolving of names.
+/// How many profiles are read at the same time. Each read takes a blocking thread of the runtime, for up to a minute when a
+/// keychain waits for its password. The other threads are left for name resolution.
 const MOST_READ: usize = 8;
-/// So often one and the same is: who asked first may have gone away, but whoever asks again and again is not to use up what
-/// there is for all.
+/// How many of these reads may be of the same profile, so that one profile cannot take all of them.
 const MOST_OF_ONE: usize = 2;
-/// How long that is waited for.
+/// How long a read waits for its turn.
 const QUEUE_FOR: Duration = Duration::from_secs(5);
-/// How long a profile may take: a keychain waits for a minute, a command runs for 10 seconds, and both then say by themselves
-/// what is wrong.
+/// How long a read may take. A keychain has 60 seconds and a command 10 seconds, and both report their own error then.
 const READ_WITHIN: Duration = Duration::from_secs(75);
 
-/// Checks the profiles to be served and makes a proxy of them, and of no other ones.
+/// Checks the profiles to be served and makes a proxy for them.
 ///
 /// # Errors
 /// The first setting that is missing or wrong, or profiles that belong to different APIs.
@@ -44,11 +42,13 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
         let (revision, places) = (AtomicU64::new(0), Arc::new(Semaphore::new(MOST_OF_ONE)));
         served.push(Arc::new(Served { name: name.clone(), flow, place, revision, places }));
     }
-    let Some(first) = served.first() else { return Err(Failure::usage("no profile is served", "name one")) };
+    let Some(first) = served.first() else {
+        return Err(Failure::usage("no profile is served", "give one with --serve"));
+    };
     if let Some(other) = served.iter().find(|other| other.place != first.place) {
         return Err(Failure::configuration(
-            format!("profiles {} and {} differ in their API or their CA bundle", first.name, other.name),
-            "run a proxy for each",
+            format!("profiles {} and {} have a different API or CA bundle", first.name, other.name),
+            "run one proxy for each of them",
         ));
     }
     debug!(target: "alvys_auth", tenants = served.len(), "serves profiles");
@@ -68,17 +68,17 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
     Ok((proxy, rereading(profiles)))
 }
 
-/// Each profile is read anew when its tenant next needs a token: the one at hand is good until then, whatever the profile says
-/// now. One that does not do is said so of at once, and goes on.
+/// The function for SIGHUP: it checks all profiles, and makes each tenant read its profile again before its next token
+/// request. A profile that is not valid is reported at once, and its old credentials stay in use.
 fn rereading(profiles: Profiles) -> Reload {
     Box::new(move || {
-        // What keeps all of them from being read, a mistake in their file, is told once.
+        // A mistake in the file is an error of all profiles, and is reported once.
         let mut told = HashSet::new();
         for one in &*profiles.served {
             match one.credentials() {
                 Ok(_) => {
                     one.revision.fetch_add(1, Ordering::Release);
-                    info!(target: "alvys_auth", profile = one.name, "reads a profile anew");
+                    info!(target: "alvys_auth", profile = one.name, "reads a profile again");
                 }
                 Err(failure) if told.insert(failure.what.clone()) => not_reloaded(&failure),
                 Err(_) => {}
@@ -91,7 +91,7 @@ fn tenants(profiles: Profiles, certificates: Certificates) -> Tenants {
     Tenants::builder(profiles).without_organization_guard().http(move || certificates.client()).build()
 }
 
-/// The profiles to be served, each the tenant of its name.
+/// The profiles to be served. The name of a profile is the name of its tenant.
 #[derive(Debug, Clone)]
 struct Profiles {
     served: Arc<[Arc<Served>]>,
@@ -115,15 +115,17 @@ impl AsyncTenantProvider for Profiles {
             let (own, shared) = (Arc::clone(&one.places), Arc::clone(&self.places));
             let places = async { (own.acquire_owned().await, shared.acquire_owned().await) };
             let Ok((Ok(own), Ok(shared))) = tokio::time::timeout(QUEUE_FOR, places).await else {
-                return Err(Error::timed_out(format!("profile {tenant} is not read yet: other reads take too long")));
+                return Err(Error::timed_out(format!(
+                    "profile {tenant} was not read within 5 s, because other reads take too long"
+                )));
             };
             let read = tokio::task::spawn_blocking(move || {
-                // Held for as long as the thread is, which nobody may wait for any more.
+                // Held as long as the thread runs, even if nobody waits for it any more.
                 let _places = (own, shared);
                 one.known()
             });
             let panicked =
-                |_| Error::configuration("the reading of a profile panicked", "report this; its panic was printed");
+                |_| Error::configuration("reading a profile panicked", "report this error, with the panic on stderr");
             read.await.map_err(panicked)?.map(|known| Given::These(Some(known), mark))
         })
     }
@@ -139,32 +141,32 @@ struct Served {
     name: String,
     flow: Flow,
     place: Place,
-    /// How often it was to be read anew.
+    /// How often SIGHUP asked to read it again.
     revision: AtomicU64,
     places: Arc<Semaphore>,
 }
 
-/// Where the calls of an application go.
+/// The API that an application calls, and the certificates to trust there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     api: Api,
     ca_bundle: Option<PathBuf>,
 }
 
-/// What a profile says.
+/// The settings in a profile.
 struct Application {
     flow: Flow,
     credentials: Credentials,
     place: Place,
 }
 
-/// Reads one profile: nothing of the environment and no flag has a part in it.
+/// Reads one profile. Flags and the environment are not used.
 fn read(name: &str) -> Result<Application, Failure> {
     let Some(named) = profiles::find(Some(name))? else { return Err(profiles::missing(name)) };
     let variables = || Variables::from_iter(named.profile.named());
     let Setup { flow, api, .. } = Setup::read(&variables())?;
     let credentials = secret::of_profile(&named, variables())?.current()?;
-    // Whatever is wrong with the two together is told now, and not to whoever calls first.
+    // Mistakes in the combination are found now, and not by the first caller.
     TokenRequest::new(flow.clone(), credentials.clone())?;
     let Named { profile, .. } = named;
     let flow = match profile.tenant {
@@ -177,34 +179,34 @@ fn read(name: &str) -> Result<Application, Failure> {
 impl Served {
     fn known(&self) -> Result<(Flow, Credentials), Error> {
         let credentials = self.credentials().map_err(|failure| {
-            // Any other kind than configuration, which would say that there is no such tenant.
+            // Not of the kind configuration, which would say that there is no such tenant.
             Error::transport(format!("profile {} cannot be used", self.name), io::Error::other(failure.what))
         })?;
         Ok((self.flow.clone(), credentials))
     }
 
-    /// The credentials that the profile has now, if all else about it is as it was: neither may they go to another token
-    /// endpoint than their own, nor their token to another API.
+    /// The credentials that the profile has now, if nothing else in it has changed. Otherwise they would be sent to another
+    /// token endpoint than their own, or their token to another API.
     fn credentials(&self) -> Result<Credentials, Failure> {
         let Application { flow, credentials, place } = read(&self.name)?;
         if place != self.place {
             return Err(elsewhere(format!("profile {} has another API or CA bundle now", self.name)));
         }
         if flow != self.flow {
-            return Err(elsewhere(format!("profile {} asks for tokens elsewhere or in another way now", self.name)));
+            return Err(elsewhere(format!("profile {} has another flow or token endpoint now", self.name)));
         }
         Ok(credentials)
     }
 }
 
-/// A name that can stand in a path and in a header, as the proxy takes them.
+/// Refuses a name that cannot be part of a path and of a header.
 fn check_name(name: &str) -> Result<(), Failure> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
         return Ok(());
     }
     Err(Failure::configuration(
-        "a profile to be served has a name that cannot stand in a path",
-        "rename it: up to 64 letters, digits, hyphens and underscores",
+        "a profile to be served has a name that cannot be part of a path",
+        "rename it: use up to 64 letters, digits, hyphens, dots and underscores",
     ))
 }

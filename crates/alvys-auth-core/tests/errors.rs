@@ -1,0 +1,109 @@
+//! What an error tells programs, beside its one line for people.
+
+use alvys_auth_core::ErrorKind::*;
+use alvys_auth_core::{CallOptions, Error};
+use serde_json::json;
+
+use crate::support::{answer, call, failed, read, reader, with};
+
+mod support;
+
+/// The error of a token request that is refused with this body.
+fn refused(body: &serde_json::Value) -> Error {
+    read(&answer(403, body.to_string())).expect_err("a refusal")
+}
+
+/// The error of a call that is refused with this body and this challenge.
+fn forbidden(body: &serde_json::Value, challenge: &str) -> Error {
+    let response = with(answer(403, body.to_string()), "www-authenticate", challenge);
+    failed(call("GET", "loads", CallOptions::new()).judge(&response, &reader(), |_| false))
+}
+
+#[test]
+fn a_kind_is_named_in_snake_case() {
+    for kind in [
+        Configuration,
+        Transport,
+        TimedOut,
+        RateLimited,
+        Unavailable,
+        Credentials,
+        Refused,
+        Intercepted,
+        InvalidResponse,
+        WrongOrganization,
+        Unauthorized,
+        MissingScope,
+        Destination,
+        UnknownTenant,
+    ] {
+        let variant = format!("{kind:?}").to_lowercase();
+        assert_eq!(kind.as_str().replace('_', ""), variant, "the word is the name of the variant");
+        assert_eq!(kind.to_string(), kind.as_str());
+    }
+    assert_eq!((TimedOut.as_str(), UnknownTenant.as_str()), ("timed_out", "unknown_tenant"));
+}
+
+#[test]
+fn the_token_endpoint_is_quoted_with_description_and_uri() {
+    let uri = "https://auth0.com/docs/clients/client-grant-types";
+    let error = refused(&json!({"error": "access_denied", "error_description": "Not\nallowed", "error_uri": uri}));
+    assert_eq!((error.oauth_code(), error.oauth_description()), (Some("access_denied"), Some("Not allowed")));
+    assert_eq!(error.error_uri(), Some(uri));
+
+    let uri = "http://login.example:8443/error?code=7000215";
+    assert_eq!(refused(&json!({"error": "invalid_client", "error_uri": uri})).error_uri(), Some(uri));
+    let error = refused(&json!({"detail": "In the words of RFC 9457"}));
+    assert_eq!((error.oauth_description(), error.error_uri()), (Some("In the words of RFC 9457"), None));
+    let error = refused(&json!({}));
+    assert_eq!((error.oauth_description(), error.error_uri()), (None, None));
+}
+
+#[test]
+fn the_api_is_quoted_with_description_and_uri_of_its_challenge_or_its_body() {
+    let challenge = r#"Bearer error="invalid_token", error_description="Too old", error_uri="https://api.example/e""#;
+    let error = forbidden(&json!({}), challenge);
+    assert_eq!((error.oauth_description(), error.error_uri()), (Some("Too old"), Some("https://api.example/e")));
+
+    let error = forbidden(&json!({"detail": "In the body", "error_uri": "https://api.example/body"}), "Bearer");
+    assert_eq!((error.oauth_description(), error.error_uri()), (Some("In the body"), Some("https://api.example/body")));
+}
+
+#[test]
+fn an_error_uri_that_is_no_plain_web_address_is_left_out() {
+    for uri in [
+        "",
+        "/errors/1",
+        "urn:ietf:rfc:6749",
+        "javascript:alert(1)",
+        "ftp://auth.example/e",
+        "https://user:password@auth.example/e",
+        "https://auth.example:/e",
+        "https:///e",
+        "https://auth.example/an error",
+        "https://auth.example/\u{1b}[2J",
+        "https://auth.example/fehler/ü",
+        "https://auth.example/?secret=s3cret",
+        "https://auth.example/?secret=%73%33cret",
+        "https://auth.example/?token=eyJhbGciOiJub25lIn0.eyJhIjoxfQ.c2ln",
+        &format!("https://auth.example/{}", "0".repeat(41)),
+        &format!("https://auth.example/{}", "e/".repeat(90)),
+    ] {
+        assert_eq!(refused(&json!({"error": "access_denied", "error_uri": uri})).error_uri(), None, "{uri}");
+    }
+}
+
+#[test]
+fn the_headers_that_support_asks_for_come_with_their_names() {
+    let headers = [("cf-ray", "8c1-FRA"), ("x-request-id", "req-1"), ("x-azure-ref", "a b"), ("server", "cloudflare")];
+    let response = headers.iter().fold(answer(403, "{}"), |response, (name, value)| with(response, name, value));
+    let of_token_endpoint = read(&response).expect_err("a refusal");
+    let of_api = failed(call("GET", "loads", CallOptions::new()).judge(&response, &reader(), |_| false));
+    for error in [of_token_endpoint, of_api] {
+        let told: Vec<_> = error.support_headers().collect();
+        assert_eq!(told, [("x-request-id", "req-1"), ("cf-ray", "8c1-FRA")]);
+        assert_eq!(error.request_id(), Some("req-1"), "the first of them");
+    }
+    let unanswered = Error::timed_out("no answer came");
+    assert_eq!((unanswered.support_headers().count(), unanswered.request_id()), (0, None));
+}
