@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Policy, Tenant, TenantProvider, Token};
+use alvys_auth_core::{Change, Credentials, Error, Flow, Given, Mark, Policy, Tenant, TenantProvider, Token};
+use alvys_auth_driver::{ManualClock, Time};
 use alvys_auth_sandbox::{Application, Sandbox};
 use tokio::runtime::{Builder, Runtime};
 
@@ -25,6 +26,34 @@ pub struct Wanted {
     pub unguarded: bool,
     /// How many token requests in the background at a time.
     pub workers: usize,
+    /// A clock that is moved by hand.
+    pub clock: Option<Arc<ManualClock>>,
+    /// Where to note changes.
+    pub changes: Option<Arc<Mutex<Vec<String>>>>,
+}
+
+impl Wanted {
+    /// Tenants whose clock stands still until it is moved.
+    #[must_use]
+    pub fn on(clock: &Arc<ManualClock>) -> Self {
+        Self { clock: Some(Arc::clone(clock)), ..Self::default() }
+    }
+
+    /// The clock.
+    fn time(&self) -> Time {
+        self.clock.as_ref().map_or_else(Time::boot, |clock| Time::from(Arc::clone(clock)))
+    }
+}
+
+/// Notes what has changed about whom.
+fn note(changes: Option<&Mutex<Vec<String>>>, tenant: &str, change: &Change) {
+    let what = match change {
+        Change::Obtained(_) => "obtained",
+        Change::Renewed(_) => "renewed",
+        _ => "other",
+    };
+    let Some(changes) = changes else { return };
+    changes.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{what} {tenant}"));
 }
 
 /// The tenants of either driver, seen from blocking code.
@@ -56,7 +85,9 @@ pub trait Many: Clone + Send + Sync + 'static {
 macro_rules! many {
     ($tenants:ty, $build:path, $call:expr, $source:expr) => {
         fn build(wanted: Wanted, provider: &Directory) -> Self {
-            let builder = $build(provider.clone()).policy(wanted.policy).renew_in_background(wanted.workers);
+            let builder = $build(provider.clone()).clock(wanted.time()).renew_in_background(wanted.workers);
+            let (builder, changes) = (builder.policy(wanted.policy), wanted.changes);
+            let builder = builder.on_change(move |tenant, change| note(changes.as_deref(), tenant, change));
             let builder = match wanted.patience {
                 Some(patience) => builder.patience(patience),
                 None => builder,

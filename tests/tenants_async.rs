@@ -1,12 +1,13 @@
 //! Many tenants on an async runtime: callers that vanish, providers that hang, workers that end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
-use std::thread;
 use std::time::Duration;
 
-use alvys_auth_reqwest::{ErrorKind, Policy, TenantFuture, TenantProvider, Tenants};
+use alvys_auth_core::{Given, Mark, Tenant};
+use alvys_auth_driver::ManualClock;
+use alvys_auth_reqwest::{AsyncTenantProvider, ErrorKind, Policy, ProviderFuture, Tenants};
 use alvys_auth_sandbox::Sandbox;
 use alvys_auth_tests::{Settings, eventually};
 use tokio::runtime::{Builder, Runtime};
@@ -37,13 +38,16 @@ impl Slow {
     }
 }
 
-impl TenantProvider for Slow {
-    fn tenant(self: Arc<Self>, _: Arc<str>) -> TenantFuture {
+impl AsyncTenantProvider for Slow {
+    fn tenant(self: Arc<Self>, _: Arc<str>, known: Option<Mark>) -> ProviderFuture<Option<Tenant>> {
+        if known.is_some() {
+            return Box::pin(async { Ok(Given::Unchanged) });
+        }
         self.0.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             self.0.open.acquire().await.expect("an open semaphore").forget();
             let Settings { flow, credentials, .. } = self.0.settings.clone();
-            Ok(Some((flow.expect_organization("va336"), credentials)))
+            Ok(Given::These(Some((flow.expect_organization("va336"), credentials)), Mark::new(0)))
         })
     }
 }
@@ -68,12 +72,11 @@ fn a_cancelled_first_caller_takes_nobody_down() {
     eventually("the provider is asked", || provider.asked() == 1);
     let others: Vec<_> = (0..50).map(|_| call(&runtime, &tenants)).collect();
     first.abort();
-    eventually("another caller asks in its place", || provider.asked() == 2);
     provider.open();
     for other in others {
         assert!(runtime.block_on(other).expect("a caller that does not panic"));
     }
-    assert_eq!((provider.asked(), sandbox.token_requests(), tenants.len()), (2, 1, 1));
+    assert_eq!((provider.asked(), sandbox.token_requests(), tenants.len()), (1, 1, 1));
 }
 
 #[test]
@@ -85,11 +88,34 @@ fn cancelled_callers_leave_nothing_behind() {
     for caller in &callers {
         caller.abort();
     }
-    eventually("they are gone", || runtime.metrics().num_alive_tasks() == 0);
+    eventually("they are gone, but for the question", || runtime.metrics().num_alive_tasks() == 1);
     assert!(tenants.is_empty());
     provider.open();
+    eventually("nobody runs any more", || runtime.metrics().num_alive_tasks() == 0);
     assert!(runtime.block_on(call(&runtime, &tenants)).expect("no panic"), "a token for the next caller");
-    assert_eq!(sandbox.token_requests(), 1);
+    assert_eq!((provider.asked(), sandbox.token_requests()), (1, 1), "the answer counts for the next caller");
+}
+
+#[test]
+fn a_runtime_that_ends_lets_the_callers_of_another_ask_in_its_place() {
+    let (sandbox, provider, runtime) = start();
+    let tenants = Tenants::new(provider.clone());
+    let ends = Builder::new_current_thread().enable_all().build().expect("another runtime");
+    ends.spawn({
+        let tenants = tenants.clone();
+        async move { tenants.token("aa111").await.is_ok() }
+    });
+    ends.block_on(async {
+        while provider.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    let other = call(&runtime, &tenants);
+    drop(ends);
+    eventually("the other asks", || provider.asked() == 2);
+    provider.open();
+    assert!(runtime.block_on(other).expect("no panic"));
+    assert_eq!((sandbox.token_requests(), tenants.len()), (1, 1));
 }
 
 #[test]
@@ -106,18 +132,26 @@ fn a_provider_that_hangs_is_not_waited_for_for_ever() {
 }
 
 #[test]
-fn a_first_caller_that_rests_holds_nobody_up_for_ever() {
+fn a_first_caller_on_a_runtime_that_rests_holds_nobody_up_for_ever() {
     let (_sandbox, provider, runtime) = start();
     let policy = Policy::new().request_timeout(Duration::from_secs(1));
     let tenants = Tenants::builder(provider.clone()).policy(policy).build();
-    let mut first = Box::pin(tenants.token("aa111"));
-    runtime.block_on(async {
-        assert!(first.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        provider.open();
-        let second = tokio::time::timeout(Duration::from_secs(30), tenants.token("aa111")).await;
-        second.expect("no wait for the first caller").expect("a token");
-        first.await.expect("a token for it, too");
+    let rests = Builder::new_current_thread().enable_all().build().expect("another runtime");
+    let first = rests.spawn({
+        let tenants = tenants.clone();
+        async move { tenants.token("aa111").await }
     });
+    rests.block_on(async {
+        while provider.asked() == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    provider.open();
+    eventually("a token for others, once the time of the first is over", || {
+        runtime.block_on(tenants.token("aa111")).is_ok()
+    });
+    assert_eq!(provider.asked(), 2);
+    rests.block_on(first).expect("no panic").expect("a token for the first, too");
 }
 
 #[test]
@@ -138,22 +172,19 @@ fn a_first_use_outside_of_a_runtime_is_an_error_and_no_panic() {
 fn a_provider_that_panics_is_an_error_for_its_tenant() {
     let tenants = Tenants::new(|_: &str| panic!("on purpose: the provider panics"));
     let error = Runtime::new().expect("a runtime").block_on(tenants.token("va336")).expect_err("no credentials");
-    assert!(error.to_string().contains("the tenant provider panicked"), "{error}");
+    assert!(error.to_string().contains("panicked"), "{error}");
 }
 
-/// Panics when it is asked for the third time, which is about a tenant whose credentials have changed.
-struct PanicsLater(Settings, AtomicUsize);
+/// Panics when it is asked about one of its tenants, from some time on.
+struct PanicsLater(Settings, Arc<AtomicBool>);
 
-impl TenantProvider for PanicsLater {
-    fn tenant(self: Arc<Self>, _: Arc<str>) -> TenantFuture {
+impl AsyncTenantProvider for PanicsLater {
+    fn tenant(self: Arc<Self>, tenant: Arc<str>, known: Option<Mark>) -> ProviderFuture<Option<Tenant>> {
         Box::pin(async move {
-            assert!(self.1.fetch_add(1, Ordering::SeqCst) < 2, "on purpose: the provider panics");
-            Ok(Some((self.0.flow.clone().expect_organization("va336"), self.0.credentials.clone())))
+            assert!(&*tenant != "panics" || !self.1.load(Ordering::SeqCst), "on purpose: the provider panics");
+            let given = || Ok(Some((self.0.flow.clone().expect_organization("va336"), self.0.credentials.clone())));
+            Given::unless(known, Mark::new(0), given)
         })
-    }
-
-    fn revision(&self, tenant: &str) -> u64 {
-        u64::from(tenant == "panics" && self.1.load(Ordering::SeqCst) == 2)
     }
 }
 
@@ -162,16 +193,38 @@ fn a_provider_that_panics_does_not_end_background_renewal() {
     let (sandbox, _, runtime) = start();
     // Renewal is due after 16 to 18 seconds.
     sandbox.set_lifetime(Duration::from_secs(20));
-    let provider = PanicsLater(Settings::current(&sandbox), AtomicUsize::new(0));
-    let tenants = Tenants::builder(provider).renew_in_background(1).build();
+    let clock = Arc::new(ManualClock::new());
+    let panics = Arc::new(AtomicBool::new(false));
+    let provider = PanicsLater(Settings::current(&sandbox), Arc::clone(&panics));
+    let tenants = Tenants::builder(provider).clock(Arc::clone(&clock)).renew_in_background(1).build();
     runtime.block_on(tenants.token("panics")).expect("a token");
     // Falls due later than the other one, whatever the jitter makes of the two.
-    thread::sleep(Duration::from_millis(2_500));
+    clock.advance(Duration::from_millis(2_500));
     let old = runtime.block_on(tenants.token("other")).expect("a token");
-    thread::sleep(Duration::from_secs(15));
+    panics.store(true, Ordering::SeqCst);
+    clock.advance(Duration::from_millis(15_500));
+    eventually("the first one has failed", || {
+        let status = runtime.block_on(tenants.source("panics")).expect("its source").status();
+        status.last_error.is_some()
+    });
+    clock.advance(Duration::from_millis(2_500));
     eventually("the renewal of the other goes on", || {
         tenants.with_token("other", |token| token.header() != old.header()) == Some(true)
     });
+}
+
+#[test]
+fn workers_whose_runtime_has_ended_are_replaced_on_the_next_one() {
+    let (sandbox, provider, runtime) = start();
+    provider.open();
+    let clock = Arc::new(ManualClock::new());
+    let tenants = Tenants::builder(provider).clock(Arc::clone(&clock)).renew_in_background(1).build();
+    runtime.block_on(tenants.token("first")).expect("a token");
+    drop(runtime);
+    let next = Runtime::new().expect("another runtime");
+    next.block_on(tenants.token("second")).expect("a token");
+    clock.advance(Duration::from_secs(3_590));
+    eventually("both are renewed", || sandbox.tokens_issued() == 4);
 }
 
 #[test]
@@ -184,7 +237,7 @@ fn one_http_client_is_made_for_all_tenants() {
         counter.fetch_add(1, Ordering::SeqCst);
         reqwest::Client::builder()
     };
-    let tenants = Tenants::builder(provider).client(client).build();
+    let tenants = Tenants::builder(provider).http(client).build();
     let callers: Vec<_> = (0..50)
         .map(|number: usize| {
             let tenants = tenants.clone();
@@ -207,8 +260,6 @@ fn as_many_workers_as_asked_for_end_with_the_tenants() {
         runtime.block_on(tenants.token(&number.to_string())).expect("a token");
     }
     eventually("as many workers as asked for", || runtime.metrics().num_alive_tasks() == 3);
-    // New members are looked at after a second; from then on the workers sleep for a minute.
-    thread::sleep(Duration::from_millis(1_500));
     drop(tenants);
-    eventually("no workers any more", || runtime.metrics().num_alive_tasks() == 0);
+    eventually("no workers any more, although they would sleep for a minute", || runtime.metrics().num_alive_tasks() == 0);
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Token};
-use alvys_auth_reqwest::TenantFuture;
+use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Tenant, Token};
+use alvys_auth_reqwest::ProviderFuture;
 use tokio::runtime::Runtime;
 
 use crate::input;
@@ -47,12 +47,12 @@ pub struct Reqwest {
 
 struct AtOnce<F>(F);
 
-impl<F> alvys_auth_reqwest::TenantProvider for AtOnce<F>
+impl<F> alvys_auth_reqwest::AsyncTenantProvider for AtOnce<F>
 where
     F: Fn() -> Result<Option<(Flow, Credentials)>, Error> + Send + Sync + 'static,
 {
-    fn tenant(self: Arc<Self>, _: Arc<str>) -> TenantFuture {
-        let given = (self.0)();
+    fn tenant(self: Arc<Self>, _: Arc<str>, known: Option<Mark>) -> ProviderFuture<Option<Tenant>> {
+        let given = Given::unless(known, Mark::new(0), &self.0);
         Box::pin(async { given })
     }
 }

@@ -8,6 +8,7 @@ mod jitter;
 mod provider;
 mod retry_after;
 mod scope;
+mod tenants;
 mod time;
 mod token;
 mod url;
@@ -19,6 +20,7 @@ pub use error::{Error, ErrorKind};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};
 pub use provider::{CredentialsProvider, Given, Mark, Tenant, TenantProvider};
 pub use scope::{Scope, Scopes};
+pub use tenants::{Due, Found, Maker, Registry, Renewal, RenewalPlan};
 pub use time::Timestamp;
 pub use token::{
     Attempt, Change, Lifecycle, Next, Policy, Snapshot, Status, Step, Token, TokenRequest, TokenResponse,

@@ -41,7 +41,7 @@ fn what_is_not_one_json_object_is_refused() {
             panic!("{start} was accepted");
         };
         assert_eq!(error.kind(), ErrorKind::InvalidResponse, "{start}: {error}");
-        assert!(error.status().is_some() && !error.is_retryable(), "{start}: {error}");
+        assert!(error.status().is_some() && error.is_retryable(), "{start}: {error}");
     }
 }
 
@@ -110,13 +110,15 @@ fn a_compressed_answer_is_named() {
 fn something_else_than_alvys_is_told_apart() {
     let page = "<!DOCTYPE html><html><head><title>Just a moment...</title></head></html>";
     for (status, body, kind, retryable, words) in [
-        (200, page, ErrorKind::Intercepted, false, "HTML page"),
-        (403, page, ErrorKind::Intercepted, false, "HTML page"),
+        (200, page, ErrorKind::Intercepted, true, "HTML page"),
+        (403, page, ErrorKind::Intercepted, true, "HTML page"),
+        (404, page, ErrorKind::Intercepted, false, "HTML page"),
         (429, page, ErrorKind::Intercepted, true, "HTML page"),
+        (501, page, ErrorKind::Intercepted, false, "HTML page"),
         (502, page, ErrorKind::Intercepted, true, "HTML page"),
         (503, page, ErrorKind::Unavailable, true, "HTML page"),
-        (200, " \r\n\u{20}<html>", ErrorKind::Intercepted, false, "HTML page"),
-        (200, "\u{feff}<html>", ErrorKind::Intercepted, false, "HTML page"),
+        (200, " \r\n\u{20}<html>", ErrorKind::Intercepted, true, "HTML page"),
+        (200, "\u{feff}<html>", ErrorKind::Intercepted, true, "HTML page"),
         (200, "", ErrorKind::Intercepted, false, "proxy"),
         (200, " \r\n", ErrorKind::Intercepted, false, "proxy"),
         (204, "", ErrorKind::Intercepted, false, "proxy"),

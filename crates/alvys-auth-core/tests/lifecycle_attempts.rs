@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Attempt, Change, Policy, Timestamp};
+use alvys_auth_core::{Attempt, Change, Given, Lifecycle, Mark, Policy, Timestamp};
 
 use crate::support::{
-    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, unreachable_server, used, waited,
-    with_policy,
+    answer, asked, at, complete, denied, fetched, given, granted, just_before, lifecycle, obtain, sent,
+    unreachable_server, used, waited, with_policy,
 };
 
 mod support;
@@ -24,9 +24,6 @@ fn a_silent_attempt_is_taken_over_when_its_lease_ends() {
         assert!(waited(&mut lifecycle, just_before(LEASE)).is_in_flight());
         let successor = fetched(&mut lifecycle, LEASE);
         assert_eq!(waited(&mut lifecycle, LEASE).until(), Timestamp::from_millis(30_002));
-        assert!(
-            !lifecycle.extend(&silent, Duration::ZERO, LEASE) && lifecycle.extend(&successor, Duration::ZERO, LEASE)
-        );
 
         // Whatever the silent one says now changes nothing.
         assert!(matches!(complete(&mut lifecycle, late(silent), at(16)), Change::Superseded));
@@ -85,6 +82,109 @@ fn a_late_failure_never_disturbs_a_held_token() {
     assert!(matches!(done, Change::Superseded));
     assert_eq!(used(&mut lifecycle, at(21)).access_token(), "newer");
     assert!(lifecycle.snapshot().status(at(21)).last_error.is_none());
+}
+
+#[test]
+fn an_attempt_that_was_taken_over_before_it_sent_its_request_sends_none() {
+    let mut lifecycle = lifecycle();
+    let silent = fetched(&mut lifecycle, at(0));
+    let successor = fetched(&mut lifecycle, LEASE);
+    assert!(matches!(complete(&mut lifecycle, silent, LEASE), Change::Superseded));
+    let _ = sent(&mut lifecycle, successor, LEASE);
+}
+
+#[test]
+fn a_request_is_given_its_time_from_when_it_is_sent() {
+    let mut lifecycle = with_policy(Policy::new().hedge_after(Duration::MAX), 7);
+    let attempt = fetched(&mut lifecycle, at(0));
+    let _ = sent(&mut lifecycle, attempt, at(10));
+    assert_eq!(waited(&mut lifecycle, at(10)).until(), Timestamp::from_millis(25_001));
+}
+
+/// The attempt of a caller who has just been told to fetch, with its request on the way.
+fn sending(lifecycle: &mut Lifecycle, now: Timestamp) -> Attempt {
+    let attempt = fetched(lifecycle, now);
+    sent(lifecycle, attempt, now)
+}
+
+#[test]
+fn a_request_that_is_not_answered_is_joined_by_a_second_one_while_somebody_waits_and_by_no_third() {
+    let mut lifecycle = lifecycle();
+    let first = sending(&mut lifecycle, at(0));
+    assert_eq!(waited(&mut lifecycle, at(0)).until(), at(3));
+    assert_eq!(lifecycle.attempt_due(), Some(at(3)));
+    assert!(waited(&mut lifecycle, just_before(at(3))).is_in_flight());
+    let second = sending(&mut lifecycle, at(3));
+    assert_eq!(waited(&mut lifecycle, at(3)).until(), Timestamp::from_millis(18_001));
+
+    assert!(matches!(complete(&mut lifecycle, first.failed(unreachable_server()), at(10)), Change::Superseded));
+    complete(&mut lifecycle, second.answered(&granted("abc", 3600)), at(11));
+    assert_eq!(used(&mut lifecycle, at(11)).access_token(), "abc");
+}
+
+#[test]
+fn of_two_requests_the_answer_that_arrives_first_is_used() {
+    let mut lifecycle = lifecycle();
+    let first = sending(&mut lifecycle, at(0));
+    let second = sending(&mut lifecycle, at(3));
+    assert!(matches!(complete(&mut lifecycle, first.answered(&granted("first", 60)), at(4)), Change::Obtained(_)));
+    assert_eq!(used(&mut lifecycle, at(4)).access_token(), "first");
+    let change = complete(&mut lifecycle, second.failed(unreachable_server()), at(5));
+    assert!(matches!(change, Change::Paused { .. }));
+    assert_eq!(used(&mut lifecycle, at(5)).access_token(), "first");
+}
+
+#[test]
+fn the_renewal_of_a_valid_token_is_joined_by_no_second_request_before_that_has_expired() {
+    let mut lifecycle = lifecycle();
+    obtain(&mut lifecycle, "abc", 60, at(0));
+    let _renewal = sending(&mut lifecycle, at(55));
+    for now in [at(55), at(58), just_before(at(60))] {
+        assert_eq!(used(&mut lifecycle, now).access_token(), "abc");
+        assert!(lifecycle.snapshot().usable(now).is_some());
+    }
+    assert!(!fetched(&mut lifecycle, at(60)).is_renewal());
+}
+
+#[test]
+fn a_request_after_a_refusal_is_joined_by_no_second_one() {
+    let mut lifecycle = lifecycle();
+    let refused = sending(&mut lifecycle, at(0)).answered(&denied());
+    complete(&mut lifecycle, refused, at(0));
+    let _again = sending(&mut lifecycle, at(5));
+    assert_eq!(waited(&mut lifecycle, at(9)).until(), Timestamp::from_millis(20_001));
+}
+
+#[test]
+fn a_request_with_other_credentials_may_be_joined_again() {
+    let mut lifecycle = lifecycle().with_provider(Some(Mark::new(1)), Duration::from_secs(5));
+    let attempt = fetched(&mut lifecycle, at(0));
+    let (attempt, _) = asked(&mut lifecycle, attempt, at(0));
+    assert_eq!(waited(&mut lifecycle, at(0)).until(), Timestamp::from_millis(20_001), "a question is not repeated");
+    let attempt = sent(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), at(1));
+    let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), at(2));
+    assert_eq!(waited(&mut lifecycle, at(2)).until(), Timestamp::from_millis(22_001));
+    let _attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 2))), at(2));
+    assert_eq!(waited(&mut lifecycle, at(2)).until(), at(5));
+}
+
+#[test]
+fn how_soon_a_second_request_comes_is_the_policys_and_never_later_than_the_lease_ends() {
+    for (hedge_after, until) in [(1, at(1)), (12, at(12)), (20, LEASE)] {
+        let policy = Policy::new().hedge_after(Duration::from_secs(hedge_after));
+        let mut lifecycle = with_policy(policy, 7);
+        let _first = sending(&mut lifecycle, at(0));
+        assert_eq!(waited(&mut lifecycle, at(0)).until(), until);
+    }
+}
+
+#[test]
+fn a_request_whose_end_nobody_knows_is_not_sent_twice() {
+    let mut lifecycle = lifecycle();
+    let attempt = fetched(&mut lifecycle, at(0));
+    let sending = sent(&mut lifecycle, attempt, at(0));
+    assert!(matches!(complete(&mut lifecycle, sending, at(1)), Change::Abandoned));
+    let _ = fetched(&mut lifecycle, at(1));
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Flow, Lifecycle, Policy, Timestamp, TokenResponse};
+use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Lifecycle, Policy, Timestamp, TokenResponse};
 use http::Response;
 
 use crate::support::{
-    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, refused, request, unreachable_server, used,
-    waited, with,
+    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, refused, unreachable_server, used, waited,
+    with, with_policy,
 };
 
 mod support;
@@ -15,7 +15,7 @@ mod support;
 /// Lets an attempt at `now` fail with `response`; until when nothing is asked.
 fn fail(lifecycle: &mut Lifecycle, response: &Response<Vec<u8>>, now: Timestamp) -> Timestamp {
     let attempt = fetched(lifecycle, now);
-    match complete(&mut lifecycle, attempt.answered(response), now) {
+    match complete(lifecycle, attempt.answered(response), now) {
         Change::Paused { until, .. } => until,
         other => panic!("expected a pause, not {other:?}"),
     }
@@ -31,6 +31,11 @@ fn pauses(lifecycle: &mut Lifecycle, response: &Response<Vec<u8>>, count: usize)
         now = until;
     }
     pauses
+}
+
+/// A policy whose pauses are not cut short while somebody waits.
+fn patient() -> Policy {
+    Policy::new().pause_while_waiting(Duration::MAX)
 }
 
 #[test]
@@ -52,12 +57,22 @@ fn a_transient_failure_pauses_everybody_with_the_same_error() {
 #[test]
 fn every_transient_failure_is_waited_for() {
     let disguised = r#"{"error":"access_denied","error_description":"Global limit has been reached"}"#;
-    for response in [answer(429, ""), answer(500, ""), answer(500, disguised), answer(502, "<html>"), answer(503, "")] {
+    let (page, garbage) = ("<html>Just a moment...", "garbage");
+    for response in [
+        answer(429, ""),
+        answer(500, ""),
+        answer(500, disguised),
+        answer(502, page),
+        answer(503, ""),
+        answer(200, page),
+        answer(403, page),
+        answer(200, garbage),
+    ] {
         let mut lifecycle = lifecycle();
         fail(&mut lifecycle, &response, at(0));
         assert!(waited(&mut lifecycle, at(0)).error().is_some_and(Error::is_retryable));
     }
-    for error in [unreachable_server(), Error::timed_out("too slow")] {
+    for error in [unreachable_server(), Error::timed_out("too slow"), Error::cut_short("broke off", "reset")] {
         let mut lifecycle = lifecycle();
         let attempt = fetched(&mut lifecycle, at(0));
         complete(&mut lifecycle, attempt.failed(error), at(0));
@@ -71,7 +86,7 @@ fn the_backoff_doubles_up_to_its_limit_with_full_jitter() {
     let mut longest = [Duration::ZERO; 10];
     let mut shortest = [Duration::MAX; 10];
     for seed in 0..300 {
-        let mut lifecycle = Lifecycle::new(request(Flow::current()), Policy::new(), seed);
+        let mut lifecycle = with_policy(patient(), seed);
         for (step, pause) in pauses(&mut lifecycle, &answer(503, ""), 10).into_iter().enumerate() {
             longest[step] = longest[step].max(pause);
             shortest[step] = shortest[step].min(pause);
@@ -87,10 +102,10 @@ fn the_backoff_doubles_up_to_its_limit_with_full_jitter() {
 
 #[test]
 fn a_backoff_of_the_policy_is_obeyed() {
-    let policy = Policy::new().backoff(Duration::from_secs(10), Duration::from_secs(15));
+    let policy = patient().backoff(Duration::from_secs(10), Duration::from_secs(15));
     let longest = |step: usize| {
         let pause = |seed| {
-            let mut lifecycle = Lifecycle::new(request(Flow::current()), policy.clone(), seed);
+            let mut lifecycle = with_policy(policy.clone(), seed);
             pauses(&mut lifecycle, &answer(503, ""), 3)[step]
         };
         (0..200).map(pause).max().unwrap()
@@ -101,9 +116,12 @@ fn a_backoff_of_the_policy_is_obeyed() {
 
 #[test]
 fn no_pause_is_ever_of_zero_length() {
-    let none = Policy::new().backoff(Duration::ZERO, Duration::ZERO).cool_down(Duration::ZERO, Duration::ZERO);
-    for response in [answer(503, ""), answer(401, ""), with(answer(429, ""), "retry-after", "0")] {
-        let mut lifecycle = Lifecycle::new(request(Flow::current()), none.clone(), 7);
+    let zero = Duration::ZERO;
+    let none = Policy::new().backoff(zero, zero).cool_down(zero, zero).pause_while_waiting(zero);
+    for response in
+        [answer(503, ""), answer(401, ""), answer(200, "garbage"), with(answer(429, ""), "retry-after", "0")]
+    {
+        let mut lifecycle = with_policy(none.clone(), 7);
         assert!(pauses(&mut lifecycle, &response, 50).iter().all(|pause| !pause.is_zero()));
     }
 }
@@ -127,8 +145,8 @@ fn the_servers_word_is_obeyed_when_it_is_longer() {
 #[test]
 fn the_backoff_is_obeyed_when_the_servers_word_is_shorter() {
     let response = with(answer(429, ""), "retry-after", "1");
-    let policy = Policy::new().backoff(Duration::from_secs(3600), Duration::from_secs(3600));
-    let mut lifecycle = Lifecycle::new(request(Flow::current()), policy, 7);
+    let policy = patient().backoff(Duration::from_secs(3600), Duration::from_secs(3600));
+    let mut lifecycle = with_policy(policy, 7);
     assert!(fail(&mut lifecycle, &response, at(0)) > at(1));
 }
 
@@ -142,8 +160,7 @@ fn the_pause_counts_from_the_answer() {
 
 #[test]
 fn a_token_ends_the_row_of_failures() {
-    let policy = Policy::new().cool_down(Duration::from_secs(5), Duration::from_secs(300));
-    let mut lifecycle = Lifecycle::new(request(Flow::current()), policy, 7);
+    let mut lifecycle = lifecycle();
     let refusal = answer(401, "");
     assert_eq!(pauses(&mut lifecycle, &refusal, 3).last(), Some(&Duration::from_secs(20)));
     obtain(&mut lifecycle, "abc", 60, at(100));
@@ -165,7 +182,7 @@ fn a_permanent_failure_is_never_hammered_and_never_wedges() {
         answer(403, r#"{"error":"access_denied","error_description":"Client has not been granted scopes: x"}"#),
         answer(403, r#"{"error":"access_denied","error_description":"Service not enabled within domain: x"}"#),
         answer(501, r#"{"error":"unsupported_grant_type"}"#),
-        answer(200, "<html>"),
+        answer(404, "<html>"),
         answer(302, ""),
     ] {
         let mut lifecycle = lifecycle();
@@ -335,29 +352,4 @@ fn a_late_failure_counts_while_nothing_newer_was_tried() {
     let done = complete(&mut lifecycle, late.answered(&answer(401, "")), at(22));
     assert!(matches!(done, Change::Paused { .. }), "{done:?}");
     refused(&mut lifecycle, at(22));
-}
-
-#[test]
-fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_down_is_over() {
-    let policy = Policy::new().cool_down(Duration::from_secs(5), Duration::from_secs(60));
-    let flow = Flow::current().expect_organization("va336");
-    let mut lifecycle = Lifecycle::new(request(flow), policy, 0);
-    let until = fail(&mut lifecycle, &granted("opaque", 3600), at(0));
-    assert!(lifecycle.is_futile(until));
-    let spared = fetched(&mut lifecycle, until).spared();
-    let Change::Paused { until: later, error } = complete(&mut lifecycle, spared, until) else { panic!("a pause") };
-    assert_eq!(error.kind(), ErrorKind::WrongOrganization);
-    assert_eq!(later.saturating_duration_since(until), Duration::from_secs(10), "and is longer each time");
-    assert!(lifecycle.is_futile(just_before(at(60))), "nothing was sent since");
-    assert!(!lifecycle.is_futile(at(60)));
-}
-
-#[test]
-fn a_spared_attempt_without_a_failure_is_an_abandoned_one() {
-    let mut lifecycle = lifecycle();
-    let spared = fetched(&mut lifecycle, at(0)).spared();
-    assert!(matches!(complete(&mut lifecycle, spared, at(0)), Change::Abandoned));
-    let late = fetched(&mut lifecycle, at(0)).spared();
-    let _ = fetched(&mut lifecycle, at(600));
-    assert!(matches!(complete(&mut lifecycle, late, at(600)), Change::Superseded));
 }

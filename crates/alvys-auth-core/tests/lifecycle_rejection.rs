@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Credentials, Flow, Lifecycle, Policy, Timestamp, Token, TokenResponse};
+use alvys_auth_core::{Change, Credentials, Flow, Given, Lifecycle, Mark, Policy, Timestamp, Token, TokenResponse};
 
-use crate::support::{answer, at, complete, fetched, granted, holding, lifecycle, obtain, request, used, waited, with};
+use crate::support::{
+    answer, asked, at, complete, denied, fetched, given, granted, holding, lifecycle, obtain, request, sent, used,
+    waited, with,
+};
 
 mod support;
 
@@ -217,25 +220,19 @@ fn another_client_id_drops_the_token() {
 }
 
 #[test]
-fn another_client_of_the_same_account_keeps_the_token() {
-    let (mut lifecycle, token) = held();
-    assert!(lifecycle.rotate_credentials(Credentials::new("another", "s3cret").unwrap()).unwrap());
-    assert_eq!(used(&mut lifecycle, at(1)).access_token(), "old");
-    let attempt = fetched(&mut lifecycle, token.renewal_at());
+fn another_client_from_the_provider_keeps_the_token() {
+    let (lifecycle, token) = held();
+    let mut lifecycle = lifecycle.with_provider(Some(Mark::new(1)), Duration::from_secs(5));
+    let due = token.renewal_at();
+    let attempt = fetched(&mut lifecycle, due);
+    let (attempt, _) = asked(&mut lifecycle, attempt, due);
+    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("another", "s3cret", 2))), due);
+    assert!(attempt.is_renewal());
     assert!(String::from_utf8(attempt.to_http().into_body()).unwrap().contains(r#""client_id":"another""#));
-    complete(&mut lifecycle, attempt.answered(&answer(401, "")), token.renewal_at());
-    assert_eq!(used(&mut lifecycle, token.renewal_at()).access_token(), "old", "until the new client has proved good");
-}
-
-#[test]
-fn an_attempt_of_several_parts_gets_its_time_anew_while_it_is_awaited() {
-    let mut lifecycle = lifecycle();
-    let first = fetched(&mut lifecycle, at(0));
-    assert!(lifecycle.extend(&first, Duration::ZERO, at(10)));
-    assert!(waited(&mut lifecycle, at(20)).is_in_flight(), "the lease of 15 seconds began anew");
-    let second = fetched(&mut lifecycle, at(26));
-    assert!(!lifecycle.extend(&first, Duration::ZERO, at(26)), "somebody has taken over");
-    assert!(lifecycle.extend(&second, Duration::ZERO, at(26)));
+    assert_eq!(used(&mut lifecycle, due).access_token(), "old");
+    let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), due);
+    complete(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), due);
+    assert_eq!(used(&mut lifecycle, due).access_token(), "old", "until the new client has proved good");
 }
 
 #[test]

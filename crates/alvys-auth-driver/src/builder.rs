@@ -9,6 +9,9 @@ use alvys_auth_core::{Change, Credentials, Error, Flow, Mark, Policy, TokenReque
 use crate::engine::Hook;
 use crate::{Engine, Time};
 
+/// How long a caller waits for a token by default.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+
 /// What a driver adds to a [`Builder`].
 pub trait Driver: Sized {
     /// The transport settings of the HTTP client.
@@ -62,7 +65,7 @@ impl<D: Driver> Builder<D> {
             credentials,
             provider: None,
             policy: Arc::default(),
-            patience: Duration::from_secs(15),
+            patience: PATIENCE,
             http: None,
             transport: None,
             time: Time::boot(),

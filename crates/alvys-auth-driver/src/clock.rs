@@ -90,6 +90,11 @@ impl Bell {
         self.event.notify(usize::MAX);
     }
 
+    /// Wakes one of those who listen.
+    pub(crate) fn ring_once(&self) {
+        self.event.notify_additional(1);
+    }
+
     /// How long to wait at the most, on the system's timers, where `left` is left on the clock.
     ///
     /// A clock that is moved by hand rings when it was moved, so the system's timers do not matter then.

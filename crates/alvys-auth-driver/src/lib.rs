@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-mod agenda;
 mod builder;
 mod call;
 mod client;
@@ -10,24 +9,17 @@ mod clock;
 mod engine;
 mod events;
 mod pace;
-mod questions;
-mod registry;
-mod renewal;
 mod source;
-mod tenant;
+mod tenants;
 
-pub use agenda::{Agenda, Next};
 pub use builder::{Builder, Driver};
 pub use call::{Caller, Passage, look};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Engine, Flight, Hook, Question, Task};
 pub use pace::{Pace, Turn};
-pub use questions::{OpenQuestion, open_question};
-pub use registry::{Entry, Registry};
-pub use renewal::{Member, RenewalPlan};
 pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
-pub use tenant::known_tenant;
+pub use tenants::{Making, OfTenant, Renewing, Search, Stage, TenantDriver, Tenants, TenantsBuilder, Work, Worker};
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);

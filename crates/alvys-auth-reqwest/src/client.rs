@@ -12,7 +12,6 @@ use reqwest::{Body, Request, Response, Url};
 
 use crate::caller::{self, Caller, Exchange, Failure, Tokens};
 use crate::connections::Connections;
-use crate::transport::built;
 use crate::{Api, CallOptions, Error, Http};
 
 const MOST_REDIRECTS: usize = 10;
@@ -50,16 +49,12 @@ impl Transport for Calls {
 
     fn new(http: Option<Http>, api: &Api) -> Result<Self, Error> {
         let proxied = !is_plain_http(api);
-        let finish = |http: reqwest::ClientBuilder| {
+        let finish = move |http: reqwest::ClientBuilder| {
             // The URL of a call would go along to wherever a redirect leads.
             let http = http.referer(false).redirect(redirects());
             if proxied { http } else { http.no_proxy() }
         };
-        let connections = match http {
-            Some(theirs) => Connections::of(built(finish(theirs.builder()))?),
-            None => Connections::new(finish)?,
-        };
-        Ok(Self { connections, proxied })
+        Ok(Self { connections: Connections::new(http, finish)?, proxied })
     }
 
     fn sharing(shared: reqwest::Client, api: &Api) -> Self {
@@ -87,7 +82,7 @@ impl Transport for Calls {
                     "call it with a client of its own, whose API base is plain http too",
                 ));
             }
-            let http = Plain(this.connections.sending(&request));
+            let http = Plain(this.connections.sending(&request)?);
             caller::call(&caller, request, options, http).await.map_err(|failure| match failure {
                 Failure::Call(error) => error,
                 Failure::Transport(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
@@ -151,9 +146,9 @@ fn is_plain_http(api: &Api) -> bool {
 }
 
 /// A plain client, without middleware.
-struct Plain<'a>(&'a reqwest::Client);
+struct Plain(reqwest::Client);
 
-impl Exchange for Plain<'_> {
+impl Exchange for Plain {
     type Error = reqwest::Error;
 
     async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {

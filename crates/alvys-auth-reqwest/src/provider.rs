@@ -7,6 +7,7 @@ use std::time::Duration;
 use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark, Tenant, TenantProvider};
 use alvys_auth_driver::Question;
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 
 /// What a provider will answer.
 pub type ProviderFuture<T> = Pin<Box<dyn Future<Output = Result<Given<T>, Error>> + Send>>;
@@ -85,6 +86,12 @@ pub trait AsyncTenantProvider: Send + Sync + 'static {
     fn time_limit(&self) -> Option<Duration> {
         None
     }
+
+    /// Whether a question goes on when nobody waits for its answer any more, because it blocks a thread.
+    #[doc(hidden)]
+    fn blocks(&self) -> bool {
+        false
+    }
 }
 
 impl<P: TenantProvider + 'static> AsyncTenantProvider for P {
@@ -94,6 +101,10 @@ impl<P: TenantProvider + 'static> AsyncTenantProvider for P {
 
     fn time_limit(&self) -> Option<Duration> {
         TenantProvider::time_limit(self)
+    }
+
+    fn blocks(&self) -> bool {
+        true
     }
 }
 
@@ -105,7 +116,12 @@ async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> Result<T, Error> + Se
             "ask from a task of a tokio runtime, or use the blocking driver",
         ));
     };
-    runtime.spawn_blocking(ask).await.unwrap_or_else(|_| {
+    joined(runtime.spawn_blocking(ask)).await
+}
+
+/// What a task gives that asks a provider.
+pub(crate) async fn joined<T>(asking: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+    asking.await.unwrap_or_else(|_| {
         Err(Error::configuration("the provider of credentials panicked", "mend it; its panic was printed"))
     })
 }

@@ -1,25 +1,30 @@
 //! Tokens for any number of tenants, each with its own flow, credentials and token.
 
-use std::fmt;
-use std::num::NonZeroUsize;
-use std::pin::pin;
-use std::sync::{Arc, OnceLock, Weak};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Given, Mark, Policy, Token, TokenRequest};
-use alvys_auth_driver::{Entry, Member, Next, Registry, RenewalPlan, known_tenant};
+use alvys_auth_core::{Credentials, Error, Mark, Token};
+use alvys_auth_driver::{Making, OfTenant, Question, Stage, TenantDriver, Work, Worker};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OnceCell};
+use tokio::time::timeout;
+use tracing::Instrument;
 
-use crate::transport::{Http, Transport};
-use crate::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture, TokenSource};
+use crate::provider::joined;
+use crate::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture, Reqwest, TokenSource};
 
-/// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
+/// Settings of [`Tenants`]; from [`Tenants::builder`].
+pub type TenantsBuilder = alvys_auth_driver::TenantsBuilder<Reqwest>;
+
+/// A token source for each tenant: made on first use, and a bounded number of them kept.
 ///
-/// Tenants share nothing but their HTTP client: the failure, the lock or the back-off of one never touches another. A tenant
-/// that the provider does not know is an error, and gets nobody else's token. One that the provider stops knowing has its
-/// token until that is due to be renewed, and is forgotten then. Each token must name its tenant as the organization it is
-/// for, unless the flow expects another one. Cheap to clone; clones share the sources.
+/// Tenants share nothing but their HTTP client: a failure, a pause or a lock of one never touches another. A tenant that the
+/// provider does not know is an error, and gets nobody else's token. A tenant that the provider stops knowing keeps its token
+/// until that is due for renewal, and is forgotten then. Each token must name its tenant as the organization it is for, unless
+/// the flow expects another one. Cheap to clone; clones share the sources.
+///
+/// [`with_token`](alvys_auth_driver::Tenants::with_token), [`forget`](alvys_auth_driver::Tenants::forget) and
+/// [`len`](alvys_auth_driver::Tenants::len) are methods of the driver crate's [`Tenants`](alvys_auth_driver::Tenants).
 ///
 /// ```no_run
 /// use alvys_auth_reqwest::{Credentials, Error, Flow, Tenants};
@@ -33,35 +38,8 @@ use crate::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture, Token
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct Tenants(Arc<Inner>);
-
-struct Inner {
-    provider: Arc<dyn AsyncTenantProvider>,
-    registry: Registry<Arc<Member<TokenSource>>, OnceCell<Result<TokenSource, Error>>>,
-    settings: Settings,
-    /// One HTTP client for https, one for plain http to this machine.
-    transports: [OnceCell<Arc<Transport>>; 2],
-    plan: RenewalPlan<TokenSource>,
-    changed: Arc<Notify>,
-    working: OnceLock<()>,
-}
-
-struct Settings {
-    policy: Policy,
-    patience: Option<Duration>,
-    guard: bool,
-    workers: usize,
-    client: Http,
-}
-
-/// Settings of [`Tenants`]; from [`Tenants::builder`].
-#[must_use = "a builder does nothing until it is built"]
-pub struct TenantsBuilder {
-    provider: Arc<dyn AsyncTenantProvider>,
-    capacity: NonZeroUsize,
-    settings: Settings,
-}
+#[derive(Debug, Clone)]
+pub struct Tenants(alvys_auth_driver::Tenants<Reqwest>);
 
 impl Tenants {
     /// Tenants with default settings.
@@ -71,20 +49,11 @@ impl Tenants {
 
     /// Tenants with settings of your own.
     pub fn builder(provider: impl AsyncTenantProvider) -> TenantsBuilder {
-        TenantsBuilder {
-            provider: Arc::new(provider),
-            capacity: const { NonZeroUsize::new(100_000).unwrap() },
-            settings: Settings {
-                policy: Policy::new(),
-                patience: None,
-                guard: true,
-                workers: 0,
-                client: Http::default(),
-            },
-        }
+        let limit = provider.time_limit();
+        TenantsBuilder::new(Arc::new(provider), limit)
     }
 
-    /// A token of `tenant` that is usable now; see [`TokenSource::token`].
+    /// A token of `tenant` that is usable now; see [`TokenSource::token`]. Marks the tenant as used.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownTenant`](crate::ErrorKind::UnknownTenant) when there is no such tenant, what kept the provider
@@ -96,260 +65,109 @@ impl Tenants {
         }
     }
 
-    /// Lends the token of `tenant` that is usable without asking; none when [`token`](Self::token) has something to do.
-    pub fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R> {
-        let member = self.0.registry.ready(tenant)?;
-        member.touch();
-        member.source.with_token(read)
-    }
-
-    /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own.
+    /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own. Marks the tenant
+    /// as used.
     ///
-    /// Asking for it is a use of the tenant; what is done with it afterwards is seen here near its token's end only. A
-    /// provider that has not answered within its time limit is not waited for any longer; where another call was first, and
-    /// nobody goes on with that, the provider is asked again after twice as long.
+    /// What is done with the source afterwards marks the tenant as used only when a token is fetched, or met while it is due
+    /// for renewal. The source is made once for all callers who ask at the same time, on a task of its own. They wait for the
+    /// provider until its time limit; a later answer of a provider that blocks counts for later callers.
     ///
     /// # Errors
     /// As [`token`](Self::token), but for what asking for the token itself may end in.
     pub async fn source(&self, tenant: &str) -> Result<TokenSource, Error> {
-        let making = match self.0.registry.find(tenant) {
-            Entry::Ready(member) => {
-                member.touch();
-                return Ok(member.source.clone());
+        let mut search = self.search(tenant);
+        loop {
+            let stage = search.step();
+            if let Stage::Over(result) = stage {
+                return result;
             }
-            Entry::Making(making) => making,
-        };
-        if Handle::try_current().is_err() {
-            return Err(Error::configuration(
-                "a tenant was first used outside of a tokio runtime",
-                "use it from a task of a tokio runtime, or use the blocking driver",
-            ));
-        }
-        // The first one makes it inside of its own future, which may rest for ever, half-way.
-        let waiting = making.get_or_init(|| self.make(tenant.into()));
-        let made = match tokio::time::timeout(self.time_limit().saturating_mul(2), waiting).await {
-            Ok(made) => made.clone(),
-            Err(_) => self.make(tenant.into()).await,
-        };
-        let member = made.as_ref().ok().map(|source| Arc::new(Member::new(source.clone())));
-        if self.0.registry.settle(tenant, &making, member.clone())
-            && let Some(member) = member
-        {
-            self.plan(&member);
-        }
-        made
-    }
-
-    /// Forgets a tenant: its token is dropped, and its provider is asked again when it is next used. Says whether it was
-    /// there.
-    pub fn forget(&self, tenant: &str) -> bool {
-        self.0.registry.forget(tenant)
-    }
-
-    /// How many tenants have a source now.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.registry.len()
-    }
-
-    /// Whether none has.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    async fn make(&self, tenant: Arc<str>) -> Result<TokenSource, Error> {
-        let Inner { provider, settings, .. } = &*self.0;
-        let given = Arc::clone(provider).tenant(Arc::clone(&tenant), None);
-        let given = tokio::time::timeout(self.time_limit(), given).await;
-        let late = |_| Err(Error::timed_out("the tenant provider did not answer in time"));
-        let (given, mark) = given.unwrap_or_else(late)?.first()?;
-        let (flow, credentials) = known_tenant(&tenant, given, settings.guard)?;
-        let plain_http = TokenRequest::new(flow.clone(), credentials.clone())?.is_plain_http();
-        let transport = self.0.transport(plain_http).await?;
-        let own = Arc::new(OfTenant { provider: Arc::clone(provider), tenant, tenants: Arc::downgrade(&self.0) });
-        let builder = TokenSource::builder(flow, credentials).policy(settings.policy.clone()).transport(transport);
-        let builder = match settings.patience {
-            Some(patience) => builder.patience(patience),
-            None => builder,
-        };
-        builder.provider_of(own, Some(mark)).build()
-    }
-
-    /// How long the provider may take.
-    fn time_limit(&self) -> Duration {
-        self.0.provider.time_limit().unwrap_or_else(|| self.0.settings.policy.timeout())
-    }
-
-    /// Sees to a new member's renewal, if that is wanted, by workers that begin with the first one.
-    fn plan(&self, member: &Arc<Member<TokenSource>>) {
-        if self.0.settings.workers == 0 {
-            return;
-        }
-        let (tenants, planned) = (Arc::downgrade(&self.0), Arc::downgrade(member));
-        // Once it was forgotten or pushed out, the source is on its own.
-        let renewed = move || match (tenants.upgrade(), planned.upgrade()) {
-            (Some(inner), Some(member)) => {
-                inner.plan.hurry(&member);
-                true
-            }
-            _ => false,
-        };
-        member.source.leave_renewals_to(renewed);
-        self.0.plan.add(member);
-        self.0.working.get_or_init(|| {
-            for _ in 0..self.0.settings.workers {
-                tokio::spawn(work(Arc::downgrade(&self.0), Arc::clone(&self.0.changed)));
-            }
-        });
-    }
-}
-
-/// Renews what is due, one source at a time, until the tenants are gone.
-async fn work(tenants: Weak<Inner>, changed: Arc<Notify>) {
-    loop {
-        // Listening begins before the look, so that no change falls between the two.
-        let mut change = pin!(changed.notified());
-        change.as_mut().enable();
-        let Some(inner) = tenants.upgrade() else { return };
-        match inner.plan.next(|source: &TokenSource| source.renewal_due()) {
-            Next::Due(member) => {
-                drop(inner);
-                let source = member.source.clone();
-                // A panic ends this task, which counts as a failure, and not the worker.
-                let renewed = tokio::spawn(async move {
-                    source.renew().await;
-                    source.status().last_error.is_none()
-                })
-                .await
-                .unwrap_or(false);
-                if let Some(inner) = tenants.upgrade() {
-                    inner.plan.put_back(&member, renewed);
-                }
-            }
-            Next::Idle(wait) => {
-                drop(inner);
-                // Either way the plan tells what is due.
-                let _ = tokio::time::timeout(wait, change).await;
+            let Ok(runtime) = Handle::try_current() else {
+                return Err(Error::configuration(
+                    "a tenant was first used outside of a tokio runtime",
+                    "use it from a task of a tokio runtime, or use the blocking driver",
+                ));
+            };
+            match stage {
+                Stage::Ask(making) => drop(runtime.spawn(ask(making).in_current_span())),
+                // Either way the search tells what is the case.
+                Stage::Wait(change, timer) => drop(timeout(timer, change).await),
+                Stage::Over(result) => return result,
             }
         }
     }
 }
 
-impl Inner {
-    async fn transport(&self, plain_http: bool) -> Result<Arc<Transport>, Error> {
-        let [https, http] = &self.transports;
-        let Settings { client, policy, .. } = &self.settings;
-        let make = async || Transport::new(client.builder(), plain_http, policy.timeout()).map(Arc::new);
-        (if plain_http { http } else { https }).get_or_try_init(make).await.cloned()
+async fn ask(making: Making<Reqwest>) {
+    let provider = Arc::clone(making.provider());
+    let blocks = provider.blocks();
+    let Some(limit) = making.asks(blocks) else { return };
+    let answer = provider.tenant(making.tenant(), None);
+    let late = |_| Err(Error::timed_out("the tenant provider did not answer in time"));
+    let given = if blocks { answer.await } else { timeout(limit, answer).await.unwrap_or_else(late) };
+    making.given(given);
+}
+
+/// Renews what is due, one token at a time, until the tenants are gone.
+async fn work(worker: Worker<Reqwest>) {
+    while let Some(work) = worker.next() {
+        match work {
+            // On a task of its own: a panic ends that, which counts as a failure, and not the worker.
+            Work::Renew(renewing) => drop(tokio::spawn(async move { renewing.source().renew().await }).await),
+            Work::Sleep(change, timer) => drop(timeout(timer, change).await),
+        }
     }
 }
 
-impl Drop for Inner {
-    /// Lets the workers see that there is nothing left to do.
-    fn drop(&mut self) {
-        self.changed.notify_waiters();
+impl TenantDriver for Reqwest {
+    type TenantProvider = dyn AsyncTenantProvider;
+    type Tenants = Tenants;
+
+    fn provider(tenant: OfTenant<Self>) -> Arc<dyn AsyncCredentialsProvider> {
+        Arc::new(Asked(tenant))
+    }
+
+    fn start(worker: Worker<Self>) {
+        tokio::spawn(work(worker));
     }
 }
 
-impl TenantsBuilder {
-    /// How many tenants are kept, at least 1; 100,000. One more pushes out the one that was not used for longest.
-    pub fn capacity(mut self, tenants: usize) -> Self {
-        self.capacity = NonZeroUsize::new(tenants).unwrap_or(NonZeroUsize::MIN);
-        self
-    }
+struct Asked(OfTenant<Reqwest>);
 
-    /// When to renew, how long a request may take, how long to back off; for every tenant.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.settings.policy = policy;
-        self
-    }
-
-    /// How long one call may wait for a token; see [`Builder::patience`](crate::Builder::patience).
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.settings.patience = Some(patience);
-        self
-    }
-
-    /// Takes tokens that do not name their tenant as the organization they are for.
-    ///
-    /// For tenant ids that are not the ones Alvys uses. Better give each flow the organization it expects; see
-    /// [`Flow::expect_organization`](crate::Flow::expect_organization).
-    pub fn without_organization_guard(mut self) -> Self {
-        self.settings.guard = false;
-        self
-    }
-
-    /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
-    ///
-    /// Without it a token is renewed when somebody asks for it near its end, which makes nobody wait either as long as
-    /// somebody does. With it, who asks near its end gets the token that is there and leaves the renewal to the workers. One
-    /// that they have not renewed shortly before its end is renewed by who asks, as without them. The same goes for a
-    /// [`source`](Tenants::source) until its tenant is forgotten or pushed out. The workers run on
-    /// the tokio runtime of the first call and end with the tenants.
-    pub fn renew_in_background(mut self, concurrency: usize) -> Self {
-        self.settings.workers = concurrency;
-        self
-    }
-
-    /// Your own transport settings; see [`Builder::client`](crate::Builder::client). Called at most twice, once for https
-    /// and once for plain http.
-    pub fn http(mut self, http: impl Into<Http>) -> Self {
-        self.settings.client = http.into();
-        self
-    }
-
-    /// Makes the tenants. Nobody is asked for anything yet.
-    pub fn build(self) -> Tenants {
-        let changed: Arc<Notify> = Arc::default();
-        let sleepers = Arc::clone(&changed);
-        Tenants(Arc::new(Inner {
-            provider: self.provider,
-            registry: Registry::new(self.capacity),
-            settings: self.settings,
-            transports: Default::default(),
-            plan: RenewalPlan::new(move || sleepers.notify_waiters()),
-            changed,
-            working: OnceLock::new(),
-        }))
-    }
-}
-
-/// One tenant of a provider, as a provider of credentials; forgotten when there is no such tenant any more.
-struct OfTenant {
-    provider: Arc<dyn AsyncTenantProvider>,
-    tenant: Arc<str>,
-    tenants: Weak<Inner>,
-}
-
-impl AsyncCredentialsProvider for OfTenant {
+impl AsyncCredentialsProvider for Asked {
     fn credentials(self: Arc<Self>, known: Option<Mark>) -> ProviderFuture<Credentials> {
-        Box::pin(async move {
-            let given = Arc::clone(&self.provider).tenant(Arc::clone(&self.tenant), known).await?;
-            let Given::These(given, mark) = given else { return Ok(Given::Unchanged) };
-            let given = known_tenant(&self.tenant, given, false);
-            if given.as_ref().is_err_and(|error| error.kind() == ErrorKind::UnknownTenant)
-                && let Some(tenants) = self.tenants.upgrade()
-            {
-                tenants.registry.forget(&self.tenant);
-            }
-            given.map(|(_, credentials)| Given::These(credentials, mark))
-        })
+        let answer = Arc::clone(self.0.provider()).tenant(Arc::clone(self.0.tenant()), known);
+        Box::pin(async move { self.0.given(answer.await?) })
     }
 
     fn time_limit(&self) -> Option<Duration> {
-        self.provider.time_limit()
+        self.0.provider().time_limit()
+    }
+
+    fn asked(self: Arc<Self>, known: Option<Mark>, question: Question) -> ProviderFuture<Credentials> {
+        let blocks = self.0.provider().blocks();
+        let answer = self.credentials(known);
+        let answer = async move {
+            let _question = question;
+            answer.await
+        };
+        if !blocks {
+            return Box::pin(answer);
+        }
+        // Waits for the answer when the caller does not any more: until then the question is open.
+        Box::pin(joined(tokio::spawn(answer)))
     }
 }
 
-impl fmt::Debug for Tenants {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tenants").field("registry", &self.0.registry).finish_non_exhaustive()
+impl From<alvys_auth_driver::Tenants<Reqwest>> for Tenants {
+    fn from(tenants: alvys_auth_driver::Tenants<Reqwest>) -> Self {
+        Self(tenants)
     }
 }
 
-impl fmt::Debug for TenantsBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TenantsBuilder").field("capacity", &self.capacity).finish_non_exhaustive()
+impl Deref for Tenants {
+    type Target = alvys_auth_driver::Tenants<Reqwest>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }

@@ -10,6 +10,7 @@ use alvys_auth_driver::Transport;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body, SendBody, Timeout};
 
+use crate::agent::{agent, config};
 use crate::caller::{self, Caller, Failure, Tokens, configured, expects_body};
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
@@ -72,15 +73,13 @@ impl Transport for Calls {
 
     fn new(http: Option<Agent>, _: &Api) -> Result<Self, Error> {
         let default = || {
-            let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-            let config = Agent::config_builder()
-                .user_agent(agent)
+            let config = config()
                 .timeout_resolve(Some(CONNECT_TIMEOUT))
                 .timeout_connect(Some(CONNECT_TIMEOUT))
                 .timeout_per_write(Some(ANSWER_TIMEOUT))
                 .timeout_recv_response(Some(ANSWER_TIMEOUT))
                 .timeout_per_read(Some(ANSWER_TIMEOUT));
-            config.build().into()
+            agent(config)
         };
         Ok(Self(http.unwrap_or_else(default)))
     }

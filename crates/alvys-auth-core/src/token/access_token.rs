@@ -31,6 +31,8 @@ pub struct Token(Arc<Inner>);
 struct Inner {
     response: TokenResponse,
     obtained_at: Option<Timestamp>,
+    /// When half of what was left on arrival is over.
+    half_at: Timestamp,
     renewal_at: Timestamp,
     expires_at: Timestamp,
 }
@@ -55,7 +57,7 @@ impl Token {
     /// Puts a token response on the clock; none when nothing is left of its lifetime at `now`.
     ///
     /// Its lifetime counts from when it was asked for, or from `now` when it comes from elsewhere. `jitter` below 1
-    /// spreads the refreshes of many holders over the later half of the margin.
+    /// spreads the renewals of many holders over the later half of the margin.
     pub(crate) fn new(
         response: TokenResponse,
         obtained_at: Option<Timestamp>,
@@ -72,7 +74,8 @@ impl Token {
         let left = expires_at.saturating_duration_since(now);
         let margin = policy.margin.min(lifetime / 5).mul_f64(1.0 - jitter / 2.0).min(left / 2);
         let renewal_at = expires_at.saturating_sub(margin);
-        Some(Self(Arc::new(Inner { response, obtained_at, renewal_at, expires_at })))
+        let half_at = expires_at.saturating_sub(left / 2);
+        Some(Self(Arc::new(Inner { response, obtained_at, half_at, renewal_at, expires_at })))
     }
 
     /// The value for the `Authorization` header, `Bearer …`: built once, marked sensitive.
@@ -129,10 +132,9 @@ impl Token {
         self.0.expires_at.saturating_duration_since(now)
     }
 
-    /// Whether it may be used for `least` from `now` on, or is in the first half of its life.
+    /// Whether it may be used for `least` from `now` on, or was asked for here and is in the first half of its life.
     pub(crate) fn lasts(&self, least: Duration, now: Timestamp) -> bool {
-        let half = self.0.obtained_at.map(|obtained| self.0.expires_at.saturating_duration_since(obtained) / 2);
-        self.expires_in(now) >= half.map_or(least, |half| least.min(half))
+        self.expires_in(now) >= least || self.0.obtained_at.is_some() && now <= self.0.half_at
     }
 
     /// Whether both are the same access token, wherever they came from.

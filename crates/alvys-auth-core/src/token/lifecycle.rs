@@ -16,6 +16,9 @@
 //! Paused is Idle with a failure that is remembered. Two edges are not drawn: new credentials end an attempt too, and an
 //! attempt whose lease is over and that nobody took over may still fail, which pauses.
 //!
+//! While callers wait for a token, a request that is not answered soon gets a second one beside it: the next poll starts
+//! another attempt before the lease is over. The token of either is used.
+//!
 //! Beside this stands the held token, if any. It is used in every state until it expires: a renewal never blocks a reader
 //! while the held token is valid, and a failed renewal never loses it.
 
@@ -23,10 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jitter::Jitter;
-use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage, Step, Wait};
-use crate::{
-    Credentials, Error, ErrorKind, Given, Mark, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse,
-};
+use crate::token::attempt::{Attempt, Change, Purpose, Stage, Step, Wait};
+use crate::{Credentials, Error, ErrorKind, Mark, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// How often the rejection grace is doubled at the most.
 const MOST_DOUBLINGS: u32 = 6;
@@ -68,52 +69,61 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Debug)]
 pub struct Lifecycle {
-    request: TokenRequest,
-    policy: Arc<Policy>,
-    provider: Option<Provider>,
-    held: Option<Token>,
-    in_flight: Option<InFlight>,
+    pub(super) request: TokenRequest,
+    pub(super) policy: Arc<Policy>,
+    pub(super) provider: Option<Provider>,
+    pub(super) held: Option<Token>,
+    pub(super) in_flight: Option<InFlight>,
     /// The last failure, until a token arrives.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     /// Renewals in a row that were answered by yet another rejection.
-    rejections: u32,
+    pub(super) rejections: u32,
     /// The token given up last, so that no store can hand it back.
-    discarded: Option<Token>,
+    pub(super) discarded: Option<Token>,
     /// The newest attempt's id, and the oldest one whose outcome still counts.
-    newest: u64,
-    oldest: u64,
-    jitter: Jitter,
+    pub(super) newest: u64,
+    pub(super) oldest: u64,
+    pub(super) jitter: Jitter,
 }
 
 /// What is known of the provider of the credentials.
 #[derive(Debug)]
-struct Provider {
+pub(super) struct Provider {
     /// The mark of the credentials in use; none when that is not known.
-    known: Option<Mark>,
+    pub(super) known: Option<Mark>,
     /// How long it may take to answer.
-    time_limit: Duration,
-    /// Whether it has been asked and has not answered.
-    asked: bool,
+    pub(super) time_limit: Duration,
+    /// The attempt that has asked it, until it answers.
+    pub(super) asked_by: Option<u64>,
     /// When it was last asked.
-    asked_at: Option<Timestamp>,
+    pub(super) asked_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
-struct InFlight {
-    id: u64,
-    lease_ends: Timestamp,
+pub(super) struct InFlight {
+    pub(super) id: u64,
+    pub(super) lease_ends: Timestamp,
+    /// When a caller who waits may send a second request beside this one; none where there is no second one.
+    pub(super) hedge_at: Option<Timestamp>,
+}
+
+impl InFlight {
+    /// Until when whoever has no token waits for it.
+    fn awaited_until(&self) -> Timestamp {
+        self.hedge_at.map_or(self.lease_ends, |hedge_at| hedge_at.min(self.lease_ends))
+    }
 }
 
 #[derive(Debug)]
-struct Failure {
-    error: Error,
+pub(super) struct Failure {
+    pub(super) error: Error,
     /// When the server was last asked.
-    asked: Timestamp,
+    pub(super) asked: Timestamp,
     /// When asking is allowed again while a token is held, and while somebody waits for one.
-    until: Timestamp,
-    soon: Timestamp,
-    /// How many there were in a row; decides the length of the next pause.
-    in_a_row: u32,
+    pub(super) until: Timestamp,
+    pub(super) soon: Timestamp,
+    /// How many transient, permanent and costly ones there were since the last token; decides the length of the next pause.
+    pub(super) rows: [u32; 3],
 }
 
 impl Lifecycle {
@@ -140,7 +150,7 @@ impl Lifecycle {
     /// credentials in use; without one, the first attempt asks for what there is.
     #[must_use]
     pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
-        self.provider = Some(Provider { known, time_limit, asked: false, asked_at: None });
+        self.provider = Some(Provider { known, time_limit, asked_by: None, asked_at: None });
         self
     }
 
@@ -163,10 +173,10 @@ impl Lifecycle {
         {
             return Step::Use(token.clone());
         }
-        if let Some(InFlight { lease_ends, .. }) = self.in_flight
-            && now < lease_ends
+        if let Some(until) = self.in_flight.as_ref().map(InFlight::awaited_until)
+            && now < until
         {
-            return Step::Wait(Wait { until: lease_ends, error: self.recent_error(now), in_flight: true });
+            return Step::Wait(Wait { until, error: self.recent_error(now), in_flight: true });
         }
         match &self.failure {
             Some(Failure { error, soon, .. }) if now < *soon => {
@@ -180,45 +190,6 @@ impl Lifecycle {
             }
             Some(Failure { error, .. }) if is_mendable(error) => Step::Fetch(self.start(Purpose::Retry, now)),
             _ => Step::Fetch(self.start(Purpose::Token, now)),
-        }
-    }
-
-    /// Says what to do next for `attempt`, and takes in what became of the step before.
-    ///
-    /// All rules about providers are here. Only the attempt that everybody waits for may install credentials. The provider is
-    /// asked before each request whether it has other credentials than those in use, and once more when the server refuses
-    /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
-    /// proved good. A provider that has not answered is not asked again.
-    pub fn next(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
-        match attempt.stage {
-            Stage::Begun => self.ask(attempt, None, now),
-            Stage::Provided(given, refusal) => {
-                attempt.stage = Stage::Begun;
-                if given.is_some() {
-                    self.provider_answered();
-                }
-                self.take_over(attempt, given, refusal, now)
-            }
-            Stage::Answered(result) => {
-                attempt.stage = Stage::Begun;
-                match result {
-                    Err(error) if attempt.purpose == Purpose::Token && self.may_ask() && is_mendable(&error) => {
-                        self.ask(attempt, Some(error), now)
-                    }
-                    result => Next::Over(self.ended(&attempt, result, now)),
-                }
-            }
-            // A request that nobody knows the end of is not sent twice.
-            Stage::Abandoned | Stage::Asking(_) | Stage::Sending => {
-                Next::Over(self.given_up(&attempt, Change::Abandoned))
-            }
-        }
-    }
-
-    /// The provider has answered, however late: it may be asked again.
-    pub fn provider_answered(&mut self) {
-        if let Some(provider) = &mut self.provider {
-            provider.asked = false;
         }
     }
 
@@ -301,7 +272,7 @@ impl Lifecycle {
             token: self.held.clone(),
             usable_until: usable_until.unwrap_or_default(),
             in_flight: self.in_flight.is_some(),
-            paused_until: self.failure.as_ref().map(|failure| self.pause_ends(failure)),
+            paused_until: self.failure.as_ref().map(|failure| (failure.until, failure.soon)),
             error: self.failure.as_ref().map(|failure| failure.error.clone()),
         }
     }
@@ -311,7 +282,8 @@ impl Lifecycle {
     /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
     #[must_use]
     pub fn attempt_due(&self) -> Option<Timestamp> {
-        let soon = self.lease_ends().max(self.failure.as_ref().map(|failure| failure.soon));
+        let awaited_until = self.in_flight.as_ref().map(InFlight::awaited_until);
+        let soon = awaited_until.max(self.failure.as_ref().map(|failure| failure.soon));
         let Some(held) = &self.held else { return soon };
         let calm = held.renewal_at().max(self.busy_until());
         Some(calm.min(held.expires_at().max(soon.unwrap_or_default())))
@@ -329,7 +301,7 @@ impl Lifecycle {
         &self.policy
     }
 
-    fn is_current(&self, attempt: &Attempt) -> bool {
+    pub(super) fn is_current(&self, attempt: &Attempt) -> bool {
         self.in_flight.as_ref().is_some_and(|in_flight| in_flight.id == attempt.id)
     }
 
@@ -339,8 +311,8 @@ impl Lifecycle {
         self.lease_ends().max(pause_ends).unwrap_or_default()
     }
 
-    fn pause_ends(&self, failure: &Failure) -> Timestamp {
-        if self.held.is_some() { failure.until } else { failure.soon }
+    fn holds_usable_token(&self, now: Timestamp) -> bool {
+        self.held.as_ref().is_some_and(|held| now < held.expires_at())
     }
 
     fn lease_ends(&self) -> Option<Timestamp> {
@@ -354,8 +326,8 @@ impl Lifecycle {
     }
 
     /// Whether the provider is there to be asked.
-    fn may_ask(&self) -> bool {
-        self.provider.as_ref().is_some_and(|provider| !provider.asked)
+    pub(super) fn may_ask(&self) -> bool {
+        self.provider.as_ref().is_some_and(|provider| provider.asked_by.is_none())
     }
 
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
@@ -365,147 +337,30 @@ impl Lifecycle {
             && asked_at.is_none_or(|asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY)
     }
 
-    fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
+    pub(super) fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
         if self.held.is_some() {
             // The held token has reached its margin without being rejected: it was a good one.
             self.rejections = 0;
         }
         self.newest += 1;
-        self.in_flight = Some(InFlight { id: self.newest, lease_ends: now.saturating_add(self.policy.lease()) });
+        let lease_ends = now.saturating_add(self.policy.lease());
+        // There is no third request beside two, and none more for what was refused.
+        let may_be_hedged = self.in_flight.is_none() && matches!(purpose, Purpose::Token | Purpose::Replaced);
+        let hedge_at = may_be_hedged.then_some(lease_ends);
+        let first = self.in_flight.replace(InFlight { id: self.newest, lease_ends, hedge_at });
+        let is_second = first.is_some_and(|first| now < first.lease_ends);
         Attempt {
             id: self.newest,
             started: now,
-            renewal: self.held.is_some(),
+            renewal: self.holds_usable_token(now),
             request: self.request.clone(),
             purpose,
             stage: Stage::Begun,
-            news: None,
+            news: is_second.then_some(Change::Hedged),
         }
     }
 
-    /// Starts the lease anew, with `more` time; false when another attempt has taken the place of this one.
-    fn keep_lease(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
-        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
-        let current = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id);
-        current.map(|in_flight| in_flight.lease_ends = lease_ends).is_some()
-    }
-
-    /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
-    fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
-        if !self.may_ask() {
-            return self.take_over(attempt, None, refusal, now);
-        }
-        let Some(provider) = &mut self.provider else { return self.send(attempt, now) };
-        let more = provider.time_limit;
-        let known = if refusal.is_some() || attempt.purpose == Purpose::Retry { None } else { provider.known };
-        if !self.keep_lease(&attempt, more, now) {
-            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
-        }
-        if let Some(provider) = &mut self.provider {
-            (provider.asked, provider.asked_at) = (true, Some(now));
-        }
-        attempt.stage = Stage::Asking(refusal);
-        Next::Ask(attempt, known)
-    }
-
-    /// Goes on with what the provider gave, none when nothing is known of it.
-    fn take_over(
-        &mut self,
-        mut attempt: Attempt,
-        given: Option<Result<Given<Credentials>, Error>>,
-        refusal: Option<Error>,
-        now: Timestamp,
-    ) -> Next {
-        if !self.is_current(&attempt) {
-            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
-        }
-        match given.map(|given| self.install(given)) {
-            Some(Ok(true)) => return self.replace(attempt, refusal.is_some(), now),
-            None | Some(Ok(false)) => {}
-            Some(Err(error)) if error.kind() == ErrorKind::UnknownTenant => {
-                self.invalidate();
-                return Next::Over(self.ended(&attempt, Err(error), now));
-            }
-            Some(Err(error)) => attempt.news = Some(Change::ProviderFailed(error)),
-        }
-        match (refusal, attempt.purpose) {
-            (Some(refusal), _) => Next::Over(self.ended(&attempt, Err(refusal), now)),
-            (None, Purpose::Look) => Next::Over(self.given_up(&attempt, Change::Unchanged)),
-            (None, Purpose::Retry) if self.is_futile(now) => Next::Over(self.spared(&attempt, now)),
-            (None, _) => self.send(attempt, now),
-        }
-    }
-
-    /// Takes the provider's credentials into use, and says whether they are others.
-    fn install(&mut self, given: Result<Given<Credentials>, Error>) -> Result<bool, Error> {
-        let Given::These(credentials, mark) = given? else { return Ok(false) };
-        let changed = self.replace_credentials(credentials)?;
-        if let Some(provider) = &mut self.provider {
-            provider.known = Some(mark);
-        }
-        Ok(changed)
-    }
-
-    /// The same attempt, with the credentials that were installed; what was sent with the old ones does not count any more.
-    fn replace(&mut self, attempt: Attempt, refused: bool, now: Timestamp) -> Next {
-        let routine = attempt.purpose == Purpose::Token && !refused;
-        let purpose = if routine { Purpose::Token } else { Purpose::Replaced };
-        let mut attempt = self.start(purpose, now);
-        attempt.news = Some(Change::CredentialsChanged);
-        self.send(attempt, now)
-    }
-
-    fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
-        // The provider took its time, or the driver rested: others may have taken over meanwhile.
-        if !self.keep_lease(&attempt, Duration::ZERO, now) {
-            return Next::Over(Change::Superseded);
-        }
-        attempt.stage = Stage::Sending;
-        Next::Send(attempt)
-    }
-
-    /// Takes in the result of an attempt.
-    fn ended(&mut self, attempt: &Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Change {
-        if attempt.id < self.oldest {
-            return Change::Superseded;
-        }
-        let current = self.is_current(attempt);
-        if current {
-            self.in_flight = None;
-        }
-        match result.and_then(|response| self.token(response, Some(attempt.started), now)) {
-            Ok(token) => self.arrived(token, current, now),
-            Err(error) => self.failed(error, attempt.started, current, now),
-        }
-    }
-
-    /// Takes in that an attempt ended without a result.
-    fn given_up(&mut self, attempt: &Attempt, change: Change) -> Change {
-        if !self.is_current(attempt) {
-            return Change::Superseded;
-        }
-        self.in_flight = None;
-        change
-    }
-
-    /// Whether the same credentials would get another token of the wrong organization, which is of no use and costs money.
-    fn is_futile(&self, now: Timestamp) -> bool {
-        let (_, longest) = self.policy.cool_down;
-        self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
-            error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
-        })
-    }
-
-    /// Reports the last failure again in place of sending a request.
-    fn spared(&mut self, attempt: &Attempt, now: Timestamp) -> Change {
-        self.in_flight = None;
-        match &self.failure {
-            Some(Failure { error, asked, .. }) => self.failed(error.clone(), *asked, true, now),
-            None => self.given_up(attempt, Change::Abandoned),
-        }
-    }
-
-    fn replace_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
+    pub(super) fn replace_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
         if credentials == *self.request.credentials() {
             return Ok(false);
         }
@@ -519,12 +374,17 @@ impl Lifecycle {
         Ok(true)
     }
 
-    fn token(&mut self, response: TokenResponse, started: Option<Timestamp>, now: Timestamp) -> Result<Token, Error> {
+    pub(super) fn token(
+        &mut self,
+        response: TokenResponse,
+        started: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Token, Error> {
         Token::new(response, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
     }
 
     /// A late answer counts only when it expires later than what is held, and ends no pause.
-    fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Change {
+    pub(super) fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Change {
         let held = self.held.as_ref().filter(|held| now < held.expires_at());
         if !current && held.is_some_and(|held| token.expires_at() <= held.expires_at()) {
             return Change::Superseded;
@@ -538,18 +398,26 @@ impl Lifecycle {
     }
 
     /// A late failure counts only while nothing newer has been tried or has arrived.
-    fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
+    pub(super) fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
         if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
             return Change::Superseded;
         }
-        let alike =
-            self.failure.as_ref().filter(|failure| failure.error.has_cost_a_token() == error.has_cost_a_token());
-        let before = alike.map_or(0, |failure| failure.in_a_row);
-        let [pause, short] = self.policy.pauses(&error, before, &mut self.jitter);
-        let (until, soon) = (now.saturating_add(pause), now.saturating_add(short));
-        let failure = Failure { error: error.clone(), asked, until, soon, in_a_row: before.saturating_add(1) };
-        let until = self.pause_ends(&failure);
+        let last = self.failure.as_ref();
+        let mut rows = last.map_or([0; 3], |failure| failure.rows);
+        let [transient, permanent, costly] = &mut rows;
+        let row = match (error.has_cost_a_token(), error.is_retryable()) {
+            (true, _) => costly,
+            (_, true) => transient,
+            (_, false) => permanent,
+        };
+        let [pause, short] = self.policy.pauses(&error, *row, &mut self.jitter);
+        *row = row.saturating_add(1);
+        // What a look finds behind a refusal does not shorten the pause that the server asked for.
+        let (calm, sooner) = last.map_or_else(Default::default, |failure| (failure.until, failure.soon));
+        let (until, soon) = (now.saturating_add(pause).max(calm), now.saturating_add(short).max(sooner));
+        let failure = Failure { error: error.clone(), asked, until, soon, rows };
+        let until = if self.holds_usable_token(now) { until } else { soon };
         self.failure = Some(failure);
         Change::Paused { until, error }
     }
@@ -557,7 +425,7 @@ impl Lifecycle {
 
 /// Whether other credentials may mend it: the credentials are wrong, of another organization's application, of one that is
 /// not allowed this, as after it was replaced, or were taken away with their tenant.
-fn is_mendable(error: &Error) -> bool {
+pub(super) fn is_mendable(error: &Error) -> bool {
     use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
 
     !error.is_retryable() && matches!(error.kind(), Credentials | Refused | UnknownTenant | WrongOrganization)

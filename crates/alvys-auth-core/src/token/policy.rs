@@ -23,6 +23,7 @@ pub struct Policy {
     pub(crate) cool_down: (Duration, Duration),
     pub(crate) rejection_grace: Duration,
     pub(crate) waiting: Duration,
+    pub(crate) hedge_after: Duration,
 }
 
 /// The shortest duration that a policy takes: the core counts in milliseconds.
@@ -44,6 +45,7 @@ impl Policy {
             cool_down: (Duration::from_secs(5), Duration::from_secs(300)),
             rejection_grace: Duration::from_secs(10),
             waiting: Duration::from_secs(2),
+            hedge_after: Duration::from_secs(3),
         }
     }
 
@@ -92,6 +94,17 @@ impl Policy {
     #[must_use]
     pub fn pause_while_waiting(mut self, longest: Duration) -> Self {
         self.waiting = longest.max(TICK);
+        self
+    }
+
+    /// Sets after how long without an answer a second token request is sent beside the first one; 3 seconds by default.
+    ///
+    /// This happens only while callers wait for a token, and once at most. The answer that arrives first is used. A request
+    /// that got lost then delays the callers by 3 seconds instead of the [`request_timeout`](Self::request_timeout). The
+    /// renewal of a token that is still valid gets no second request.
+    #[must_use]
+    pub fn hedge_after(mut self, time: Duration) -> Self {
+        self.hedge_after = time.max(TICK);
         self
     }
 

@@ -26,7 +26,8 @@ pub struct Snapshot {
     pub(crate) token: Option<Token>,
     pub(crate) usable_until: Timestamp,
     pub(crate) in_flight: bool,
-    pub(crate) paused_until: Option<Timestamp>,
+    /// Until when nothing is asked while the token is usable, and while somebody waits for one.
+    pub(crate) paused_until: Option<(Timestamp, Timestamp)>,
     pub(crate) error: Option<Error>,
 }
 
@@ -59,10 +60,12 @@ impl Snapshot {
     #[must_use]
     pub fn status(&self, now: Timestamp) -> Status {
         let left = |until: Timestamp| Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero());
+        let expires_in = self.token.as_ref().and_then(|token| left(token.expires_at()));
+        let paused_until = self.paused_until.map(|(calm, soon)| if expires_in.is_some() { calm } else { soon });
         Status {
-            expires_in: self.token.as_ref().and_then(|token| left(token.expires_at())),
+            expires_in,
             in_flight: self.in_flight,
-            paused_for: self.paused_until.and_then(left),
+            paused_for: paused_until.and_then(left),
             last_error: self.error.clone(),
         }
     }

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use alvys_auth_core::{
-    Api, Attempt, Call, CallOptions, CallStep, Change, Credentials, Error, Flow, Hold, Lifecycle, Next, Policy, Step,
-    Timestamp, Token, TokenRequest, TokenResponse, Verdict, Wait,
+    Api, Attempt, Call, CallOptions, CallStep, Change, Credentials, Error, Flow, Given, Hold, Lifecycle, Mark, Next,
+    Policy, Step, Timestamp, Token, TokenRequest, TokenResponse, Verdict, Wait,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -57,6 +57,29 @@ pub(crate) fn complete(lifecycle: &mut Lifecycle, attempt: Attempt, now: Timesta
     }
 }
 
+/// The attempt that must ask its provider now, and the mark that it shows it.
+#[track_caller]
+pub(crate) fn asked(lifecycle: &mut Lifecycle, attempt: Attempt, now: Timestamp) -> (Attempt, Option<Mark>) {
+    match lifecycle.next(attempt, now) {
+        Next::Ask(attempt, known) => (attempt, known),
+        other => panic!("expected a question at {now:?}, not {other:?}"),
+    }
+}
+
+/// The attempt that must send its request now.
+#[track_caller]
+pub(crate) fn sent(lifecycle: &mut Lifecycle, attempt: Attempt, now: Timestamp) -> Attempt {
+    match lifecycle.next(attempt, now) {
+        Next::Send(attempt) => attempt,
+        other => panic!("expected a request at {now:?}, not {other:?}"),
+    }
+}
+
+/// What a provider gives: credentials, and their mark.
+pub(crate) fn given(client_id: &str, secret: &str, mark: u64) -> Given<Credentials> {
+    Given::These(Credentials::new(client_id, secret).expect("legal credentials"), Mark::new(mark))
+}
+
 /// Polls for an attempt and completes it with a granted token, all at `now`.
 pub(crate) fn obtain(lifecycle: &mut Lifecycle, token: &str, seconds: u64, now: Timestamp) -> Token {
     let attempt = fetched(lifecycle, now);
@@ -68,6 +91,11 @@ pub(crate) fn answer(status: u16, body: impl Into<Vec<u8>>) -> Response<Vec<u8>>
     let mut response = Response::new(body.into());
     *response.status_mut() = status.try_into().expect("a legal status");
     response
+}
+
+/// The answer to wrong credentials.
+pub(crate) fn denied() -> Response<Vec<u8>> {
+    answer(401, r#"{"error":"access_denied","error_description":"Unauthorized"}"#)
 }
 
 /// The same answer with one more header.
@@ -112,6 +140,7 @@ pub(crate) fn jwt(claims: &Value) -> String {
 }
 
 /// The attempt that a poll at `now` must give.
+#[track_caller]
 pub(crate) fn fetched(lifecycle: &mut Lifecycle, now: Timestamp) -> Attempt {
     match lifecycle.poll(now) {
         Step::Fetch(attempt) => attempt,
@@ -120,6 +149,7 @@ pub(crate) fn fetched(lifecycle: &mut Lifecycle, now: Timestamp) -> Attempt {
 }
 
 /// The token that a poll at `now` must give.
+#[track_caller]
 pub(crate) fn used(lifecycle: &mut Lifecycle, now: Timestamp) -> Token {
     match lifecycle.poll(now) {
         Step::Use(token) => token,
@@ -128,6 +158,7 @@ pub(crate) fn used(lifecycle: &mut Lifecycle, now: Timestamp) -> Token {
 }
 
 /// The wait that a poll at `now` must give.
+#[track_caller]
 pub(crate) fn waited(lifecycle: &mut Lifecycle, now: Timestamp) -> Wait {
     match lifecycle.poll(now) {
         Step::Wait(wait) => wait,
@@ -136,6 +167,7 @@ pub(crate) fn waited(lifecycle: &mut Lifecycle, now: Timestamp) -> Wait {
 }
 
 /// The error that a poll at `now` must give.
+#[track_caller]
 pub(crate) fn refused(lifecycle: &mut Lifecycle, now: Timestamp) -> Error {
     match lifecycle.poll(now) {
         Step::Fail(error) => error,

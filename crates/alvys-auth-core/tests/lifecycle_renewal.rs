@@ -44,7 +44,7 @@ fn a_renewed_token_counts_from_when_its_attempt_started() {
 }
 
 #[test]
-fn a_failed_refresh_keeps_the_valid_token() {
+fn a_failed_renewal_keeps_the_valid_token() {
     let failures = [
         answer(401, r#"{"error":"access_denied","error_description":"Unauthorized"}"#),
         answer(403, ""),
@@ -67,7 +67,7 @@ fn a_failed_refresh_keeps_the_valid_token() {
 }
 
 #[test]
-fn a_failed_refresh_is_tried_again_after_its_pause_and_not_before() {
+fn a_failed_renewal_is_tried_again_after_its_pause_and_not_before() {
     let (mut lifecycle, token) = due();
     let attempt = fetched(&mut lifecycle, token.renewal_at());
     let outcome = attempt.answered(&with(answer(429, ""), "retry-after", "60"));

@@ -1,0 +1,214 @@
+//! The sources of many tenants: each made once, and a bounded number of them kept.
+//!
+//! ```text
+//!                 find                    asks                      made
+//!   ┌─────────┐ ───────▶ ┌─────────────┐ ───────▶ ┌──────────────┐ ───────▶ ┌──────┐
+//!   │ Nothing │          │ In the      │          │ The provider │          │ Kept │
+//!   │         │ ◀─────── │ making      │          │ is asked     │          │      │
+//!   └─────────┘ gives up └─────────────┘          └──────────────┘          └──────┘
+//!        ▲                 ▲         │                   │                      │
+//!        │                 └─────────┘                   │ gives up             │ forget,
+//!        │         find after the maker's time:          │                      │ evicted
+//!        │         the caller becomes the maker          │                      │
+//!        └───────────────────────────────────────────────┴──────────────────────┘
+//! ```
+//!
+//! `made` leads to Kept from both states in the middle, and `forget` out of both.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use crate::Timestamp;
+
+/// The sources `S` of many tenants. Callers who want a source that somebody else is making wait at a `W`.
+///
+/// Sources in the making are kept apart and take nobody's place, so asking for tenants that do not exist evicts nobody.
+/// When all places are taken, the source goes that was kept longest, but each one that was used since its turn came last
+/// is passed over once. What is evicted or forgotten is handed back, to be dropped once the driver's lock is released.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+///
+/// use alvys_auth_core::{Found, Registry, Timestamp};
+///
+/// let mut registry = Registry::<&str, ()>::new(NonZeroUsize::MIN);
+/// let now = Timestamp::from_millis(0);
+/// let until = Timestamp::from_millis(10_000);
+///
+/// // The first caller makes the source, the others wait for it.
+/// let Found::Make(maker, ()) = registry.find("va336", now, until, || ()) else { unreachable!() };
+/// assert!(matches!(registry.find("va336", now, until, || ()), Found::Wait((), _)));
+///
+/// let evicted = registry.made(maker, "a source", |_| false).expect("nobody has taken over");
+/// assert!(evicted.is_none());
+/// assert!(matches!(registry.find("va336", now, until, || ()), Found::Ready("a source")));
+/// ```
+pub struct Registry<S, W> {
+    capacity: NonZeroUsize,
+    kept: BTreeMap<Arc<str>, Kept<S>>,
+    /// The tenants that are kept, in the order in which they are evicted.
+    order: BTreeMap<u64, Arc<str>>,
+    making: BTreeMap<Arc<str>, Making<W>>,
+    numbers: u64,
+}
+
+struct Kept<S> {
+    source: S,
+    /// The key in the order of eviction.
+    turn: u64,
+}
+
+struct Making<W> {
+    number: u64,
+    until: Timestamp,
+    /// The provider was asked in a way that nobody can interrupt.
+    blocks: bool,
+    waiting: W,
+}
+
+/// What there is for a tenant.
+#[derive(Debug)]
+#[must_use = "a caller who does not make the source leaves the others waiting"]
+pub enum Found<S, W> {
+    /// Its source.
+    Ready(S),
+    /// Nothing yet: make the source, and report with [`Registry::made`] or [`Registry::give_up`] to those who wait.
+    Make(Maker, W),
+    /// Somebody else is making the source: wait there, until this time at the latest, and look again.
+    Wait(W, Timestamp),
+    /// The provider was asked, cannot be interrupted and is late: do not wait, and do not ask it once more.
+    Late,
+}
+
+/// The right to make the source of a tenant, and the duty to say what became of it.
+#[derive(Debug)]
+#[must_use = "callers wait for this maker: report what became of the source"]
+pub struct Maker {
+    tenant: Arc<str>,
+    number: u64,
+}
+
+impl Maker {
+    /// Whose source is to be made.
+    #[must_use]
+    pub fn tenant(&self) -> &Arc<str> {
+        &self.tenant
+    }
+}
+
+impl<S: Clone, W: Clone> Registry<S, W> {
+    /// Keeps at most `capacity` sources.
+    #[must_use]
+    pub fn new(capacity: NonZeroUsize) -> Self {
+        let (kept, order, making) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { capacity, kept, order, making, numbers: 0 }
+    }
+
+    /// The source of `tenant`, or what to do to get it. A caller who is to make the source has until `until`; from then on
+    /// the next caller makes it. Callers who come in between wait at `waiting`.
+    pub fn find(&mut self, tenant: &str, now: Timestamp, until: Timestamp, waiting: impl FnOnce() -> W) -> Found<S, W> {
+        if let Some(kept) = self.kept.get(tenant) {
+            return Found::Ready(kept.source.clone());
+        }
+        match self.making.get(tenant) {
+            Some(making) if now < making.until => return Found::Wait(making.waiting.clone(), making.until),
+            Some(making) if making.blocks => return Found::Late,
+            _ => {}
+        }
+        let maker = Maker { tenant: tenant.into(), number: self.number() };
+        let waiting = waiting();
+        let making = Making { number: maker.number, until, blocks: false, waiting: waiting.clone() };
+        self.making.insert(Arc::clone(&maker.tenant), making);
+        Found::Make(maker, waiting)
+    }
+
+    /// `maker` asks the provider, and expects the answer by `until`. False when somebody else is the maker by now, or the
+    /// tenant was forgotten: then there is nothing to ask.
+    ///
+    /// A provider that `blocks` cannot be interrupted. Then nobody takes over, however late the answer is: each further
+    /// question would block another thread.
+    #[must_use = "a maker whose place was taken must not ask"]
+    pub fn asks(&mut self, maker: &Maker, until: Timestamp, blocks: bool) -> bool {
+        let making = self.making.get_mut(&maker.tenant).filter(|making| making.number == maker.number);
+        making.map(|making| (making.blocks, making.until) = (blocks, until)).is_some()
+    }
+
+    /// Keeps the source that `maker` has made, and hands back the tenant that was evicted for it, if any. `used` takes a
+    /// source's mark of use: whether it was used since it was last asked about.
+    ///
+    /// # Errors
+    /// The source, when somebody else is the maker by now or the tenant was forgotten meanwhile: look again.
+    pub fn made(&mut self, maker: Maker, source: S, used: impl Fn(&S) -> bool) -> Result<Option<(Arc<str>, S)>, S> {
+        if !self.give_up(&maker) {
+            return Err(source);
+        }
+        let evicted = if self.kept.len() < self.capacity.get() { None } else { self.evict(used) };
+        let turn = self.number();
+        self.order.insert(turn, Arc::clone(&maker.tenant));
+        self.kept.insert(maker.tenant, Kept { source, turn });
+        Ok(evicted)
+    }
+
+    /// `maker` makes no source; says whether its place was still its own. The next caller becomes the maker.
+    pub fn give_up(&mut self, maker: &Maker) -> bool {
+        let own = self.making.get(&maker.tenant).is_some_and(|making| making.number == maker.number);
+        if own {
+            self.making.remove(&maker.tenant);
+        }
+        own
+    }
+
+    /// Forgets a tenant, and hands back its source, if there was one. A source in the making will not be kept.
+    pub fn forget(&mut self, tenant: &str) -> Option<S> {
+        self.making.remove(tenant);
+        let kept = self.kept.remove(tenant)?;
+        self.order.remove(&kept.turn);
+        Some(kept.source)
+    }
+
+    /// How many sources are kept.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Whether no source is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Takes out the first tenant in the order that was not used since its last turn; the others go to the end.
+    fn evict(&mut self, used: impl Fn(&S) -> bool) -> Option<(Arc<str>, S)> {
+        // Once each: other threads may mark sources as used at the same time.
+        let mut chances = self.order.len();
+        while let Some((_, tenant)) = self.order.pop_first() {
+            let turn = self.number();
+            let kept = self.kept.get_mut(&tenant)?;
+            if chances > 0 && used(&kept.source) {
+                chances -= 1;
+                kept.turn = turn;
+                self.order.insert(turn, tenant);
+            } else {
+                return self.kept.remove_entry(&tenant).map(|(tenant, kept)| (tenant, kept.source));
+            }
+        }
+        None
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+}
+
+impl<S, W> fmt::Debug for Registry<S, W> {
+    /// Shows how many tenants there are and not which: they are the caller's customers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { capacity, kept, making, .. } = self;
+        let counts = [("capacity", capacity.get()), ("kept", kept.len()), ("making", making.len())];
+        counts.iter().fold(&mut f.debug_struct("Registry"), |debug, (name, count)| debug.field(name, count)).finish()
+    }
+}

@@ -1,0 +1,254 @@
+//! A caller who wants the source of a tenant: finds it, makes it, or waits for somebody else who makes it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use alvys_auth_core::{Error, Found, Given, Maker, Tenant, Timestamp};
+use event_listener::EventListener;
+
+use super::{Inner, TenantDriver, lock};
+use crate::{Bell, Time};
+
+/// So many questions to the provider may be open at a time: half of the blocking threads that a tokio runtime has by default.
+const OPEN_AT_MOST: usize = 256;
+/// So often a caller tries to ask the provider, when nobody carries the question out.
+const TRIES: usize = 3;
+
+/// Where callers wait for a source that somebody else makes.
+pub(super) struct Place<S> {
+    /// What became of it, once that is known; none when it was given up, so that somebody else may make it.
+    result: OnceLock<Option<Result<S, Error>>>,
+    bell: Bell,
+}
+
+/// Lets a bounded number of questions in. The others wait in front of it.
+pub(super) struct Gate {
+    open: AtomicUsize,
+    bell: Bell,
+}
+
+impl Gate {
+    pub(super) fn new(time: &Time) -> Self {
+        Self { open: AtomicUsize::new(0), bell: time.bell() }
+    }
+
+    fn enter(&self) -> bool {
+        let one_more = |open| (open < OPEN_AT_MOST).then_some(open + 1);
+        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+
+    fn leave(&self) {
+        self.open.fetch_sub(1, Ordering::AcqRel);
+        self.bell.ring_once();
+    }
+}
+
+/// A caller's search for the source of a tenant; from [`Tenants::search`](super::Tenants::search).
+///
+/// The contract: call [`step`](Self::step) and do what it says, until it is over.
+pub struct Search<'a, D: TenantDriver> {
+    tenants: &'a Arc<Inner<D>>,
+    tenant: &'a str,
+    deadline: Timestamp,
+    /// The caller is to make the source, and waits in front of the gate.
+    making: Option<Making<D>>,
+    /// The caller waits for somebody else.
+    place: Option<Arc<Place<D::Source>>>,
+    tries: usize,
+}
+
+/// What a caller does next to get the source of a tenant.
+pub enum Stage<D: TenantDriver> {
+    /// Nothing: this came of it.
+    Over(Result<D::Source, Error>),
+    /// Has the provider asked, without waiting for the answer here.
+    Ask(Making<D>),
+    /// Waits for this event, but no longer than this on the system's timers.
+    Wait(EventListener, Duration),
+}
+
+impl<'a, D: TenantDriver> Search<'a, D> {
+    pub(super) fn new(tenants: &'a Arc<Inner<D>>, tenant: &'a str) -> Self {
+        let deadline = tenants.settings.time.now().saturating_add(tenants.time_limit());
+        Self { tenants, tenant, deadline, making: None, place: None, tries: 0 }
+    }
+
+    /// What to do next. Marks the tenant as used when its source is found.
+    pub fn step(&mut self) -> Stage<D> {
+        loop {
+            let now = self.tenants.settings.time.now();
+            let making = match self.making.take() {
+                Some(making) => Ok(making),
+                None => self.find(now),
+            };
+            // Whoever has waited for an answer takes it, rather than asking the same again.
+            if let Some(Some(result)) = self.place.as_ref().and_then(|place| place.result.get()) {
+                return Stage::Over(result.clone());
+            }
+            let stage = match making {
+                Ok(making) => self.ask(making, now),
+                Err(Some(stage)) => stage,
+                Err(None) => continue,
+            };
+            return match stage {
+                Stage::Ask(_) | Stage::Wait(..) if now >= self.deadline => {
+                    Stage::Over(Err(Error::timed_out("the tenant provider did not answer in time")))
+                }
+                stage => stage,
+            };
+        }
+    }
+
+    /// The right to make the source, if it is this caller's, else what to do; none to look once more.
+    fn find(&mut self, now: Timestamp) -> Result<Making<D>, Option<Stage<D>>> {
+        let Self { tenants, tenant, deadline, .. } = *self;
+        let waiting = || Arc::new(Place { result: OnceLock::new(), bell: tenants.settings.time.bell() });
+        let found = match tenants.members.get(tenant) {
+            Some(member) => Found::Ready(member),
+            None => lock(&tenants.registry).find(tenant, now, deadline, waiting),
+        };
+        Err(Some(match found {
+            Found::Ready(member) => {
+                // A caller who has waited for it does not count: the source is new.
+                if self.place.is_none() {
+                    tenants.used(&member);
+                }
+                Stage::Over(Ok(member.source.clone()))
+            }
+            Found::Make(maker, place) => {
+                return Ok(Making { tenants: Arc::clone(tenants), maker: Some(maker), place, inside: false });
+            }
+            Found::Wait(place, until) => {
+                let change = place.bell.listen();
+                let timer = place.bell.timer(until.min(deadline).saturating_duration_since(now));
+                let over = place.result.get().is_some();
+                self.place = Some(place);
+                if over {
+                    return Err(None);
+                }
+                Stage::Wait(change, timer)
+            }
+            Found::Late => {
+                Stage::Over(Err(Error::timed_out("the tenant provider has not answered yet what it was asked before")))
+            }
+        }))
+    }
+
+    /// Asks the provider, once the gate lets this caller in.
+    fn ask(&mut self, making: Making<D>, now: Timestamp) -> Stage<D> {
+        if self.tries == TRIES {
+            let cause = "the runtime is shutting down, or there is no thread to spare";
+            return Stage::Over(Err(Error::transport("the tenant provider could not be asked", cause)));
+        }
+        let bell = &self.tenants.gate.bell;
+        let change = bell.listen();
+        match making.enter() {
+            Ok(making) => {
+                self.tries += 1;
+                self.place = Some(Arc::clone(&making.place));
+                Stage::Ask(making)
+            }
+            Err(making) => {
+                self.making = Some(making);
+                Stage::Wait(change, bell.timer(self.deadline.saturating_duration_since(now)))
+            }
+        }
+    }
+}
+
+impl<D: TenantDriver> fmt::Debug for Search<'_, D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search").field("tenant", &self.tenant).finish_non_exhaustive()
+    }
+}
+
+impl<D: TenantDriver> fmt::Debug for Stage<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Over(_) => "Over",
+            Self::Ask(_) => "Ask",
+            Self::Wait(..) => "Wait",
+        })
+    }
+}
+
+/// The source of a tenant in the making: the provider is to be asked about the tenant.
+///
+/// Hand the answer in with [`given`](Self::given), however late it is. Dropping this lets the next caller ask.
+#[must_use = "callers wait for this source: ask the provider and hand in what it gave"]
+pub struct Making<D: TenantDriver> {
+    tenants: Arc<Inner<D>>,
+    maker: Option<Maker>,
+    place: Arc<Place<D::Source>>,
+    /// Whether the question has passed the gate.
+    inside: bool,
+}
+
+impl<D: TenantDriver> Making<D> {
+    /// What to ask.
+    #[must_use]
+    pub fn provider(&self) -> &Arc<D::TenantProvider> {
+        &self.tenants.provider
+    }
+
+    /// The tenant to ask about.
+    #[must_use]
+    pub fn tenant(&self) -> Arc<str> {
+        self.maker.as_ref().map(Maker::tenant).cloned().unwrap_or_default()
+    }
+
+    /// Says that the provider is asked now, and gives how long the answer may take; none when nobody wants to know any more.
+    /// A provider that `blocks` cannot be interrupted, so it is not asked about this tenant again before it has answered.
+    #[must_use = "a question that nobody wants answered must not be asked"]
+    pub fn asks(&self, blocks: bool) -> Option<Duration> {
+        let limit = self.tenants.time_limit();
+        let until = self.tenants.settings.time.now().saturating_add(limit);
+        let maker = self.maker.as_ref()?;
+        lock(&self.tenants.registry).asks(maker, until, blocks).then_some(limit)
+    }
+
+    /// Makes the source from what the provider gave, and wakes those who wait for it.
+    pub fn given(mut self, given: Result<Given<Option<Tenant>>, Error>) {
+        match given.and_then(|given| self.tenants.make(&self.tenant(), given)) {
+            Ok(source) => {
+                let kept = self.maker.take().is_some_and(|maker| self.tenants.keep(maker, &source));
+                let _ = self.place.result.set(kept.then_some(Ok(source)));
+            }
+            Err(error) => self.give_up(Some(error)),
+        }
+    }
+
+    fn give_up(&mut self, error: Option<Error>) {
+        if let Some(maker) = self.maker.take() {
+            // Under one lock, so that nobody finds the place free and does not see what became of it.
+            let mut registry = lock(&self.tenants.registry);
+            registry.give_up(&maker);
+            let _ = self.place.result.set(error.map(Err));
+        }
+    }
+
+    fn enter(mut self) -> Result<Self, Self> {
+        self.inside = self.tenants.gate.enter();
+        if self.inside { Ok(self) } else { Err(self) }
+    }
+}
+
+impl<D: TenantDriver> Drop for Making<D> {
+    fn drop(&mut self) {
+        let panicked = || Error::configuration("the tenant provider panicked", "mend it; its panic was printed");
+        self.give_up(thread::panicking().then(panicked));
+        self.place.bell.ring();
+        if self.inside {
+            self.tenants.gate.leave();
+        }
+    }
+}
+
+impl<D: TenantDriver> fmt::Debug for Making<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Making").field("maker", &self.maker).finish_non_exhaustive()
+    }
+}
