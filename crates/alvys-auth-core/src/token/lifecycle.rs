@@ -214,7 +214,7 @@ impl Lifecycle {
             Stage::Answered(result) => {
                 attempt.stage = Stage::Begun;
                 match result {
-                    Err(error) if attempt.purpose == Purpose::Token && self.may_ask() && is_mendable(&error) => {
+                    Err(error) if attempt.purpose == Purpose::Token && is_mendable(&error) => {
                         self.ask(attempt, Some(error), now)
                     }
                     result => Next::Over(self.ended(&attempt, result, now)),
@@ -366,16 +366,14 @@ impl Lifecycle {
         (now < failure.until.saturating_add(RECENT)).then(|| failure.error.clone())
     }
 
-    /// Whether the provider is there to be asked.
-    fn may_ask(&self) -> bool {
-        self.provider.as_ref().is_some_and(|provider| provider.asked_by.is_none())
-    }
-
+    /// Whether it may be looked behind a refusal: by a provider that is there to be asked, and has not been lately.
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
-        let asked_at = self.provider.as_ref().and_then(|provider| provider.asked_at);
-        self.may_ask()
-            && is_mendable(error)
-            && asked_at.is_none_or(|asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY)
+        let rested = |asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY;
+        is_mendable(error)
+            && self
+                .provider
+                .as_ref()
+                .is_some_and(|provider| provider.asked_by.is_none() && provider.asked_at.is_none_or(rested))
     }
 
     fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
@@ -413,13 +411,11 @@ impl Lifecycle {
 
     /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
     fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
-        if !self.may_ask() {
+        let Some(Provider { known, time_limit, asked_by: None, .. }) = self.provider else {
             return self.take_over(attempt, None, refusal, now);
-        }
-        let Some(provider) = &mut self.provider else { return self.send(attempt, now) };
-        let more = provider.time_limit;
-        let known = if refusal.is_some() || attempt.purpose == Purpose::Retry { None } else { provider.known };
-        if !self.keep_lease(&attempt, more, now) {
+        };
+        let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);
+        if !self.keep_lease(&attempt, time_limit, now) {
             return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
         }
         if let Some(provider) = &mut self.provider {
