@@ -104,8 +104,8 @@ async_stack!(ReqwestClient, follows: true, explains: true);
 
 impl ReqwestClient {
     fn sender(setup: Setup) -> alvys_auth_reqwest::Client {
-        let http = reqwest::Client::builder().read_timeout(setup.timeout);
-        let client = alvys_auth_reqwest::Client::builder(async_tokens(&setup), setup.api).client(http);
+        let http = move || reqwest::Client::builder().read_timeout(setup.timeout);
+        let client = alvys_auth_reqwest::Client::builder(async_tokens(&setup), setup.api).http(http);
         let client = if let Some(pace) = setup.pace { client.pace(pace) } else { client };
         client.build().expect("a client")
     }

@@ -180,11 +180,11 @@ fn one_http_client_is_made_for_all_tenants() {
     provider.open();
     let made = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&made);
-    let client = move || {
+    let http = move || {
         counter.fetch_add(1, Ordering::SeqCst);
         reqwest::Client::builder()
     };
-    let tenants = Tenants::builder(provider).client(client).build();
+    let tenants = Tenants::builder(provider).http(http).build();
     let callers: Vec<_> = (0..50)
         .map(|number: usize| {
             let tenants = tenants.clone();

@@ -101,7 +101,7 @@ async fn a_client_that_retries_is_overruled() {
 async fn the_body_of_a_refusal_is_read_whatever_the_client_does_about_statuses() {
     let sandbox = start();
     sandbox.remove(sandbox.application().client_id());
-    let error = with_client(&sandbox, || reqwest::Client::builder()).await.unwrap_err();
+    let error = with_client(&sandbox, reqwest::Client::builder).await.unwrap_err();
     assert_eq!(error.oauth_code(), Some("access_denied"));
 
     let agent: Agent = Agent::config_builder().http_status_as_error(true).build().into();
@@ -148,8 +148,9 @@ async fn a_call_over_plain_http_passes_no_proxy() {
     let (lower, upper) = (sandbox.api_url(), sandbox.api_url().replace("http", "HTTP"));
     for (base, plain) in [(lower, true), (upper, true), ("https://integrations.alvys.com/api/p/v1".to_owned(), false)] {
         let api = Api::at(&base).unwrap();
-        let http = reqwest::Client::builder().proxy(reqwest::Proxy::all(proxy.url()).unwrap());
-        let client = Client::builder(async_tokens(&sandbox), api.clone()).client(http).build().unwrap();
+        let through = reqwest::Proxy::all(proxy.url()).unwrap();
+        let http = move || reqwest::Client::builder().proxy(through.clone());
+        let client = Client::builder(async_tokens(&sandbox), api.clone()).http(http).build().unwrap();
         match client.get(&sandbox.me_url()).send().await {
             Ok(answer) => assert!(plain && answer.status() == 200),
             Err(error) => assert!(!plain && error.kind() == ErrorKind::Configuration, "{error}"),
@@ -174,9 +175,9 @@ async fn a_call_over_plain_http_passes_no_proxy() {
 async fn a_client_whose_settings_send_the_url_along_is_overruled() {
     let (sandbox, elsewhere) = (start(), start());
     sandbox.set_document_host(elsewhere.url());
-    let http = reqwest::Client::builder().referer(true).redirect(reqwest::redirect::Policy::limited(10));
+    let http = || reqwest::Client::builder().referer(true).redirect(reqwest::redirect::Policy::limited(10));
     let api = Api::at(&sandbox.api_url()).unwrap();
-    let client = Client::builder(async_tokens(&sandbox), api).client(http).build().unwrap();
+    let client = Client::builder(async_tokens(&sandbox), api).http(http).build().unwrap();
     let answer = client.get("documents/document-1/download?private=1").send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(elsewhere.requests()[0].header("referer"), None);

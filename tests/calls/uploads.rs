@@ -54,8 +54,8 @@ async fn a_long_upload_is_not_taken_for_a_silent_server() {
 async fn a_read_timeout_of_the_callers_own_holds_for_uploads_too() {
     let (sandbox, api) = (start(), patient_server());
     let upload = |limit: u64| {
-        let http = reqwest::Client::builder().read_timeout(Duration::from_millis(limit));
-        let client = Client::builder(async_tokens(&sandbox), api.clone()).client(http).build().unwrap();
+        let http = move || reqwest::Client::builder().read_timeout(Duration::from_millis(limit));
+        let client = Client::builder(async_tokens(&sandbox), api.clone()).http(http).build().unwrap();
         client.post("documents").body(slow_body(5, Duration::from_millis(100))).send()
     };
     assert_eq!(upload(250).await.unwrap_err().kind(), ErrorKind::TimedOut);

@@ -143,11 +143,11 @@ impl Locked {
 /// How long the drivers let a request take by default, and half of it for connecting.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A plain client, or one with the settings of the driver: its time limits, and no connection kept.
+/// A plain client, or one with the settings of the driver: its time limits, and connections kept for as long.
 pub(crate) fn client(same_settings: bool) -> reqwest::Client {
     let builder = reqwest::Client::builder().no_proxy();
     let builder = if same_settings {
-        builder.timeout(LIMIT).connect_timeout(LIMIT / 2).pool_max_idle_per_host(0)
+        builder.timeout(LIMIT).connect_timeout(LIMIT / 2).pool_idle_timeout(Duration::from_secs(2))
     } else {
         builder
     };

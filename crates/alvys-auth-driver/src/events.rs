@@ -45,6 +45,9 @@ pub(crate) fn changed(client_id: &str, change: &Change, now: Timestamp) {
         Change::Adopted(_) => debug!(target: TARGET, client_id, "took an access token from elsewhere"),
         Change::Abandoned => debug!(target: TARGET, client_id, "the token request was abandoned"),
         Change::Unchanged => debug!(target: TARGET, client_id, "there are no other credentials behind the refusal"),
+        Change::Hedged => {
+            warn!(target: TARGET, client_id, "the token request has not been answered for a while: sends a second one, which may be billed");
+        }
         Change::PauseEnded => info!(target: TARGET, client_id, "a pause was ended by hand"),
         _ => debug!(target: TARGET, client_id, "the token request ended too late to matter"),
     }

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::caller::{Caller, Exchange, Failure};
 use crate::connections::Connections;
-use crate::transport::built;
+use crate::transport::Http;
 use crate::{Api, CallOptions, Error, Pace, Scope, TokenSource};
 
 const MOST_REDIRECTS: usize = 10;
@@ -45,7 +45,7 @@ pub struct Client {
 #[must_use = "a builder does nothing until it is built"]
 pub struct ClientBuilder {
     caller: Caller,
-    http: Option<reqwest::ClientBuilder>,
+    http: Option<Http>,
 }
 
 /// One call on its way; from [`Client::get`] and its like.
@@ -136,7 +136,7 @@ impl Client {
                 "call it with a client of its own, whose API base is plain http too",
             ));
         }
-        let http = self.http.sending(&request);
+        let http = self.http.sending(&request)?;
         self.caller.call(request, options, Plain(http)).await.map_err(|failure| match failure {
             Failure::Call(error) => error,
             Failure::Transport(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
@@ -161,13 +161,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Your own transport settings: certificates, proxies, time limits, user agent.
+    /// Your own transport settings: certificates, proxies, time limits, user agent. `http` is called now and for each further
+    /// tokio runtime, because runtimes share no connections.
     ///
-    /// They replace the default ones of [`Client::new`], time limits included, and hold for uploads too: a `read_timeout`
+    /// The settings replace the default ones of [`Client::new`], time limits included, and hold for uploads too: a `read_timeout`
     /// begins when the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only,
     /// and to no proxy: where the API base is https, not at all.
-    pub fn client(mut self, client: reqwest::ClientBuilder) -> Self {
-        self.http = Some(client);
+    pub fn http(mut self, http: impl Into<Http>) -> Self {
+        self.http = Some(http.into());
         self
     }
 
@@ -177,16 +178,12 @@ impl ClientBuilder {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when no HTTP client can be built.
     pub fn build(self) -> Result<Client, Error> {
         let proxied = !is_plain_http(&self.caller.api);
-        let finish = |http: reqwest::ClientBuilder| {
+        let finish = move |http: reqwest::ClientBuilder| {
             // The URL of a call would go along to wherever a redirect leads.
             let http = http.referer(false).redirect(redirects());
             if proxied { http } else { http.no_proxy() }
         };
-        let http = match self.http {
-            Some(theirs) => Connections::of(built(finish(theirs))?),
-            None => Connections::new(finish)?,
-        };
-        Ok(Client { caller: self.caller, http, proxied })
+        Ok(Client { caller: self.caller, http: Connections::new(self.http, finish)?, proxied })
     }
 }
 
@@ -321,9 +318,9 @@ fn is_plain_http(api: &Api) -> bool {
 }
 
 /// A plain client, without middleware.
-struct Plain<'a>(&'a reqwest::Client);
+struct Plain(reqwest::Client);
 
-impl Exchange for Plain<'_> {
+impl Exchange for Plain {
     type Error = reqwest::Error;
 
     async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {

@@ -1,11 +1,14 @@
 //! The HTTP clients behind a client: one for calls that are answered soon, and one for those that take their time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Request;
 
 use crate::Error;
-use crate::transport::{Http, built};
+use crate::runtimes::PerRuntime;
+use crate::tls::default_http;
+use crate::transport::Http;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the head of an answer, the sending of the request included, and for each further piece.
@@ -18,40 +21,50 @@ const LONG_BODY: usize = 256 * 1024;
 /// Connections with one time limit, or with two. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Connections {
-    quick: reqwest::Client,
-    patient: reqwest::Client,
+    /// Makes requests, and sends them where the caller brought it finished.
+    builder: reqwest::Client,
+    /// For what is answered soon, and for what takes its time. Without the second one the first one is for both.
+    own: Arc<[Option<PerRuntime>; 2]>,
 }
 
 impl Connections {
-    /// The default settings, to which `finish` adds what holds over any settings.
-    pub(crate) fn new(finish: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder) -> Result<Self, Error> {
-        let within =
-            |limit| built(finish(Http::default().builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit)));
-        Ok(Self { quick: within(READ_TIMEOUT)?, patient: within(UPLOAD_TIMEOUT)? })
+    /// The caller's settings or the default ones, to which `finish` adds what holds over any settings.
+    pub(crate) fn new(
+        http: Option<Http>,
+        finish: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Copy + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let within = |limit| move || default_http().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit);
+        let patient = http.is_none().then(|| PerRuntime::new(move || finish(within(UPLOAD_TIMEOUT)())));
+        let http = http.unwrap_or_else(|| within(READ_TIMEOUT).into());
+        let quick = PerRuntime::new(move || finish(http.builder()));
+        Ok(Self { builder: quick.client()?, own: Arc::new([Some(quick), patient]) })
     }
 
-    /// A client with settings of the caller's own, for every call.
+    /// A finished client of the caller's own, for every call.
     pub(crate) fn of(http: reqwest::Client) -> Self {
-        Self { quick: http.clone(), patient: http }
+        Self { builder: http, own: Arc::default() }
     }
 
     /// What makes requests; which of the clients is asked does not matter for that.
     pub(crate) fn builder(&self) -> &reqwest::Client {
-        &self.quick
+        &self.builder
     }
 
-    /// What sends this one. reqwest counts its read timeout from the start of a request, and so takes a long upload for a
-    /// silent server. A request with a time limit of its own is bounded by that.
-    pub(crate) fn sending(&self, request: &Request) -> &reqwest::Client {
+    /// What sends this one from the runtime that this is called in. reqwest counts its read timeout from the start of a
+    /// request, and so takes a long upload for a silent server. A request with a time limit of its own is bounded by that.
+    pub(crate) fn sending(&self, request: &Request) -> Result<reqwest::Client, Error> {
         let long = |body: &reqwest::Body| body.as_bytes().is_none_or(|bytes| bytes.len() > LONG_BODY);
-        let patient = request.timeout().is_some() || request.body().is_some_and(long);
-        if patient { &self.patient } else { &self.quick }
+        let takes_long = request.timeout().is_some() || request.body().is_some_and(long);
+        let [quick, patient] = &*self.own;
+        let own = patient.as_ref().filter(|_| takes_long).or(quick.as_ref());
+        own.map_or_else(|| Ok(self.builder.clone()), PerRuntime::client)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use reqwest::Body;
+    use tokio::runtime::Builder;
 
     use super::*;
 
@@ -61,14 +74,16 @@ mod tests {
         change: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder,
     ) -> String {
         let request = change(connections.builder().post("http://127.0.0.1/")).build().expect("a request");
-        let shown = format!("{:?}", connections.sending(&request));
+        let runtime = Builder::new_current_thread().build().expect("a runtime");
+        let _inside = runtime.enter();
+        let shown = format!("{:?}", connections.sending(&request).expect("a client"));
         let (_, limit) = shown.split_once("read_timeout: ").expect("a time limit");
         limit.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()
     }
 
     #[test]
     fn uploads_and_calls_with_a_time_limit_of_their_own_may_take_longer() {
-        let ours = Connections::new(|http| http).expect("two clients");
+        let ours = Connections::new(None, |http| http).expect("clients");
         assert_eq!(limit(&ours, |request| request), "30s");
         assert_eq!(limit(&ours, |request| request.body("short")), "30s");
         assert_eq!(limit(&ours, |request| request.body(vec![0; 256 * 1024])), "30s");
@@ -79,9 +94,12 @@ mod tests {
 
     #[test]
     fn settings_of_the_callers_own_hold_for_every_call() {
-        let http = reqwest::Client::builder().read_timeout(Duration::from_secs(7)).build().expect("a client");
-        let theirs = Connections::of(http);
-        assert_eq!(limit(&theirs, |request| request), "7s");
-        assert_eq!(limit(&theirs, |request| request.body(Body::wrap(Body::from("streamed")))), "7s");
+        let http = || reqwest::Client::builder().read_timeout(Duration::from_secs(7));
+        let settings = Connections::new(Some(http.into()), |http| http).expect("clients");
+        let finished = Connections::of(http().build().expect("a client"));
+        for theirs in [settings, finished] {
+            assert_eq!(limit(&theirs, |request| request), "7s");
+            assert_eq!(limit(&theirs, |request| request.body(Body::wrap(Body::from("streamed")))), "7s");
+        }
     }
 }

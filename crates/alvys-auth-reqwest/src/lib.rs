@@ -6,8 +6,10 @@ mod connections;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod provider;
+mod runtimes;
 mod source;
 mod tenants;
+mod tls;
 mod transport;
 
 pub use alvys_auth_core::{

@@ -40,7 +40,7 @@ struct Inner {
     provider: Arc<dyn AsyncTenantProvider>,
     registry: Registry<Arc<Member<TokenSource>>, OnceCell<Result<TokenSource, Error>>>,
     settings: Settings,
-    /// One HTTP client for https, one for plain http to this machine.
+    /// One for https, one for plain http to this machine.
     transports: [OnceCell<Arc<Transport>>; 2],
     plan: RenewalPlan<TokenSource>,
     changed: Arc<Notify>,
@@ -240,7 +240,7 @@ impl Inner {
     async fn transport(&self, plain_http: bool) -> Result<Arc<Transport>, Error> {
         let [https, http] = &self.transports;
         let Settings { client, policy, .. } = &self.settings;
-        let make = async || Transport::new(client.builder(), plain_http, policy.timeout()).map(Arc::new);
+        let make = async || Transport::new(client.clone(), plain_http, policy.timeout()).map(Arc::new);
         (if plain_http { http } else { https }).get_or_try_init(make).await.cloned()
     }
 }
@@ -292,8 +292,8 @@ impl TenantsBuilder {
         self
     }
 
-    /// Your own transport settings; see [`Builder::client`](crate::Builder::client). Called at most twice, once for https
-    /// and once for plain http.
+    /// Your own transport settings; see [`Builder::http`](crate::Builder::http). In each tokio runtime `http` is called at most
+    /// twice, once for https and once for plain http: the tenants share the connections.
     pub fn http(mut self, http: impl Into<Http>) -> Self {
         self.settings.client = http.into();
         self

@@ -1,6 +1,5 @@
 //! Sends one token request with reqwest, under rules that the caller's settings cannot loosen.
 
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +8,25 @@ use alvys_auth_core::{Error, TokenRequest};
 use alvys_auth_driver::{BODY_LIMIT, Driver, Engine};
 use reqwest::redirect;
 
+use crate::runtimes::PerRuntime;
 use crate::source::Inner;
+use crate::tls::default_http;
 use crate::{AsyncCredentialsProvider, TokenSource};
+
+/// How long a connection is kept for the next token request. That is long enough for a wave of tenants. It is shorter than
+/// the time after which servers close idle connections, so no token request, which cannot be repeated, meets a closed one.
+const KEPT_FOR: Duration = Duration::from_secs(2);
 
 /// The driver on reqwest and tokio: what a [`Builder`](crate::Builder) makes its source with.
 #[derive(Debug)]
 pub struct Reqwest;
 
-/// The transport settings of a client: a function that makes a builder of it, because it is needed more than once.
+/// The transport settings of a client: a function that makes a builder of it. It is called when a source or a client is built,
+/// and again for each further tokio runtime, because runtimes share no connections.
+///
+/// For token requests, redirects, retries, time limits, `pool_idle_timeout` (2 seconds) and `https_only` are set over these
+/// settings, and proxies are taken off an endpoint on this machine. [`Client`](crate::Client) sets redirects, and takes
+/// proxies off an API on this machine.
 #[derive(Clone)]
 pub struct Http(Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>);
 
@@ -29,8 +39,7 @@ impl<F: Fn() -> reqwest::ClientBuilder + Send + Sync + 'static> From<F> for Http
 impl Default for Http {
     /// The transport settings of those who bring none.
     fn default() -> Self {
-        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-        Self::from(move || reqwest::Client::builder().user_agent(agent))
+        Self::from(default_http)
     }
 }
 
@@ -59,7 +68,7 @@ impl Driver for Reqwest {
 
     fn transport(http: Option<Http>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
         Transport::check(request)?;
-        Transport::new(http.unwrap_or_default().builder(), request.is_plain_http(), timeout)
+        Transport::new(http.unwrap_or_default(), request.is_plain_http(), timeout)
     }
 
     fn source(
@@ -75,30 +84,29 @@ impl Driver for Reqwest {
 /// What sends token requests.
 #[derive(Debug)]
 pub struct Transport {
-    client: reqwest::Client,
+    clients: PerRuntime,
     timeout: Duration,
 }
 
 impl Transport {
-    /// Finishes the caller's builder: no redirects, no retries, no proxy for plain http, a bound on every wait.
-    pub(crate) fn new(builder: reqwest::ClientBuilder, plain_http: bool, timeout: Duration) -> Result<Self, Error> {
-        let builder = builder
-            // A redirect would take the secret along in the body, whatever the status says about methods.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // Whether and when to try again is decided by the lifecycle alone.
-            .retry(reqwest::retry::never())
-            // A pooled connection is driven by the runtime that opened it, and hangs when that one is not running. A
-            // request every hour needs no pool.
-            .pool_max_idle_per_host(0)
-            .connect_timeout(timeout / 2);
-        let builder = if plain_http {
+    /// Adds to the caller's settings: no redirects, no retries, no proxy for plain http, a bound on every wait.
+    pub(crate) fn new(http: Http, plain_http: bool, timeout: Duration) -> Result<Self, Error> {
+        let clients = PerRuntime::new(move || {
+            let http = http.builder();
+            let http = http
+                // A redirect would take the secret along in the body, whatever the status says about methods.
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                // Whether and when to try again is decided by the lifecycle alone.
+                .retry(reqwest::retry::never())
+                .pool_idle_timeout(KEPT_FOR)
+                .connect_timeout(timeout / 2)
+                .https_only(!plain_http);
             // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
-            builder.no_proxy().https_only(false)
-        } else {
-            builder.https_only(true)
-        };
-        Ok(Self { client: built(builder)?, timeout })
+            if plain_http { http.no_proxy() } else { http }
+        });
+        clients.client()?;
+        Ok(Self { clients, timeout })
     }
 
     /// Refuses an endpoint that reqwest would not take.
@@ -130,7 +138,8 @@ impl Transport {
             }
         };
         let (parts, body) = request.into_parts();
-        let request = self.client.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
+        let request =
+            self.clients.client()?.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
         let sent = request.timeout(self.timeout).send().await;
         let mut answer = sent.map_err(failed("the token request could not be sent"))?;
 
@@ -155,15 +164,4 @@ impl Transport {
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
     }
-}
-
-/// The client of a builder that the caller may have filled.
-pub(crate) fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Error> {
-    builder.build().map_err(|error| {
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        Error::configuration(
-            format!("the HTTP client could not be built{cause}"),
-            "check the certificates, proxies and TLS settings given to it",
-        )
-    })
 }

@@ -13,6 +13,7 @@ use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::TokenSource;
+use crate::agent::{agent, config};
 use crate::caller::{Caller, Failure, configured, expects_body};
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
@@ -64,15 +65,13 @@ impl Client {
     /// request to be taken, for the head of an answer and for each further piece.
     #[must_use]
     pub fn new(tokens: TokenSource, api: Api) -> Self {
-        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-        let config = Agent::config_builder()
-            .user_agent(agent)
+        let config = config()
             .timeout_resolve(Some(CONNECT_TIMEOUT))
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_write(Some(ANSWER_TIMEOUT))
             .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_per_read(Some(ANSWER_TIMEOUT));
-        Self { caller: Caller { tokens, api, pace: None }, agent: config.build().into() }
+        Self { caller: Caller { tokens, api, pace: None }, agent: agent(config) }
     }
 
     /// Your own transport settings: certificates, proxies, time limits, redirects, user agent.

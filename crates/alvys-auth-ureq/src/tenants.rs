@@ -13,8 +13,8 @@ use event_listener::Listener;
 use ureq::Agent;
 
 use crate::TokenSource;
+use crate::agent::{agent, config};
 use crate::source::asked;
-use crate::transport::default_agent;
 
 /// A token source for each tenant: made on first use, bounded in number, the least recently used out first.
 ///
@@ -77,7 +77,7 @@ impl Tenants {
                 patience: None,
                 guard: true,
                 workers: 0,
-                agent: default_agent(),
+                agent: agent(config()),
             },
         }
     }
@@ -261,7 +261,7 @@ impl TenantsBuilder {
         self
     }
 
-    /// Your own transport settings; see [`Builder::agent`](crate::Builder::agent).
+    /// Your own transport settings; see [`Builder::http`](crate::Builder::http).
     pub fn http(mut self, agent: Agent) -> Self {
         self.settings.agent = agent;
         self

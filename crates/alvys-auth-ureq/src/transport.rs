@@ -10,6 +10,7 @@ use ureq::http::{Request, Response};
 use ureq::{Agent, Timeout};
 
 use crate::TokenSource;
+use crate::agent::{agent, config};
 use crate::source::Inner;
 
 /// The driver on ureq: what a [`Builder`](crate::Builder) makes its source with.
@@ -27,7 +28,7 @@ impl Driver for Ureq {
     }
 
     fn transport(http: Option<Agent>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
-        Ok(Transport::new(http.unwrap_or_else(default_agent), request, timeout))
+        Ok(Transport::new(http.unwrap_or_else(|| agent(config())), request, timeout))
     }
 
     fn source(
@@ -38,12 +39,6 @@ impl Driver for Ureq {
     ) -> TokenSource {
         TokenSource(Arc::new(Inner { engine: Arc::new(engine), transport, provider, patience }))
     }
-}
-
-/// The transport settings of those who bring none.
-pub(crate) fn default_agent() -> Agent {
-    let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
-    Agent::config_builder().user_agent(agent).build().into()
 }
 
 /// What sends token requests.

@@ -26,7 +26,7 @@ pub struct Record {
     pub kind: Kind,
     /// What the floor is written with.
     pub client: String,
-    /// Whether the floor has the settings of our driver: its time limits, and with reqwest a connection for each request.
+    /// Whether the floor has the settings of our driver: its time limits, and how long connections are kept.
     pub same_settings: bool,
     /// Median of the subject, in microseconds.
     pub micros: f64,

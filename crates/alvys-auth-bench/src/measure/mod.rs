@@ -68,7 +68,8 @@ fn output(command: &mut Command) -> Result<(String, String)> {
     Ok((out, err))
 }
 
-fn median(values: &mut [f64]) -> f64 {
+/// The middle one, or the mean of the two in the middle.
+pub fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] }

@@ -74,9 +74,8 @@ pub(super) const SECTIONS: [Section; 7] = [
         name: "fetch",
         title: "An uncached fetch",
         about: "Over loopback, without TLS, beside a call written by hand with the same client (reqwest for the other libraries): a \
-                plain one, which keeps its connection and waits for ever, and one with the settings of the driver. Those cost what is \
-                seen between the two: the async driver opens a connection for each request, because a kept one hangs when the runtime that opened \
-                it does not run; and ureq starts a thread to look a host up as soon as there is a time limit. Taken in pairs, in turn; \
+                plain one, which waits for ever, and one with the time limits of the driver. All of them keep their connections. With a time \
+                limit ureq starts a thread to look up the host; the blocking driver does so for names only, and this is an address. Taken in pairs, in turn; \
                 the ratio is the median of the ratios of the pairs. Whole runs differ more than their parts: how busy the machine is \
                 decides what waking a thread costs, and with that all of these times.",
         chart: None,

@@ -212,6 +212,8 @@ pub enum Change {
     CredentialsChanged,
     /// The provider could give no credentials; those in use stay in use.
     ProviderFailed(Error),
+    /// The first request has not been answered for a while, so a second one is sent beside it: both may be billed.
+    Hedged,
     /// Somebody ended a pause.
     PauseEnded,
 }

@@ -26,10 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::jitter::Jitter;
-use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage, Step, Wait};
-use crate::{
-    Credentials, Error, ErrorKind, Given, Mark, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse,
-};
+use crate::token::attempt::{Attempt, Change, Purpose, Stage, Step, Wait};
+use crate::{Credentials, Error, ErrorKind, Mark, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// How often the rejection grace is doubled at the most.
 const MOST_DOUBLINGS: u32 = 6;
@@ -71,42 +69,42 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Debug)]
 pub struct Lifecycle {
-    request: TokenRequest,
-    policy: Arc<Policy>,
-    provider: Option<Provider>,
-    held: Option<Token>,
-    in_flight: Option<InFlight>,
+    pub(super) request: TokenRequest,
+    pub(super) policy: Arc<Policy>,
+    pub(super) provider: Option<Provider>,
+    pub(super) held: Option<Token>,
+    pub(super) in_flight: Option<InFlight>,
     /// The last failure, until a token arrives.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
     /// Renewals in a row that were answered by yet another rejection.
-    rejections: u32,
+    pub(super) rejections: u32,
     /// The token given up last, so that no store can hand it back.
-    discarded: Option<Token>,
+    pub(super) discarded: Option<Token>,
     /// The newest attempt's id, and the oldest one whose outcome still counts.
-    newest: u64,
-    oldest: u64,
-    jitter: Jitter,
+    pub(super) newest: u64,
+    pub(super) oldest: u64,
+    pub(super) jitter: Jitter,
 }
 
 /// What is known of the provider of the credentials.
 #[derive(Debug)]
-struct Provider {
+pub(super) struct Provider {
     /// The mark of the credentials in use; none when that is not known.
-    known: Option<Mark>,
+    pub(super) known: Option<Mark>,
     /// How long it may take to answer.
-    time_limit: Duration,
+    pub(super) time_limit: Duration,
     /// The attempt that has asked it, until it answers.
-    asked_by: Option<u64>,
+    pub(super) asked_by: Option<u64>,
     /// When it was last asked.
-    asked_at: Option<Timestamp>,
+    pub(super) asked_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
-struct InFlight {
-    id: u64,
-    lease_ends: Timestamp,
+pub(super) struct InFlight {
+    pub(super) id: u64,
+    pub(super) lease_ends: Timestamp,
     /// When a caller who waits may send a second request beside this one; none where there is no second one.
-    hedge_at: Option<Timestamp>,
+    pub(super) hedge_at: Option<Timestamp>,
 }
 
 impl InFlight {
@@ -117,15 +115,15 @@ impl InFlight {
 }
 
 #[derive(Debug)]
-struct Failure {
-    error: Error,
+pub(super) struct Failure {
+    pub(super) error: Error,
     /// When the server was last asked.
-    asked: Timestamp,
+    pub(super) asked: Timestamp,
     /// When asking is allowed again while a token is held, and while somebody waits for one.
-    until: Timestamp,
-    soon: Timestamp,
+    pub(super) until: Timestamp,
+    pub(super) soon: Timestamp,
     /// How many transient, permanent and costly ones there were since the last token; decides the length of the next pause.
-    rows: [u32; 3],
+    pub(super) rows: [u32; 3],
 }
 
 impl Lifecycle {
@@ -192,45 +190,6 @@ impl Lifecycle {
             }
             Some(Failure { error, .. }) if is_mendable(error) => Step::Fetch(self.start(Purpose::Retry, now)),
             _ => Step::Fetch(self.start(Purpose::Token, now)),
-        }
-    }
-
-    /// Says what to do next for `attempt`, and takes in what became of the step before.
-    ///
-    /// All rules about providers are here. Only the attempt that everybody waits for may install credentials. The provider is
-    /// asked before each request whether it has other credentials than those in use, and once more when the server refuses
-    /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
-    /// proved good. A provider that has not answered is not asked again.
-    pub fn next(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
-        match attempt.stage {
-            Stage::Begun => self.ask(attempt, None, now),
-            Stage::Provided(given, refusal) => {
-                attempt.stage = Stage::Begun;
-                if let (Some(_), Some(provider)) = (&given, &mut self.provider) {
-                    provider.asked_by.take_if(|asked_by| *asked_by == attempt.id);
-                }
-                self.take_over(attempt, given, refusal, now)
-            }
-            Stage::Answered(result) => {
-                attempt.stage = Stage::Begun;
-                match result {
-                    Err(error) if attempt.purpose == Purpose::Token && is_mendable(&error) => {
-                        self.ask(attempt, Some(error), now)
-                    }
-                    result => Next::Over(self.ended(&attempt, result, now)),
-                }
-            }
-            // A request that nobody knows the end of is not sent twice.
-            Stage::Abandoned | Stage::Asking(_) | Stage::Sending => {
-                Next::Over(self.given_up(&attempt, Change::Abandoned))
-            }
-        }
-    }
-
-    /// The provider has answered, however late: it may be asked again.
-    pub fn provider_answered(&mut self) {
-        if let Some(provider) = &mut self.provider {
-            provider.asked_by = None;
         }
     }
 
@@ -342,7 +301,7 @@ impl Lifecycle {
         &self.policy
     }
 
-    fn is_current(&self, attempt: &Attempt) -> bool {
+    pub(super) fn is_current(&self, attempt: &Attempt) -> bool {
         self.in_flight.as_ref().is_some_and(|in_flight| in_flight.id == attempt.id)
     }
 
@@ -376,7 +335,7 @@ impl Lifecycle {
                 .is_some_and(|provider| provider.asked_by.is_none() && provider.asked_at.is_none_or(rested))
     }
 
-    fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
+    pub(super) fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
         if self.held.is_some() {
             // The held token has reached its margin without being rejected: it was a good one.
             self.rejections = 0;
@@ -384,9 +343,10 @@ impl Lifecycle {
         self.newest += 1;
         let lease_ends = now.saturating_add(self.policy.lease());
         // There is no third request beside two, and none more for what was refused.
-        let hedged = self.in_flight.is_none() && matches!(purpose, Purpose::Token | Purpose::Replaced);
-        let hedge_at = hedged.then_some(lease_ends);
-        self.in_flight = Some(InFlight { id: self.newest, lease_ends, hedge_at });
+        let may_be_hedged = self.in_flight.is_none() && matches!(purpose, Purpose::Token | Purpose::Replaced);
+        let hedge_at = may_be_hedged.then_some(lease_ends);
+        let first = self.in_flight.replace(InFlight { id: self.newest, lease_ends, hedge_at });
+        let is_second = first.is_some_and(|first| now < first.lease_ends);
         Attempt {
             id: self.newest,
             started: now,
@@ -394,147 +354,11 @@ impl Lifecycle {
             request: self.request.clone(),
             purpose,
             stage: Stage::Begun,
-            news: None,
+            news: is_second.then_some(Change::Hedged),
         }
     }
 
-    /// Starts the lease anew, with `more` time; false when another attempt has taken the place of this one.
-    fn keep_lease(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
-        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
-        let Some(current) = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id) else {
-            return false;
-        };
-        current.lease_ends = lease_ends;
-        current.hedge_at = current.hedge_at.map(|_| lease_ends);
-        true
-    }
-
-    /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
-    fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
-        let Some(Provider { known, time_limit, asked_by: None, .. }) = self.provider else {
-            return self.take_over(attempt, None, refusal, now);
-        };
-        let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);
-        if !self.keep_lease(&attempt, time_limit, now) {
-            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
-        }
-        if let Some(provider) = &mut self.provider {
-            (provider.asked_by, provider.asked_at) = (Some(attempt.id), Some(now));
-        }
-        attempt.stage = Stage::Asking(refusal);
-        Next::Ask(attempt, known)
-    }
-
-    /// Goes on with what the provider gave, none when nothing is known of it.
-    fn take_over(
-        &mut self,
-        mut attempt: Attempt,
-        given: Option<Result<Given<Credentials>, Error>>,
-        refusal: Option<Error>,
-        now: Timestamp,
-    ) -> Next {
-        if !self.is_current(&attempt) {
-            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
-        }
-        let is_known = matches!(given, Some(Ok(_)));
-        match given.map(|given| self.install(given)) {
-            Some(Ok(true)) => return self.replace(attempt, refusal.is_some(), now),
-            None | Some(Ok(false)) => {}
-            Some(Err(error)) if error.kind() == ErrorKind::UnknownTenant => {
-                self.invalidate();
-                return Next::Over(self.ended(&attempt, Err(error), now));
-            }
-            Some(Err(error)) => attempt.news = Some(Change::ProviderFailed(error)),
-        }
-        match (refusal, attempt.purpose) {
-            (Some(refusal), _) => Next::Over(self.ended(&attempt, Err(refusal), now)),
-            (None, Purpose::Look | Purpose::Retry) if is_known && self.is_unknown_tenant() => self.send(attempt, now),
-            (None, Purpose::Look) => Next::Over(self.given_up(&attempt, Change::Unchanged)),
-            (None, Purpose::Retry) if self.is_futile(now) => Next::Over(self.spared(&attempt, now)),
-            (None, _) => self.send(attempt, now),
-        }
-    }
-
-    /// Takes the provider's credentials into use, and says whether they are others.
-    fn install(&mut self, given: Result<Given<Credentials>, Error>) -> Result<bool, Error> {
-        let Given::These(credentials, mark) = given? else { return Ok(false) };
-        let changed = self.replace_credentials(credentials)?;
-        if let Some(provider) = &mut self.provider {
-            provider.known = Some(mark);
-        }
-        Ok(changed)
-    }
-
-    /// The same attempt, with the credentials that were installed; what was sent with the old ones does not count any more.
-    fn replace(&mut self, attempt: Attempt, refused: bool, now: Timestamp) -> Next {
-        let routine = attempt.purpose == Purpose::Token && !refused;
-        let purpose = if routine { Purpose::Token } else { Purpose::Replaced };
-        let mut attempt = self.start(purpose, now);
-        attempt.news = Some(Change::CredentialsChanged);
-        self.send(attempt, now)
-    }
-
-    fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
-        // The provider took its time, or the driver rested: others may have taken over meanwhile.
-        if !self.keep_lease(&attempt, Duration::ZERO, now) {
-            return Next::Over(Change::Superseded);
-        }
-        if let Some(hedge_at) = self.in_flight.as_mut().and_then(|in_flight| in_flight.hedge_at.as_mut()) {
-            *hedge_at = now.saturating_add(self.policy.hedge_after);
-        }
-        attempt.stage = Stage::Sending;
-        Next::Send(attempt)
-    }
-
-    /// Takes in the result of an attempt.
-    fn ended(&mut self, attempt: &Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Change {
-        if attempt.id < self.oldest {
-            return Change::Superseded;
-        }
-        let current = self.is_current(attempt);
-        if current {
-            self.in_flight = None;
-        }
-        match result.and_then(|response| self.token(response, Some(attempt.started), now)) {
-            Ok(token) => self.arrived(token, current, now),
-            Err(error) => self.failed(error, attempt.started, current, now),
-        }
-    }
-
-    /// Takes in that an attempt ended without a result.
-    fn given_up(&mut self, attempt: &Attempt, change: Change) -> Change {
-        if !self.is_current(attempt) {
-            return Change::Superseded;
-        }
-        self.in_flight = None;
-        change
-    }
-
-    /// Whether the provider said last that there is no such tenant.
-    fn is_unknown_tenant(&self) -> bool {
-        self.failure.as_ref().is_some_and(|failure| failure.error.kind() == ErrorKind::UnknownTenant)
-    }
-
-    /// Whether there is no tenant to ask for, or the same credentials would get another token of the wrong organization,
-    /// which is of no use and costs money.
-    fn is_futile(&self, now: Timestamp) -> bool {
-        let (_, longest) = self.policy.cool_down;
-        self.is_unknown_tenant()
-            || self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
-                error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
-            })
-    }
-
-    /// Reports the last failure again in place of sending a request.
-    fn spared(&mut self, attempt: &Attempt, now: Timestamp) -> Change {
-        self.in_flight = None;
-        match &self.failure {
-            Some(Failure { error, asked, .. }) => self.failed(error.clone(), *asked, true, now),
-            None => self.given_up(attempt, Change::Abandoned),
-        }
-    }
-
-    fn replace_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
+    pub(super) fn replace_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
         if credentials == *self.request.credentials() {
             return Ok(false);
         }
@@ -548,12 +372,17 @@ impl Lifecycle {
         Ok(true)
     }
 
-    fn token(&mut self, response: TokenResponse, started: Option<Timestamp>, now: Timestamp) -> Result<Token, Error> {
+    pub(super) fn token(
+        &mut self,
+        response: TokenResponse,
+        started: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Token, Error> {
         Token::new(response, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
     }
 
     /// A late answer counts only when it expires later than what is held, and ends no pause.
-    fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Change {
+    pub(super) fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Change {
         let held = self.held.as_ref().filter(|held| now < held.expires_at());
         if !current && held.is_some_and(|held| token.expires_at() <= held.expires_at()) {
             return Change::Superseded;
@@ -567,7 +396,7 @@ impl Lifecycle {
     }
 
     /// A late failure counts only while nothing newer has been tried or has arrived.
-    fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
+    pub(super) fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
         if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
             return Change::Superseded;
@@ -594,7 +423,7 @@ impl Lifecycle {
 
 /// Whether other credentials may mend it: the credentials are wrong, of another organization's application, of one that is
 /// not allowed this, as after it was replaced, or were taken away with their tenant.
-fn is_mendable(error: &Error) -> bool {
+pub(super) fn is_mendable(error: &Error) -> bool {
     use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
 
     !error.is_retryable() && matches!(error.kind(), Credentials | Refused | UnknownTenant | WrongOrganization)

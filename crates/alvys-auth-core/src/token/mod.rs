@@ -9,6 +9,7 @@ mod policy;
 mod request;
 mod response;
 mod snapshot;
+mod steps;
 
 pub use access_token::Token;
 pub use attempt::{Attempt, Change, Next, Step, Wait};

@@ -1,0 +1,184 @@
+//! What a lifecycle decides about an attempt, step by step: when the provider is asked, what is sent, what its end changes.
+
+use std::time::Duration;
+
+use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage};
+use crate::token::lifecycle::{Failure, Provider, is_mendable};
+use crate::{Credentials, Error, ErrorKind, Given, Lifecycle, Timestamp, TokenResponse};
+
+impl Lifecycle {
+    /// Says what to do next for `attempt`, and takes in what became of the step before.
+    ///
+    /// All rules about providers are here. Only the attempt that everybody waits for may install credentials. The provider is
+    /// asked before each request whether it has other credentials than those in use, and once more when the server refuses
+    /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
+    /// proved good. A provider that has not answered is not asked again.
+    pub fn next(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        match attempt.stage {
+            Stage::Begun => self.ask(attempt, None, now),
+            Stage::Provided(given, refusal) => {
+                attempt.stage = Stage::Begun;
+                if let (Some(_), Some(provider)) = (&given, &mut self.provider) {
+                    provider.asked_by.take_if(|asked_by| *asked_by == attempt.id);
+                }
+                self.take_over(attempt, given, refusal, now)
+            }
+            Stage::Answered(result) => {
+                attempt.stage = Stage::Begun;
+                match result {
+                    Err(error) if attempt.purpose == Purpose::Token && is_mendable(&error) => {
+                        self.ask(attempt, Some(error), now)
+                    }
+                    result => Next::Over(self.ended(&attempt, result, now)),
+                }
+            }
+            // A request that nobody knows the end of is not sent twice.
+            Stage::Abandoned | Stage::Asking(_) | Stage::Sending => {
+                Next::Over(self.given_up(&attempt, Change::Abandoned))
+            }
+        }
+    }
+
+    /// The provider has answered, however late: it may be asked again.
+    pub fn provider_answered(&mut self) {
+        if let Some(provider) = &mut self.provider {
+            provider.asked_by = None;
+        }
+    }
+
+    /// Starts the lease anew, with `more` time; false when another attempt has taken the place of this one.
+    fn keep_lease(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
+        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
+        let Some(current) = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id) else {
+            return false;
+        };
+        current.lease_ends = lease_ends;
+        current.hedge_at = current.hedge_at.map(|_| lease_ends);
+        true
+    }
+
+    /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
+    fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
+        let Some(Provider { known, time_limit, asked_by: None, .. }) = self.provider else {
+            return self.take_over(attempt, None, refusal, now);
+        };
+        let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);
+        if !self.keep_lease(&attempt, time_limit, now) {
+            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
+        }
+        if let Some(provider) = &mut self.provider {
+            (provider.asked_by, provider.asked_at) = (Some(attempt.id), Some(now));
+        }
+        attempt.stage = Stage::Asking(refusal);
+        Next::Ask(attempt, known)
+    }
+
+    /// Goes on with what the provider gave, none when nothing is known of it.
+    fn take_over(
+        &mut self,
+        mut attempt: Attempt,
+        given: Option<Result<Given<Credentials>, Error>>,
+        refusal: Option<Error>,
+        now: Timestamp,
+    ) -> Next {
+        if !self.is_current(&attempt) {
+            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
+        }
+        let is_known = matches!(given, Some(Ok(_)));
+        match given.map(|given| self.install(given)) {
+            Some(Ok(true)) => return self.replace(attempt, refusal.is_some(), now),
+            None | Some(Ok(false)) => {}
+            Some(Err(error)) if error.kind() == ErrorKind::UnknownTenant => {
+                self.invalidate();
+                return Next::Over(self.ended(&attempt, Err(error), now));
+            }
+            Some(Err(error)) => attempt.news = Some(Change::ProviderFailed(error)),
+        }
+        match (refusal, attempt.purpose) {
+            (Some(refusal), _) => Next::Over(self.ended(&attempt, Err(refusal), now)),
+            (None, Purpose::Look | Purpose::Retry) if is_known && self.is_unknown_tenant() => self.send(attempt, now),
+            (None, Purpose::Look) => Next::Over(self.given_up(&attempt, Change::Unchanged)),
+            (None, Purpose::Retry) if self.is_futile(now) => Next::Over(self.spared(&attempt, now)),
+            (None, _) => self.send(attempt, now),
+        }
+    }
+
+    /// Takes the provider's credentials into use, and says whether they are others.
+    fn install(&mut self, given: Result<Given<Credentials>, Error>) -> Result<bool, Error> {
+        let Given::These(credentials, mark) = given? else { return Ok(false) };
+        let changed = self.replace_credentials(credentials)?;
+        if let Some(provider) = &mut self.provider {
+            provider.known = Some(mark);
+        }
+        Ok(changed)
+    }
+
+    /// The same attempt, with the credentials that were installed; what was sent with the old ones does not count any more.
+    fn replace(&mut self, attempt: Attempt, refused: bool, now: Timestamp) -> Next {
+        let routine = attempt.purpose == Purpose::Token && !refused;
+        let purpose = if routine { Purpose::Token } else { Purpose::Replaced };
+        let mut attempt = self.start(purpose, now);
+        attempt.news = Some(Change::CredentialsChanged);
+        self.send(attempt, now)
+    }
+
+    fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        // The provider took its time, or the driver rested: others may have taken over meanwhile.
+        if !self.keep_lease(&attempt, Duration::ZERO, now) {
+            return Next::Over(Change::Superseded);
+        }
+        if let Some(hedge_at) = self.in_flight.as_mut().and_then(|in_flight| in_flight.hedge_at.as_mut()) {
+            *hedge_at = now.saturating_add(self.policy.hedge_after);
+        }
+        attempt.stage = Stage::Sending;
+        Next::Send(attempt)
+    }
+
+    /// Takes in the result of an attempt.
+    fn ended(&mut self, attempt: &Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Change {
+        if attempt.id < self.oldest {
+            return Change::Superseded;
+        }
+        let current = self.is_current(attempt);
+        if current {
+            self.in_flight = None;
+        }
+        match result.and_then(|response| self.token(response, Some(attempt.started), now)) {
+            Ok(token) => self.arrived(token, current, now),
+            Err(error) => self.failed(error, attempt.started, current, now),
+        }
+    }
+
+    /// Takes in that an attempt ended without a result.
+    fn given_up(&mut self, attempt: &Attempt, change: Change) -> Change {
+        if !self.is_current(attempt) {
+            return Change::Superseded;
+        }
+        self.in_flight = None;
+        change
+    }
+
+    /// Whether the provider said last that there is no such tenant.
+    fn is_unknown_tenant(&self) -> bool {
+        self.failure.as_ref().is_some_and(|failure| failure.error.kind() == ErrorKind::UnknownTenant)
+    }
+
+    /// Whether there is no tenant to ask for, or the same credentials would get another token of the wrong organization,
+    /// which is of no use and costs money.
+    fn is_futile(&self, now: Timestamp) -> bool {
+        let (_, longest) = self.policy.cool_down;
+        self.is_unknown_tenant()
+            || self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
+                error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
+            })
+    }
+
+    /// Reports the last failure again in place of sending a request.
+    fn spared(&mut self, attempt: &Attempt, now: Timestamp) -> Change {
+        self.in_flight = None;
+        match &self.failure {
+            Some(Failure { error, asked, .. }) => self.failed(error.clone(), *asked, true, now),
+            None => self.given_up(attempt, Change::Abandoned),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The transport settings of those who bring none.
+//!
+//! Their TLS settings are those that reqwest makes for each client. They are made once in a process, because reading the
+//! system's certificates takes milliseconds.
+
+use std::sync::{Arc, OnceLock};
+
+use reqwest::{Client, ClientBuilder};
+use rustls::ClientConfig;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls_platform_verifier::Verifier;
+
+static SHARED: OnceLock<ClientConfig> = OnceLock::new();
+
+/// A builder with our user agent, and with TLS settings that all such builders share.
+pub(crate) fn default_http() -> ClientBuilder {
+    let http = Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
+    match SHARED.get().cloned().or_else(made) {
+        Some(shared) => http.tls_backend_preconfigured(shared),
+        // reqwest tries by itself, and says what is wrong.
+        None => http,
+    }
+}
+
+/// What reqwest makes: the provider of the process if there is one, the certificates of the system, HTTP/2 and HTTP/1.1.
+fn made() -> Option<ClientConfig> {
+    let provider = CryptoProvider::get_default().cloned();
+    let provider = provider.unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
+    let verifier = Verifier::new(Arc::clone(&provider)).ok()?;
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    let verified = versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = verified.with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A later reqwest may be built on another rustls, and would not take these.
+    Client::builder().no_proxy().tls_backend_preconfigured(config.clone()).build().ok()?;
+    Some(SHARED.get_or_init(|| config).clone())
+}
