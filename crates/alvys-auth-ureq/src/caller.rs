@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use alvys_auth_core::{Call, CallOptions, CallStep, Error};
+use alvys_auth_core::{Call, CallOptions, CallStep};
 use alvys_auth_driver::{BlockingTokens, Failure, LOOK_TIME, Passage};
 use event_listener::Listener;
 use ureq::config::RedirectAuthHeaders;
