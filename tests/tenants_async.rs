@@ -261,5 +261,7 @@ fn as_many_workers_as_asked_for_end_with_the_tenants() {
     }
     eventually("as many workers as asked for", || runtime.metrics().num_alive_tasks() == 3);
     drop(tenants);
-    eventually("no workers any more, although they would sleep for a minute", || runtime.metrics().num_alive_tasks() == 0);
+    eventually("no workers any more, although they would sleep for a minute", || {
+        runtime.metrics().num_alive_tasks() == 0
+    });
 }
