@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use alvys_auth_core::{Change, Policy, Registry};
@@ -113,6 +113,7 @@ impl<D: TenantDriver> TenantsBuilder<D> {
             registry: Mutex::new(Registry::new(self.capacity)),
             members: Members::new(),
             gate: Gate::new(time),
+            flow: OnceLock::new(),
             transports: Mutex::default(),
             renewals: Renewals::new(time),
             settings: self.settings,

@@ -7,10 +7,10 @@ mod renewal;
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Credentials, Error, Given, Maker, Policy, Registry, Tenant, Token, TokenRequest};
+use alvys_auth_core::{Change, Credentials, Error, Flow, Given, Maker, Policy, Registry, Tenant, Token, TokenRequest};
 
 pub use self::builder::TenantsBuilder;
 use self::making::{Gate, Place};
@@ -49,6 +49,8 @@ struct Inner<D: TenantDriver> {
     /// The same sources, for look-ups from many threads.
     members: Members<D::Source>,
     gate: Gate,
+    /// The flow of the first tenant, which is mostly that of all.
+    flow: OnceLock<Flow>,
     /// One HTTP client for https, one for plain http to this machine.
     transports: Mutex<[Option<Arc<D::Transport>>; 2]>,
     renewals: Renewals,
@@ -129,7 +131,8 @@ impl<D: TenantDriver> Inner<D> {
         let (given, mark) = given.first()?;
         let (flow, credentials) = given.ok_or_else(|| Error::unknown_tenant(tenant))?;
         let guarded = *guard && flow.expected_organization().is_none();
-        let flow = if guarded { flow.expect_organization(&**tenant) } else { flow };
+        let mut flow = if guarded { flow.expect_organization(&**tenant) } else { flow };
+        flow.share(self.flow.get_or_init(|| flow.clone()));
         let request = TokenRequest::new(flow, credentials)?;
         let transport = self.transport(&request)?;
         let known = Some((Some(mark), self.time_limit()));
