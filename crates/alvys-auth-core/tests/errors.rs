@@ -4,7 +4,7 @@ use alvys_auth_core::ErrorKind::*;
 use alvys_auth_core::{CallOptions, Error};
 use serde_json::json;
 
-use crate::support::{answer, call, failed, read, reader, with};
+use crate::support::{Steps, answer, call, failed, read, reader, with};
 
 mod support;
 

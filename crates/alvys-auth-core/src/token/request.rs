@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::request::Parts;
 use http::Request;
+use http::request::Parts;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
