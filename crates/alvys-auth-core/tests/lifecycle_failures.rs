@@ -6,8 +6,8 @@ use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Lifecycle, Policy, 
 use http::Response;
 
 use crate::support::{
-    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, refused, unreachable_server, used, waited,
-    with, with_policy,
+    answer, at, complete, denied, fetched, granted, just_before, lifecycle, obtain, refused, unreachable_server, used,
+    waited, with, with_policy,
 };
 
 mod support;
@@ -341,6 +341,17 @@ fn a_late_failure_does_not_lengthen_a_pause() {
     assert!(matches!(done, Change::Superseded));
     refused(&mut lifecycle, at(21));
     assert_eq!(lifecycle.attempt_due(), Some(until));
+}
+
+#[test]
+fn a_late_failure_does_not_count_while_a_newer_attempt_may_still_report() {
+    let mut lifecycle = lifecycle();
+    let late = fetched(&mut lifecycle, at(0));
+    let newest = fetched(&mut lifecycle, at(20));
+    assert!(matches!(complete(&mut lifecycle, late.answered(&denied()), at(60)), Change::Superseded));
+    assert!(lifecycle.snapshot().status(at(60)).last_error.is_none());
+    let change = complete(&mut lifecycle, newest.failed(unreachable_server()), at(61));
+    assert!(matches!(change, Change::Paused { .. }), "its lease is over, and nobody has taken its place: {change:?}");
 }
 
 #[test]
