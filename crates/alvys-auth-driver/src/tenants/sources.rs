@@ -1,23 +1,15 @@
-//! Many tenants: a token source for each, made on first use and kept by the core's [`Registry`].
-
-mod builder;
-mod making;
-mod members;
-mod renewal;
+//! The sources of many tenants: made on first use, and kept by the core's [`Registry`].
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use alvys_auth_core::{Change, Credentials, Error, Given, Maker, Policy, Registry, Tenant, Token, TokenRequest};
 
-pub use self::builder::TenantsBuilder;
-use self::making::{Gate, Place};
-pub use self::making::{Making, Search, Stage};
-use self::members::{Member, Members};
-use self::renewal::Renewals;
-pub use self::renewal::{Renewing, Work, Worker};
+use super::members::{Member, Members, lock};
+use super::place::{Gate, Place};
+use super::renewal::{Renewals, Worker};
 use crate::engine::Hook;
 use crate::{Driver, Engine, Time};
 
@@ -35,39 +27,39 @@ pub trait TenantDriver:
     fn provider(tenant: OfTenant<Self>) -> Arc<Self::Provider>;
 
     /// Starts a worker in the background.
-    fn start(worker: Worker<Self>);
+    fn start(worker: Worker<Self::Source>);
 }
 
 /// A token source for each tenant. Cheap to clone; clones share the sources.
-pub struct Tenants<D: TenantDriver>(Arc<Inner<D>>);
+pub struct Tenants<D: TenantDriver>(pub(super) Arc<Inner<D>>);
 
-struct Inner<D: TenantDriver> {
-    provider: Arc<D::TenantProvider>,
-    time_limit: Option<Duration>,
-    settings: Settings<D>,
-    registry: Mutex<Sources<D::Source>>,
+pub(super) struct Inner<D: TenantDriver> {
+    pub(super) provider: Arc<D::TenantProvider>,
+    pub(super) time_limit: Option<Duration>,
+    pub(super) settings: Settings<D>,
+    pub(super) registry: Mutex<Sources<D::Source>>,
     /// The same sources, for look-ups from many threads.
-    members: Members<D::Source>,
-    gate: Gate,
+    pub(super) members: Members<D::Source>,
+    pub(super) gate: Gate,
     /// One HTTP client for https, one for plain http to this machine.
-    transports: Mutex<[Option<Arc<D::Transport>>; 2]>,
-    renewals: Renewals,
+    pub(super) transports: Mutex<[Option<Arc<D::Transport>>; 2]>,
+    pub(super) renewals: Arc<Renewals<D::Source>>,
 }
 
-type Sources<S> = Registry<Arc<Member<S>>, Arc<Place<S>>>;
+pub(super) type Sources<S> = Registry<Arc<Member<S>>, Arc<Place<S>>>;
 
-struct Settings<D: Driver> {
-    policy: Arc<Policy>,
-    patience: Duration,
-    guard: bool,
-    workers: usize,
-    http: Option<D::Http>,
-    time: Time,
-    hook: Option<TenantHook>,
+pub(super) struct Settings<D: Driver> {
+    pub(super) policy: Arc<Policy>,
+    pub(super) patience: Duration,
+    pub(super) guard: bool,
+    pub(super) workers: usize,
+    pub(super) http: Option<D::Http>,
+    pub(super) time: Time,
+    pub(super) hook: Option<TenantHook>,
 }
 
 /// Is told of every change of every tenant; see [`TenantsBuilder::on_change`].
-type TenantHook = Box<dyn Fn(&str, &Change) + Send + Sync>;
+pub(super) type TenantHook = Box<dyn Fn(&str, &Change) + Send + Sync>;
 
 impl<D: TenantDriver> Tenants<D> {
     /// Lends the token of `tenant` that is usable without asking, and marks the tenant as used; none when `token()` has
@@ -95,21 +87,16 @@ impl<D: TenantDriver> Tenants<D> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// For writers of a driver: begins to look for the source of `tenant`.
-    pub fn search<'a>(&'a self, tenant: &'a str) -> Search<'a, D> {
-        Search::new(&self.0, tenant)
-    }
 }
 
 impl<D: TenantDriver> Inner<D> {
     /// How long the provider may take.
-    fn time_limit(&self) -> Duration {
+    pub(super) fn time_limit(&self) -> Duration {
         self.time_limit.unwrap_or_else(|| self.settings.policy.timeout())
     }
 
     /// Marks a tenant as used: for the next eviction, and for the renewal of its token.
-    fn used(&self, member: &Member<D::Source>) {
+    pub(super) fn used(&self, member: &Member<D::Source>) {
         if !member.is_marked() {
             self.mark(member);
         }
@@ -124,7 +111,7 @@ impl<D: TenantDriver> Inner<D> {
     }
 
     /// Makes the source of a tenant from what the provider gave.
-    fn make(self: &Arc<Self>, tenant: &Arc<str>, given: Given<Option<Tenant>>) -> Result<D::Source, Error> {
+    pub(super) fn make(self: &Arc<Self>, tenant: &Arc<str>, given: Given<Option<Tenant>>) -> Result<D::Source, Error> {
         let Settings { policy, patience, guard, time, .. } = &self.settings;
         let (given, mark) = given.first()?;
         let (flow, credentials) = given.ok_or_else(|| Error::unknown_tenant(tenant))?;
@@ -153,11 +140,11 @@ impl<D: TenantDriver> Inner<D> {
     }
 
     /// Keeps the source that a maker has made, unless somebody else is the maker by now.
-    fn keep(self: &Arc<Self>, maker: Maker, source: &D::Source) -> bool {
+    pub(super) fn keep(self: &Arc<Self>, maker: Maker, source: &D::Source) -> bool {
         let renewed = self.settings.workers > 0;
         let member = Arc::new(Member::new(Arc::clone(maker.tenant()), source.clone(), renewed));
         if renewed {
-            self.leave_renewals_to_workers(&member);
+            self.renewals.leave(&member);
         }
         let mut registry = lock(&self.registry);
         let Ok(evicted) = registry.made(maker, Arc::clone(&member), |member| member.take_use()) else { return false };
@@ -167,7 +154,7 @@ impl<D: TenantDriver> Inner<D> {
         if let Some((tenant, _)) = evicted {
             self.renewals.forget(&tenant);
         }
-        self.start_workers();
+        Renewals::missing(&self.renewals, self.settings.workers).for_each(D::start);
         true
     }
 
@@ -255,9 +242,4 @@ impl<D: TenantDriver> fmt::Debug for OfTenant<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OfTenant").field("tenant", &self.tenant).finish_non_exhaustive()
     }
-}
-
-/// What is behind a lock stays whole when a thread panics.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
