@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage};
-use crate::token::lifecycle::{Failure, is_mendable};
+use crate::token::lifecycle::{Failure, Provider, is_mendable};
 use crate::{Credentials, Error, ErrorKind, Given, Lifecycle, Timestamp, TokenResponse};
 
 impl Lifecycle {
@@ -26,7 +26,7 @@ impl Lifecycle {
             Stage::Answered(result) => {
                 attempt.stage = Stage::Begun;
                 match result {
-                    Err(error) if attempt.purpose == Purpose::Token && self.may_ask() && is_mendable(&error) => {
+                    Err(error) if attempt.purpose == Purpose::Token && is_mendable(&error) => {
                         self.ask(attempt, Some(error), now)
                     }
                     result => Next::Over(self.ended(&attempt, result, now)),
@@ -59,13 +59,11 @@ impl Lifecycle {
 
     /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
     fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
-        if !self.may_ask() {
+        let Some(Provider { known, time_limit, asked_by: None, .. }) = self.provider else {
             return self.take_over(attempt, None, refusal, now);
-        }
-        let Some(provider) = &mut self.provider else { return self.send(attempt, now) };
-        let more = provider.time_limit;
-        let known = if refusal.is_some() || attempt.purpose == Purpose::Retry { None } else { provider.known };
-        if !self.keep_lease(&attempt, more, now) {
+        };
+        let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);
+        if !self.keep_lease(&attempt, time_limit, now) {
             return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
         }
         if let Some(provider) = &mut self.provider {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use alvys_auth_core::{Change, Policy, Registry};
@@ -112,6 +112,7 @@ impl<D: TenantDriver> TenantsBuilder<D> {
             time_limit: self.time_limit,
             registry: Mutex::new(Registry::new(self.capacity)),
             gate: Gate::new(time),
+            flow: OnceLock::new(),
             transports: Mutex::default(),
             renewals: Arc::new(Renewals::new(members.clone(), time)),
             members,

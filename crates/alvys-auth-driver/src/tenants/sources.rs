@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Credentials, Error, Given, Maker, Policy, Registry, Tenant, Token, TokenRequest};
+use alvys_auth_core::{Change, Credentials, Error, Flow, Given, Maker, Policy, Registry, Tenant, Token, TokenRequest};
 
 use super::members::{Member, Members, lock};
 use super::place::{Gate, Place};
@@ -41,6 +41,8 @@ pub(super) struct Inner<D: TenantDriver> {
     /// The same sources, for look-ups from many threads.
     pub(super) members: Members<D::Source>,
     pub(super) gate: Gate,
+    /// The flow of the first tenant, which is mostly that of all.
+    pub(super) flow: OnceLock<Flow>,
     /// One HTTP client for https, one for plain http to this machine.
     pub(super) transports: Mutex<[Option<Arc<D::Transport>>; 2]>,
     pub(super) renewals: Arc<Renewals<D::Source>>,
@@ -116,7 +118,8 @@ impl<D: TenantDriver> Inner<D> {
         let (given, mark) = given.first()?;
         let (flow, credentials) = given.ok_or_else(|| Error::unknown_tenant(tenant))?;
         let guarded = *guard && flow.expected_organization().is_none();
-        let flow = if guarded { flow.expect_organization(&**tenant) } else { flow };
+        let mut flow = if guarded { flow.expect_organization(&**tenant) } else { flow };
+        flow.share(self.flow.get_or_init(|| flow.clone()));
         let request = TokenRequest::new(flow, credentials)?;
         let transport = self.transport(&request)?;
         let known = Some((Some(mark), self.time_limit()));
