@@ -39,6 +39,27 @@ fn patient() -> Policy {
 }
 
 #[test]
+fn the_state_is_one_word() {
+    let mut lifecycle = lifecycle();
+    let state = |lifecycle: &Lifecycle, now| lifecycle.snapshot().status(now).as_str();
+    assert_eq!(state(&lifecycle, at(0)), "empty");
+    let attempt = fetched(&mut lifecycle, at(0));
+    assert_eq!(state(&lifecycle, at(0)), "fetching");
+    let Change::Paused { until, .. } = complete(&mut lifecycle, attempt.answered(&answer(503, "")), at(0)) else {
+        panic!("expected a pause");
+    };
+    assert_eq!((state(&lifecycle, at(0)), state(&lifecycle, until)), ("paused", "empty"));
+
+    let token = obtain(&mut lifecycle, "one", 3600, until);
+    assert_eq!(state(&lifecycle, until), "ready");
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
+    assert_eq!(state(&lifecycle, token.renewal_at()), "renewing");
+    complete(&mut lifecycle, attempt.answered(&answer(503, "")), token.renewal_at());
+    assert_eq!(state(&lifecycle, token.renewal_at()), "ready", "a pause that nobody notices");
+    assert_eq!(state(&lifecycle, token.expires_at()), "empty");
+}
+
+#[test]
 fn a_transient_failure_pauses_everybody_with_the_same_error() {
     let mut lifecycle = lifecycle();
     let until = fail(&mut lifecycle, &answer(503, ""), at(0));
