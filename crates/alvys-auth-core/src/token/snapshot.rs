@@ -39,6 +39,7 @@ impl Snapshot {
     }
 
     /// The token that may be used at `now` without polling; none when the lifecycle wants to be polled.
+    #[inline]
     #[must_use]
     pub fn usable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|_| now < self.usable_until)
