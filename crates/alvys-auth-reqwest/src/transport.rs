@@ -53,11 +53,6 @@ impl Transport {
         reqwest::Url::parse(&url).map(|_| ()).map_err(refused)
     }
 
-    /// How long one request takes at the most.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Sends the request once and reads the answer, whatever its status.
     pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, Error> {
         let failed = |what: &'static str| {

@@ -11,7 +11,7 @@ use super::members::{Member, Members, lock};
 use super::place::{Gate, Place};
 use super::renewal::{Renewals, Worker};
 use crate::engine::Hook;
-use crate::{Driver, Engine, Time};
+use crate::{Driver, Engine, Parts, Time};
 
 /// What a driver adds to [`Tenants`].
 pub trait TenantDriver:
@@ -122,14 +122,16 @@ impl<D: TenantDriver> Inner<D> {
         flow.share(self.flow.get_or_init(|| flow.clone()));
         let request = TokenRequest::new(flow, credentials)?;
         let transport = self.transport(&request)?;
-        let known = Some((Some(mark), self.time_limit()));
+        let time_limit = self.time_limit();
+        let known = Some((Some(mark), time_limit));
         let engine = Engine::new(request, Arc::clone(policy), known, time.clone(), self.hook(tenant));
         let own = OfTenant {
             provider: Arc::clone(&self.provider),
             tenant: Arc::clone(tenant),
             tenants: Arc::downgrade(self),
         };
-        Ok(D::source(engine, transport, Some(D::provider(own)), *patience))
+        let (engine, provider) = (Arc::new(engine), Some(D::provider(own)));
+        Ok(D::source(Arc::new(Parts { engine, transport, provider, time_limit, patience: *patience })))
     }
 
     fn transport(&self, request: &TokenRequest) -> Result<Arc<D::Transport>, Error> {
