@@ -36,7 +36,9 @@ impl Default for Http {
 }
 
 impl Http {
-    pub(crate) fn builder(&self) -> ClientBuilder {
+    /// A builder with these settings.
+    #[must_use]
+    pub fn builder(&self) -> ClientBuilder {
         (self.0)()
     }
 }

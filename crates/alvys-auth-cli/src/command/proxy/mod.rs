@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use alvys_auth_core::Api;
 use alvys_auth_proxy::{Accounts, Listen, Proxy, Server, Settings, SharedKey};
+use alvys_auth_reqwest::Http;
 use reqwest::{Certificate, ClientBuilder};
 use tokio::sync::Notify;
 use tracing::info;
@@ -278,7 +279,8 @@ impl Certificates {
     }
 
     fn client(&self) -> ClientBuilder {
-        let http = reqwest::Client::builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
+        // These settings read the system's certificates once: no file is opened when a client is made later on.
+        let http = Http::default().builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
         match &self.0 {
             Some(certificates) => http.tls_certs_only(certificates.clone()),
             None => http,
