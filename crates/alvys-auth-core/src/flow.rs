@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
-use http::Uri;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credentials::check_value;
@@ -36,13 +39,46 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
+    how: Arc<How>,
+    organization: Option<Box<str>>,
+}
+
+/// What many tenants have in common, so that they share it.
+struct How {
+    settings: Settings,
+    /// The head of the token request, once it was rendered.
+    head: OnceLock<Arc<Parts>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Settings {
     kind: Kind,
     encoding: Encoding,
     environment: Environment,
     endpoint: Option<UncheckedUrl>,
     audience: Option<String>,
     scopes: Vec<Scope>,
-    organization: Option<String>,
+}
+
+impl Clone for How {
+    /// For a copy that is about to change.
+    fn clone(&self) -> Self {
+        Self { settings: self.settings.clone(), head: OnceLock::new() }
+    }
+}
+
+impl PartialEq for How {
+    fn eq(&self, other: &Self) -> bool {
+        self.settings == other.settings
+    }
+}
+
+impl Eq for How {}
+
+impl fmt::Debug for How {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings.fmt(f)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,28 +148,42 @@ impl Flow {
     }
 
     fn new(kind: Kind, encoding: Encoding) -> Self {
-        Self {
+        let settings = Settings {
             kind,
             encoding,
             environment: Environment::default(),
             endpoint: None,
             audience: None,
             scopes: Vec::new(),
-            organization: None,
+        };
+        Self { how: Arc::new(How { settings, head: OnceLock::new() }), organization: None }
+    }
+
+    /// Keeps one copy of what the two flows have in common, where that is all but the expected organization. For programs that
+    /// serve many tenants.
+    pub fn share(&mut self, other: &Self) {
+        if self.how == other.how {
+            self.how = Arc::clone(&other.how);
         }
+    }
+
+    fn settings(&mut self) -> &mut Settings {
+        let how = Arc::make_mut(&mut self.how);
+        how.head.take();
+        &mut how.settings
     }
 
     /// Sets the encoding of the body. The default is JSON in the current flow and a form in the legacy flow.
     #[must_use]
     pub fn encoding(mut self, encoding: Encoding) -> Self {
-        self.encoding = encoding;
+        self.settings().encoding = encoding;
         self
     }
 
     /// Sets the installation of Alvys. The default is production.
     #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
-        self.environment = environment;
+        self.settings().environment = environment;
         self
     }
 
@@ -143,14 +193,14 @@ impl Flow {
     /// write `{tenant_id}` where it belongs.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
-        self.endpoint = Some(UncheckedUrl(url.into()));
+        self.settings().endpoint = Some(UncheckedUrl(url.into()));
         self
     }
 
     /// Sets the audience of the token. The default is `https://api.alvys.com/public/`. Current flow only.
     #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.audience = Some(audience.into());
+        self.settings().audience = Some(audience.into());
         self
     }
 
@@ -160,14 +210,14 @@ impl Flow {
     /// names a scope that was not granted. To see what a token may do, read [`Token::scopes`](crate::Token::scopes).
     #[must_use]
     pub fn scopes<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.scopes = scopes.into_iter().map(Into::into).collect();
+        self.settings().scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
     /// Sets the path of the legacy token endpoint. It has no effect in the current flow.
     #[must_use]
     pub fn legacy_path(mut self, chosen: LegacyPath) -> Self {
-        if let Kind::Legacy { path, .. } = &mut self.kind {
+        if let Kind::Legacy { path, .. } = &mut self.settings().kind {
             *path = chosen;
         }
         self
@@ -176,7 +226,7 @@ impl Flow {
     /// Sends `tenant_id` in the legacy body too, as some pages of Alvys show it. It has no effect in the current flow.
     #[must_use]
     pub fn tenant_in_body(mut self) -> Self {
-        if let Kind::Legacy { tenant_in_body, .. } = &mut self.kind {
+        if let Kind::Legacy { tenant_in_body, .. } = &mut self.settings().kind {
             *tenant_in_body = true;
         }
         self
@@ -188,7 +238,7 @@ impl Flow {
     /// case. Nobody verifies the claims, so this finds mistakes; it does not protect against a hostile server.
     #[must_use]
     pub fn expect_organization(mut self, organization: impl Into<String>) -> Self {
-        self.organization = Some(organization.into());
+        self.organization = Some(organization.into().into());
         self
     }
 
@@ -204,20 +254,20 @@ impl Flow {
     /// Whether this is the legacy flow.
     #[must_use]
     pub fn is_legacy(&self) -> bool {
-        matches!(self.kind, Kind::Legacy { .. })
+        matches!(self.how.settings.kind, Kind::Legacy { .. })
     }
 
     /// The tenant of the legacy flow. None in the current flow.
     #[must_use]
     pub fn tenant(&self) -> Option<&str> {
-        match &self.kind {
+        match &self.how.settings.kind {
             Kind::Current => None,
             Kind::Legacy { tenant, .. } => Some(tenant),
         }
     }
 
     pub(crate) fn body_encoding(&self) -> Encoding {
-        self.encoding
+        self.how.settings.encoding
     }
 
     /// The organization that every token must name; see [`expect_organization`](Self::expect_organization).
@@ -227,7 +277,7 @@ impl Flow {
     }
 
     pub(crate) fn body_tenant(&self) -> Option<&str> {
-        match &self.kind {
+        match &self.how.settings.kind {
             Kind::Legacy { tenant, tenant_in_body: true, .. } => Some(tenant),
             _ => None,
         }
@@ -235,7 +285,7 @@ impl Flow {
 
     /// The audience to send. None in the legacy flow.
     pub(crate) fn checked_audience(&self) -> Result<Option<&str>, Error> {
-        match (&self.audience, self.is_legacy()) {
+        match (&self.how.settings.audience, self.is_legacy()) {
             (None, true) => Ok(None),
             (None, false) => Ok(Some(AUDIENCE)),
             (Some(_), true) => Err(Error::configuration(
@@ -248,7 +298,7 @@ impl Flow {
 
     /// The `scope` parameter to send, if any.
     pub(crate) fn checked_scope(&self) -> Result<Option<String>, Error> {
-        if self.scopes.is_empty() {
+        if self.how.settings.scopes.is_empty() {
             return Ok(None);
         }
         if self.is_legacy() {
@@ -257,22 +307,40 @@ impl Flow {
                 "remove the scopes, or use the current flow",
             ));
         }
-        if let Some(scope) = self.scopes.iter().find(|scope| !scope.is_well_formed()) {
+        if let Some(scope) = self.how.settings.scopes.iter().find(|scope| !scope.is_well_formed()) {
             return Err(Error::configuration(
                 format!("{:?} is not one scope", scope.as_str()),
                 "give each scope as a value of its own, such as \"load:read\"",
             ));
         }
-        let scopes: Vec<&str> = self.scopes.iter().map(Scope::as_str).collect();
+        let scopes: Vec<&str> = self.how.settings.scopes.iter().map(Scope::as_str).collect();
         Ok(Some(scopes.join(" ")))
     }
 
-    /// The URL of the token endpoint, with the tenant filled in.
-    pub(crate) fn checked_endpoint(&self) -> Result<Uri, Error> {
+    /// The head of the token request, rendered once for all tenants that share it.
+    pub(crate) fn checked_head(&self) -> Result<Arc<Parts>, Error> {
         if let Some(organization) = &self.organization {
             check_value("expected organization", organization)?;
         }
-        let template = match (&self.endpoint, &self.kind, self.environment) {
+        if let Some(head) = self.how.head.get() {
+            return Ok(Arc::clone(head));
+        }
+        let (mut head, ()) = Request::new(()).into_parts();
+        head.method = Method::POST;
+        head.uri = self.checked_endpoint()?;
+        let content_type = match self.body_encoding() {
+            Encoding::Json => "application/json",
+            Encoding::Form => "application/x-www-form-urlencoded",
+        };
+        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        head.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        Ok(Arc::clone(self.how.head.get_or_init(|| Arc::new(head))))
+    }
+
+    /// The URL of the token endpoint, with the tenant filled in.
+    fn checked_endpoint(&self) -> Result<Uri, Error> {
+        let settings = &self.how.settings;
+        let template = match (&settings.endpoint, &settings.kind, settings.environment) {
             (Some(UncheckedUrl(url)), ..) => Cow::Borrowed(url.as_str()),
             (None, Kind::Current, Environment::Production) => "https://auth.alvys.com/oauth/token".into(),
             (None, Kind::Current, Environment::Qa) => "https://qaauth.alvys.net/oauth/token".into(),
@@ -287,7 +355,7 @@ impl Flow {
                 ));
             }
         };
-        match &self.kind {
+        match &self.how.settings.kind {
             Kind::Current => check_url(ENDPOINT, EXAMPLE, &template),
             Kind::Legacy { tenant, .. } => {
                 check_value("tenant", tenant)?;

@@ -286,7 +286,8 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
         let mut reports = Vec::new();
         for second in 0..=75 {
             let now = at(second);
-            while let Step::Fetch(mut attempt) = lifecycle.poll(now) {
+            for _ in 0..3 {
+                let Step::Fetch(mut attempt) = lifecycle.poll(now) else { break };
                 loop {
                     attempt = match lifecycle.next(attempt, now) {
                         Next::Ask(attempt, _) => attempt.provided(Ok(Given::Unchanged)),

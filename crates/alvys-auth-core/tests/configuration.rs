@@ -1,6 +1,6 @@
 //! What is refused before anything is sent, what the refusal says, and what is accepted.
 
-use alvys_auth_core::{Credentials, Environment, Error, ErrorKind, Flow, Scope, TokenRequest};
+use alvys_auth_core::{Credentials, Encoding, Environment, Error, ErrorKind, Flow, Scope, TokenRequest};
 
 use crate::support::{credentials, request};
 
@@ -367,8 +367,8 @@ fn debug_shows_everything_but_the_secret() {
     assert_eq!(
         format!("{:?}", request(Flow::current())),
         "TokenRequest { url: https://auth.alvys.com/oauth/token, \
-         flow: Flow { kind: Current, encoding: Json, environment: Production, endpoint: None, audience: None, \
-         scopes: [], organization: None }, \
+         flow: Flow { how: Settings { kind: Current, encoding: Json, environment: Production, endpoint: None, audience: None, \
+         scopes: [] }, organization: None }, \
          credentials: Credentials { client_id: \"my-client\", client_secret: \"[redacted]\" } }"
     );
     let error = Credentials::new("", "s3cret").unwrap_err();
@@ -378,4 +378,34 @@ fn debug_shows_everything_but_the_secret() {
          message: \"the client id is empty; set it to the value shown on the application's page in Alvys\", \
          retryable: false, source: None }"
     );
+}
+
+#[test]
+fn flows_that_share_what_they_have_in_common_stay_what_they_are() {
+    let own = || Flow::current().endpoint("https://example.com/token").expect_organization("va336");
+    let (first, mut other) = (own(), own().expect_organization("AB123"));
+    let sent = |flow: &Flow| {
+        let http = request(flow.clone()).to_http();
+        (http.uri().clone(), http.headers().clone(), http.into_body())
+    };
+    let before = sent(&other);
+    sent(&first);
+    other.share(&first);
+    assert_eq!((sent(&other), other.expected_organization()), (before.clone(), Some("AB123")));
+    assert_ne!(first, other);
+
+    let mut legacy = Flow::legacy("va336");
+    let unlike = sent(&legacy);
+    legacy.share(&first);
+    assert_eq!(sent(&legacy), unlike, "nothing in common");
+
+    let changed = other.clone().encoding(Encoding::Form).endpoint("https://example.com/other");
+    assert_eq!(sent(&other), before, "a copy that is changed changes nothing else");
+    let (uri, headers, _) = sent(&changed);
+    assert_eq!(
+        (uri.path(), &headers["content-type"]),
+        ("/other", &"application/x-www-form-urlencoded".parse().expect("a value"))
+    );
+    let back = changed.encoding(Encoding::Json).endpoint("https://example.com/token");
+    assert_eq!(sent(&back), before, "and is rendered anew each time");
 }

@@ -4,7 +4,7 @@ use alvys_auth_core::ErrorKind::*;
 use alvys_auth_core::{CallOptions, Error};
 use serde_json::json;
 
-use crate::support::{answer, call, failed, read, reader, with};
+use crate::support::{answer, call, failed, judged, read, with};
 
 mod support;
 
@@ -16,7 +16,7 @@ fn refused(body: &serde_json::Value) -> Error {
 /// The error of a call that is refused with this body and this challenge.
 fn forbidden(body: &serde_json::Value, challenge: &str) -> Error {
     let response = with(answer(403, body.to_string()), "www-authenticate", challenge);
-    failed(call("GET", "loads", CallOptions::new()).judge(&response, &reader(), |_| false))
+    failed(judged(&mut call("GET", "loads", CallOptions::new()), &response))
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn the_headers_that_support_asks_for_come_with_their_names() {
     let headers = [("cf-ray", "8c1-FRA"), ("x-request-id", "req-1"), ("x-azure-ref", "a b"), ("server", "cloudflare")];
     let response = headers.iter().fold(answer(403, "{}"), |response, (name, value)| with(response, name, value));
     let of_token_endpoint = read(&response).expect_err("a refusal");
-    let of_api = failed(call("GET", "loads", CallOptions::new()).judge(&response, &reader(), |_| false));
+    let of_api = failed(judged(&mut call("GET", "loads", CallOptions::new()), &response));
     for error in [of_token_endpoint, of_api] {
         let told: Vec<_> = error.support_headers().collect();
         assert_eq!(told, [("x-request-id", "req-1"), ("cf-ray", "8c1-FRA")]);

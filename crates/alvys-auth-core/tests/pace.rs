@@ -100,6 +100,20 @@ fn a_limit_of_very_many_requests_is_kept_to_a_thousandth_and_never_exceeded() {
 }
 
 #[test]
+fn requests_that_are_counted_as_one_count_for_as_long_as_the_last_of_them() {
+    let mut bench = lists([Limit::new(2048, HOUR)]);
+    assert_eq!(bench.turn("loads"), None);
+    bench.pass(HOUR / 2);
+    assert!((1..2048).all(|_| bench.turn("loads").is_none()));
+    bench.pass(counts(HOUR / 2));
+    assert_eq!(
+        bench.turn("loads"),
+        Some(HOUR / 2),
+        "2,047 went in the last half hour, and the first counts with the second"
+    );
+}
+
+#[test]
 fn without_limits_nobody_waits() {
     let mut bench = Bench::new(RateLimits::none());
     assert!((0..1000).all(|_| bench.turn("loads").is_none()));

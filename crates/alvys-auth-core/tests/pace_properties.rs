@@ -330,8 +330,8 @@ fn simulate(limits: [Vec<Limit>; 4], calls: &[(u64, usize, u16, u8)], patience: 
     prop_assert!(driven.is_empty(), "every call ends");
     assert_within(&limits[0], sent.iter())?;
     assert_within(&limits[1], sent.iter())?;
-    for path in 0..PATHS.len() {
-        let own = if PATHS[path] == "loads/4711" { &limits[3] } else { &limits[2] };
+    for (path, name) in PATHS.iter().enumerate() {
+        let own = if *name == "loads/4711" { &limits[3] } else { &limits[2] };
         assert_within(own, sent.iter().filter(|gone| gone.path == path))?;
     }
     let much_later = now.saturating_add(Duration::from_secs(3600));

@@ -44,6 +44,21 @@ pub struct Passage {
     bell: Bell,
 }
 
+/// Why a call has no answer.
+#[derive(Debug)]
+pub enum Failure<E> {
+    /// Decided by the call.
+    Call(Error),
+    /// The HTTP client could not send the request, or not receive its answer.
+    Transport(E),
+}
+
+impl<E> From<Error> for Failure<E> {
+    fn from(error: Error) -> Self {
+        Self::Call(error)
+    }
+}
+
 impl<T> Caller<T> {
     /// Without rate limits, by the system's clock.
     pub fn new(tokens: T, api: Api) -> Self {

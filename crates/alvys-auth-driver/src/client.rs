@@ -143,13 +143,6 @@ impl<T: Transport> Client<T> {
     pub fn tokens(&self) -> &T::Tokens {
         &self.caller.tokens
     }
-
-    /// What sends the requests.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn transport(&self) -> &T {
-        &self.transport
-    }
 }
 
 impl<T: Transport> ClientBuilder<T> {

@@ -13,7 +13,7 @@ mod source;
 mod tenants;
 
 pub use builder::{Builder, Driver};
-pub use call::{Caller, Passage, look};
+pub use call::{Caller, Failure, Passage, look};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Engine, Flight, Hook, Question, Task};

@@ -1,7 +1,7 @@
 //! The loop around one authorized call.
 
 use alvys_auth_core::{CallOptions, CallStep, Error};
-use alvys_auth_driver::{AsyncTokens, LOOK_TIME, Passage, look};
+use alvys_auth_driver::{AsyncTokens, Failure, LOOK_TIME, Passage, look};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Uri};
 use reqwest::{Request, Response, Url};
@@ -17,20 +17,6 @@ pub(crate) trait Exchange {
     type Error: Send;
 
     fn send(&mut self, request: Request) -> impl Future<Output = Result<Response, Self::Error>> + Send;
-}
-
-/// Why a call has no answer.
-pub(crate) enum Failure<E> {
-    /// Decided here.
-    Call(Error),
-    /// The request could not be sent, or its answer not be received.
-    Transport(E),
-}
-
-impl<E> From<Error> for Failure<E> {
-    fn from(error: Error) -> Self {
-        Self::Call(error)
-    }
 }
 
 pub(crate) async fn call<X: Exchange>(

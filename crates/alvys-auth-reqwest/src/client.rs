@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_driver::Transport;
+use alvys_auth_driver::{Failure, Transport};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Request, Response, Url};
 
-use crate::caller::{self, Caller, Exchange, Failure, Tokens};
+use crate::caller::{self, Caller, Exchange, Tokens};
 use crate::connections::Connections;
 use crate::{Api, CallOptions, Error, Http};
 

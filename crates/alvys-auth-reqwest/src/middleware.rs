@@ -1,11 +1,11 @@
 //! Authorized calls for a client built with `reqwest-middleware`.
 
-use alvys_auth_driver::Time;
+use alvys_auth_driver::{Failure, Time};
 use http::Extensions;
 use reqwest::{Request, Response};
 use reqwest_middleware::{Middleware, Next};
 
-use crate::caller::{self, Caller, Exchange, Failure};
+use crate::caller::{self, Caller, Exchange};
 use crate::{Api, AsyncTokens, CallOptions, Pace};
 
 /// Authorizes every request of a `reqwest-middleware` client, as [`Client`](crate::Client) does its own.

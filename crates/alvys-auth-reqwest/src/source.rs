@@ -5,13 +5,21 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Step, Token};
-use alvys_auth_driver::{AsyncTokens, Engine, Flight, Question, Task, TokenFuture};
+use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Step, Token, TokenRequest};
+use alvys_auth_driver::{AsyncTokens, Driver, Engine, Flight, Question, Task, TokenFuture};
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
+use crate::AsyncCredentialsProvider;
+use crate::settings::Http;
 use crate::transport::Transport;
-use crate::{AsyncCredentialsProvider, Builder};
+
+/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
+pub type Builder = alvys_auth_driver::Builder<Reqwest>;
+
+/// The driver on reqwest and tokio: what a [`Builder`](crate::Builder) makes its source with.
+#[derive(Debug)]
+pub struct Reqwest;
 
 /// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
 ///
@@ -33,13 +41,13 @@ use crate::{AsyncCredentialsProvider, Builder};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct TokenSource(pub(crate) Arc<Inner>);
+pub struct TokenSource(Arc<Inner>);
 
-pub(crate) struct Inner {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) transport: Arc<Transport>,
-    pub(crate) provider: Option<Arc<dyn AsyncCredentialsProvider>>,
-    pub(crate) patience: Duration,
+struct Inner {
+    engine: Arc<Engine>,
+    transport: Arc<Transport>,
+    provider: Option<Arc<dyn AsyncCredentialsProvider>>,
+    patience: Duration,
 }
 
 impl TokenSource {
@@ -150,6 +158,31 @@ impl Inner {
         let provider = self.provider.clone()?;
         let limit = provider.time_limit().unwrap_or_else(|| self.transport.timeout());
         tokio::time::timeout(limit, provider.asked(known, question)).await.ok()
+    }
+}
+
+impl Driver for Reqwest {
+    type Http = Http;
+    type Transport = Transport;
+    type Provider = dyn AsyncCredentialsProvider;
+    type Source = TokenSource;
+
+    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
+        provider.time_limit()
+    }
+
+    fn transport(http: Option<Http>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
+        Transport::check(request)?;
+        Transport::new(http.unwrap_or_default(), request.is_plain_http(), timeout)
+    }
+
+    fn source(
+        engine: Engine,
+        transport: Arc<Transport>,
+        provider: Option<Arc<Self::Provider>>,
+        patience: Duration,
+    ) -> TokenSource {
+        TokenSource(Arc::new(Inner { engine: Arc::new(engine), transport, provider, patience }))
     }
 }
 

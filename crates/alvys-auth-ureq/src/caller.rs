@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use alvys_auth_core::{Call, CallOptions, CallStep, Error};
-use alvys_auth_driver::{BlockingTokens, LOOK_TIME, Passage};
+use alvys_auth_core::{Call, CallOptions, CallStep};
+use alvys_auth_driver::{BlockingTokens, Failure, LOOK_TIME, Passage};
 use event_listener::Listener;
 use ureq::config::RedirectAuthHeaders;
 use ureq::http::request::Parts;
@@ -19,27 +19,13 @@ pub(crate) type Caller = alvys_auth_driver::Caller<Tokens>;
 /// Any blocking source of tokens.
 pub(crate) type Tokens = alvys_auth_driver::Tokens<dyn BlockingTokens>;
 
-/// Why a call has no answer.
-pub(crate) enum Failure {
-    /// Decided here.
-    Call(Error),
-    /// The request could not be sent, or its answer not be received.
-    Transport(ureq::Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Call(error)
-    }
-}
-
 /// `send` adds the body; it is called again unless `options` say that the body can be used once only.
 pub(crate) fn call(
     caller: &Caller,
     parts: Parts,
     options: CallOptions,
     mut send: impl FnMut(Request<()>) -> Result<Response<Body>, ureq::Error>,
-) -> Result<Response<Body>, Failure> {
+) -> Result<Response<Body>, Failure<ureq::Error>> {
     let Some(mut call) = caller.begin(&parts.method, &parts.uri, &parts.headers, options)? else {
         return send(Request::from_parts(parts, ())).map_err(Failure::Transport);
     };

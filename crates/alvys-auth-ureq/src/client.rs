@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, CallOptions, Error};
-use alvys_auth_driver::Transport;
+use alvys_auth_driver::{Failure, Transport};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body, SendBody, Timeout};
 
 use crate::agent::{agent, config};
-use crate::caller::{self, Caller, Failure, Tokens, configured, expects_body};
+use crate::caller::{self, Caller, Tokens, configured, expects_body};
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
 /// of an answer, and for each further piece.

@@ -4,14 +4,14 @@ use std::fmt;
 use std::io::{Cursor, Read};
 
 use alvys_auth_core::{Api, CallOptions, Error};
-use alvys_auth_driver::{BlockingTokens, Pace, Time};
+use alvys_auth_driver::{BlockingTokens, Failure, Pace, Time};
 use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ureq::http::request::Parts;
 use ureq::http::{Request, Response};
 use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::{Agent, Body, SendBody};
 
-use crate::caller::{self, Caller, Failure, configured, expects_body};
+use crate::caller::{self, Caller, configured, expects_body};
 
 /// The longest body that is kept, in bytes, so that it can be sent again.
 const KEPT: u64 = 1024 * 1024;

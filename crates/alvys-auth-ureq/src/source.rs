@@ -7,13 +7,21 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Step, Token};
-use alvys_auth_driver::{BlockingTokens, Engine, Flight, Question, Task};
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Step, Token, TokenRequest};
+use alvys_auth_driver::{BlockingTokens, Driver, Engine, Flight, Question, Task};
 use event_listener::Listener;
 use tracing::Span;
+use ureq::Agent;
 
-use crate::Builder;
+use crate::agent::{agent, config};
 use crate::transport::Transport;
+
+/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
+pub type Builder = alvys_auth_driver::Builder<Ureq>;
+
+/// The driver on ureq: what a [`Builder`](crate::Builder) makes its source with.
+#[derive(Debug)]
+pub struct Ureq;
 
 /// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
 ///
@@ -31,13 +39,13 @@ use crate::transport::Transport;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
-pub struct TokenSource(pub(crate) Arc<Inner>);
+pub struct TokenSource(Arc<Inner>);
 
-pub(crate) struct Inner {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) transport: Arc<Transport>,
-    pub(crate) provider: Option<Arc<dyn CredentialsProvider>>,
-    pub(crate) patience: Duration,
+struct Inner {
+    engine: Arc<Engine>,
+    transport: Arc<Transport>,
+    provider: Option<Arc<dyn CredentialsProvider>>,
+    patience: Duration,
 }
 
 impl TokenSource {
@@ -180,6 +188,30 @@ pub(crate) fn asked<T: Send + 'static>(
             ))),
         },
         Err(error) => Some(Err(Error::transport("no thread to ask the provider of credentials on", error))),
+    }
+}
+
+impl Driver for Ureq {
+    type Http = Agent;
+    type Transport = Transport;
+    type Provider = dyn CredentialsProvider;
+    type Source = TokenSource;
+
+    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
+        provider.time_limit()
+    }
+
+    fn transport(http: Option<Agent>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
+        Ok(Transport::new(http.unwrap_or_else(|| agent(config())), request, timeout))
+    }
+
+    fn source(
+        engine: Engine,
+        transport: Arc<Transport>,
+        provider: Option<Arc<Self::Provider>>,
+        patience: Duration,
+    ) -> TokenSource {
+        TokenSource(Arc::new(Inner { engine: Arc::new(engine), transport, provider, patience }))
     }
 }
 

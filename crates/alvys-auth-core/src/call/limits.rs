@@ -46,7 +46,7 @@ impl fmt::Display for Limit {
 
 /// Which limits a request falls under.
 ///
-/// The default are the published ones; replace what Alvys grants you differently.
+/// Begin with the [published](Self::published) ones, and replace what Alvys grants you differently.
 ///
 /// ```
 /// use alvys_auth_core::{Limit, RateLimits};
@@ -135,11 +135,5 @@ impl RateLimits {
             None if endpoint.is_list() => &self.lists,
             None => &self.endpoints,
         }
-    }
-}
-
-impl Default for RateLimits {
-    fn default() -> Self {
-        Self::published()
     }
 }

@@ -10,7 +10,7 @@ use crate::call::refusal::{self, Refused};
 use crate::retry_after::retry_after;
 use crate::url::Origin;
 use crate::words;
-use crate::{CallOptions, Endpoint, Error, Hold, Scope, Timestamp, Token};
+use crate::{CallOptions, Endpoint, Error, Hold, Scope, Timestamp, Token, Verdict};
 
 /// The pause before an unavailable server that names no time is asked again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -101,31 +101,13 @@ pub enum CallStep {
     Fail(Error),
 }
 
-/// What was decided about an answer that is not delivered.
-#[derive(Debug, Clone)]
-pub enum Verdict {
-    /// The request is sent once more, with a token that is asked for again.
-    Repeat {
-        /// How long the call waits first; zero after a rejected token.
-        after: Duration,
-    },
-    /// The caller gets this error.
-    Fail(Error),
-}
-
 #[derive(Debug)]
 enum State {
     Begun,
-    /// Held back from `since` on until it is to ask for its turn again.
-    Held {
-        since: Timestamp,
-        until: Timestamp,
-    },
+    /// Held back from the first time on until the second one, when it is to ask for its turn again.
+    Held(Timestamp, Timestamp),
     /// Held back as well, and told so: what comes next is the end of that wait.
-    Waiting {
-        since: Timestamp,
-        until: Timestamp,
-    },
+    Waiting(Timestamp, Timestamp),
     /// Between an answer and the next try.
     Paused(Timestamp),
     Ready,
@@ -165,15 +147,14 @@ impl Call {
     /// What to do now.
     pub fn next(&mut self, now: Timestamp) -> CallStep {
         match &self.state {
-            State::Held { since, until } => {
-                let (since, until) = (*since, *until);
-                self.state = State::Waiting { since, until };
+            &State::Held(since, until) => {
+                self.state = State::Waiting(since, until);
                 return CallStep::Wait(until);
             }
-            State::Waiting { since, until } => {
-                self.patience = self.patience.saturating_sub(now.min(*until).saturating_duration_since(*since));
+            &State::Waiting(since, until) => {
+                self.patience = self.patience.saturating_sub(now.min(until).saturating_duration_since(since));
             }
-            State::Paused(until) if *until > now => return CallStep::Wait(*until),
+            &State::Paused(until) if until > now => return CallStep::Wait(until),
             State::Begun | State::Paused(_) => {}
             State::Ready => return CallStep::Send,
             State::Refused => return CallStep::Look,
@@ -198,17 +179,12 @@ impl Call {
             return;
         }
         self.token = Some(token);
-        self.state = match turn() {
-            None => State::Ready,
-            Some(Hold { until, ask_at, asked_by }) => {
-                let wait = until.saturating_duration_since(now);
-                if wait > self.patience {
-                    State::Failed(refusal::held_back(wait, asked_by, self.answered))
-                } else {
-                    State::Held { since: now, until: ask_at }
-                }
-            }
-        };
+        self.state = State::Ready;
+        if let Some(Hold { until, ask_at, asked_by }) = turn() {
+            let wait = until.saturating_duration_since(now);
+            let too_long = || State::Failed(refusal::held_back(wait, asked_by, self.answered));
+            self.state = if wait > self.patience { too_long() } else { State::Held(now, ask_at) };
+        }
     }
 
     /// Puts the token on the request that is to be sent, as the ready and sensitive `Authorization` header.

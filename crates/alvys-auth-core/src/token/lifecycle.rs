@@ -325,16 +325,14 @@ impl Lifecycle {
         (now < failure.until.saturating_add(RECENT)).then(|| failure.error.clone())
     }
 
-    /// Whether the provider is there to be asked.
-    pub(super) fn may_ask(&self) -> bool {
-        self.provider.as_ref().is_some_and(|provider| provider.asked_by.is_none())
-    }
-
+    /// Whether it may be looked behind a refusal: by a provider that is there to be asked, and has not been lately.
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
-        let asked_at = self.provider.as_ref().and_then(|provider| provider.asked_at);
-        self.may_ask()
-            && is_mendable(error)
-            && asked_at.is_none_or(|asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY)
+        let rested = |asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY;
+        is_mendable(error)
+            && self
+                .provider
+                .as_ref()
+                .is_some_and(|provider| provider.asked_by.is_none() && provider.asked_at.is_none_or(rested))
     }
 
     pub(super) fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {

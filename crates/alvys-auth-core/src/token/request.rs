@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::Request;
 use http::request::Parts;
-use http::{Method, Request};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -30,8 +29,9 @@ pub struct TokenRequest(Arc<Inner>);
 struct Inner {
     flow: Flow,
     credentials: Credentials,
-    parts: Parts,
-    body: Zeroizing<Vec<u8>>,
+    /// Shared by all tenants that speak the same flow.
+    head: Arc<Parts>,
+    body: Zeroizing<Box<[u8]>>,
 }
 
 /// The fields of the body, in the order of the Alvys documentation.
@@ -77,7 +77,7 @@ impl TokenRequest {
     /// endpoint is no full https URL (plain http is accepted to this machine only) or holds user information or a
     /// fragment, or when an option does not belong to the flow.
     pub fn new(flow: Flow, credentials: Credentials) -> Result<Self, Error> {
-        let uri = flow.checked_endpoint()?;
+        let head = flow.checked_head()?;
         let scope = flow.checked_scope()?;
         let body = Body {
             client_id: credentials.client_id(),
@@ -87,22 +87,17 @@ impl TokenRequest {
             scope: scope.as_deref(),
             tenant_id: flow.body_tenant(),
         };
-        let (body, content_type) = match flow.body_encoding() {
-            Encoding::Json => (body.to_json(), "application/json"),
-            Encoding::Form => (body.to_form(), "application/x-www-form-urlencoded"),
+        let body = match flow.body_encoding() {
+            Encoding::Json => body.to_json(),
+            Encoding::Form => body.to_form(),
         };
         let Some(body) = body else {
             return Err(Error::configuration("the request could not be encoded", "report this as a defect"));
         };
 
         // Kept for as long as the source: not with the room that the longest encoding would have taken.
-        let body = Zeroizing::new(body.to_vec());
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.method = Method::POST;
-        parts.uri = uri;
-        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        Ok(Self(Arc::new(Inner { flow, credentials, parts, body })))
+        let body = Zeroizing::new(Box::from(&**body));
+        Ok(Self(Arc::new(Inner { flow, credentials, head, body })))
     }
 
     /// A fresh copy to send: method, URL, `content-type`, `accept` and the body.
@@ -111,7 +106,7 @@ impl TokenRequest {
     /// redirect with it.
     #[must_use]
     pub fn to_http(&self) -> Request<Vec<u8>> {
-        Request::from_parts(self.0.parts.clone(), self.0.body.to_vec())
+        Request::from_parts(Parts::clone(&self.0.head), self.0.body.to_vec())
     }
 
     /// The flow this request speaks.
@@ -128,7 +123,7 @@ impl TokenRequest {
 
     /// The URL without its query, which may hold a key.
     fn endpoint(&self) -> impl fmt::Display + '_ {
-        let uri = &self.0.parts.uri;
+        let uri = &self.0.head.uri;
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         format!("{}://{authority}{}", uri.scheme_str().unwrap_or_default(), uri.path())
     }
@@ -138,7 +133,7 @@ impl TokenRequest {
     /// A driver must then not hand it to a proxy.
     #[must_use]
     pub fn is_plain_http(&self) -> bool {
-        self.0.parts.uri.scheme_str() == Some("http")
+        self.0.head.uri.scheme_str() == Some("http")
     }
 }
 
