@@ -70,7 +70,7 @@ impl Outage {
     }
 }
 
-/// How long nobody waits any longer.
+/// After this time the caller gives up.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// How long the server is out of order, from the first request on.
 const LENGTH: Duration = Duration::from_secs(3);

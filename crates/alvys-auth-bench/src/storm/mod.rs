@@ -47,6 +47,8 @@ pub struct Aftermath {
     requests: usize,
     issued: usize,
     calls: usize,
+    /// From the last fault on until both drivers have a token, and until both have answered some more calls.
+    token: Duration,
     recovery: Duration,
 }
 
@@ -90,13 +92,15 @@ impl Storm {
         threads.push(look(&tokens_async, &tokens_blocking, &seen, &over));
 
         let mut weather = Weather::new(&sandbox, &tokens_async, &tokens_blocking, self.seed);
-        let until = Instant::now() + self.length;
-        while Instant::now() < until {
+        let end = Instant::now() + self.length;
+        while Instant::now() < end {
             weather.change()?;
             sleep(weather.pause(self.gap));
         }
         sandbox.clear_faults();
-        let recovery = recovered(&seen);
+        let (calm, wanted) = (Instant::now(), [seen[0].answered() + 200, seen[1].answered() + 100]);
+        let token = until(calm, || tokens_async.status().is_ready() && tokens_blocking.status().is_ready());
+        let recovery = until(calm, || seen.iter().zip(wanted).all(|(seen, wanted)| seen.answered() >= wanted));
 
         over.store(true, Ordering::Relaxed);
         for thread in threads {
@@ -111,6 +115,7 @@ impl Storm {
             requests: sandbox.token_requests(),
             issued: sandbox.tokens_issued(),
             calls: sandbox.api_requests(),
+            token,
             recovery,
         })
     }
@@ -156,13 +161,12 @@ fn look(
     })
 }
 
-/// How long it takes until both drivers have answered some more calls.
-fn recovered(seen: &[Arc<Seen>; 2]) -> Duration {
-    let (started, wanted) = (Instant::now(), [seen[0].answered() + 200, seen[1].answered() + 100]);
-    while seen.iter().zip(wanted).any(|(seen, wanted)| seen.answered() < wanted) && started.elapsed() < STUCK {
+/// How long it takes from `start` on until something has happened.
+fn until(start: Instant, happened: impl Fn() -> bool) -> Duration {
+    while !happened() && start.elapsed() < STUCK {
         sleep(LOOK);
     }
-    started.elapsed()
+    start.elapsed()
 }
 
 impl Aftermath {
@@ -178,10 +182,8 @@ impl fmt::Display for Aftermath {
         for (driver, seen) in &self.drivers {
             writeln!(f, "{driver}: {seen}")?;
         }
-        let Self { requests, issued, calls, recovery, .. } = self;
-        write!(
-            f,
-            "{requests} token requests, {issued} tokens, {calls} calls; well again {recovery:.1?} after the last fault"
-        )
+        let Self { requests, issued, calls, token, recovery, .. } = self;
+        writeln!(f, "{requests} token requests, {issued} tokens, {calls} calls")?;
+        write!(f, "after the last fault: a token at hand again in {token:.1?}, calls answered again in {recovery:.1?}")
     }
 }
