@@ -13,5 +13,6 @@ pub mod probe;
 pub mod report;
 pub mod results;
 pub mod scenarios;
+pub mod storm;
 pub mod subject;
 pub mod work;

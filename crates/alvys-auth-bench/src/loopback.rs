@@ -21,31 +21,53 @@ use crate::input;
 #[derive(Debug, Clone)]
 pub struct Reply {
     status: u16,
+    content_type: &'static str,
     body: String,
     after: Duration,
+    /// Resets the connection instead.
+    reset: bool,
 }
 
 impl Reply {
+    fn json(status: u16, body: impl Into<String>) -> Self {
+        Self { status, content_type: "application/json", body: body.into(), after: Duration::ZERO, reset: false }
+    }
+
     /// A token that lives `lifetime` seconds.
     #[must_use]
     pub fn token(lifetime: u64) -> Self {
-        Self { status: 200, body: input::answer_body(lifetime), after: Duration::ZERO }
+        Self::json(200, input::answer_body(lifetime))
     }
 
     /// A refusal of the credentials, as the current flow words it.
     #[must_use]
     pub fn unauthorized() -> Self {
-        Self {
-            status: 401,
-            body: r#"{"error":"access_denied","error_description":"Unauthorized"}"#.to_owned(),
-            after: Duration::ZERO,
-        }
+        Self::json(401, r#"{"error":"access_denied","error_description":"Unauthorized"}"#)
     }
 
     /// The endpoint is out of order.
     #[must_use]
     pub fn unavailable() -> Self {
-        Self { status: 503, body: r#"{"error":"temporarily_unavailable"}"#.to_owned(), after: Duration::ZERO }
+        Self::json(503, r#"{"error":"temporarily_unavailable"}"#)
+    }
+
+    /// Too many requests, without a word on how long to wait.
+    #[must_use]
+    pub fn too_many() -> Self {
+        Self::json(429, r#"{"error":"too_many_requests"}"#)
+    }
+
+    /// A page for people, as a proxy or a bot check sends it, with the status of a success.
+    #[must_use]
+    pub fn page() -> Self {
+        let body = "<!DOCTYPE html><title>One moment</title>";
+        Self { content_type: "text/html", ..Self::json(200, body) }
+    }
+
+    /// No answer: the connection is reset.
+    #[must_use]
+    pub fn reset() -> Self {
+        Self { reset: true, ..Self::json(200, "") }
     }
 
     /// Sent only after this time.
@@ -56,9 +78,9 @@ impl Reply {
     }
 
     fn render(&self) -> Vec<u8> {
-        let Self { status, body, .. } = self;
+        let Self { status, content_type, body, .. } = self;
         format!(
-            "HTTP/1.1 {status} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncache-control: no-store\r\n\r\n{body}",
+            "HTTP/1.1 {status} -\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\ncache-control: no-store\r\n\r\n{body}",
             body.len()
         )
         .into_bytes()
@@ -180,6 +202,9 @@ async fn serve(mut stream: TcpStream, traffic: &Traffic, script: &Script) -> io:
             tokio::time::sleep(reply.after).await;
         }
         traffic.present.fetch_sub(1, Ordering::SeqCst);
+        if reply.reset {
+            return stream.set_zero_linger();
+        }
         stream.write_all(&reply.render()).await?;
     }
 }

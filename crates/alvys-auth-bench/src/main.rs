@@ -4,11 +4,12 @@ use std::env;
 use std::error::Error;
 use std::process::ExitCode;
 
-use alvys_auth_bench::measure::{allocations, crates, fetch, instructions, requests, tenants, time};
+use alvys_auth_bench::measure::{allocations, crates, fetch, instructions, recovery, requests, tenants, time};
 use alvys_auth_bench::results::Results;
 use alvys_auth_bench::{check, report};
 
-const USAGE: &str = "usage: alvys-auth-bench allocations|instructions|time|requests|fetch|tenants|crates|report|check
+const USAGE: &str =
+    "usage: alvys-auth-bench allocations|instructions|time|requests|recovery|fetch|tenants|crates|report|check
 Add --features peers before the -- to measure the public peers too.";
 
 fn main() -> ExitCode {
@@ -28,6 +29,7 @@ fn run(command: &str) -> Result<(), Box<dyn Error>> {
         "instructions" => Results::store("instructions", &instructions::measure()?),
         "time" => Results::store("time", &time::measure()?),
         "requests" => Results::store("requests", &requests::measure()),
+        "recovery" => Results::store("recovery", &recovery::measure()),
         "fetch" => Results::store("fetch", &fetch::measure()),
         "tenants" => Results::store("tenants", &tenants::measure()?),
         "crates" => Results::store("crates", &crates::measure()?),

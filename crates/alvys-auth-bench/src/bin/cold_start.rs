@@ -30,7 +30,7 @@ fn pairs_of(pairs: usize) -> Result<()> {
     let mut columns = ["reqwest", "plain-reqwest", "ureq", "plain-ureq"].map(|kind| (kind, Vec::with_capacity(pairs)));
     for _ in 0..pairs {
         for (kind, micros) in &mut columns {
-            let output = Command::new(env::current_exe()?).arg(&*kind).output()?;
+            let output = Command::new(env::current_exe()?).arg(*kind).output()?;
             micros.push(String::from_utf8(output.stdout)?.trim().parse::<f64>()?);
         }
     }
@@ -52,7 +52,7 @@ fn made(kind: &str) -> Result<()> {
         "plain-reqwest" => drop(black_box(reqwest::Client::builder().build()?)),
         "ureq" => {
             let tokens = alvys_auth_ureq::TokenSource::new(flow, credentials)?;
-            black_box(alvys_auth_ureq::Client::new(tokens, api));
+            black_box(alvys_auth_ureq::Client::new(tokens, api)?);
         }
         "plain-ureq" => drop(black_box(ureq::Agent::new_with_defaults())),
         _ => return Err("unknown kind".into()),

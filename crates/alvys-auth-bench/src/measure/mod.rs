@@ -4,6 +4,7 @@ pub mod allocations;
 pub mod crates;
 pub mod fetch;
 pub mod instructions;
+pub mod recovery;
 pub mod requests;
 pub mod tenants;
 pub mod time;

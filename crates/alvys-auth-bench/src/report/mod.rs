@@ -2,6 +2,7 @@
 
 mod chart;
 mod figures;
+mod recovery;
 mod requests;
 mod tables;
 mod tenants;
