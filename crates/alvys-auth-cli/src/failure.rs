@@ -9,7 +9,7 @@ use alvys_auth_core::{Error, ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::output::{self, one_line};
+use crate::messages::{self, one_line};
 
 /// The longest quote of an error's source, in characters.
 const LONGEST_SOURCE: usize = 160;
@@ -111,7 +111,7 @@ impl Failure {
 
     /// Prints the failure to stderr, in two lines or as one line of JSON. Returns the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        output::complain(&if json { self.json() } else { self.lines() });
+        messages::complain(&if json { self.json() } else { self.lines() });
         ExitCode::from(self.class.code())
     }
 

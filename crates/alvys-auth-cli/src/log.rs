@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{fmt, registry};
 
-use crate::output::is_obeyed;
+use crate::messages::is_obeyed;
 
 /// Starts the log. `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8) {

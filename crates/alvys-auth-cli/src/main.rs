@@ -8,12 +8,14 @@ mod arguments;
 mod cache;
 mod client;
 mod command;
+mod environment;
 mod failure;
 mod files;
 mod jwt;
 mod keychain;
 mod keys;
 mod log;
+mod messages;
 mod output;
 mod profiles;
 mod report;
@@ -26,13 +28,17 @@ mod time;
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+
+use crate::arguments::Arguments;
+
 fn main() -> ExitCode {
     let arguments = match arguments::parse() {
         Ok(arguments) => arguments,
         Err(ended) => return ended,
     };
     log::start(arguments.verbose);
-    match arguments.command.run() {
+    match arguments.command.run(Arguments::command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(arguments.json_errors),
     }

@@ -7,7 +7,8 @@ use std::io::{self, IsTerminal};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::output::{self, one_line};
+use crate::messages::{self, one_line};
+use crate::output;
 
 /// The result of one step.
 #[derive(Debug)]
@@ -116,7 +117,7 @@ impl Report {
         object.insert("ok".to_owned(), json!(worst.is_none()));
         object.insert("code".to_owned(), json!(worst.map_or(0, |failure| failure.class.code())));
         object.insert("findings".to_owned(), findings.collect());
-        output::json_line(&Value::Object(object))
+        messages::json_line(&Value::Object(object))
     }
 
     fn lines(&self) -> String {

@@ -11,10 +11,10 @@ use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
 use tracing::debug;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::environment::variable;
 use crate::failure::Failure;
 use crate::keychain;
 use crate::profiles::{Named, SecretPlace};
-use crate::settings::{Layers, variable};
 
 /// Any source of credentials.
 pub(crate) type Provider = Arc<dyn CredentialsProvider>;
@@ -46,20 +46,16 @@ pub(crate) struct SecretArgs {
     pub(crate) secret_command: Option<String>,
 }
 
-/// The credentials: the client id of the layers, and the secret from the first place that has one.
+/// A provider of the credentials: the client id in `variables`, and the secret from the first place that has one. It reads
+/// them again when they change, except for stdin and the keychain.
 ///
 /// # Errors
-/// When the client id or the secret is missing, wrong, or cannot be read.
-pub(crate) fn credentials(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Credentials, Failure> {
-    Ok(provider(flags, layers)?.current()?)
-}
-
-/// A provider of the credentials. It reads them again when they change, except for stdin and the keychain.
-///
-/// # Errors
-/// As [`credentials`], as far as that is known before the secret is read.
-pub(crate) fn provider(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Provider, Failure> {
-    let variables = || layers.variables();
+/// When the client id or the secret is missing, wrong, or cannot be read, as far as that is known before the secret is read.
+pub(crate) fn provider(
+    flags: &SecretArgs,
+    profile: Option<&Named>,
+    variables: impl Fn() -> Variables,
+) -> Result<Provider, Failure> {
     if flags.secret_stdin {
         debug!(target: "alvys_auth", "the secret comes from stdin");
         return Ok(of(value(from_stdin()?).over(variables())));
@@ -77,7 +73,7 @@ pub(crate) fn provider(flags: &SecretArgs, layers: &Layers<'_>) -> Result<Provid
         debug!(target: "alvys_auth", "the secret comes from {name}");
         return Ok(of(variables()));
     }
-    let Some(named) = &layers.profile else { return Ok(of(variables())) };
+    let Some(named) = profile else { return Ok(of(variables())) };
     let Named { name, profile } = named;
     if profile.secret_place().is_none() {
         return Ok(of(variables()));

@@ -14,7 +14,7 @@ use crate::agent;
 use crate::cache::{Held, Slot};
 use crate::failure::{Class, Failure};
 use crate::files::{Lock, TICK, Try};
-use crate::output;
+use crate::messages;
 use crate::settings::Settings;
 use crate::time::in_words;
 
@@ -60,7 +60,7 @@ impl Session {
     pub(crate) fn open(settings: Settings) -> Result<Self, Failure> {
         let Settings { credentials, setup, ca_bundle, cache_dir } = settings;
         for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
-            output::warn(warning);
+            messages::warn(warning);
         }
         let slot = match &cache_dir {
             Some(directory) => Slot::open(directory, &setup.flow, &credentials)?,
@@ -86,7 +86,7 @@ impl Session {
         let fallback = kept.filter(|held| wanted.makes_do_with(held));
         match (self.take_turn(slot, wanted, started, fallback.as_ref()), fallback) {
             (Err(failure), Some(held)) if wanted.makes_do_with(&held) => {
-                output::warn(&format!("the token was not renewed and is used on: {}", failure.what));
+                messages::warn(&format!("the token was not renewed and is used on: {}", failure.what));
                 Ok(held)
             }
             (served, _) => served,
@@ -149,7 +149,7 @@ impl Session {
             .build()?;
         let token = tokens.token()?;
         if let Some(warning) = token.warning() {
-            output::warn(warning);
+            messages::warn(warning);
         }
         Ok(held(&token))
     }

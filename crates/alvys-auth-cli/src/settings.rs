@@ -1,6 +1,5 @@
 //! Settings in layers: flags before the environment before a profile.
 
-use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -8,8 +7,9 @@ use alvys_auth_config::{Setup, Variables};
 use alvys_auth_core::Credentials;
 use tracing::debug;
 
+use crate::environment::variable;
 use crate::failure::Failure;
-use crate::output;
+use crate::messages;
 use crate::profiles::{self, Named};
 use crate::secret::{self, Provider, SecretArgs};
 
@@ -126,7 +126,7 @@ impl SettingsArgs {
             debug!(target: "alvys_auth", profile = name, "uses a profile");
             let client_id = variable("ALVYS_CLIENT_ID").filter(|_| self.client_id.is_none());
             if client_id.zip(profile.client_id.as_ref()).is_some_and(|(other, own)| other != **own) {
-                output::warn(&format!("ALVYS_CLIENT_ID is set and used instead of the client id of profile {name}"));
+                messages::warn(&format!("ALVYS_CLIENT_ID is set and used instead of the client id of profile {name}"));
             }
         }
         Ok(Layers { arguments: self, profile })
@@ -164,7 +164,7 @@ impl Layers<'_> {
     /// # Errors
     /// When a value is missing, wrong, or cannot be read.
     pub(crate) fn credentials(&self) -> Result<Credentials, Failure> {
-        secret::credentials(&self.arguments.secret, self)
+        Ok(self.provider()?.current()?)
     }
 
     /// A provider of the credentials, which reads them again when they change.
@@ -172,7 +172,7 @@ impl Layers<'_> {
     /// # Errors
     /// When a value is missing or wrong.
     pub(crate) fn provider(&self) -> Result<Provider, Failure> {
-        secret::provider(&self.arguments.secret, self)
+        secret::provider(&self.arguments.secret, self.profile.as_ref(), || self.variables())
     }
 
     /// The certificates to trust instead of the built-in ones.
@@ -201,11 +201,6 @@ impl TargetArgs {
         .into_iter()
         .flat_map(|(name, value)| named(name, value))
     }
-}
-
-/// The value of an environment variable. None when it is empty.
-pub(crate) fn variable(name: &str) -> Option<OsString> {
-    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn named<'a>(name: &'static str, value: &'a Option<String>) -> impl Iterator<Item = (&'static str, &'a str)> + use<'a> {

@@ -8,7 +8,7 @@ use std::process;
 use tempfile::{NamedTempFile, SpooledTempFile};
 
 use crate::failure::Failure;
-use crate::output::is_obeyed;
+use crate::messages::is_obeyed;
 
 /// How much of a body for stdout is kept in memory, in bytes. A longer body is kept in a temporary file.
 const IN_MEMORY: usize = 4 * 1024 * 1024;

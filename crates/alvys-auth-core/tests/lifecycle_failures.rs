@@ -6,8 +6,8 @@ use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Lifecycle, Policy, 
 use http::Response;
 
 use crate::support::{
-    answer, at, complete, fetched, granted, just_before, lifecycle, obtain, refused, unreachable_server, used, waited,
-    with, with_policy,
+    answer, at, complete, denied, fetched, granted, just_before, lifecycle, obtain, refused, unreachable_server, used,
+    waited, with, with_policy,
 };
 
 mod support;
@@ -36,6 +36,27 @@ fn pauses(lifecycle: &mut Lifecycle, response: &Response<Vec<u8>>, count: usize)
 /// A policy whose pauses are not cut short while somebody waits.
 fn patient() -> Policy {
     Policy::new().pause_while_waiting(Duration::MAX)
+}
+
+#[test]
+fn the_state_is_one_word() {
+    let mut lifecycle = lifecycle();
+    let state = |lifecycle: &Lifecycle, now| lifecycle.snapshot().status(now).as_str();
+    assert_eq!(state(&lifecycle, at(0)), "empty");
+    let attempt = fetched(&mut lifecycle, at(0));
+    assert_eq!(state(&lifecycle, at(0)), "fetching");
+    let Change::Paused { until, .. } = complete(&mut lifecycle, attempt.answered(&answer(503, "")), at(0)) else {
+        panic!("expected a pause");
+    };
+    assert_eq!((state(&lifecycle, at(0)), state(&lifecycle, until)), ("paused", "empty"));
+
+    let token = obtain(&mut lifecycle, "one", 3600, until);
+    assert_eq!(state(&lifecycle, until), "ready");
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
+    assert_eq!(state(&lifecycle, token.renewal_at()), "renewing");
+    complete(&mut lifecycle, attempt.answered(&answer(503, "")), token.renewal_at());
+    assert_eq!(state(&lifecycle, token.renewal_at()), "ready", "a pause that nobody notices");
+    assert_eq!(state(&lifecycle, token.expires_at()), "empty");
 }
 
 #[test]
@@ -341,6 +362,17 @@ fn a_late_failure_does_not_lengthen_a_pause() {
     assert!(matches!(done, Change::Superseded));
     refused(&mut lifecycle, at(21));
     assert_eq!(lifecycle.attempt_due(), Some(until));
+}
+
+#[test]
+fn a_late_failure_does_not_count_while_a_newer_attempt_may_still_report() {
+    let mut lifecycle = lifecycle();
+    let late = fetched(&mut lifecycle, at(0));
+    let newest = fetched(&mut lifecycle, at(20));
+    assert!(matches!(complete(&mut lifecycle, late.answered(&denied()), at(60)), Change::Superseded));
+    assert!(lifecycle.snapshot().status(at(60)).last_error.is_none());
+    let change = complete(&mut lifecycle, newest.failed(unreachable_server()), at(61));
+    assert!(matches!(change, Change::Paused { .. }), "its lease is over, and nobody has taken its place: {change:?}");
 }
 
 #[test]

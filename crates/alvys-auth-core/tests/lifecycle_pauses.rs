@@ -212,6 +212,26 @@ fn a_pause_that_somebody_ends_is_over_at_once_whatever_it_was_for() {
     assert!(lifecycle.snapshot().status(due).in_flight, "an attempt on its way is not a pause");
 }
 
+#[test]
+fn a_caller_gives_up_at_once_when_its_patience_ends_before_the_pause_does() {
+    let mut lifecycle = lifecycle();
+    pause(&mut lifecycle, &with(answer(429, ""), "retry-after", "30"), at(0));
+    let wait = waited(&mut lifecycle, at(0));
+    assert!(wait.is_in_vain(just_before(at(30)), at(0)));
+    assert!(!wait.is_in_vain(at(30), at(0)) && !wait.is_in_vain(at(31), at(30)));
+    assert!(wait.is_in_vain(at(30), at(30)), "its patience is over");
+}
+
+#[test]
+fn a_caller_waits_for_an_attempt_on_its_way_until_its_patience_is_over() {
+    let mut lifecycle = lifecycle();
+    let _attempt = fetched(&mut lifecycle, at(0));
+    let wait = waited(&mut lifecycle, at(0));
+    assert!(wait.until() > at(5));
+    assert!(!wait.is_in_vain(at(5), at(0)) && !wait.is_in_vain(at(5), just_before(at(5))));
+    assert!(wait.is_in_vain(at(5), at(5)));
+}
+
 /// What a caller who needs a token for `least` is told at `now`.
 fn step(lifecycle: &mut Lifecycle, least: u64, now: Timestamp) -> Step {
     lifecycle.poll_for(seconds(least), now)

@@ -33,13 +33,29 @@ pub trait Driver: Sized {
     fn transport(http: Option<Self::Http>, request: &TokenRequest, timeout: Duration)
     -> Result<Self::Transport, Error>;
 
-    /// Makes the source. Its callers wait for a token for as long as `patience` lasts.
-    fn source(
-        engine: Engine,
-        transport: Arc<Self::Transport>,
-        provider: Option<Arc<Self::Provider>>,
-        patience: Duration,
-    ) -> Self::Source;
+    /// Makes the source.
+    fn source(parts: Arc<Parts<Self>>) -> Self::Source;
+}
+
+/// What a token source is made of.
+pub struct Parts<D: Driver> {
+    /// The state that callers share.
+    pub engine: Arc<Engine>,
+    /// What sends token requests.
+    pub transport: Arc<D::Transport>,
+    /// What is asked for credentials, if anything.
+    pub provider: Option<Arc<D::Provider>>,
+    /// How long the provider may take to answer.
+    pub time_limit: Duration,
+    /// How long callers wait for a token.
+    pub patience: Duration,
+}
+
+impl<D: Driver> fmt::Debug for Parts<D> {
+    /// Leaves the transport and the provider out, which may be of any type.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.engine, f)
+    }
 }
 
 /// Settings of a token source; from `TokenSource::builder` of a driver.
@@ -145,12 +161,14 @@ impl<D: Driver> Builder<D> {
             None => Arc::new(D::transport(self.http, &request, timeout)?),
         };
         let (provider, known) = self.provider.unzip();
-        let asked = provider.as_deref().map(|provider| (known.flatten(), D::time_limit(provider).unwrap_or(timeout)));
+        let time_limit = provider.as_deref().and_then(D::time_limit).unwrap_or(timeout);
+        let asked = provider.is_some().then(|| (known.flatten(), time_limit));
         let engine = Engine::new(request, self.policy, asked, self.time, self.hook);
         if let Some(held) = self.held {
             engine.adopt(held);
         }
-        Ok(D::source(engine, transport, provider, self.patience))
+        let (engine, patience) = (Arc::new(engine), self.patience);
+        Ok(D::source(Arc::new(Parts { engine, transport, provider, time_limit, patience })))
     }
 }
 

@@ -12,7 +12,7 @@ mod pace;
 mod source;
 mod tenants;
 
-pub use builder::{Builder, Driver};
+pub use builder::{Builder, Driver, Parts};
 pub use call::{Caller, Failure, Passage, look};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};

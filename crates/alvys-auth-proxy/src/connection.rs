@@ -12,7 +12,7 @@ use std::time::Duration;
 use alvys_auth_core::Timestamp;
 use alvys_auth_driver::Time;
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -24,10 +24,12 @@ use tokio::sync::watch;
 use tracing::debug;
 
 use crate::answer::Answer;
-use crate::door::Door;
+use crate::door::{self, Door};
 use crate::listen::Stream;
 use crate::metrics::count;
+use crate::problem::Problem;
 use crate::proxy::Inner;
+use crate::route::{Page, Route, Target};
 
 /// How long a connection without a call and without traffic stays open after the shutdown has begun.
 const GRACE: Duration = Duration::from_secs(1);
@@ -118,6 +120,30 @@ impl Connection {
             }
             () = activity.unused(idle) => {}
             () = activity.ended(ending) => {}
+        }
+    }
+}
+
+impl Inner {
+    /// Answers one request.
+    async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Answer> {
+        if door == Door::Health {
+            return match Page::at(request.uri().path()) {
+                Some(page @ (Page::Health | Page::Ready | Page::Metrics)) => self.page(page, &request, None).await,
+                _ => Problem::not_found().into_response(),
+            };
+        }
+        let route =
+            door::check(&self.settings, door, &request).and_then(|()| Route::of(request.uri(), request.headers()));
+        match route {
+            Err(problem) => {
+                self.watch.turned_away(&problem);
+                problem.into_response()
+            }
+            Ok(route) => match route.target {
+                Target::Page(page) => self.page(page, &request, Some(&route)).await,
+                Target::Api(_) | Target::Mcp(_) => self.forward(request, route).await,
+            },
         }
     }
 }

@@ -6,6 +6,7 @@ mod connection;
 mod door;
 mod forward;
 mod headers;
+mod known;
 mod listen;
 mod management;
 mod metrics;

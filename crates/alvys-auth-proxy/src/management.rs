@@ -88,7 +88,7 @@ impl Inner {
 
     /// The token, for programs that call the API without this proxy.
     async fn token<B>(&self, request: &Request<B>, route: Option<&Route>) -> Result<Response<Answer>, Problem> {
-        let Some(route) = route.filter(|_| self.settings.hands_out_tokens) else { return Err(not_found()) };
+        let Some(route) = route.filter(|_| self.settings.hands_out_tokens) else { return Err(Problem::not_found()) };
         if *request.method() != Method::GET || !says_true(request.headers(), TOKEN_REQUEST) {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
@@ -121,15 +121,6 @@ fn status_page(inner: &Inner) -> Response<Answer> {
 fn not_ready(mut problem: Problem) -> Response<Answer> {
     problem.status = StatusCode::SERVICE_UNAVAILABLE;
     problem.into_response()
-}
-
-pub(crate) fn not_found() -> Problem {
-    Problem::new(
-        StatusCode::NOT_FOUND,
-        "not_served",
-        "this proxy does not serve this path",
-        "see the table of routes in the documentation of alvys-auth-proxy",
-    )
 }
 
 fn none() -> Response<Answer> {

@@ -52,6 +52,16 @@ impl Problem {
         self
     }
 
+    /// There is nothing at this path.
+    pub(crate) fn not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_served",
+            "this proxy does not serve this path",
+            "see the table of routes in the documentation of alvys-auth-proxy",
+        )
+    }
+
     /// There is no token. This is never the caller's fault, so the status is 5xx.
     pub(crate) fn no_token(error: &Error) -> Self {
         let status = match error.kind() {
@@ -124,9 +134,4 @@ impl Problem {
         }
         response
     }
-}
-
-/// The word for a kind of error.
-pub(crate) fn reason(kind: ErrorKind) -> &'static str {
-    kind.as_str()
 }

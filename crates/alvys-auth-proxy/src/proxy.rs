@@ -5,15 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Error, Token};
-use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
 use crate::accounts::{Account, Accounts};
-use crate::answer::Answer;
-use crate::door::{self, Door};
-use crate::management;
-use crate::route::{Page, Route, Target};
 use crate::settings::Settings;
 use crate::upstream::Upstream;
 use crate::watch::{Subject, Watch};
@@ -68,28 +62,6 @@ impl Proxy {
 }
 
 impl Inner {
-    /// Answers one request.
-    pub(crate) async fn answer(&self, door: Door, request: Request<Incoming>) -> Response<Answer> {
-        if door == Door::Health {
-            return match Page::at(request.uri().path()) {
-                Some(page @ (Page::Health | Page::Ready | Page::Metrics)) => self.page(page, &request, None).await,
-                _ => management::not_found().into_response(),
-            };
-        }
-        let route =
-            door::check(&self.settings, door, &request).and_then(|()| Route::of(request.uri(), request.headers()));
-        match route {
-            Err(problem) => {
-                self.watch.turned_away(&problem);
-                problem.into_response()
-            }
-            Ok(route) => match route.target {
-                Target::Page(page) => self.page(page, &request, Some(&route)).await,
-                Target::Api(_) | Target::Mcp(_) => self.forward(request, route).await,
-            },
-        }
-    }
-
     /// Gets a token of `account`, and counts the result.
     pub(crate) async fn token_of(&self, account: &Account, subject: &Subject) -> Result<Token, Error> {
         let token = account.tokens.token().await;

@@ -9,38 +9,12 @@ use alvys_auth_driver::Time;
 use tracing::warn;
 
 use crate::accounts::Tokens;
+use crate::known::{Failure, Known, Seen};
 use crate::metrics::count;
-use crate::problem::reason;
 use crate::watch::{NOTICES, Subject, Watch, lock};
 
 /// A pause that ends so much later than the last one seen is another one.
 const ANOTHER: Duration = Duration::from_millis(100);
-
-/// What is known of one tenant.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    /// None where it could not be made.
-    source: Option<Tokens>,
-    seen: Option<Seen>,
-    failure: Option<Failure>,
-    /// The failure that was counted last, and until when the source pauses because of it.
-    counted: Option<(String, Timestamp)>,
-}
-
-/// The token that was seen last.
-#[derive(Debug, Clone, Copy)]
-struct Seen {
-    obtained_at: Timestamp,
-    expires_at: Timestamp,
-    rejected: bool,
-}
-
-/// Why there was no token when one was asked for last.
-#[derive(Debug)]
-struct Failure {
-    reason: &'static str,
-    what: String,
-}
 
 /// A tenant and the state of its tokens.
 #[derive(Debug)]
@@ -86,7 +60,7 @@ impl Watch {
 
     /// A token was asked for, and none was to be had; without a source when there is not even that.
     pub(crate) fn no_token(&self, subject: &Subject, source: Option<&Tokens>, error: &Error) {
-        let (reason, what) = (reason(error.kind()), error.to_string());
+        let (reason, what) = (error.kind().as_str(), error.to_string());
         let paused_for = source.and_then(|source| source.status().paused_for).unwrap_or_default();
         let mut all = lock(&self.known);
         let known = all.get_or_insert_mut(subject.tenant.clone(), Known::default);

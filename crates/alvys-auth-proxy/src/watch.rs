@@ -10,9 +10,9 @@ use alvys_auth_driver::Time;
 use http::StatusCode;
 use lru::LruCache;
 
+use crate::known::Known;
 use crate::metrics::{Metrics, count};
-use crate::problem::{Problem, reason};
-use crate::tokens::Known;
+use crate::problem::Problem;
 
 /// The `tracing` target of what an operator should hear of without asking for a log: rare, and said once.
 pub(crate) const NOTICES: &str = "alvys_auth::notice";
@@ -135,7 +135,7 @@ impl Watch {
     }
 
     pub(crate) fn failed(&self, subject: &Subject, error: &Error) {
-        count(&self.metrics.refusals, "kind", reason(error.kind()));
+        count(&self.metrics.refusals, "kind", error.kind().as_str());
         self.remember(Some(subject), format!("failed: {error}"));
     }
 

@@ -7,8 +7,7 @@ use reqwest::Request;
 
 use crate::Error;
 use crate::runtimes::PerRuntime;
-use crate::tls::default_http;
-use crate::transport::Http;
+use crate::settings::{Http, default_http};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the head of an answer, the sending of the request included, and for each further piece.

@@ -7,9 +7,9 @@ mod connections;
 mod middleware;
 mod provider;
 mod runtimes;
+mod settings;
 mod source;
 mod tenants;
-mod tls;
 mod transport;
 
 pub use alvys_auth_core::{
@@ -21,14 +21,11 @@ pub use client::{AnswerFuture, Calls, redirects};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorize;
 pub use provider::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture};
-pub use source::TokenSource;
+pub use settings::Http;
+pub use source::{Builder, Reqwest, TokenSource};
 pub use tenants::{Tenants, TenantsBuilder};
-pub use transport::{Http, Reqwest};
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, http, reqwest};
-
-/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
-pub type Builder = alvys_auth_driver::Builder<Reqwest>;
 
 /// Calls the Alvys API: authorized, renewed and repeated where that is safe. What the API answers arrives as a
 /// [`reqwest::Response`]; [`Calls`] tells of the time limits and of your own transport settings.

@@ -12,7 +12,7 @@ use reqwest::{Client, ClientBuilder};
 use tokio::runtime::{Handle, Id};
 use tokio::task::JoinSet;
 
-use crate::transport::Http;
+use crate::settings::Http;
 
 /// A client for each runtime, made when that first asks for it and dropped when that ends.
 #[derive(Debug)]

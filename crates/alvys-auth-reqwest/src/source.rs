@@ -1,17 +1,24 @@
 //! The async token source: a loop over the steps of the core.
 
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Step, Token};
-use alvys_auth_driver::{AsyncTokens, Engine, Flight, Question, Task, TokenFuture};
+use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Step, Token, TokenRequest};
+use alvys_auth_driver::{AsyncTokens, Driver, Engine, Flight, Parts, Question, Task, TokenFuture};
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
+use crate::AsyncCredentialsProvider;
+use crate::settings::Http;
 use crate::transport::Transport;
-use crate::{AsyncCredentialsProvider, Builder};
+
+/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
+pub type Builder = alvys_auth_driver::Builder<Reqwest>;
+
+/// The driver on reqwest and tokio: what a [`Builder`](crate::Builder) makes its source with.
+#[derive(Debug)]
+pub struct Reqwest;
 
 /// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
 ///
@@ -32,15 +39,8 @@ use crate::{AsyncCredentialsProvider, Builder};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct TokenSource(pub(crate) Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) transport: Arc<Transport>,
-    pub(crate) provider: Option<Arc<dyn AsyncCredentialsProvider>>,
-    pub(crate) patience: Duration,
-}
+#[derive(Debug, Clone)]
+pub struct TokenSource(Arc<Parts<Reqwest>>);
 
 impl TokenSource {
     /// A source with default settings. Nothing is fetched before the first call of [`token`](Self::token).
@@ -103,7 +103,7 @@ impl TokenSource {
                 "call token() from a task of a tokio runtime, or use the blocking driver",
             ));
         };
-        let Inner { engine, patience, .. } = &*self.0;
+        let Parts { engine, patience, .. } = &*self.0;
         let deadline = engine.time().now().saturating_add(*patience);
         loop {
             let change = engine.listen();
@@ -111,8 +111,8 @@ impl TokenSource {
                 Step::Use(token) => return Ok(token),
                 Step::Fail(error) => return Err(error),
                 Step::Fetch(attempt) => {
-                    let (inner, flight) = (Arc::clone(&self.0), engine.launch(attempt));
-                    let task = runtime.spawn(async move { inner.fetch(flight).await }.in_current_span());
+                    let (this, flight) = (self.clone(), engine.launch(attempt));
+                    let task = runtime.spawn(async move { this.fetch(flight).await }.in_current_span());
                     if task.is_finished() && task.await.is_err_and(|error| error.is_cancelled()) {
                         return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
@@ -129,27 +129,44 @@ impl TokenSource {
     /// Renews the token if that is due and nobody else does, and returns when that is over.
     pub(crate) async fn renew(&self) {
         if let Step::Fetch(attempt) = self.poll(Duration::ZERO) {
-            self.0.fetch(self.0.engine.launch(attempt)).await;
+            self.fetch(self.0.engine.launch(attempt)).await;
         }
     }
-}
 
-impl Inner {
     /// Carries out an attempt.
     async fn fetch(&self, mut flight: Flight) {
         while let Some(task) = flight.next() {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question).await),
-                Task::Send(request) => flight.answered(self.transport.send(request).await),
+                Task::Send(request) => flight.answered(self.0.transport.send(request).await),
             }
         }
     }
 
     /// What the provider gives; none when it does not answer in time.
     async fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
-        let provider = self.provider.clone()?;
-        let limit = provider.time_limit().unwrap_or_else(|| self.transport.timeout());
-        tokio::time::timeout(limit, provider.asked(known, question)).await.ok()
+        let provider = self.0.provider.clone()?;
+        tokio::time::timeout(self.0.time_limit, provider.asked(known, question)).await.ok()
+    }
+}
+
+impl Driver for Reqwest {
+    type Http = Http;
+    type Transport = Transport;
+    type Provider = dyn AsyncCredentialsProvider;
+    type Source = TokenSource;
+
+    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
+        provider.time_limit()
+    }
+
+    fn transport(http: Option<Http>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
+        Transport::check(request)?;
+        Transport::new(http.unwrap_or_default(), request.is_plain_http(), timeout)
+    }
+
+    fn source(parts: Arc<Parts<Self>>) -> TokenSource {
+        TokenSource(parts)
     }
 }
 
@@ -172,11 +189,5 @@ impl AsyncTokens for TokenSource {
 
     fn status(&self) -> Status {
         Engine::status(self)
-    }
-}
-
-impl fmt::Debug for TokenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TokenSource").field(&**self).finish()
     }
 }

@@ -108,7 +108,7 @@ async fn ask(making: Making<Reqwest>) {
 }
 
 /// Renews what is due, one token at a time, until the tenants are gone.
-async fn work(worker: Worker<Reqwest>) {
+async fn work(worker: Worker<TokenSource>) {
     while let Some(work) = worker.next() {
         match work {
             // On a task of its own: a panic ends that, which counts as a failure, and not the worker.
@@ -126,7 +126,7 @@ impl TenantDriver for Reqwest {
         Arc::new(Asked(tenant))
     }
 
-    fn start(worker: Worker<Self>) {
+    fn start(worker: Worker<TokenSource>) {
         tokio::spawn(work(worker));
     }
 }

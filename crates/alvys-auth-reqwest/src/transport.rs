@@ -1,85 +1,17 @@
 //! Sends one token request with reqwest, under rules that the caller's settings cannot loosen.
 
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, TokenRequest};
-use alvys_auth_driver::{BODY_LIMIT, Driver, Engine};
+use alvys_auth_driver::BODY_LIMIT;
 use reqwest::redirect;
 
 use crate::runtimes::PerRuntime;
-use crate::source::Inner;
-use crate::tls::default_http;
-use crate::{AsyncCredentialsProvider, TokenSource};
+use crate::settings::Http;
 
 /// How long a connection is kept for the next token request. That is long enough for a wave of tenants. It is shorter than
 /// the time after which servers close idle connections, so no token request, which cannot be repeated, meets a closed one.
 const KEPT_FOR: Duration = Duration::from_secs(2);
-
-/// The driver on reqwest and tokio: what a [`Builder`](crate::Builder) makes its source with.
-#[derive(Debug)]
-pub struct Reqwest;
-
-/// The transport settings of a client: a function that makes a builder of it. It is called when a source or a client is built,
-/// and again for each further tokio runtime, because runtimes share no connections.
-///
-/// For token requests, redirects, retries, time limits, `pool_idle_timeout` (2 seconds) and `https_only` are set over these
-/// settings, and proxies are taken off an endpoint on this machine. [`Client`](crate::Client) sets redirects, and takes
-/// proxies off an API on this machine.
-#[derive(Clone)]
-pub struct Http(Arc<dyn Fn() -> reqwest::ClientBuilder + Send + Sync>);
-
-impl<F: Fn() -> reqwest::ClientBuilder + Send + Sync + 'static> From<F> for Http {
-    fn from(make: F) -> Self {
-        Self(Arc::new(make))
-    }
-}
-
-impl Default for Http {
-    /// The transport settings of those who bring none.
-    fn default() -> Self {
-        Self::from(default_http)
-    }
-}
-
-impl Http {
-    pub(crate) fn builder(&self) -> reqwest::ClientBuilder {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Http {
-    /// Shows nothing: default headers may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Http")
-    }
-}
-
-impl Driver for Reqwest {
-    type Http = Http;
-    type Transport = Transport;
-    type Provider = dyn AsyncCredentialsProvider;
-    type Source = TokenSource;
-
-    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
-        provider.time_limit()
-    }
-
-    fn transport(http: Option<Http>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
-        Transport::check(request)?;
-        Transport::new(http.unwrap_or_default(), request.is_plain_http(), timeout)
-    }
-
-    fn source(
-        engine: Engine,
-        transport: Arc<Transport>,
-        provider: Option<Arc<Self::Provider>>,
-        patience: Duration,
-    ) -> TokenSource {
-        TokenSource(Arc::new(Inner { engine: Arc::new(engine), transport, provider, patience }))
-    }
-}
 
 /// What sends token requests.
 #[derive(Debug)]
@@ -119,11 +51,6 @@ impl Transport {
             )
         };
         reqwest::Url::parse(&url).map(|_| ()).map_err(refused)
-    }
-
-    /// How long one request takes at the most.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     /// Sends the request once and reads the answer, whatever its status.

@@ -17,6 +17,7 @@ mod mcp;
 mod reply;
 mod route;
 mod sandbox;
+mod serve;
 mod server;
 mod signing;
 mod token_endpoint;

@@ -16,7 +16,8 @@ use crate::{
     limits::{Meter, RateLimits},
     log::Received,
     route::Route,
-    server::{self, Server},
+    serve,
+    server::Server,
 };
 
 /// A local imitation of Alvys. It runs until this value is dropped.
@@ -74,7 +75,7 @@ impl Sandbox {
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name("alvys-sandbox".to_owned())
-            .spawn(move || server::run(address, &ready, stopped))?;
+            .spawn(move || serve::run(address, &ready, stopped))?;
         let server =
             started.recv().map_err(|_| io::Error::other("the thread of the sandbox ended while starting"))??;
         let application = Application::generate();

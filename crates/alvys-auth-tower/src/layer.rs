@@ -5,9 +5,6 @@ use std::sync::Arc;
 
 use alvys_auth_core::Api;
 use alvys_auth_driver::{AsyncTokens, Pace, Time, Tokens};
-use tower_layer::Layer;
-
-use crate::Authorize;
 
 /// Whose calls are made.
 pub(crate) type Caller = alvys_auth_driver::Caller<Tokens<dyn AsyncTokens>>;
@@ -58,14 +55,6 @@ impl<B> AuthorizeLayer<B> {
     fn with(mut self, change: impl FnOnce(&mut Caller)) -> Self {
         change(Arc::make_mut(&mut self.caller));
         self
-    }
-}
-
-impl<S, B> Layer<S> for AuthorizeLayer<B> {
-    type Service = Authorize<S, B>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Authorize { inner, layer: self.clone() }
     }
 }
 

@@ -8,6 +8,7 @@ use alvys_auth_core::{CallOptions, CallStep};
 use alvys_auth_driver::{LOOK_TIME, Passage, look};
 use http::{Request, Response};
 use http_body::Body;
+use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::AuthorizeLayer;
@@ -20,8 +21,16 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A request that carries an `Authorization` of its own is sent as it is. [`CallOptions`] are taken from the request's
 /// extensions. Errors of this library arrive boxed and can be downcast to [`Error`](crate::Error).
 pub struct Authorize<S, B> {
-    pub(crate) inner: S,
-    pub(crate) layer: AuthorizeLayer<B>,
+    inner: S,
+    layer: AuthorizeLayer<B>,
+}
+
+impl<S, B> Layer<S> for AuthorizeLayer<B> {
+    type Service = Authorize<S, B>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authorize { inner, layer: self.clone() }
+    }
 }
 
 impl<S, B, A> Service<Request<B>> for Authorize<S, B>

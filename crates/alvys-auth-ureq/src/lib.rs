@@ -18,14 +18,10 @@ pub use alvys_auth_driver::{BlockingTokens, Engine, Pace};
 pub use client::{Calls, Outgoing, Payload};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorize;
-pub use source::TokenSource;
+pub use source::{Builder, TokenSource, Ureq};
 pub use tenants::{Tenants, TenantsBuilder};
-pub use transport::Ureq;
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, ureq, ureq::http};
-
-/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
-pub type Builder = alvys_auth_driver::Builder<Ureq>;
 
 /// Calls the Alvys API: authorized, renewed and repeated where that is safe. What the API answers arrives as an
 /// [`http::Response`]; [`Calls`] tells of the time limits and of an agent of your own.

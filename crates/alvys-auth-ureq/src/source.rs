@@ -1,19 +1,26 @@
 //! The blocking token source: a loop over the steps of the core.
 
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Step, Token};
-use alvys_auth_driver::{BlockingTokens, Engine, Flight, Question, Task};
+use alvys_auth_core::{Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Step, Token, TokenRequest};
+use alvys_auth_driver::{BlockingTokens, Driver, Engine, Flight, Parts, Question, Task};
 use event_listener::Listener;
 use tracing::Span;
+use ureq::Agent;
 
-use crate::Builder;
+use crate::agent::{agent, config};
 use crate::transport::Transport;
+
+/// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
+pub type Builder = alvys_auth_driver::Builder<Ureq>;
+
+/// The driver on ureq: what a [`Builder`](crate::Builder) makes its source with.
+#[derive(Debug)]
+pub struct Ureq;
 
 /// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
 ///
@@ -30,15 +37,8 @@ use crate::transport::Transport;
 ///     .call()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone)]
-pub struct TokenSource(pub(crate) Arc<Inner>);
-
-pub(crate) struct Inner {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) transport: Arc<Transport>,
-    pub(crate) provider: Option<Arc<dyn CredentialsProvider>>,
-    pub(crate) patience: Duration,
-}
+#[derive(Debug, Clone)]
+pub struct TokenSource(Arc<Parts<Ureq>>);
 
 impl TokenSource {
     /// A source with default settings. Nothing is fetched before the first call of [`token`](Self::token).
@@ -87,7 +87,7 @@ impl TokenSource {
     /// # Errors
     /// As [`token`](Self::token).
     pub fn token_for(&self, least: Duration) -> Result<Token, Error> {
-        let Inner { engine, patience, .. } = &*self.0;
+        let Parts { engine, patience, .. } = &*self.0;
         let deadline = engine.time().now().saturating_add(*patience);
         loop {
             let change = engine.listen();
@@ -96,8 +96,8 @@ impl TokenSource {
                 Step::Fail(error) => return Err(error),
                 Step::Fetch(attempt) => {
                     let left = deadline.saturating_duration_since(engine.time().now());
-                    let in_place = !attempt.is_renewal() && self.0.fits_into(left);
-                    self.0.carry_out(engine.launch(attempt), in_place);
+                    let in_place = !attempt.is_renewal() && self.fits_into(left);
+                    self.carry_out(engine.launch(attempt), in_place);
                 }
                 Step::Wait(wait) => {
                     let Some(timer) = engine.timer(&wait, deadline) else { return Err(wait.give_up()) };
@@ -111,22 +111,20 @@ impl TokenSource {
     /// Renews the token if that is due and nobody else does, and returns when that is over.
     pub(crate) fn renew(&self) {
         if let Step::Fetch(attempt) = self.poll(Duration::ZERO) {
-            self.0.fetch(self.0.engine.launch(attempt));
+            self.fetch(self.0.engine.launch(attempt));
         }
     }
-}
 
-impl Inner {
     /// Whether a caller's own thread may send the request, because that ends before the caller's patience does. A provider of
     /// credentials may take longer than anybody knows.
     fn fits_into(&self, left: Duration) -> bool {
-        self.provider.is_none() && left >= self.transport.timeout()
+        self.0.provider.is_none() && left >= self.0.transport.timeout()
     }
 
     /// Carries out an attempt, on a thread of its own or in place.
-    fn carry_out(self: &Arc<Self>, flight: Flight, in_place: bool) {
-        let (inner, span) = (Arc::clone(self), Span::current());
-        let fetch = move |flight| span.in_scope(|| inner.fetch(flight));
+    fn carry_out(&self, flight: Flight, in_place: bool) {
+        let (this, span) = (self.clone(), Span::current());
+        let fetch = move |flight| span.in_scope(|| this.fetch(flight));
         if in_place {
             return fetch(flight);
         }
@@ -147,16 +145,15 @@ impl Inner {
         while let Some(task) = flight.next() {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question)),
-                Task::Send(request) => flight.answered(self.transport.send(request)),
+                Task::Send(request) => flight.answered(self.0.transport.send(request)),
             }
         }
     }
 
     /// What the provider gives; none when it does not answer in time.
     fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
-        let provider = self.provider.clone()?;
-        let limit = provider.time_limit().unwrap_or_else(|| self.transport.timeout());
-        asked(limit, move || {
+        let provider = self.0.provider.clone()?;
+        asked(self.0.time_limit, move || {
             let _question = question;
             provider.credentials(known)
         })
@@ -183,6 +180,25 @@ pub(crate) fn asked<T: Send + 'static>(
     }
 }
 
+impl Driver for Ureq {
+    type Http = Agent;
+    type Transport = Transport;
+    type Provider = dyn CredentialsProvider;
+    type Source = TokenSource;
+
+    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
+        provider.time_limit()
+    }
+
+    fn transport(http: Option<Agent>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
+        Ok(Transport::new(http.unwrap_or_else(|| agent(config())), request, timeout))
+    }
+
+    fn source(parts: Arc<Parts<Self>>) -> TokenSource {
+        TokenSource(parts)
+    }
+}
+
 impl Deref for TokenSource {
     type Target = Engine;
 
@@ -202,11 +218,5 @@ impl BlockingTokens for TokenSource {
 
     fn status(&self) -> Status {
         Engine::status(self)
-    }
-}
-
-impl fmt::Debug for TokenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TokenSource").field(&**self).finish()
     }
 }

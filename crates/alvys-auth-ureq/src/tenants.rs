@@ -95,7 +95,7 @@ impl Tenants {
 }
 
 /// Renews what is due, one token at a time, until the tenants are gone.
-fn work(worker: &Worker<Ureq>) {
+fn work(worker: &Worker<TokenSource>) {
     while let Some(work) = worker.next() {
         match work {
             Work::Renew(renewing) => {
@@ -117,7 +117,7 @@ impl TenantDriver for Ureq {
         Arc::new(Asked(tenant))
     }
 
-    fn start(worker: Worker<Self>) {
+    fn start(worker: Worker<TokenSource>) {
         // Without a thread to spare, callers renew tokens.
         let _ = thread::Builder::new().name("alvys-auth-renewal".to_owned()).spawn(move || work(&worker));
     }

@@ -1,45 +1,12 @@
 //! Sends one token request with ureq, under rules that the caller's settings cannot loosen.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{CredentialsProvider, Error, TokenRequest};
-use alvys_auth_driver::{BODY_LIMIT, Driver, Engine};
+use alvys_auth_core::{Error, TokenRequest};
+use alvys_auth_driver::BODY_LIMIT;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Timeout};
-
-use crate::TokenSource;
-use crate::agent::{agent, config};
-use crate::source::Inner;
-
-/// The driver on ureq: what a [`Builder`](crate::Builder) makes its source with.
-#[derive(Debug)]
-pub struct Ureq;
-
-impl Driver for Ureq {
-    type Http = Agent;
-    type Transport = Transport;
-    type Provider = dyn CredentialsProvider;
-    type Source = TokenSource;
-
-    fn time_limit(provider: &Self::Provider) -> Option<Duration> {
-        provider.time_limit()
-    }
-
-    fn transport(http: Option<Agent>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
-        Ok(Transport::new(http.unwrap_or_else(|| agent(config())), request, timeout))
-    }
-
-    fn source(
-        engine: Engine,
-        transport: Arc<Transport>,
-        provider: Option<Arc<Self::Provider>>,
-        patience: Duration,
-    ) -> TokenSource {
-        TokenSource(Arc::new(Inner { engine: Arc::new(engine), transport, provider, patience }))
-    }
-}
 
 /// What sends token requests.
 #[derive(Debug)]

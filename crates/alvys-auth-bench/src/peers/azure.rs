@@ -9,7 +9,7 @@ use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{ClientOptions, Context, Request};
 use azure_identity::{ClientSecretCredential, ClientSecretCredentialOptions};
 
-use super::{case, header};
+use super::common::{case, header};
 use crate::input;
 use crate::loopback::{Loopback, Reply};
 use crate::poll::at_once;

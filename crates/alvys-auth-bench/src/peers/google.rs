@@ -6,7 +6,7 @@ use google_cloud_auth::credentials::{CacheableResource, Credentials, user_accoun
 use http::{Extensions, HeaderMap};
 use serde_json::json;
 
-use super::case;
+use super::common::case;
 use crate::input;
 use crate::loopback::{Loopback, Reply};
 use crate::poll::at_once;

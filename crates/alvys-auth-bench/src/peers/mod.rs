@@ -5,6 +5,7 @@
 //! connection is turned to the loopback server underneath it.
 
 mod azure;
+mod common;
 mod google;
 mod oauth2;
 mod tame;
@@ -15,9 +16,7 @@ pub use google::Google;
 pub use oauth2::Oauth2;
 pub use yup::Yup;
 
-use http::HeaderValue;
-
-use crate::probe::{Case, Kind, Probe, Work};
+use crate::probe::Probe;
 
 pub(crate) fn offer_build(probe: &mut impl Probe) {
     oauth2::offer_build(probe);
@@ -34,15 +33,4 @@ pub(crate) fn offer_cached(probe: &mut impl Probe) {
     yup::offer_cached(probe);
     azure::offer_cached(probe);
     google::offer_cached(probe);
-}
-
-fn case(work: Work, subject: &str) -> Case {
-    Case::new(work, Kind::Peer, subject)
-}
-
-/// What a caller does with a library that hands out the bare token.
-fn header(access_token: &str) -> HeaderValue {
-    let mut header = HeaderValue::try_from(format!("Bearer {access_token}")).expect("legal in a header");
-    header.set_sensitive(true);
-    header
 }

@@ -11,7 +11,7 @@ use oauth2::{
     TokenUrl,
 };
 
-use super::{case, header};
+use super::common::{case, header};
 use crate::input;
 use crate::loopback::Loopback;
 use crate::probe::{Probe, Work};

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response};
 use tame_oauth::gcp::end_user::{EndUserCredentials, EndUserCredentialsInfo};
 use tame_oauth::gcp::{TokenOrRequest, TokenProvider};
 
-use super::case;
+use super::common::case;
 use crate::input;
 use crate::probe::{Probe, Work};
 

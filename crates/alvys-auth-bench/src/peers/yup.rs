@@ -17,7 +17,7 @@ use yup_oauth2::authenticator::Authenticator;
 use yup_oauth2::authorized_user::AuthorizedUserSecret;
 use yup_oauth2::{AuthorizedUserAuthenticator, CustomHyperClientBuilder};
 
-use super::{case, header};
+use super::common::{case, header};
 use crate::input;
 use crate::loopback::{Loopback, Reply};
 use crate::poll::at_once;

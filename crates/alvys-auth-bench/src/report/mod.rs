@@ -1,6 +1,7 @@
 //! Writes `BENCHMARKS.md` and its charts from the data file, so that no figure in them is typed.
 
 mod chart;
+mod figures;
 mod requests;
 mod tables;
 mod tenants;

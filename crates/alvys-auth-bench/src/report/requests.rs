@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::tables::{millis, name, thousands, verdict};
+use super::figures::{millis, name, thousands, verdict};
 use crate::measure::Result;
 use crate::probe::Kind;
 use crate::results::Results;

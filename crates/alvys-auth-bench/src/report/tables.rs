@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::figures::{name, nanos, thousands, verdict};
 use crate::measure::{Result, allocations, crates, fetch, instructions, time};
 use crate::probe::{Case, Kind, Work};
 use crate::results::Results;
@@ -230,17 +231,6 @@ fn absent(work: Work) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// The target, and who of ours misses it.
-pub(super) fn verdict<'a>(target: &str, ours: impl Iterator<Item = (&'a str, bool)>) -> String {
-    let mut missed: Vec<&str> = ours.filter(|(_, met)| !met).map(|(subject, _)| subject).collect();
-    missed.dedup();
-    if missed.is_empty() {
-        format!("\nTarget: {target}. Met.\n")
-    } else {
-        format!("\nTarget: {target}. **Missed** by {}.\n", missed.join("; "))
-    }
-}
-
 fn fetch(results: &Results) -> Result<String> {
     let records: Vec<fetch::Record> = results.records("fetch")?;
     let mut text =
@@ -292,32 +282,4 @@ fn crates(results: &Results) -> Result<String> {
     let met = ours.map(|record| (record.subject.as_str(), record.crates <= 24 && record.ratio <= 1.3));
     text.push_str(&verdict("≤ 24 crates and ≤ 1.3 times its dependencies alone", met));
     Ok(text)
-}
-
-pub(super) fn name(kind: Kind, subject: &str) -> String {
-    match kind {
-        Kind::Ours => format!("**{subject}**"),
-        Kind::Floor => format!("floor: {subject}"),
-        Kind::Peer => subject.to_owned(),
-    }
-}
-
-pub(super) fn millis(value: f64) -> String {
-    if value < 10.0 { format!("{value} ms") } else { format!("{} ms", thousands(value.round() as u64)) }
-}
-
-pub(super) fn nanos(value: f64) -> String {
-    if value < 1_000.0 { format!("{value:.0} ns") } else { format!("{:.2} µs", value / 1_000.0) }
-}
-
-pub(super) fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

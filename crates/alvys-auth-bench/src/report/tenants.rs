@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::tables::{millis, name, nanos, thousands, verdict};
+use super::figures::{millis, name, nanos, thousands, verdict};
 use crate::measure::Result;
 use crate::measure::instructions;
 use crate::measure::tenants::{Filled, Record, Renewed};

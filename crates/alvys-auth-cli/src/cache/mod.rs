@@ -19,9 +19,9 @@ use tracing::debug;
 pub(crate) use entry::{Description, Held};
 use key::Key;
 
+use crate::environment::variable;
 use crate::failure::{Class, Failure};
 use crate::files::{self, Try};
-use crate::settings::variable;
 use crate::time::{at_unix_millis, unix_millis};
 
 /// The longest file that is read, in bytes. It has room for the longest token, its scopes and its description.

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use crate::cache::{self, Description};
 use crate::failure::Failure;
-use crate::output::{self, one_line};
+use crate::messages::one_line;
+use crate::output;
 use crate::time::{in_words, rfc3339};
 
 /// List or remove the tokens that are kept between two runs.

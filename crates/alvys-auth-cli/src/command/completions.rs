@@ -1,9 +1,8 @@
 //! `alvys-auth completions`: the completions for a shell.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::output;
 
@@ -14,8 +13,8 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Args, mut line: Command) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Arguments::command(), "alvys-auth", &mut script);
+    clap_complete::generate(arguments.shell, &mut line, "alvys-auth", &mut script);
     output::payload(&String::from_utf8_lossy(&script))
 }

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::doctor::{me, value};
 use super::token::quoted;
+use crate::environment::variable;
 use crate::failure::Failure;
 use crate::output;
-use crate::settings::{SettingsArgs, variable};
+use crate::settings::SettingsArgs;
 
 /// Print the curl commands for a token request and a call, to paste into a shell or a ticket.
 ///

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 use crate::failure::{Class, Failure};
 use crate::jwt::{Jwt, Key, text};
 use crate::keys;
-use crate::output::{self, one_line};
+use crate::messages::{self, one_line};
+use crate::output;
 use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
 use crate::time::{in_words, rfc3339};
@@ -67,7 +68,7 @@ pub(crate) fn run(mut arguments: Args) -> Result<(), Failure> {
         lines(&token, &facts, signature)
     })?;
     if seen {
-        output::complain(
+        messages::complain(
             "alvys-auth: other users of this machine can see arguments; give the token on stdin: `… | alvys-auth inspect -`",
         );
     }
@@ -235,7 +236,7 @@ fn object(token: &Jwt<'_>, facts: &Facts<'_>, signature: Signature) -> String {
         "header": token.header,
         "claims": token.claims,
     });
-    output::json_line(&object)
+    messages::json_line(&object)
 }
 
 /// `2026-01-31T08:00:00Z, in 59 min 3 s`

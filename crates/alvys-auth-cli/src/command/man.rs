@@ -3,9 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
+use clap::Command;
 
-use crate::arguments::Arguments;
 use crate::failure::Failure;
 
 /// Write the manual pages into a directory, one for each command.
@@ -15,10 +14,9 @@ pub(crate) struct Args {
     directory: PathBuf,
 }
 
-pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Args, line: Command) -> Result<(), Failure> {
     let directory = &arguments.directory;
-    let written =
-        fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(Arguments::command(), directory));
+    let written = fs::create_dir_all(directory).and_then(|()| clap_mangen::generate_to(line, directory));
     written.map(|_| ()).map_err(|error| {
         Failure::configuration(
             format!("cannot write the manual into {}: {error}", directory.display()),

@@ -10,11 +10,12 @@ use serde_json::json;
 use super::doctor::value;
 use super::inspect::Facts;
 use super::scopes;
+use crate::environment::variable;
 use crate::failure::{Class, Failure};
 use crate::jwt::Jwt;
 use crate::report::Report;
 use crate::session::{Session, Wanted};
-use crate::settings::{Settings, SettingsArgs, variable};
+use crate::settings::{Settings, SettingsArgs};
 use crate::time::in_words;
 
 /// Try the current flow and the legacy flow, and say what to change to move to the current one.

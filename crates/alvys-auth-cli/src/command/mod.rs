@@ -40,8 +40,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Runs the command.
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    /// Runs the command. `line` describes the whole command line.
+    pub(crate) fn run(self, line: fn() -> clap::Command) -> Result<(), Failure> {
         match self {
             Self::Token(arguments) => token::run(&arguments),
             Self::Exec(arguments) => exec::run(&arguments),
@@ -56,8 +56,8 @@ impl Command {
             Self::Proxy(arguments) => proxy::run(&arguments),
             Self::Cache(arguments) => cache::run(&arguments),
             Self::Sandbox(arguments) => sandbox::run(&arguments),
-            Self::Completions(arguments) => completions::run(&arguments),
-            Self::Man(arguments) => man::run(&arguments),
+            Self::Completions(arguments) => completions::run(&arguments, line()),
+            Self::Man(arguments) => man::run(&arguments, line()),
         }
     }
 }

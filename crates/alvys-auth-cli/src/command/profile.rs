@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::profiles::{self, Profile, Profiles, SecretPlace};
 use crate::secret::{self, SecretArgs};
 use crate::settings::TargetArgs;
-use crate::{files, keychain, output};
+use crate::{files, keychain, messages, output};
 
 /// Keep settings under a name, for example one profile for each tenant.
 #[derive(Debug, clap::Args)]
@@ -219,8 +219,11 @@ fn table(all: &Profiles) -> String {
         let target = if target.is_empty() { "current".to_owned() } else { target.join(" ") };
         let secret = profile.secret_place().map_or_else(|| "none".to_owned(), SecretPlace::in_words);
         // Writing to a string does not fail.
-        let _ =
-            writeln!(table, "{mark} {name}  {}", output::one_line(&format!("{client_id}  {target}  secret: {secret}")));
+        let _ = writeln!(
+            table,
+            "{mark} {name}  {}",
+            messages::one_line(&format!("{client_id}  {target}  secret: {secret}"))
+        );
     }
     table
 }

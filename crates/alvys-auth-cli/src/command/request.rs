@@ -15,7 +15,7 @@ use ureq::Body;
 use super::scopes::scope;
 use crate::client::{Authorized, Limits};
 use crate::failure::{Class, Failure, NOT_THE_API, UNREADABLE, is_unreadable};
-use crate::output::{self, one_line};
+use crate::messages::{self, one_line};
 use crate::session::Wanted;
 use crate::settings::SettingsArgs;
 use crate::sink::{Sink, shown};
@@ -151,7 +151,7 @@ fn is_stdin(data: &str) -> bool {
 fn payload(data: &str) -> Result<Payload, Failure> {
     if is_stdin(data) {
         if io::stdin().is_terminal() {
-            output::warn("reading the body from this terminal; end it with Ctrl-D");
+            messages::warn("reading the body from this terminal; end it with Ctrl-D");
         }
         return begun(io::stdin(), "stdin");
     }

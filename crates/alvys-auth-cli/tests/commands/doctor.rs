@@ -136,8 +136,8 @@ fn secret_files_that_others_may_read_are_named() {
     };
     finds(&doctor(0o644), "secret files", "warning", "chmod 600");
     finds(&doctor(0o602), "secret files", "warning", "mode 602");
-    finds(&doctor(0o600), "secret files", "ok", "closed");
-    finds(&world.run(&["doctor", "--json", "--secret-file", &file]), "secret files", "ok", "closed");
+    finds(&doctor(0o600), "secret files", "ok", "other users cannot read");
+    finds(&world.run(&["doctor", "--json", "--secret-file", &file]), "secret files", "ok", "other users cannot read");
     assert_eq!(doctor(0o644).code, Some(0));
 }
 
@@ -229,7 +229,7 @@ fn a_certificate_is_trusted_or_not() {
 fn a_clock_that_is_wrong_is_told() {
     let world = World::new();
     world.sandbox.set_clock_skew(-7200);
-    finds(&world.run(&["doctor", "--json"]), "clock", "warning", "this clock is 2 h 0 min ahead of");
+    finds(&world.run(&["doctor", "--json"]), "clock", "warning", "the clock of this machine is 2 h 0 min ahead of");
     world.sandbox.set_clock_skew(90);
     let behind = world.run(&["doctor", "--json"]);
     finds(&behind, "clock", "warning", "behind the server's");

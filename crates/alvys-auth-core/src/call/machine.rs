@@ -10,7 +10,7 @@ use crate::call::refusal::{self, Refused};
 use crate::retry_after::retry_after;
 use crate::url::Origin;
 use crate::words;
-use crate::{CallOptions, Endpoint, Error, Hold, Scope, Timestamp, Token};
+use crate::{CallOptions, Endpoint, Error, Hold, Scope, Timestamp, Token, Verdict};
 
 /// The pause before an unavailable server that names no time is asked again; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -98,18 +98,6 @@ pub enum CallStep {
     /// Give the caller the answer as it is, unread.
     Deliver,
     /// Give the caller this error.
-    Fail(Error),
-}
-
-/// What was decided about an answer that is not delivered.
-#[derive(Debug, Clone)]
-pub enum Verdict {
-    /// The request is sent once more, with a token that is asked for again.
-    Repeat {
-        /// How long the call waits first; zero after a rejected token.
-        after: Duration,
-    },
-    /// The caller gets this error.
     Fail(Error),
 }
 

@@ -11,6 +11,7 @@ mod refusal;
 pub use api::Api;
 pub use endpoint::Endpoint;
 pub use limits::{Limit, RateLimits};
-pub use machine::{Call, CallStep, Verdict};
+pub use machine::{Call, CallStep};
 pub use options::CallOptions;
 pub use pace::{Hold, Limiter, Ticket};
+pub use refusal::Verdict;

@@ -18,6 +18,18 @@ const READS_ONLY: &str = "tokens of the legacy flow may only read: create an app
 pub(crate) const TOO_LONG: &str =
     "wait and call again; the server asks for a longer wait than the patience of the call allows";
 
+/// What was decided about an answer that is not delivered.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// The request is sent once more, with a token that is asked for again.
+    Repeat {
+        /// How long the call waits first; zero after a rejected token.
+        after: Duration,
+    },
+    /// The caller gets this error.
+    Fail(Error),
+}
+
 /// The answer to a refused call, with the token and the URL of the call.
 pub(crate) struct Refused<'a> {
     pub(crate) status: StatusCode,

@@ -39,6 +39,7 @@ impl Snapshot {
     }
 
     /// The token that may be used at `now` without polling; none when the lifecycle wants to be polled.
+    #[inline]
     #[must_use]
     pub fn usable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|_| now < self.usable_until)
@@ -90,5 +91,22 @@ impl Status {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.expires_in.is_some()
+    }
+    /// The state in one word, for logs and metrics:
+    ///
+    /// - `ready`: a usable token is held, and no request is on its way;
+    /// - `renewing`: a usable token is held, and a request for the next one is on its way;
+    /// - `fetching`: no usable token is held, and a request for one is on its way;
+    /// - `paused`: no usable token is held, and none is asked for until the pause after a failure has ended;
+    /// - `empty`: no usable token is held, and the next caller asks for one.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match (self.is_ready(), self.in_flight) {
+            (true, false) => "ready",
+            (true, true) => "renewing",
+            (false, true) => "fetching",
+            (false, false) if self.paused_for.is_some() => "paused",
+            (false, false) => "empty",
+        }
     }
 }

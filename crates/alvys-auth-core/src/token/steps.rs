@@ -46,15 +46,13 @@ impl Lifecycle {
         }
     }
 
-    /// Starts the lease anew, with `more` time; false when another attempt has taken the place of this one.
-    fn keep_lease(&mut self, attempt: &Attempt, more: Duration, now: Timestamp) -> bool {
-        let lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
-        let Some(current) = self.in_flight.as_mut().filter(|in_flight| in_flight.id == attempt.id) else {
-            return false;
-        };
-        current.lease_ends = lease_ends;
-        current.hedge_at = current.hedge_at.map(|_| lease_ends);
-        true
+    /// Starts the lease of the attempt that everybody waits for anew, with `more` time; after `hedge_after` a second request
+    /// may join its own.
+    fn keep_lease(&mut self, more: Duration, hedge_after: Duration, now: Timestamp) {
+        if let Some(current) = &mut self.in_flight {
+            current.lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
+            current.hedge_at = current.hedge_at.map(|_| now.saturating_add(hedge_after));
+        }
     }
 
     /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
@@ -62,10 +60,11 @@ impl Lifecycle {
         let Some(Provider { known, time_limit, asked_by: None, .. }) = self.provider else {
             return self.take_over(attempt, None, refusal, now);
         };
-        let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);
-        if !self.keep_lease(&attempt, time_limit, now) {
-            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
+        if !self.is_current(&attempt) {
+            return self.take_over(attempt, None, refusal, now);
         }
+        let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);
+        self.keep_lease(time_limit, Duration::MAX, now);
         if let Some(provider) = &mut self.provider {
             (provider.asked_by, provider.asked_at) = (Some(attempt.id), Some(now));
         }
@@ -81,6 +80,7 @@ impl Lifecycle {
         refusal: Option<Error>,
         now: Timestamp,
     ) -> Next {
+        // The provider took its time, or the driver rested: others may have taken over meanwhile.
         if !self.is_current(&attempt) {
             return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
         }
@@ -123,13 +123,7 @@ impl Lifecycle {
     }
 
     fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
-        // The provider took its time, or the driver rested: others may have taken over meanwhile.
-        if !self.keep_lease(&attempt, Duration::ZERO, now) {
-            return Next::Over(Change::Superseded);
-        }
-        if let Some(hedge_at) = self.in_flight.as_mut().and_then(|in_flight| in_flight.hedge_at.as_mut()) {
-            *hedge_at = now.saturating_add(self.policy.hedge_after);
-        }
+        self.keep_lease(Duration::ZERO, self.policy.hedge_after, now);
         attempt.stage = Stage::Sending;
         Next::Send(attempt)
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use alvys_auth_core::{Change, Policy, Registry};
 
-use super::making::Gate;
 use super::members::Members;
+use super::place::Gate;
 use super::renewal::Renewals;
-use super::{Inner, Settings, TenantDriver, Tenants};
+use super::sources::{Inner, Settings, TenantDriver, Tenants};
 use crate::Time;
 use crate::builder::PATIENCE;
 
@@ -106,16 +106,16 @@ impl<D: TenantDriver> TenantsBuilder<D> {
 
     /// Makes the tenants. Nobody is asked for anything yet.
     pub fn build(self) -> D::Tenants {
-        let time = &self.settings.time;
+        let (time, members) = (&self.settings.time, Members::new());
         Tenants(Arc::new(Inner {
             provider: self.provider,
             time_limit: self.time_limit,
             registry: Mutex::new(Registry::new(self.capacity)),
-            members: Members::new(),
             gate: Gate::new(time),
             flow: OnceLock::new(),
             transports: Mutex::default(),
-            renewals: Renewals::new(time),
+            renewals: Arc::new(Renewals::new(members.clone(), time)),
+            members,
             settings: self.settings,
         }))
         .into()

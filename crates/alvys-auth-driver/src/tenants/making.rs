@@ -1,7 +1,6 @@
 //! A caller who wants the source of a tenant: finds it, makes it, or waits for somebody else who makes it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -9,44 +8,14 @@ use std::time::Duration;
 use alvys_auth_core::{Error, Found, Given, Maker, Tenant, Timestamp};
 use event_listener::EventListener;
 
-use super::{Inner, TenantDriver, lock};
-use crate::{Bell, Time};
+use super::members::lock;
+use super::place::Place;
+use super::sources::{Inner, TenantDriver, Tenants};
 
-/// So many questions to the provider may be open at a time: half of the blocking threads that a tokio runtime has by default.
-const OPEN_AT_MOST: usize = 256;
 /// So often a caller tries to ask the provider, when nobody carries the question out.
 const TRIES: usize = 3;
 
-/// Where callers wait for a source that somebody else makes.
-pub(super) struct Place<S> {
-    /// What became of it, once that is known; none when it was given up, so that somebody else may make it.
-    result: OnceLock<Option<Result<S, Error>>>,
-    bell: Bell,
-}
-
-/// Lets a bounded number of questions in. The others wait in front of it.
-pub(super) struct Gate {
-    open: AtomicUsize,
-    bell: Bell,
-}
-
-impl Gate {
-    pub(super) fn new(time: &Time) -> Self {
-        Self { open: AtomicUsize::new(0), bell: time.bell() }
-    }
-
-    fn enter(&self) -> bool {
-        let one_more = |open| (open < OPEN_AT_MOST).then_some(open + 1);
-        self.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
-    }
-
-    fn leave(&self) {
-        self.open.fetch_sub(1, Ordering::AcqRel);
-        self.bell.ring_once();
-    }
-}
-
-/// A caller's search for the source of a tenant; from [`Tenants::search`](super::Tenants::search).
+/// A caller's search for the source of a tenant; from [`Tenants::search`].
 ///
 /// The contract: call [`step`](Self::step) and do what it says, until it is over.
 pub struct Search<'a, D: TenantDriver> {
@@ -70,8 +39,15 @@ pub enum Stage<D: TenantDriver> {
     Wait(EventListener, Duration),
 }
 
+impl<D: TenantDriver> Tenants<D> {
+    /// For writers of a driver: begins to look for the source of `tenant`.
+    pub fn search<'a>(&'a self, tenant: &'a str) -> Search<'a, D> {
+        Search::new(&self.0, tenant)
+    }
+}
+
 impl<'a, D: TenantDriver> Search<'a, D> {
-    pub(super) fn new(tenants: &'a Arc<Inner<D>>, tenant: &'a str) -> Self {
+    fn new(tenants: &'a Arc<Inner<D>>, tenant: &'a str) -> Self {
         let deadline = tenants.settings.time.now().saturating_add(tenants.time_limit());
         Self { tenants, tenant, deadline, making: None, place: None, tries: 0 }
     }

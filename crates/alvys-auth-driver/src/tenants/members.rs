@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use foldhash::quality::RandomState;
 
@@ -67,9 +67,10 @@ type ByTenant<S> = HashMap<Arc<str>, Arc<Member<S>>, RandomState>;
 #[repr(align(128))]
 struct Shard<S>(RwLock<ByTenant<S>>);
 
+/// Clones share the members.
 pub(super) struct Members<S> {
     hasher: RandomState,
-    shards: Box<[Shard<S>]>,
+    shards: Arc<[Shard<S>]>,
 }
 
 impl<S> Members<S> {
@@ -101,4 +102,15 @@ impl<S> Members<S> {
         let number = (self.hasher.hash_one(tenant) >> 32) as usize % SHARDS;
         &self.shards[number].0
     }
+}
+
+impl<S> Clone for Members<S> {
+    fn clone(&self) -> Self {
+        Self { hasher: self.hasher.clone(), shards: Arc::clone(&self.shards) }
+    }
+}
+
+/// What is behind a lock stays whole when a thread panics.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,13 +8,14 @@ use std::time::Duration;
 use alvys_auth_core::{Due, Renewal, RenewalPlan};
 use event_listener::EventListener;
 
-use super::members::Member;
-use super::{Inner, TenantDriver, lock};
+use super::members::{Member, Members, lock};
 use crate::{Bell, Engine, Time};
 
 /// What workers share.
-pub(super) struct Renewals {
+pub(super) struct Renewals<S> {
     plan: Mutex<Plan>,
+    members: Members<S>,
+    time: Time,
     bell: Bell,
 }
 
@@ -25,13 +26,13 @@ struct Plan {
     workers: usize,
 }
 
-impl Renewals {
-    pub(super) fn new(time: &Time) -> Self {
-        Self { plan: Mutex::default(), bell: time.bell() }
+impl<S: Deref<Target = Engine>> Renewals<S> {
+    pub(super) fn new(members: Members<S>, time: &Time) -> Self {
+        Self { plan: Mutex::default(), members, time: time.clone(), bell: time.bell() }
     }
 
     /// Somebody uses the token of a tenant.
-    pub(super) fn used<S: Deref<Target = Engine>>(&self, member: &Member<S>) {
+    pub(super) fn used(&self, member: &Member<S>) {
         // A tenant without a token is reported when it gets one.
         let Some(due) = member.source.renewal_due() else { return };
         let mut plan = lock(&self.plan);
@@ -42,7 +43,7 @@ impl Renewals {
     }
 
     /// Somebody has met a token that is due.
-    fn hurry<S>(&self, member: &Member<S>) {
+    fn hurry(&self, member: &Member<S>) {
         if member.is_hurried() {
             return;
         }
@@ -58,7 +59,7 @@ impl Renewals {
         lock(&self.plan).plan.forget(tenant);
     }
 
-    fn done<S: Deref<Target = Engine>>(&self, member: &Member<S>, renewal: Renewal, renewed: bool) {
+    fn done(&self, member: &Member<S>, renewal: Renewal, renewed: bool) {
         let (due, now) = (member.source.renewal_due(), member.source.time().now());
         let mut plan = lock(&self.plan);
         let wake = plan.plan.done(renewal, renewed, due, now);
@@ -72,96 +73,94 @@ impl Renewals {
             self.bell.ring();
         }
     }
-}
 
-impl<D: TenantDriver> Inner<D> {
     /// From now on a caller who meets a token that is due leaves its renewal to the workers.
-    pub(super) fn leave_renewals_to_workers(self: &Arc<Self>, member: &Arc<Member<D::Source>>) {
-        let (tenants, planned) = (Arc::downgrade(self), Arc::downgrade(member));
+    pub(super) fn leave(self: &Arc<Self>, member: &Arc<Member<S>>)
+    where
+        S: Send + Sync + 'static,
+    {
+        let (renewals, planned) = (Arc::downgrade(self), Arc::downgrade(member));
         // Once its tenant was forgotten or evicted, a source is on its own.
-        member.source.leave_renewals_to(move || match (tenants.upgrade(), planned.upgrade()) {
-            (Some(tenants), Some(member)) => {
-                tenants.renewals.hurry(&member);
+        member.source.leave_renewals_to(move || match (renewals.upgrade(), planned.upgrade()) {
+            (Some(renewals), Some(member)) => {
+                renewals.hurry(&member);
                 true
             }
             _ => false,
         });
     }
 
-    /// Starts the workers that are wanted and not there: all of them at first, and those whose runtime has ended.
-    pub(super) fn start_workers(self: &Arc<Self>) {
-        let mut plan = lock(&self.renewals.plan);
-        let missing = self.settings.workers.saturating_sub(plan.workers);
+    /// Those of so many workers that are not there: all of them at first, and then those whose runtime has ended.
+    pub(super) fn missing(self: &Arc<Self>, workers: usize) -> impl Iterator<Item = Worker<S>> {
+        let mut plan = lock(&self.plan);
+        let missing = workers.saturating_sub(plan.workers);
         plan.workers += missing;
         drop(plan);
-        for _ in 0..missing {
-            D::start(Worker { tenants: Arc::downgrade(self), bell: self.renewals.bell.clone() });
-        }
+        (0..missing).map(|_| Worker { renewals: Arc::downgrade(self), bell: self.bell.clone() })
     }
 }
 
-impl<D: TenantDriver> Drop for Inner<D> {
+impl<S> Drop for Renewals<S> {
     /// Lets the workers see that there is nothing left to do.
     fn drop(&mut self) {
-        self.renewals.bell.ring();
+        self.bell.ring();
     }
 }
 
 /// A worker: does what [`next`](Self::next) says, until the tenants are gone.
-pub struct Worker<D: TenantDriver> {
-    tenants: Weak<Inner<D>>,
+pub struct Worker<S> {
+    renewals: Weak<Renewals<S>>,
     bell: Bell,
 }
 
 /// What a worker does next.
 #[derive(Debug)]
-pub enum Work<D: TenantDriver> {
+pub enum Work<S: Deref<Target = Engine>> {
     /// Renews the token of this source, and drops this when that is over.
-    Renew(Renewing<D>),
+    Renew(Renewing<S>),
     /// Sleeps until this event, but no longer than this on the system's timers.
     Sleep(EventListener, Duration),
 }
 
-impl<D: TenantDriver> Worker<D> {
+impl<S: Deref<Target = Engine>> Worker<S> {
     /// What to do next; none when the tenants are gone.
-    pub fn next(&self) -> Option<Work<D>> {
+    pub fn next(&self) -> Option<Work<S>> {
         // Begun before the look, so that no change falls between the two.
         let change = self.bell.listen();
-        let tenants = self.tenants.upgrade()?;
-        let time = &tenants.settings.time;
+        let renewals = self.renewals.upgrade()?;
         loop {
-            let mut plan = lock(&tenants.renewals.plan);
-            let now = time.now();
+            let mut plan = lock(&renewals.plan);
+            let now = renewals.time.now();
             let renewal = match plan.plan.due(now) {
                 Due::Renew(renewal) => renewal,
                 Due::Sleep(until) => {
                     return Some(Work::Sleep(change, self.bell.timer(until.saturating_duration_since(now))));
                 }
             };
-            let Some(member) = tenants.members.get(renewal.tenant()) else {
+            let Some(member) = renewals.members.get(renewal.tenant()) else {
                 plan.plan.done(renewal, true, None, now);
                 continue;
             };
             member.set_planned(false, false);
             drop(plan);
             if member.source.renewal_due().is_some_and(|due| due <= now) {
-                return Some(Work::Renew(Renewing { tenants: self.tenants.clone(), member, renewal: Some(renewal) }));
+                return Some(Work::Renew(Renewing { renewals: self.renewals.clone(), member, renewal: Some(renewal) }));
             }
             // A caller has renewed it, or there is nothing left to renew.
-            tenants.renewals.done(&member, renewal, false);
+            renewals.done(&member, renewal, false);
         }
     }
 }
 
-impl<D: TenantDriver> Drop for Worker<D> {
+impl<S> Drop for Worker<S> {
     fn drop(&mut self) {
-        if let Some(tenants) = self.tenants.upgrade() {
-            lock(&tenants.renewals.plan).workers -= 1;
+        if let Some(renewals) = self.renewals.upgrade() {
+            lock(&renewals.plan).workers -= 1;
         }
     }
 }
 
-impl<D: TenantDriver> fmt::Debug for Worker<D> {
+impl<S> fmt::Debug for Worker<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Worker")
     }
@@ -169,30 +168,30 @@ impl<D: TenantDriver> fmt::Debug for Worker<D> {
 
 /// A renewal that a worker carries out. Dropping it reports how the renewal went.
 #[must_use = "the tenant is not renewed again before this is dropped"]
-pub struct Renewing<D: TenantDriver> {
-    tenants: Weak<Inner<D>>,
-    member: Arc<Member<D::Source>>,
+pub struct Renewing<S: Deref<Target = Engine>> {
+    renewals: Weak<Renewals<S>>,
+    member: Arc<Member<S>>,
     renewal: Option<Renewal>,
 }
 
-impl<D: TenantDriver> Renewing<D> {
+impl<S: Deref<Target = Engine>> Renewing<S> {
     /// The source whose token is due.
     #[must_use]
-    pub fn source(&self) -> &D::Source {
+    pub fn source(&self) -> &S {
         &self.member.source
     }
 }
 
-impl<D: TenantDriver> Drop for Renewing<D> {
+impl<S: Deref<Target = Engine>> Drop for Renewing<S> {
     fn drop(&mut self) {
-        if let (Some(tenants), Some(renewal)) = (self.tenants.upgrade(), self.renewal.take()) {
+        if let (Some(renewals), Some(renewal)) = (self.renewals.upgrade(), self.renewal.take()) {
             let renewed = self.member.source.status().last_error.is_none();
-            tenants.renewals.done(&self.member, renewal, renewed);
+            renewals.done(&self.member, renewal, renewed);
         }
     }
 }
 
-impl<D: TenantDriver> fmt::Debug for Renewing<D> {
+impl<S: Deref<Target = Engine>> fmt::Debug for Renewing<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Renewing").field("renewal", &self.renewal).finish_non_exhaustive()
     }

@@ -2,19 +2,20 @@
 
 use alvys_auth_core::{Api, Token};
 
-use super::{TOKEN, lint};
+use super::lint;
 use crate::client::{Authorized, Limits};
 use crate::command::inspect::Facts;
 use crate::command::request::refusal;
 use crate::command::scopes;
 use crate::failure::{Class, Failure};
 use crate::jwt::Jwt;
-use crate::output::one_line;
+use crate::messages::one_line;
 use crate::report::Report;
 use crate::session::Wanted;
 use crate::settings::{Settings, SettingsArgs};
 use crate::time::in_words;
 
+pub(super) const TOKEN: &str = "token request";
 const SHAPE: &str = "token";
 const SCOPES: &str = "scopes";
 const ORGANIZATION: &str = "organization";

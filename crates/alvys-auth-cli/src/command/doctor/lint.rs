@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use alvys_auth_core::{Api, Credentials, Error, Flow, TokenRequest};
 
+use crate::environment::variable;
 use crate::failure::Failure;
 use crate::profiles::{Named, SecretPlace};
 use crate::report::Report;
-use crate::settings::{Settings, SettingsArgs, variable};
+use crate::settings::{Settings, SettingsArgs};
 
 const STEP: &str = "settings";
 const FILES: &str = "secret files";

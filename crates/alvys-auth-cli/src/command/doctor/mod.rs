@@ -39,8 +39,6 @@ pub(crate) struct Args {
     settings: SettingsArgs,
 }
 
-const TOKEN: &str = "token request";
-
 pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let mut report = Report::default();
     check(arguments, &mut report);
@@ -53,7 +51,7 @@ fn check(arguments: &Args, report: &mut Report) {
     };
     let Some(settings) = lint::settings(&arguments.settings, report) else {
         skip(report, &network::STEPS, "correct the settings first");
-        return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), "correct the settings first");
+        return skip(report, &[&[access::TOKEN][..], &access::STEPS].concat(), "correct the settings first");
     };
     let endpoint = match keys::endpoint(&settings.setup.flow) {
         Ok(endpoint) => endpoint,
@@ -61,7 +59,7 @@ fn check(arguments: &Args, report: &mut Report) {
     };
     if let Err(at) = network::check(&endpoint, settings.ca_bundle.as_deref(), report) {
         let why = format!("the step before it failed: {at}");
-        return skip(report, &[&[TOKEN][..], &access::STEPS].concat(), &why);
+        return skip(report, &[&[access::TOKEN][..], &access::STEPS].concat(), &why);
     }
     let api = settings.setup.api.clone();
     let limits = Limits {

@@ -12,7 +12,7 @@ use ureq::Proxy;
 
 use crate::agent;
 use crate::failure::{Class, Failure};
-use crate::output::one_line;
+use crate::messages::one_line;
 use crate::report::Report;
 use crate::time::in_words;
 

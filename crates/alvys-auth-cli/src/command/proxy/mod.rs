@@ -1,110 +1,27 @@
 //! `alvys-auth proxy`: the reverse proxy that adds tokens, in the foreground.
 
-use std::fs;
 use std::future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use alvys_auth_core::Api;
-use alvys_auth_proxy::{Accounts, Listen, Proxy, Server, Settings, SharedKey};
-use reqwest::{Certificate, ClientBuilder};
+use alvys_auth_proxy::{Server, SharedKey};
 use tokio::sync::Notify;
 use tracing::info;
-use zeroize::Zeroizing;
 
+pub(crate) use self::arguments::Args;
+use self::arguments::read_key;
+use self::reload::not_reloaded;
 use crate::failure::Failure;
+use crate::messages;
 use crate::output;
-use crate::settings::{SettingsArgs, variable};
 use crate::signals;
-use crate::time;
 
+mod arguments;
 mod notices;
 mod one;
 mod process;
+mod reload;
 mod several;
-
-/// The flags about one application, by their names in clap.
-const OF_ONE_APPLICATION: [&str; 13] = [
-    "profile",
-    "client_id",
-    "secret_stdin",
-    "secret_file",
-    "secret_command",
-    "flow",
-    "tenant",
-    "env",
-    "encoding",
-    "token_url",
-    "audience",
-    "scope",
-    "api_base_url",
-];
-
-/// The function that SIGHUP calls.
-type Reload = Box<dyn Fn() + Send + Sync>;
-
-/// Run a reverse proxy that adds the token to each request, so that programs in any language can call the API.
-///
-/// Ctrl-C ends it. SIGHUP makes it read the credentials and the key file again; a changed secret file is also noticed without
-/// SIGHUP. The proxy itself answers /healthz, /readyz, /metrics and /status.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// Listen at this place: an address with a port, or unix:/path. May be given several times.
-    #[arg(long, value_name = "PLACE", default_value = "127.0.0.1:8350")]
-    listen: Vec<Listen>,
-
-    /// Also answer /healthz, /readyz and /metrics, and nothing else, at this address.
-    #[arg(long, value_name = "ADDRESS")]
-    health: Option<SocketAddr>,
-
-    /// Allow other machines to connect; needs a key.
-    #[arg(long)]
-    expose: bool,
-
-    /// Require the key in this file from every request, in X-Alvys-Proxy-Key; ALVYS_PROXY_KEY contains the key itself.
-    #[arg(long, value_name = "PATH")]
-    key_file: Option<PathBuf>,
-
-    /// Accept this host name for the proxy in requests. May be given several times.
-    #[arg(long, value_name = "HOST", value_parser = host)]
-    name: Vec<String>,
-
-    /// The MCP server behind /mcp; by default that of Alvys, if the API is the production API.
-    #[arg(long, value_name = "URL")]
-    mcp_url: Option<String>,
-
-    /// Serve the application of this profile under /t/PROFILE. May be given several times.
-    ///
-    /// All settings of an application then come from its profile, and none from flags or the environment.
-    #[arg(long, value_name = "PROFILE", conflicts_with_all = OF_ONE_APPLICATION)]
-    serve: Vec<String>,
-
-    /// Answer GET /token with the access token.
-    #[arg(long)]
-    hand_out_tokens: bool,
-
-    /// Send calls at once, without regard to the published rate limits.
-    #[arg(long)]
-    unshaped: bool,
-
-    /// How long one call may wait in all; 60s by default.
-    #[arg(long, value_name = "TIME", value_parser = time::duration)]
-    patience: Option<Duration>,
-
-    /// How many calls may be in progress at the same time.
-    #[arg(long, value_name = "CALLS", value_parser = at_least_one)]
-    most_at_once: Option<NonZeroUsize>,
-
-    /// The longest request body, in bytes.
-    #[arg(long, value_name = "BYTES")]
-    longest_body: Option<u64>,
-
-    #[command(flatten)]
-    settings: SettingsArgs,
-}
 
 pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let failed = |error: io::Error| {
@@ -146,67 +63,6 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
 }
 
 impl Args {
-    fn proxy_settings(&self, key: Option<SharedKey>) -> Result<Settings, Failure> {
-        let mut settings = self.name.iter().fold(Settings::new(), Settings::name);
-        let reachable = |place: &&Listen| matches!(place, Listen::Tcp(address) if !address.ip().is_loopback());
-        if self.expose && key.is_none() {
-            return Err(Failure::configuration(
-                "--expose allows other machines to connect, but there is no key to protect the proxy",
-                "give a key with --key-file or ALVYS_PROXY_KEY",
-            ));
-        }
-        if let Some(place) = self.listen.iter().find(reachable).filter(|_| !self.expose) {
-            return Err(Failure::configuration(
-                format!("other machines can reach {place}"),
-                "listen on 127.0.0.1 or a Unix socket, or allow other machines with --expose and a key in --key-file",
-            ));
-        }
-        if let Some(key) = key {
-            settings = settings.key(key);
-        }
-        if self.expose {
-            settings = settings.expose();
-        }
-        if self.hand_out_tokens {
-            settings = settings.hand_out_tokens();
-        }
-        if let Some(calls) = self.most_at_once {
-            settings = settings.most_at_once(calls.get());
-        }
-        if let Some(bytes) = self.longest_body {
-            settings = settings.longest_body(bytes);
-        }
-        Ok(settings)
-    }
-
-    fn key(&self) -> Result<Option<Zeroizing<String>>, Failure> {
-        match &self.key_file {
-            Some(path) => read_key(path).map(Some),
-            None => Ok(variable("ALVYS_PROXY_KEY")
-                .map(|key| without_line_break(&Zeroizing::new(key.to_string_lossy().into_owned())))),
-        }
-    }
-
-    /// The proxy for `api`, and for the MCP server that belongs to it.
-    fn proxy(
-        &self,
-        accounts: impl Accounts,
-        api: Api,
-        settings: Settings,
-        certificates: &Certificates,
-    ) -> Result<Proxy, Failure> {
-        let own = || (api == Api::production()).then_some("https://mcp.alvys.com/mcp");
-        let settings = match self.mcp_url.as_deref().or_else(own) {
-            Some(url) => settings.mcp(url),
-            None => settings,
-        };
-        let api = match self.patience {
-            Some(patience) => api.patience(patience),
-            None => api,
-        };
-        Ok(Proxy::with_client(accounts, api, settings, certificates.client())?)
-    }
-
     async fn serve_until(&self, mut server: Server, ended: impl Future<Output = ()>) -> Result<(), Failure> {
         for place in &self.listen {
             server = server.listen(place).await?;
@@ -224,29 +80,15 @@ impl Args {
         tokio::select! {
             cut = server.run(shutdown) => {
                 if cut > 0 {
-                    output::complain(&format!("alvys-auth: {cut} connections did not end in time and were closed"));
+                    messages::complain(&format!("alvys-auth: {cut} connections did not end in time and were closed"));
                 }
             }
             () = again(&draining) => {
-                output::complain("alvys-auth: a second signal came: the calls in progress were ended");
+                messages::complain("alvys-auth: a second signal came: the calls in progress were ended");
             }
         }
         Ok(())
     }
-}
-
-fn read_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let read = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
-        Failure::configuration(
-            format!("cannot read the key file {}: {error}", path.display()),
-            "give --key-file a file that this user may read",
-        )
-    });
-    Ok(without_line_break(&read?))
-}
-
-fn without_line_break(key: &Zeroizing<String>) -> Zeroizing<String> {
-    Zeroizing::new(key.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Requires the key that is in the file now, if it is a valid key.
@@ -257,35 +99,6 @@ fn reread_key(path: &Path, key: &SharedKey) {
     }
 }
 
-/// The certificates that an HTTP client trusts instead of those of the system.
-#[derive(Debug, Clone)]
-struct Certificates(Option<Vec<Certificate>>);
-
-impl Certificates {
-    /// Reads the PEM file `bundle`, if there is one.
-    fn read(bundle: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = bundle else { return Ok(Self(None)) };
-        let refused = |what: String| {
-            let hint = "set ALVYS_CA_BUNDLE, SSL_CERT_FILE or --ca-bundle to a PEM file with certificates, or unset it";
-            Failure::configuration(format!("the CA bundle {} {what}", path.display()), hint)
-        };
-        let pem = fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| refused("is not a PEM file".to_owned()))?;
-        if certificates.is_empty() {
-            return Err(refused("contains no certificate".to_owned()));
-        }
-        Ok(Self(Some(certificates)))
-    }
-
-    fn client(&self) -> ClientBuilder {
-        let http = reqwest::Client::builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
-        match &self.0 {
-            Some(certificates) => http.tls_certs_only(certificates.clone()),
-            None => http,
-        }
-    }
-}
-
 /// Completes on the next signal after the one that began the shutdown.
 async fn again(draining: &Notify) {
     draining.notified().await;
@@ -293,30 +106,4 @@ async fn again(draining: &Notify) {
         Ok(ended) => ended.await,
         Err(_) => future::pending().await,
     }
-}
-
-/// A host name or an IP address, without a port.
-fn host(text: &str) -> Result<String, &'static str> {
-    let name = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
-    if name || text.parse::<IpAddr>().is_ok() {
-        return Ok(text.to_owned());
-    }
-    Err("give a host name or an IP address such as proxy.internal, without http:// and without a port")
-}
-
-fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
-    text.parse().map_err(|_| "give a whole number of calls, at least 1")
-}
-
-/// The new settings are for another place, so their credentials must not be sent to the one that this proxy uses.
-fn elsewhere(what: String) -> Failure {
-    Failure::configuration(what, "restart the proxy, or change the setting back")
-}
-
-/// Says on stderr that SIGHUP changed nothing. The sender of the signal sees no exit code.
-fn not_reloaded(failure: &Failure) {
-    output::complain(&format!(
-        "alvys-auth: SIGHUP changed nothing, the old settings stay in use: {}; {}",
-        failure.what, failure.todo
-    ));
 }

@@ -8,7 +8,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, registry};
 
-use crate::output;
+use crate::messages;
 
 /// Prints the notices of the proxy, unless the log of `-v` shows them already.
 pub(super) fn start() {
@@ -23,7 +23,7 @@ impl<S: Subscriber> Layer<S> for Notices {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut sentence = Sentence(String::new());
         event.record(&mut sentence);
-        output::complain(&format!("alvys-auth: {}", output::one_line(&sentence.0)));
+        messages::complain(&format!("alvys-auth: {}", messages::one_line(&sentence.0)));
     }
 }
 

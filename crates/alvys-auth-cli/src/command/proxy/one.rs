@@ -11,9 +11,10 @@ use alvys_auth_proxy::{Account, Proxy, Settings};
 use alvys_auth_reqwest::TokenSource;
 use tracing::info;
 
-use super::{Args, Certificates, Reload, elsewhere, not_reloaded};
+use super::arguments::{Args, Certificates};
+use super::reload::{Reload, elsewhere, not_reloaded};
 use crate::failure::Failure;
-use crate::output;
+use crate::messages;
 use crate::secret::Provider;
 use crate::settings::Layers;
 
@@ -25,7 +26,7 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
     let layers = arguments.settings.layers()?;
     let setup = layers.setup()?;
     for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
-        output::warn(warning);
+        messages::warn(warning);
     }
     let start = Start { flow: setup.flow.clone(), api: setup.api.clone(), ca_bundle: layers.ca_bundle() };
     let certificates = Certificates::read(start.ca_bundle.as_deref())?;

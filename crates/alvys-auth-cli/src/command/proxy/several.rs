@@ -14,11 +14,12 @@ use alvys_auth_reqwest::{AsyncTenantProvider, Credentials, ProviderFuture, Tenan
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
-use super::{Args, Certificates, Reload, elsewhere, not_reloaded};
+use super::arguments::{Args, Certificates};
+use super::reload::{Reload, elsewhere, not_reloaded};
+use crate::environment::variable;
 use crate::failure::Failure;
 use crate::profiles::{self, Named};
 use crate::secret;
-use crate::settings::variable;
 
 /// How many profiles are read at the same time. Each read takes a blocking thread of the runtime, for up to a minute when a
 /// keychain waits for its password. The other threads are left for name resolution.

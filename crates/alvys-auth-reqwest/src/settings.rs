@@ -1,8 +1,9 @@
-//! The transport settings of those who bring none.
+//! The transport settings of a client: the caller's own or the default ones.
 //!
-//! Their TLS settings are those that reqwest makes for each client. They are made once in a process, because reading the
+//! The default TLS settings are those that reqwest makes for each client. They are made once in a process, because reading the
 //! system's certificates takes milliseconds.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use reqwest::{Client, ClientBuilder};
@@ -11,6 +12,43 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls_platform_verifier::Verifier;
 
 static SHARED: OnceLock<ClientConfig> = OnceLock::new();
+
+/// The transport settings of a client: a function that makes a builder of it. It is called when a source or a client is built,
+/// and again for each further tokio runtime, because runtimes share no connections.
+///
+/// For token requests, redirects, retries, time limits, `pool_idle_timeout` (2 seconds) and `https_only` are set over these
+/// settings, and proxies are taken off an endpoint on this machine. [`Client`](crate::Client) sets redirects, and takes
+/// proxies off an API on this machine.
+#[derive(Clone)]
+pub struct Http(Arc<dyn Fn() -> ClientBuilder + Send + Sync>);
+
+impl<F: Fn() -> ClientBuilder + Send + Sync + 'static> From<F> for Http {
+    fn from(make: F) -> Self {
+        Self(Arc::new(make))
+    }
+}
+
+impl Default for Http {
+    /// The transport settings of those who bring none.
+    fn default() -> Self {
+        Self::from(default_http)
+    }
+}
+
+impl Http {
+    /// A builder with these settings.
+    #[must_use]
+    pub fn builder(&self) -> ClientBuilder {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Http {
+    /// Shows nothing: default headers may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http")
+    }
+}
 
 /// A builder with our user agent, and with TLS settings that all such builders share.
 pub(crate) fn default_http() -> ClientBuilder {
