@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::tables::thousands;
+use super::figures::thousands;
 use crate::measure::{Result, instructions};
 use crate::probe::{Kind, Work};
 use crate::results::Results;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::tables::{millis, name, verdict};
+use super::figures::{millis, name, verdict};
 use crate::measure::Result;
 use crate::measure::recovery::{LIMIT, Outage, Record};
 use crate::probe::Kind;
