@@ -68,7 +68,7 @@ pub(crate) struct TargetArgs {
     #[arg(long, value_name = "URL")]
     pub(crate) token_url: Option<String>,
 
-    /// The audience; https://api.alvys.com/public/ by default (ALVYS_AUDIENCE).
+    /// The audience; that of the public API by default, with the slash at its end (ALVYS_AUDIENCE).
     #[arg(long, value_name = "AUDIENCE")]
     pub(crate) audience: Option<String>,
 

@@ -225,6 +225,8 @@ fn an_outage_and_a_rate_limit_are_told_apart() {
     assert_eq!(bench.turn("loads"), None);
     let queued = bench.queue("loads");
     assert_eq!(bench.ask(queued).expect("a hold").asked_by, None, "nobody asked for that");
+    bench.heed("loads", 503, &verdict(503, Some(60), "GET"));
+    assert_eq!(bench.ask(queued).expect("a hold").asked_by, None, "the limit takes longer than what the API asked for");
 }
 
 #[test]

@@ -145,10 +145,12 @@ impl Passage {
 
     /// Here is the answer, as far as it was looked at; see [`Call::looked`].
     pub fn looked<B: AsRef<[u8]>>(&mut self, answer: &Response<B>, reject: impl FnOnce(&Token) -> bool) -> Verdict {
-        let verdict = self.call.looked(answer, self.time.now(), reject);
+        // One and the same time for both: the call is not to find the endpoint held when its own pause is over.
+        let now = self.time.now();
+        let verdict = self.call.looked(answer, now, reject);
         events::judged(&self.endpoint, answer.status(), &verdict);
         if let Some(pace) = &self.pace {
-            pace.heed(&self.endpoint, answer.status(), &verdict);
+            pace.heed(&self.endpoint, answer.status(), &verdict, now);
         }
         verdict
     }

@@ -231,6 +231,7 @@ pub struct Flight {
 
 /// What to do for an attempt.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once for each request, and never kept")]
 pub enum Task {
     /// Ask the provider, showing it this mark; hand in what it [`provided`](Flight::provided).
     Ask(Option<Mark>, Question),
@@ -240,7 +241,7 @@ pub enum Task {
 
 impl Flight {
     /// What to do next; none when the attempt is over and everybody who waits has been woken.
-    pub fn next(&mut self) -> Option<Task> {
+    pub fn next_task(&mut self) -> Option<Task> {
         let attempt = self.attempt.take()?;
         let engine = &self.engine;
         let mut lifecycle = engine.lock();
@@ -300,7 +301,7 @@ impl Drop for Flight {
             } else {
                 attempt.abandoned()
             });
-            let _ = self.next();
+            let _ = self.next_task();
         }
     }
 }

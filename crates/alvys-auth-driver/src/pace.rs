@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alvys_auth_core::{Endpoint, Hold, Limit, Limiter, RateLimits, Ticket, Verdict};
+use alvys_auth_core::{Endpoint, Hold, Limit, Limiter, RateLimits, Ticket, Timestamp, Verdict};
 use event_listener::EventListener;
 use http::StatusCode;
 
@@ -84,8 +84,8 @@ impl Pace {
 
     /// Draws from what was decided about an answer what it means for everybody else: while the API wants to be left alone,
     /// nobody calls `endpoint`.
-    pub fn heed(&self, endpoint: &Endpoint, status: StatusCode, verdict: &Verdict) {
-        self.lock().0.heed(self.token, endpoint, status, verdict, self.time().now());
+    pub(crate) fn heed(&self, endpoint: &Endpoint, status: StatusCode, verdict: &Verdict, now: Timestamp) {
+        self.lock().0.heed(self.token, endpoint, status, verdict, now);
     }
 
     /// The clock.

@@ -36,7 +36,7 @@ fn launched(engine: &Arc<Engine>) -> Flight {
 }
 
 fn sent(flight: &mut Flight) -> String {
-    let Some(Task::Send(request)) = flight.next() else { panic!("a request is due") };
+    let Some(Task::Send(request)) = flight.next_task() else { panic!("a request is due") };
     String::from_utf8(request.into_body()).unwrap()
 }
 
@@ -44,7 +44,7 @@ fn fetch(engine: &Arc<Engine>, answer: Result<http::Response<&str>, Error>) {
     let mut flight = launched(engine);
     let _ = sent(&mut flight);
     flight.answered(answer);
-    assert!(flight.next().is_none(), "the attempt is over");
+    assert!(flight.next_task().is_none(), "the attempt is over");
 }
 
 fn refusal(status: u16) -> Result<http::Response<&'static str>, Error> {
@@ -106,7 +106,7 @@ fn a_flight_that_was_replaced_sends_nothing() {
     let (engine, _) = engine(Flow::current());
     let mut flight = launched(&engine);
     engine.set_credentials(credentials("rotated")).unwrap();
-    assert!(flight.next().is_none());
+    assert!(flight.next_task().is_none());
 }
 
 #[test]
@@ -154,12 +154,12 @@ fn a_provider_is_asked_once_until_it_has_answered() {
     let provider = Some((Some(Mark::new(1)), MINUTE));
     let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), provider, clock.into(), None));
     let mut flight = launched(&engine);
-    let Some(Task::Ask(Some(known), question)) = flight.next() else { panic!("the provider is asked first") };
+    let Some(Task::Ask(Some(known), question)) = flight.next_task() else { panic!("the provider is asked first") };
     assert_eq!(known, Mark::new(1));
     flight.provided(None);
     assert!(sent(&mut flight).contains("s3cret"), "goes on with what is there");
     flight.answered(Ok(http::Response::new(ANSWER)));
-    assert!(flight.next().is_none());
+    assert!(flight.next_task().is_none());
 
     engine.invalidate();
     let mut flight = launched(&engine);
@@ -167,7 +167,7 @@ fn a_provider_is_asked_once_until_it_has_answered() {
     drop(flight);
     drop(question);
     let mut flight = launched(&engine);
-    let Some(Task::Ask(_, question)) = flight.next() else { panic!("it has answered, however late") };
+    let Some(Task::Ask(_, question)) = flight.next_task() else { panic!("it has answered, however late") };
     drop(question);
     flight.provided(Some(Ok(Given::These(credentials("rotated"), Mark::new(2)))));
     assert!(sent(&mut flight).contains("rotated"));

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Endpoint, Limit, RateLimits};
-use alvys_auth_driver::{ManualClock, Pace};
+use alvys_auth_core::{Api, CallOptions, CallStep, Endpoint, Limit, RateLimits, Verdict};
+use alvys_auth_driver::{BlockingTokens, Caller, FixedTokens, ManualClock, Pace, Passage};
 use event_listener::Listener;
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Response, Uri};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -86,4 +86,32 @@ fn what_is_shown_tells_the_limits_and_how_many_endpoints_are_remembered() {
     assert_eq!(pace.turn(&loads()).wait(), None);
     assert!(format!("{pace:?}").contains("endpoints: 1"), "{pace:?}");
     assert_eq!(pace.limits(&loads()), [Limit::new(1, HOUR)]);
+}
+
+#[test]
+fn a_call_whose_own_pause_is_over_finds_its_endpoint_open() {
+    let clock = Arc::new(ManualClock::new());
+    let tokens = FixedTokens::holding("abc", "load:read").expect("a token");
+    let api = Api::production();
+    let uri = api.url("loads").expect("a URL");
+    let pace = Pace::with_clock(RateLimits::none(), Arc::clone(&clock));
+    let caller = Caller { pace: Some(pace), ..Caller::new(tokens, api) };
+    let call = caller.begin(&Method::GET, &uri, &HeaderMap::new(), CallOptions::new());
+    let mut call = call.expect("allowed").expect("no Authorization of its own");
+    let send = |call: &mut Passage| {
+        assert!(matches!(call.step(), CallStep::NeedToken));
+        assert!(call.token(BlockingTokens::token(&caller.tokens).expect("a token")).is_none());
+        assert!(matches!(call.step(), CallStep::Send));
+    };
+    send(&mut call);
+    let busy = Response::builder().status(503).header("retry-after", "7").body("").expect("an answer");
+    call.answered(busy.status(), busy.headers(), Some(&uri));
+    assert!(matches!(call.step(), CallStep::Look));
+    let verdict = call.looked(&busy, |_| unreachable!("no 401"));
+    assert!(matches!(verdict, Verdict::Repeat { after } if after == Duration::from_secs(7)));
+    let CallStep::Wait(until) = call.step() else { panic!("a wait") };
+    let (bell, _) = call.wait(until);
+    clock.advance(Duration::from_secs(7));
+    assert!(bell.wait_timeout(HOUR).is_some(), "a clock that is moved wakes it");
+    send(&mut call);
 }

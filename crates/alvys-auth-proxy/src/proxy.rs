@@ -14,7 +14,7 @@ use crate::watch::{Subject, Watch};
 
 /// A reverse proxy that adds access tokens. [`Server`](crate::Server) makes it listen. It is cheap to clone.
 ///
-/// To change the credentials, call [`TokenSource::set_credentials`](crate::TokenSource::set_credentials) of the token source.
+/// To change the credentials, call `set_credentials` of the token source.
 #[derive(Clone)]
 pub struct Proxy(pub(crate) Arc<Inner>);
 

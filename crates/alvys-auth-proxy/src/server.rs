@@ -97,7 +97,7 @@ impl Server {
         &self.places
     }
 
-    /// Serves until `shutdown` completes. Then lets the calls in progress finish, for up to [`Settings::drain_for`].
+    /// Serves until `shutdown` completes. Then lets the calls in progress finish, for up to [`Settings::drain_for`](crate::Settings::drain_for).
     ///
     /// Returns how many connections did not end in time and were closed. With a single account, it requests the token at the
     /// start. Dropping the future closes all connections.

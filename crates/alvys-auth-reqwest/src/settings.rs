@@ -37,7 +37,6 @@ impl Default for Http {
 
 impl Http {
     /// A builder with these settings.
-    #[must_use]
     pub fn builder(&self) -> ClientBuilder {
         (self.0)()
     }

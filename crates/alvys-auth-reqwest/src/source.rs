@@ -135,7 +135,7 @@ impl TokenSource {
 
     /// Carries out an attempt.
     async fn fetch(&self, mut flight: Flight) {
-        while let Some(task) = flight.next() {
+        while let Some(task) = flight.next_task() {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question).await),
                 Task::Send(request) => flight.answered(self.0.transport.send(request).await),

@@ -142,7 +142,7 @@ impl TokenSource {
 
     /// Carries out an attempt.
     fn fetch(&self, mut flight: Flight) {
-        while let Some(task) = flight.next() {
+        while let Some(task) = flight.next_task() {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question)),
                 Task::Send(request) => flight.answered(self.0.transport.send(request)),

@@ -214,7 +214,8 @@ impl Source {
         let Some(attempt) = self.attempts.remove(&attempt) else {
             return Answer::Completed(Completed::Superseded).to_json();
         };
-        let completed = match &self.lifecycle.next(outcome(attempt), now) {
+        let next = self.lifecycle.next(outcome(attempt), now);
+        let completed = match &next {
             Next::Over(Change::Obtained(token)) => Completed::Obtained { expires_at: token.expires_at().as_millis() },
             Next::Over(Change::Renewed(token)) => Completed::Renewed { expires_at: token.expires_at().as_millis() },
             Next::Over(Change::Paused { until, error }) => {

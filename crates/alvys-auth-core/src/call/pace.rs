@@ -63,7 +63,7 @@ pub struct Hold {
     /// When to ask again: not after [`until`](Self::until), and before it where the call may go sooner because those before it
     /// do not come.
     pub ask_at: Timestamp,
-    /// The status, 429 or 503, with which the API asked to be left alone; none when the limits are kept unasked.
+    /// The status, 429 or 503, with which the API asked to be left alone until then; none when that is for the limits' sake.
     pub asked_by: Option<StatusCode>,
 }
 
@@ -173,7 +173,7 @@ impl Limiter {
             all_late = all_late.max(late);
             ask_at = ask_at.min(all_late.max(opens(ahead)));
         }
-        let asked_by = (lane.held_until > now).then_some(lane.held_by);
+        let asked_by = (lane.held_until == until).then_some(lane.held_by);
         if let Some(waiting) = waiting.get_mut(&ticket) {
             waiting.due = ask_at;
         }
