@@ -48,7 +48,9 @@ impl Credentials {
         &self.client_id
     }
 
-    pub(crate) fn client_secret(&self) -> &str {
+    /// The client secret, to derive keys from. Handle it like a password.
+    #[must_use]
+    pub fn client_secret(&self) -> &str {
         &self.client_secret
     }
 }

@@ -283,6 +283,10 @@ impl Flow {
         }
     }
 
+    pub(crate) fn requested_scopes(&self) -> &[Scope] {
+        &self.how.settings.scopes
+    }
+
     /// The audience to send. None in the legacy flow.
     pub(crate) fn checked_audience(&self) -> Result<Option<&str>, Error> {
         match (&self.how.settings.audience, self.is_legacy()) {

@@ -121,6 +121,11 @@ impl TokenRequest {
         &self.0.credentials
     }
 
+    /// Where it is sent.
+    pub(crate) fn url(&self) -> String {
+        self.0.head.uri.to_string()
+    }
+
     /// The URL without its query, which may hold a key.
     fn endpoint(&self) -> impl fmt::Display + '_ {
         let uri = &self.0.head.uri;

@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod file;
+mod files;
+mod key;
+pub mod kit;
+mod memory;
+mod store;
+
+pub use file::FileStore;
+pub use key::{Key, Name};
+pub use memory::MemoryStore;
+pub use store::{AsyncStore, BlockingStore, SealedAnswer, SealedOperation, StoreFuture};
