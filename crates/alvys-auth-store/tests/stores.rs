@@ -92,8 +92,8 @@ fn a_store_in_memory_follows_the_clock_that_it_was_given() {
 fn an_async_store_can_be_shared() {
     let store: Arc<dyn AsyncStore> = Arc::new(MemoryStore::new());
     let name = name();
-    let mut future = Arc::clone(&store);
-    let future = AsyncStore::run(&mut future, &name, publish(1));
+    let shared = Arc::clone(&store);
+    let future = AsyncStore::run(&shared, &name, publish(1));
     let answer = futures_lite(future).expect("an answer");
     assert_eq!(answer.outcome, Outcome::Published);
 }
