@@ -43,7 +43,6 @@ impl Credentials {
     }
 
     /// The client id. It is not a secret.
-    #[must_use]
     pub fn client_id(&self) -> &str {
         &self.client_id
     }

@@ -38,6 +38,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// assert!(old.deprecation().unwrap().contains("2025-07-31"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its setters give back the changed value"]
 pub struct Flow {
     how: Arc<How>,
     organization: Option<Box<str>>,
@@ -132,7 +133,6 @@ impl fmt::Debug for UncheckedUrl {
 
 impl Flow {
     /// The flow that Alvys documents today: a JSON body with an audience, sent to `https://auth.alvys.com/oauth/token`.
-    #[must_use]
     pub fn current() -> Self {
         Self::new(Kind::Current, Encoding::Json)
     }
@@ -141,7 +141,6 @@ impl Flow {
     ///
     /// Alvys announced that this flow ends on 2025-07-31; see [`deprecation`](Self::deprecation). A tenant looks like
     /// `va336`. The pages of Alvys call it the company code.
-    #[must_use]
     pub fn legacy(tenant: impl Into<String>) -> Self {
         let kind = Kind::Legacy { tenant: tenant.into(), path: LegacyPath::default(), tenant_in_body: false };
         Self::new(kind, Encoding::Form)
@@ -174,14 +173,12 @@ impl Flow {
     }
 
     /// Sets the encoding of the body. The default is JSON in the current flow and a form in the legacy flow.
-    #[must_use]
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.settings().encoding = encoding;
         self
     }
 
     /// Sets the installation of Alvys. The default is production.
-    #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
         self.settings().environment = environment;
         self
@@ -191,14 +188,12 @@ impl Flow {
     ///
     /// It must be an https URL, or a plain http URL of this machine. In the legacy flow, the URL must contain the tenant:
     /// write `{tenant_id}` where it belongs.
-    #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.settings().endpoint = Some(UncheckedUrl(url.into()));
         self
     }
 
     /// Sets the audience of the token. The default is `https://api.alvys.com/public/`. Current flow only.
-    #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.settings().audience = Some(audience.into());
         self
@@ -208,14 +203,12 @@ impl Flow {
     ///
     /// A token of Alvys always has every scope that was granted to the application. Alvys refuses a token request that
     /// names a scope that was not granted. To see what a token may do, read [`Token::scopes`](crate::Token::scopes).
-    #[must_use]
     pub fn scopes<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.settings().scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
     /// Sets the path of the legacy token endpoint. It has no effect in the current flow.
-    #[must_use]
     pub fn legacy_path(mut self, chosen: LegacyPath) -> Self {
         if let Kind::Legacy { path, .. } = &mut self.settings().kind {
             *path = chosen;
@@ -224,7 +217,6 @@ impl Flow {
     }
 
     /// Sends `tenant_id` in the legacy body too, as some pages of Alvys show it. It has no effect in the current flow.
-    #[must_use]
     pub fn tenant_in_body(mut self) -> Self {
         if let Kind::Legacy { tenant_in_body, .. } = &mut self.settings().kind {
             *tenant_in_body = true;
@@ -236,14 +228,12 @@ impl Flow {
     ///
     /// It protects programs that serve several tenants from using the token of the wrong one. The comparison ignores ASCII
     /// case. Nobody verifies the claims, so this finds mistakes; it does not protect against a hostile server.
-    #[must_use]
     pub fn expect_organization(mut self, organization: impl Into<String>) -> Self {
         self.organization = Some(organization.into().into());
         self
     }
 
     /// A warning for people when Alvys is going to end this flow, in one sentence.
-    #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
         self.is_legacy().then_some(
             "the legacy per-tenant flow was announced to shut down on 2025-07-31; \
@@ -252,13 +242,11 @@ impl Flow {
     }
 
     /// Whether this is the legacy flow.
-    #[must_use]
     pub fn is_legacy(&self) -> bool {
         matches!(self.how.settings.kind, Kind::Legacy { .. })
     }
 
     /// The tenant of the legacy flow. None in the current flow.
-    #[must_use]
     pub fn tenant(&self) -> Option<&str> {
         match &self.how.settings.kind {
             Kind::Current => None,
@@ -271,7 +259,6 @@ impl Flow {
     }
 
     /// The organization that every token must name; see [`expect_organization`](Self::expect_organization).
-    #[must_use]
     pub fn expected_organization(&self) -> Option<&str> {
         self.organization.as_deref()
     }

@@ -13,7 +13,6 @@ pub struct Mark(u64);
 
 impl Mark {
     /// The mark of a version that this number stands for.
-    #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }

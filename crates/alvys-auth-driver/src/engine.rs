@@ -36,7 +36,6 @@ pub struct Engine {
 impl Engine {
     /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one: the mark of those in
     /// use, and how long it may take to answer.
-    #[must_use]
     pub fn new(
         request: TokenRequest,
         policy: impl Into<Arc<Policy>>,
@@ -122,25 +121,21 @@ impl Engine {
     }
 
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
-    #[must_use]
     pub fn status(&self) -> Status {
         self.published.load().status(self.time.now())
     }
 
     /// What to tell people when the server's side of the flow in use is going away.
-    #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
         self.flow().deprecation()
     }
 
     /// The flow that token requests speak.
-    #[must_use]
     pub fn flow(&self) -> Flow {
         self.lock().request().flow().clone()
     }
 
     /// The clock.
-    #[must_use]
     pub fn time(&self) -> &Time {
         &self.time
     }
@@ -171,7 +166,6 @@ impl Engine {
 
     /// How long to listen at the most before polling again, on the system's timers; none for a caller who waits until
     /// `deadline` at the longest and may as well give up now.
-    #[must_use]
     pub fn timer(&self, wait: &Wait, deadline: Timestamp) -> Option<Duration> {
         let now = self.time.now();
         let until = wait.until().min(deadline);

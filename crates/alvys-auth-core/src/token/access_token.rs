@@ -49,7 +49,6 @@ impl Token {
     /// assert_eq!(token.header(), "Bearer an.access.token");
     /// # Ok::<(), alvys_auth_core::Error>(())
     /// ```
-    #[must_use]
     pub fn given(response: TokenResponse, now: Timestamp) -> Option<Self> {
         Self::new(response, None, now, &Policy::new(), 0.0)
     }
@@ -79,55 +78,46 @@ impl Token {
     }
 
     /// The value for the `Authorization` header, `Bearer …`: built once, marked sensitive.
-    #[must_use]
     pub fn header(&self) -> &HeaderValue {
         self.0.response.header()
     }
 
     /// The bare access token, for protocols that want it without `Bearer`. Handle it like a password.
-    #[must_use]
     pub fn access_token(&self) -> &str {
         self.0.response.access_token()
     }
 
     /// What the token may do.
-    #[must_use]
     pub fn scopes(&self) -> Scopes<'_> {
         self.0.response.scopes()
     }
 
     /// What the token says of itself, **unverified**; none for an opaque token.
-    #[must_use]
     pub fn unverified_claims(&self) -> Option<UnverifiedClaims> {
         self.0.response.unverified_claims()
     }
 
     /// What is suspicious about the token although it may work, in one sentence.
-    #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         self.0.response.warning()
     }
 
     /// When it was asked for, on the driver's clock; none when it comes from elsewhere, so that its age is unknown.
-    #[must_use]
     pub fn obtained_at(&self) -> Option<Timestamp> {
         self.0.obtained_at
     }
 
     /// From when on it is renewed if somebody asks for it, on the driver's clock.
-    #[must_use]
     pub fn renewal_at(&self) -> Timestamp {
         self.0.renewal_at
     }
 
     /// From when on it must not be used, on the driver's clock.
-    #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.0.expires_at
     }
 
     /// How long it may still be used at `now`; zero once it has expired.
-    #[must_use]
     pub fn expires_in(&self, now: Timestamp) -> Duration {
         self.0.expires_at.saturating_duration_since(now)
     }

@@ -129,7 +129,6 @@ pub(super) struct Failure {
 impl Lifecycle {
     /// A lifecycle that holds nothing yet. `seed` decides the jitter: give each instance a random one. Lifecycles may share
     /// a policy.
-    #[must_use]
     pub fn new(request: TokenRequest, policy: impl Into<Arc<Policy>>, seed: u64) -> Self {
         Self {
             request,
@@ -148,7 +147,6 @@ impl Lifecycle {
 
     /// Lets attempts ask a provider for credentials, which may take `time_limit` to answer. `known` is the mark of the
     /// credentials in use; without one, the first attempt asks for what there is.
-    #[must_use]
     pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
         self.provider = Some(Provider { known, time_limit, asked_by: None, asked_at: None });
         self
@@ -256,13 +254,11 @@ impl Lifecycle {
     }
 
     /// The token that is held, whether or not it is still usable.
-    #[must_use]
     pub fn held(&self) -> Option<&Token> {
         self.held.as_ref()
     }
 
     /// What readers may use without polling, and until when. Publish it after every call that takes `&mut self`.
-    #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let usable_until = self.held.as_ref().map(|token| {
             let renewal_due = token.renewal_at().max(self.busy_until());
@@ -280,7 +276,6 @@ impl Lifecycle {
     /// When the next attempt may be due; none when nothing is held, on its way or paused, so that it is due when asked for.
     ///
     /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
-    #[must_use]
     pub fn attempt_due(&self) -> Option<Timestamp> {
         let awaited_until = self.in_flight.as_ref().map(InFlight::awaited_until);
         let soon = awaited_until.max(self.failure.as_ref().map(|failure| failure.soon));
@@ -290,13 +285,11 @@ impl Lifecycle {
     }
 
     /// The request that attempts send.
-    #[must_use]
     pub fn request(&self) -> &TokenRequest {
         &self.request
     }
 
     /// The policy this lifecycle was made with.
-    #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }

@@ -104,19 +104,16 @@ impl TokenRequest {
     ///
     /// `content-length` is left to the HTTP client. The body holds the secret: send it once, to this URL, and follow no
     /// redirect with it.
-    #[must_use]
     pub fn to_http(&self) -> Request<Vec<u8>> {
         Request::from_parts(Parts::clone(&self.0.head), self.0.body.to_vec())
     }
 
     /// The flow this request speaks.
-    #[must_use]
     pub fn flow(&self) -> &Flow {
         &self.0.flow
     }
 
     /// The credentials this request sends.
-    #[must_use]
     pub fn credentials(&self) -> &Credentials {
         &self.0.credentials
     }
@@ -131,7 +128,6 @@ impl TokenRequest {
     /// Whether the request goes over plain http, which is accepted to this machine only.
     ///
     /// A driver must then not hand it to a proxy.
-    #[must_use]
     pub fn is_plain_http(&self) -> bool {
         self.0.head.uri.scheme_str() == Some("http")
     }

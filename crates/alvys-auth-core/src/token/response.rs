@@ -209,26 +209,22 @@ impl TokenResponse {
     }
 
     /// The token's lifetime, counted from the token request. None when neither the answer nor the token tells it.
-    #[must_use]
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
 
     /// The token's scopes: from the answer, or from the token's claims when the answer lists none.
-    #[must_use]
     pub fn scopes(&self) -> Scopes<'_> {
         let scope = self.text.get(self.token_ends..).unwrap_or_default();
         Scopes::new(std::str::from_utf8(scope).unwrap_or_default(), self.read_only)
     }
 
     /// The token's claims, **not verified**. None when the token is opaque.
-    #[must_use]
     pub fn unverified_claims(&self) -> Option<UnverifiedClaims> {
         UnverifiedClaims::read(self.access_token())
     }
 
     /// A warning about a token that may not work, in one sentence: the token is opaque.
-    #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         (self.opaque && !self.read_only).then_some(
             "the token is opaque, not a JWT: the Alvys API will probably refuse it; \

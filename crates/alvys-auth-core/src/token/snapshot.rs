@@ -33,14 +33,12 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The state of a source that holds `token` and has nothing to do.
-    #[must_use]
     pub fn holding(token: Token) -> Self {
         Self { usable_until: token.expires_at(), token: Some(token), ..Self::default() }
     }
 
     /// The token that may be used at `now` without polling; none when the lifecycle wants to be polled.
     #[inline]
-    #[must_use]
     pub fn usable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|_| now < self.usable_until)
     }
@@ -49,7 +47,6 @@ impl Snapshot {
     ///
     /// None in the last quarter of the time between when the renewal is due and when the token expires: that time is left for
     /// a caller who sees that no worker has renewed it.
-    #[must_use]
     pub fn deferrable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|token| {
             let window = token.expires_at().saturating_duration_since(token.renewal_at());
@@ -58,7 +55,6 @@ impl Snapshot {
     }
 
     /// The state at `now` in plain values.
-    #[must_use]
     pub fn status(&self, now: Timestamp) -> Status {
         let left = |until: Timestamp| Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero());
         let expires_in = self.token.as_ref().and_then(|token| left(token.expires_at()));
@@ -88,7 +84,6 @@ pub struct Status {
 
 impl Status {
     /// Whether a usable token is held.
-    #[must_use]
     pub fn is_ready(&self) -> bool {
         self.expires_in.is_some()
     }
@@ -99,7 +94,6 @@ impl Status {
     /// - `fetching`: no usable token is held, and a request for one is on its way;
     /// - `paused`: no usable token is held, and none is asked for until the pause after a failure has ended;
     /// - `empty`: no usable token is held, and the next caller asks for one.
-    #[must_use]
     pub fn as_str(&self) -> &'static str {
         match (self.is_ready(), self.in_flight) {
             (true, false) => "ready",

@@ -165,13 +165,11 @@ pub struct Making<D: TenantDriver> {
 
 impl<D: TenantDriver> Making<D> {
     /// What to ask.
-    #[must_use]
     pub fn provider(&self) -> &Arc<D::TenantProvider> {
         &self.tenants.provider
     }
 
     /// The tenant to ask about.
-    #[must_use]
     pub fn tenant(&self) -> Arc<str> {
         self.maker.as_ref().map(Maker::tenant).cloned().unwrap_or_default()
     }

@@ -176,7 +176,6 @@ pub struct Renewing<S: Deref<Target = Engine>> {
 
 impl<S: Deref<Target = Engine>> Renewing<S> {
     /// The source whose token is due.
-    #[must_use]
     pub fn source(&self) -> &S {
         &self.member.source
     }
