@@ -22,8 +22,8 @@ use crate::Error;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    client_id: Zeroizing<String>,
-    client_secret: Zeroizing<String>,
+    pub(crate) client_id: Zeroizing<String>,
+    pub(crate) client_secret: Zeroizing<String>,
 }
 
 impl Credentials {

@@ -186,7 +186,7 @@ impl Engine {
     /// Publishes what readers may know of a change, unlocks, wakes who waits and tells of it.
     fn changed(&self, lifecycle: MutexGuard<'_, Lifecycle>, change: Option<&Change>) {
         self.publish(&lifecycle);
-        let client_id = change.map(|_| lifecycle.request().credentials().client_id().to_owned());
+        let client_id = change.map(|_| lifecycle.request().client_id().to_owned());
         drop(lifecycle);
         self.bell.ring();
         if let (Some(change), Some(client_id)) = (change, client_id) {
@@ -253,7 +253,7 @@ impl Flight {
         };
         let (news, renewal) = (attempt.take_news(), attempt.is_renewal());
         let request = ask.is_none().then(|| attempt.to_http());
-        let client_id = lifecycle.request().credentials().client_id().to_owned();
+        let client_id = lifecycle.request().client_id().to_owned();
         // Kept before anybody is told: a subscriber that panics abandons the attempt too.
         self.attempt = Some(attempt);
         engine.publish(&lifecycle);

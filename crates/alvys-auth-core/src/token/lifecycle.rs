@@ -75,7 +75,7 @@ pub struct Lifecycle {
     pub(super) held: Option<Token>,
     pub(super) in_flight: Option<InFlight>,
     /// The last failure, until a token arrives.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<Arc<Failure>>,
     /// Renewals in a row that were answered by yet another rejection.
     pub(super) rejections: u32,
     /// The token given up last, so that no store can hand it back.
@@ -115,15 +115,15 @@ impl InFlight {
 }
 
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: Error,
+pub(crate) struct Failure {
+    pub(crate) error: Error,
     /// When the server was last asked.
     pub(super) asked: Timestamp,
     /// When asking is allowed again while a token is held, and while somebody waits for one.
-    pub(super) until: Timestamp,
-    pub(super) soon: Timestamp,
+    pub(crate) until: Timestamp,
+    pub(crate) soon: Timestamp,
     /// How many transient, permanent and costly ones there were since the last token; decides the length of the next pause.
-    pub(super) rows: [u32; 3],
+    rows: [u32; 3],
 }
 
 impl Lifecycle {
@@ -176,7 +176,7 @@ impl Lifecycle {
         {
             return Step::Wait(Wait { until, error: self.recent_error(now), in_flight: true });
         }
-        match &self.failure {
+        match self.failure.as_deref() {
             Some(Failure { error, soon, .. }) if now < *soon => {
                 if error.is_retryable() {
                     Step::Wait(Wait { until: *soon, error: Some(error.clone()), in_flight: false })
@@ -238,7 +238,7 @@ impl Lifecycle {
     /// # Errors
     /// As [`TokenRequest::new`]; nothing has changed then.
     pub fn set_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
-        let same_client = credentials.client_id() == self.request.credentials().client_id();
+        let same_client = credentials.client_id() == self.request.client_id();
         let changed = self.replace_credentials(credentials)?;
         if !same_client {
             self.held = None;
@@ -268,8 +268,7 @@ impl Lifecycle {
             token: self.held.clone(),
             usable_until: usable_until.unwrap_or_default(),
             in_flight: self.in_flight.is_some(),
-            paused_until: self.failure.as_ref().map(|failure| (failure.until, failure.soon)),
-            error: self.failure.as_ref().map(|failure| failure.error.clone()),
+            failure: self.failure.clone(),
         }
     }
 
@@ -352,11 +351,11 @@ impl Lifecycle {
     }
 
     pub(super) fn replace_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
-        if credentials == *self.request.credentials() {
+        if credentials == self.request.credentials() {
             return Ok(false);
         }
         let request = TokenRequest::new(self.request.flow().clone(), credentials)?;
-        let same_client = request.credentials().client_id() == self.request.credentials().client_id();
+        let same_client = request.client_id() == self.request.client_id();
         self.request = request;
         self.in_flight = None;
         self.oldest = self.newest + 1;
@@ -407,9 +406,8 @@ impl Lifecycle {
         // What a look finds behind a refusal does not shorten the pause that the server asked for.
         let (calm, sooner) = last.map_or_else(Default::default, |failure| (failure.until, failure.soon));
         let (until, soon) = (now.saturating_add(pause).max(calm), now.saturating_add(short).max(sooner));
-        let failure = Failure { error: error.clone(), asked, until, soon, rows };
+        self.failure = Some(Arc::new(Failure { error: error.clone(), asked, until, soon, rows }));
         let until = if self.holds_usable_token(now) { until } else { soon };
-        self.failure = Some(failure);
         Change::Paused { until, error }
     }
 }

@@ -1,7 +1,9 @@
 //! What can be known without asking: for readers on the hot path and for health endpoints.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::token::lifecycle::Failure;
 use crate::{Error, Timestamp, Token};
 
 /// A copy of a lifecycle's state, for a driver to publish to its readers.
@@ -26,9 +28,7 @@ pub struct Snapshot {
     pub(crate) token: Option<Token>,
     pub(crate) usable_until: Timestamp,
     pub(crate) in_flight: bool,
-    /// Until when nothing is asked while the token is usable, and while somebody waits for one.
-    pub(crate) paused_until: Option<(Timestamp, Timestamp)>,
-    pub(crate) error: Option<Error>,
+    pub(crate) failure: Option<Arc<Failure>>,
 }
 
 impl Snapshot {
@@ -58,12 +58,12 @@ impl Snapshot {
     pub fn status(&self, now: Timestamp) -> Status {
         let left = |until: Timestamp| Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero());
         let expires_in = self.token.as_ref().and_then(|token| left(token.expires_at()));
-        let paused_until = self.paused_until.map(|(calm, soon)| if expires_in.is_some() { calm } else { soon });
+        let failure = self.failure.as_deref();
         Status {
             expires_in,
             in_flight: self.in_flight,
-            paused_for: paused_until.and_then(left),
-            last_error: self.error.clone(),
+            paused_for: failure.and_then(|failure| left(if expires_in.is_some() { failure.until } else { failure.soon })),
+            last_error: failure.map(|failure| failure.error.clone()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage};
-use crate::token::lifecycle::{Failure, Provider, is_mendable};
+use crate::token::lifecycle::{Provider, is_mendable};
 use crate::{Credentials, Error, ErrorKind, Given, Lifecycle, Timestamp, TokenResponse};
 
 impl Lifecycle {
@@ -162,16 +162,16 @@ impl Lifecycle {
     fn is_futile(&self, now: Timestamp) -> bool {
         let (_, longest) = self.policy.cool_down;
         self.is_unknown_tenant()
-            || self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
-                error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
+            || self.failure.as_ref().is_some_and(|failure| {
+                failure.error.kind() == ErrorKind::WrongOrganization && now < failure.asked.saturating_add(longest)
             })
     }
 
     /// Reports the last failure again in place of sending a request.
     fn spared(&mut self, attempt: &Attempt, now: Timestamp) -> Change {
         self.in_flight = None;
-        match &self.failure {
-            Some(Failure { error, asked, .. }) => self.failed(error.clone(), *asked, true, now),
+        match self.failure.clone() {
+            Some(failure) => self.failed(failure.error.clone(), failure.asked, true, now),
             None => self.given_up(attempt, Change::Abandoned),
         }
     }
