@@ -18,7 +18,6 @@ use std::time::Duration;
 /// assert_eq!(start.saturating_duration_since(later), Duration::ZERO);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[must_use = "arithmetic gives another time back"]
 pub struct Timestamp(u64);
 
 impl Timestamp {

@@ -157,7 +157,7 @@ fn a_request_after_a_refusal_is_joined_by_no_second_one() {
 
 #[test]
 fn a_request_with_other_credentials_may_be_joined_again() {
-    let mut lifecycle = lifecycle().with_provider(Some(Mark::new(1)), Duration::from_secs(5));
+    let mut lifecycle = lifecycle().with_provider(Some(Mark::new(1)), None, Duration::from_secs(5));
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, _) = asked(&mut lifecycle, attempt, at(0));
     assert_eq!(waited(&mut lifecycle, at(0)).until(), Timestamp::from_millis(20_001), "a question is not repeated");

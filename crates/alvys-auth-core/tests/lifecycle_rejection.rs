@@ -222,7 +222,7 @@ fn another_client_id_drops_the_token() {
 #[test]
 fn another_client_from_the_provider_keeps_the_token() {
     let (lifecycle, token) = held();
-    let mut lifecycle = lifecycle.with_provider(Some(Mark::new(1)), Duration::from_secs(5));
+    let mut lifecycle = lifecycle.with_provider(Some(Mark::new(1)), None, Duration::from_secs(5));
     let due = token.renewal_at();
     let attempt = fetched(&mut lifecycle, due);
     let (attempt, _) = asked(&mut lifecycle, attempt, due);

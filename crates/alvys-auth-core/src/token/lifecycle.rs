@@ -34,7 +34,7 @@ const MOST_DOUBLINGS: u32 = 6;
 /// How long after its pause a failure still explains why there is no token.
 const RECENT: Duration = Duration::from_secs(60);
 /// How often the provider is asked at the most whether it has other credentials than those whose refusal is remembered.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The lifecycle of one application's token: polled for what to do, told what became of it.
 ///
@@ -93,6 +93,8 @@ pub(super) struct Provider {
     pub(super) known: Option<Mark>,
     /// How long it may take to answer.
     pub(super) time_limit: Duration,
+    /// When it gave the first credentials, until it is to be asked for others.
+    pub(super) given_at: Option<Timestamp>,
     /// The attempt that has asked it, until it answers.
     pub(super) asked_by: Option<u64>,
     /// When it was last asked.
@@ -146,9 +148,10 @@ impl Lifecycle {
     }
 
     /// Lets attempts ask a provider for credentials, which may take `time_limit` to answer. `known` is the mark of the
-    /// credentials in use; without one, the first attempt asks for what there is.
-    pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
-        self.provider = Some(Provider { known, time_limit, asked_by: None, asked_at: None });
+    /// credentials in use; without one, the first attempt asks for what there is. Nor does the first attempt ask for those that
+    /// the provider gave just before, at `given_at`.
+    pub fn with_provider(mut self, known: Option<Mark>, given_at: Option<Timestamp>, time_limit: Duration) -> Self {
+        self.provider = Some(Provider { known, time_limit, given_at, asked_by: None, asked_at: None });
         self
     }
 

@@ -62,7 +62,8 @@ impl Snapshot {
         Status {
             expires_in,
             in_flight: self.in_flight,
-            paused_for: failure.and_then(|failure| left(if expires_in.is_some() { failure.until } else { failure.soon })),
+            paused_for: failure
+                .and_then(|failure| left(if expires_in.is_some() { failure.until } else { failure.soon })),
             last_error: failure.map(|failure| failure.error.clone()),
         }
     }

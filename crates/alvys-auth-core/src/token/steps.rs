@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage};
-use crate::token::lifecycle::{Provider, is_mendable};
+use crate::token::lifecycle::{LOOK_EVERY, Provider, is_mendable};
 use crate::{Credentials, Error, ErrorKind, Given, Lifecycle, Timestamp, TokenResponse};
 
 impl Lifecycle {
@@ -60,7 +60,9 @@ impl Lifecycle {
         let Some(Provider { known, time_limit, asked_by: None, .. }) = self.provider else {
             return self.take_over(attempt, None, refusal, now);
         };
-        if !self.is_current(&attempt) {
+        let is_new = |given_at| refusal.is_none() && now.saturating_duration_since(given_at) < LOOK_EVERY;
+        let given_at = self.provider.as_mut().and_then(|provider| provider.given_at.take());
+        if given_at.is_some_and(is_new) || !self.is_current(&attempt) {
             return self.take_over(attempt, None, refusal, now);
         }
         let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);
