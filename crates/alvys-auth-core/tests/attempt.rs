@@ -88,6 +88,29 @@ fn the_provider_is_asked_before_the_request_and_again_after_a_refusal_and_then_n
 }
 
 #[test]
+fn credentials_that_the_provider_gave_just_before_are_not_asked_for_again() {
+    let new = |given_at| lifecycle().with_provider(Some(Mark::new(1)), Some(given_at), TIME_LIMIT);
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, just_before(at(5)));
+    let attempt = sent(&mut lifecycle, attempt, just_before(at(5)));
+    let (attempt, known) = asked(&mut lifecycle, attempt.answered(&denied()), at(5));
+    assert_eq!(known, None, "but after a refusal");
+    complete(&mut lifecycle, attempt.unanswered(), at(5));
+
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, at(0));
+    let attempt = sent(&mut lifecycle, attempt, at(0));
+    complete(&mut lifecycle, attempt.failed(unreachable_server()), at(0));
+    let again = waited(&mut lifecycle, at(0)).until();
+    let attempt = fetched(&mut lifecycle, again);
+    assert_eq!(asked(&mut lifecycle, attempt, again).1, Some(Mark::new(1)), "but before every further request");
+
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, at(5));
+    assert_eq!(asked(&mut lifecycle, attempt, at(5)).1, Some(Mark::new(1)), "but when they are seconds old");
+}
+
+#[test]
 fn the_next_attempt_shows_the_mark_of_the_credentials_in_use() {
     let mut lifecycle = provided();
     let attempt = asking(&mut lifecycle, at(0));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse};
+use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, TokenResponse};
 use serde_json::json;
 
 use crate::support::{

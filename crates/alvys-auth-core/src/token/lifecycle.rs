@@ -22,6 +22,7 @@
 //! Beside this stands the held token, if any. It is used in every state until it expires: a renewal never blocks a reader
 //! while the held token is valid, and a failed renewal never loses it.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,8 +77,9 @@ pub struct Lifecycle {
     pub(super) in_flight: Option<InFlight>,
     /// The last failure, until a token arrives.
     pub(super) failure: Option<Arc<Failure>>,
-    /// Renewals in a row that were answered by yet another rejection.
+    /// Renewals in a row whose token was refused within its grace, and whether the newest token was.
     pub(super) rejections: u32,
+    refused_young: bool,
     /// The token given up last, so that no store can hand it back.
     pub(super) discarded: Option<Token>,
     /// The newest attempt's id, and the oldest one whose outcome still counts.
@@ -140,6 +142,7 @@ impl Lifecycle {
             in_flight: None,
             failure: None,
             rejections: 0,
+            refused_young: false,
             discarded: None,
             newest: 0,
             oldest: 0,
@@ -206,9 +209,10 @@ impl Lifecycle {
         let grace = self.policy.rejection_grace.saturating_mul(1 << self.rejections.min(MOST_DOUBLINGS));
         if held.obtained_at().is_some_and(|obtained| now.saturating_duration_since(obtained) < grace) {
             self.held = Some(held);
+            self.refused_young = true;
             return false;
         }
-        self.rejections += 1;
+        self.rejections = if mem::take(&mut self.refused_young) { self.rejections + 1 } else { 0 };
         self.discarded = Some(held);
         true
     }
@@ -393,7 +397,9 @@ impl Lifecycle {
     /// A late failure counts only while nothing newer has been tried or has arrived.
     pub(super) fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
-        if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
+        // But for a wait that the server asks for: another request beside it must not hide that.
+        let told = error.is_retryable() && error.retry_after().is_some();
+        if !current && (fresh || !told && (self.in_flight.is_some() || now < self.busy_until())) {
             return Change::Superseded;
         }
         let last = self.failure.as_ref();
