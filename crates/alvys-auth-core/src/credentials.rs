@@ -22,8 +22,8 @@ use crate::Error;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    client_id: Zeroizing<String>,
-    client_secret: Zeroizing<String>,
+    pub(crate) client_id: Zeroizing<String>,
+    pub(crate) client_secret: Zeroizing<String>,
 }
 
 impl Credentials {
@@ -43,14 +43,11 @@ impl Credentials {
     }
 
     /// The client id. It is not a secret.
-    #[must_use]
     pub fn client_id(&self) -> &str {
         &self.client_id
     }
 
-    /// The client secret, to derive keys from. Handle it like a password.
-    #[must_use]
-    pub fn client_secret(&self) -> &str {
+    pub(crate) fn client_secret(&self) -> &str {
         &self.client_secret
     }
 }

@@ -18,7 +18,7 @@ const LEASE: Timestamp = Timestamp::from_millis(20_001);
 
 /// A lifecycle whose credentials come from a provider, at its first mark.
 fn provided() -> Lifecycle {
-    lifecycle().with_provider(Some(Mark::new(1)), TIME_LIMIT)
+    lifecycle().with_provider(Some(Mark::new(1)), None, TIME_LIMIT)
 }
 
 /// The secret that the attempt's request is sent with.
@@ -84,7 +84,30 @@ fn the_provider_is_asked_before_the_request_and_again_after_a_refusal_and_then_n
     let change = complete(&mut lifecycle, attempt.answered(&denied()), at(2));
     assert!(matches!(&change, Change::Paused { until, error }
         if *until == at(7) && error.kind() == ErrorKind::Credentials));
-    assert_eq!(lifecycle.request().credentials(), &Credentials::new("my-client", "third").unwrap());
+    assert_eq!(lifecycle.request().credentials(), Credentials::new("my-client", "third").unwrap());
+}
+
+#[test]
+fn credentials_that_the_provider_gave_just_before_are_not_asked_for_again() {
+    let new = |given_at| lifecycle().with_provider(Some(Mark::new(1)), Some(given_at), TIME_LIMIT);
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, just_before(at(5)));
+    let attempt = sent(&mut lifecycle, attempt, just_before(at(5)));
+    let (attempt, known) = asked(&mut lifecycle, attempt.answered(&denied()), at(5));
+    assert_eq!(known, None, "but after a refusal");
+    complete(&mut lifecycle, attempt.unanswered(), at(5));
+
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, at(0));
+    let attempt = sent(&mut lifecycle, attempt, at(0));
+    complete(&mut lifecycle, attempt.failed(unreachable_server()), at(0));
+    let again = waited(&mut lifecycle, at(0)).until();
+    let attempt = fetched(&mut lifecycle, again);
+    assert_eq!(asked(&mut lifecycle, attempt, again).1, Some(Mark::new(1)), "but before every further request");
+
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, at(5));
+    assert_eq!(asked(&mut lifecycle, attempt, at(5)).1, Some(Mark::new(1)), "but when they are seconds old");
 }
 
 #[test]
@@ -114,7 +137,7 @@ fn the_same_credentials_under_another_mark_are_no_change() {
 
 #[test]
 fn a_provider_whose_mark_is_not_known_is_asked_for_what_there_is() {
-    let mut lifecycle = lifecycle().with_provider(None, TIME_LIMIT);
+    let mut lifecycle = lifecycle().with_provider(None, None, TIME_LIMIT);
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, known) = asked(&mut lifecycle, attempt, at(0));
     assert_eq!(known, None);
@@ -172,11 +195,11 @@ fn a_replaced_attempt_whose_provider_answers_late_changes_nothing() {
         if new_in_use {
             lifecycle.set_credentials(Credentials::new("my-client", "newest").unwrap()).unwrap();
         }
-        let before = lifecycle.request().credentials().clone();
+        let before = lifecycle.request().credentials();
 
         let late = replaced.provided(Ok(given("my-client", "older", 2)));
         assert!(matches!(complete(&mut lifecycle, late, at(21)), Change::Superseded));
-        assert_eq!(lifecycle.request().credentials(), &before);
+        assert_eq!(lifecycle.request().credentials(), before);
         if !new_in_use {
             complete(&mut lifecycle, successor.answered(&granted("abc", 60)), at(22));
             let attempt = fetched(&mut lifecycle, at(90));

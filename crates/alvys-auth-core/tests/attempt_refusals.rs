@@ -19,7 +19,7 @@ mod support;
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 fn provided() -> Lifecycle {
-    lifecycle().with_provider(Some(Mark::new(1)), TIME_LIMIT)
+    lifecycle().with_provider(Some(Mark::new(1)), None, TIME_LIMIT)
 }
 
 /// A lifecycle whose credentials were refused at `now`, and whose provider had no others.
@@ -160,7 +160,7 @@ fn only_a_refusal_that_other_credentials_may_mend_is_looked_behind() {
 
 #[test]
 fn nobody_looks_while_a_token_is_held() {
-    let mut lifecycle = holding("abc", 3600).with_provider(Some(Mark::new(1)), TIME_LIMIT);
+    let mut lifecycle = holding("abc", 3600).with_provider(Some(Mark::new(1)), None, TIME_LIMIT);
     let due = used(&mut lifecycle, at(0)).renewal_at();
     refuse(&mut lifecycle, due, &with(denied(), "retry-after", "60"));
     let later = due.saturating_add(Duration::from_secs(6));
@@ -280,7 +280,7 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
     for provider in [false, true] {
         let mut lifecycle = mixed_up();
         if provider {
-            lifecycle = lifecycle.with_provider(Some(Mark::new(1)), TIME_LIMIT);
+            lifecycle = lifecycle.with_provider(Some(Mark::new(1)), None, TIME_LIMIT);
         }
         let mut requests = Vec::new();
         let mut reports = Vec::new();
@@ -316,7 +316,7 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
 
 #[test]
 fn other_credentials_are_tried_at_once_after_a_token_of_another_organization() {
-    let mut lifecycle = mixed_up().with_provider(Some(Mark::new(1)), TIME_LIMIT);
+    let mut lifecycle = mixed_up().with_provider(Some(Mark::new(1)), None, TIME_LIMIT);
     refuse(&mut lifecycle, at(0), &granted("opaque", 3600));
     let attempt = fetched(&mut lifecycle, at(5));
     let (attempt, _) = asked(&mut lifecycle, attempt, at(5));

@@ -6,7 +6,7 @@ use alvys_auth_core::{Attempt, Change, Given, Lifecycle, Mark, Policy, Timestamp
 
 use crate::support::{
     answer, asked, at, complete, denied, fetched, given, granted, just_before, lifecycle, obtain, sent,
-    unreachable_server, used, waited, with_policy,
+    unreachable_server, used, waited, with, with_policy,
 };
 
 mod support;
@@ -123,6 +123,25 @@ fn a_request_that_is_not_answered_is_joined_by_a_second_one_while_somebody_waits
 }
 
 #[test]
+fn a_wait_that_one_of_two_requests_is_told_is_kept_when_the_other_fails() {
+    let limited = || with(answer(429, ""), "retry-after", "60");
+    let mut lifecycle = lifecycle();
+    let (first, second) = (sending(&mut lifecycle, at(0)), sending(&mut lifecycle, at(3)));
+    let change = complete(&mut lifecycle, first.answered(&limited()), at(4));
+    assert!(matches!(change, Change::Paused { until, .. } if until == at(64)), "{change:?}");
+    assert!(waited(&mut lifecycle, at(4)).is_in_flight(), "the second one may still bring a token");
+    complete(&mut lifecycle, second.failed(unreachable_server()), at(5));
+    assert_eq!(waited(&mut lifecycle, at(5)).until(), at(64));
+
+    let mut lifecycle = self::lifecycle();
+    let (first, second) = (sending(&mut lifecycle, at(0)), sending(&mut lifecycle, at(3)));
+    complete(&mut lifecycle, first.answered(&limited()), at(4));
+    complete(&mut lifecycle, second.answered(&granted("abc", 3600)), at(5));
+    assert_eq!(used(&mut lifecycle, at(5)).access_token(), "abc");
+    assert!(lifecycle.snapshot().status(at(5)).paused_for.is_none(), "the token shows that the wait is over");
+}
+
+#[test]
 fn of_two_requests_the_answer_that_arrives_first_is_used() {
     let mut lifecycle = lifecycle();
     let first = sending(&mut lifecycle, at(0));
@@ -157,7 +176,7 @@ fn a_request_after_a_refusal_is_joined_by_no_second_one() {
 
 #[test]
 fn a_request_with_other_credentials_may_be_joined_again() {
-    let mut lifecycle = lifecycle().with_provider(Some(Mark::new(1)), Duration::from_secs(5));
+    let mut lifecycle = lifecycle().with_provider(Some(Mark::new(1)), None, Duration::from_secs(5));
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, _) = asked(&mut lifecycle, attempt, at(0));
     assert_eq!(waited(&mut lifecycle, at(0)).until(), Timestamp::from_millis(20_001), "a question is not repeated");

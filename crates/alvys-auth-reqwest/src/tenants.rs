@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Mark, Token};
-use alvys_auth_driver::{Making, OfTenant, Question, Stage, TenantDriver, Work, Worker};
+use alvys_auth_driver::{Action, Making, OfTenant, Question, TenantDriver, Worker};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -77,8 +77,8 @@ impl Tenants {
     pub async fn source(&self, tenant: &str) -> Result<TokenSource, Error> {
         let mut search = self.search(tenant);
         loop {
-            let stage = search.step();
-            if let Stage::Over(result) = stage {
+            let action = search.step();
+            if let Action::Over(result) = action {
                 return result;
             }
             let Ok(runtime) = Handle::try_current() else {
@@ -87,11 +87,11 @@ impl Tenants {
                     "use it from a task of a tokio runtime, or use the blocking driver",
                 ));
             };
-            match stage {
-                Stage::Ask(making) => drop(runtime.spawn(ask(making).in_current_span())),
+            match action {
+                Action::Over(result) => return result,
+                Action::Do(making) => drop(runtime.spawn(ask(making).in_current_span())),
                 // Either way the search tells what is the case.
-                Stage::Wait(change, timer) => drop(timeout(timer, change).await),
-                Stage::Over(result) => return result,
+                Action::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
     }
@@ -109,11 +109,12 @@ async fn ask(making: Making<Reqwest>) {
 
 /// Renews what is due, one token at a time, until the tenants are gone.
 async fn work(worker: Worker<TokenSource>) {
-    while let Some(work) = worker.next() {
-        match work {
+    loop {
+        match worker.next() {
+            Action::Over(_) => return,
             // On a task of its own: a panic ends that, which counts as a failure, and not the worker.
-            Work::Renew(renewing) => drop(tokio::spawn(async move { renewing.source().renew().await }).await),
-            Work::Sleep(change, timer) => drop(timeout(timer, change).await),
+            Action::Do(renewing) => drop(tokio::spawn(async move { renewing.source().renew().await }).await),
+            Action::Wait(change, timer) => drop(timeout(timer, change).await),
         }
     }
 }

@@ -40,31 +40,26 @@ pub struct Wait {
 
 impl Wait {
     /// When to poll again at the latest; always later than the poll that gave this.
-    #[must_use]
     pub fn until(&self) -> Timestamp {
         self.until
     }
 
     /// What went wrong last, if that was recent.
-    #[must_use]
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
 
     /// Whether an attempt is on its way, so that its end may end the wait early.
-    #[must_use]
     pub fn is_in_flight(&self) -> bool {
         self.in_flight
     }
 
     /// Whether a caller who waits until `deadline` at the longest may as well give up now.
-    #[must_use]
     pub fn is_in_vain(&self, deadline: Timestamp, now: Timestamp) -> bool {
         now >= deadline || !self.in_flight && self.until > deadline
     }
 
     /// The error for a caller who will not wait that long: what went wrong last, or that time ran out.
-    #[must_use]
     pub fn give_up(self) -> Error {
         self.error.unwrap_or_else(|| Error::timed_out("no access token arrived in time"))
     }
@@ -140,7 +135,6 @@ pub enum Next {
 
 impl Attempt {
     /// The request to send, rendered anew; see [`TokenRequest::to_http`].
-    #[must_use]
     pub fn to_http(&self) -> Request<Vec<u8>> {
         self.request.to_http()
     }
@@ -152,7 +146,6 @@ impl Attempt {
     }
 
     /// Whether a usable token is held meanwhile, so that nobody has to wait for this attempt.
-    #[must_use]
     pub fn is_renewal(&self) -> bool {
         self.renewal
     }

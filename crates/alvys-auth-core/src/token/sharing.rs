@@ -11,6 +11,7 @@
 //!                           └─ the store failed ──▶ Send, alone
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::share::{Answer, Id, Operation, Outcome, SharedToken};
@@ -244,7 +245,8 @@ impl Lifecycle {
         }
         let until = now.saturating_add(left.max(Duration::from_millis(1)));
         let rows = self.failure.as_ref().map(|failure| failure.rows).unwrap_or_default();
-        self.failure = Some(Failure { error: error.clone(), asked: attempt.started, until, soon: until, rows });
+        let failure = Failure { error: error.clone(), asked: attempt.started, until, soon: until, rows };
+        self.failure = Some(Arc::new(failure));
         Next::Over(self.given_up(&attempt, Change::Paused { until, error }))
     }
 

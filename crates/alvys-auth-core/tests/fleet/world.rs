@@ -219,7 +219,7 @@ impl World {
 
     /// The process ends here and now, and another one starts in its place.
     pub(crate) fn kill(&mut self, node: usize) {
-        let secret = self.nodes[node].lifecycle.request().credentials().client_secret().to_owned();
+        let secret = self.nodes[node].lifecycle.request().client_secret().to_owned();
         let lifecycle = self.lifecycle(&secret);
         self.deaths += 1;
         let node = &mut self.nodes[node];
@@ -257,7 +257,7 @@ impl World {
         match event {
             Event::Wants(node, until) | Event::Looks(node, until, _) => self.look(node, until),
             Event::GoesOn(node, _, attempt) => self.step(node, attempt),
-            Event::FromStore(node, life, attempt, answer) => self.from_store(node, life, attempt, answer),
+            Event::FromStore(node, _, attempt, answer) => self.heard(node, attempt, answer),
             Event::AtServer(node, _, attempt) => self.at_server(node, attempt),
             Event::AtStore(..) => {}
         }
@@ -270,7 +270,7 @@ impl World {
         match self.nodes[node].lifecycle.poll(now) {
             Step::Use(token) => {
                 assert!(now < token.expires_at(), "an expired token is used");
-                let secret = self.nodes[node].lifecycle.request().credentials().client_secret().to_owned();
+                let secret = self.nodes[node].lifecycle.request().client_secret().to_owned();
                 let of_secret = token.access_token().starts_with(&format!("token.of.{secret}."));
                 assert!(of_secret || secret != "s3cret", "the token of another key is used");
                 self.served += 1;
@@ -379,7 +379,7 @@ impl World {
         let Event::AtStore(node, life, attempt, operation, lost) = event else { return };
         let answer = (!lost).then(|| {
             let now = self.now.saturating_add(self.store_offset);
-            let secret = self.nodes[node].lifecycle.request().credentials().client_secret().to_owned();
+            let secret = self.nodes[node].lifecycle.request().client_secret().to_owned();
             self.cells.entry(secret).or_default().run(operation, now)
         });
         let Some(attempt) = attempt else { return };
@@ -396,8 +396,7 @@ impl World {
         }
     }
 
-    fn from_store(&mut self, node: usize, life: u64, attempt: Attempt, answer: Result<Answer<String, String>, ()>) {
-        let _ = life;
+    fn heard(&mut self, node: usize, attempt: Attempt, answer: Result<Answer<String, String>, ()>) {
         let claimed = answer.as_ref().is_ok_and(|answer| answer.outcome == alvys_auth_core::share::Outcome::Claimed);
         if claimed && self.dies(node, Point::Claimed) {
             return;
@@ -414,7 +413,7 @@ impl World {
             let failed = attempt.failed(Error::timed_out("the token endpoint did not answer in time"));
             return self.schedule(Duration::from_secs(10), Event::GoesOn(node, life, failed));
         }
-        let secret = attempt.request().credentials().client_secret().to_owned();
+        let secret = attempt.request().client_secret().to_owned();
         let response = self.response(&secret);
         if self.dies(node, Point::Answered) {
             return;
@@ -448,7 +447,7 @@ impl World {
 
 /// What stands for sealing here: the text with the secret in front, which another secret does not open.
 fn sealed(request: &TokenRequest, operation: Operation<TokenResponse, Error>) -> Operation<String, String> {
-    let seal = |text: &str| format!("{} {text}", request.credentials().client_secret());
+    let seal = |text: &str| format!("{} {text}", request.client_secret());
     match operation {
         Operation::Look => Operation::Look,
         Operation::Claim { owner, unwanted, lease } => Operation::Claim { owner, unwanted, lease },
@@ -464,7 +463,7 @@ fn sealed(request: &TokenRequest, operation: Operation<TokenResponse, Error>) ->
 }
 
 fn opened(request: &TokenRequest, answer: Answer<String, String>) -> Answer<TokenResponse, Error> {
-    let secret = request.credentials().client_secret();
+    let secret = request.client_secret();
     let open = |text: &str| {
         text.split_once(' ').filter(|(sealed_by, _)| *sealed_by == secret).map(|(_, text)| text.to_owned())
     };

@@ -79,13 +79,11 @@ impl<D: TenantDriver> Tenants<D> {
     }
 
     /// How many tenants have a source now.
-    #[must_use]
     pub fn len(&self) -> usize {
         lock(&self.0.registry).len()
     }
 
     /// Whether no tenant has a source now.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -214,13 +212,11 @@ pub struct OfTenant<D: TenantDriver> {
 
 impl<D: TenantDriver> OfTenant<D> {
     /// What knows the tenants.
-    #[must_use]
     pub fn provider(&self) -> &Arc<D::TenantProvider> {
         &self.provider
     }
 
     /// The tenant to ask about.
-    #[must_use]
     pub fn tenant(&self) -> &Arc<str> {
         &self.tenant
     }
