@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use alvys_auth_core::share::{Id, Operation};
 use alvys_auth_core::{
     Attempt, Change, Credentials, Error, Flow, Given, Lifecycle, Mark, Next, Policy, Snapshot, Status, Step, Timestamp,
     Token, TokenRequest, TokenResponse,
@@ -14,7 +15,7 @@ use arc_swap::ArcSwap;
 use event_listener::EventListener;
 use http::{Request, Response};
 
-use crate::{Bell, Time, events};
+use crate::{Bell, Shared, Time, events};
 
 /// Is told of every change; see [`Builder::on_change`](crate::Builder::on_change).
 pub type Hook = Box<dyn Fn(&Change) + Send + Sync>;
@@ -52,11 +53,12 @@ pub enum Action<T, W> {
 
 impl Engine {
     /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one: the mark of those in
-    /// use, and how long it may take to answer.
+    /// use, and how long it may take to answer. `shared` says that there is a store.
     pub fn new(
         request: TokenRequest,
         policy: impl Into<Arc<Policy>>,
         provider: Option<(Option<Mark>, Duration)>,
+        shared: bool,
         time: Time,
         hook: Option<Hook>,
     ) -> Self {
@@ -66,6 +68,12 @@ impl Engine {
         let mut lifecycle = Lifecycle::new(request, policy, seed);
         if let Some((known, time_limit)) = provider {
             lifecycle = lifecycle.with_provider(known, known.map(|_| now), time_limit);
+        }
+        if shared {
+            // The same keys, which come from the system, make ids that nobody else has.
+            let random = RandomState::new();
+            let bits = [random.hash_one(0), random.hash_one(1)].map(u64::to_be_bytes).concat();
+            lifecycle = lifecycle.with_store(Id::from_bytes(bits.try_into().unwrap_or_default()));
         }
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
         let state = Mutex::new(State { lifecycle, bell: None });
@@ -243,12 +251,15 @@ pub struct Flight {
 
 /// What to do for an attempt.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "made once for each request, and never kept")]
 pub enum Task {
     /// Ask the provider, showing it this mark; hand in what it [`provided`](Flight::provided).
     Ask(Option<Mark>, Question),
     /// Send this request; hand in what it was [`answered`](Flight::answered).
     Send(Request<Vec<u8>>),
+    /// Do this at the store, for the token of this request; hand in what was [`stored`](Flight::stored).
+    Store(TokenRequest, Operation<TokenResponse, Error>),
+    /// Wait for this event, but no longer than this on the system's timers.
+    Wait(EventListener, Duration),
 }
 
 impl Flight {
@@ -262,6 +273,15 @@ impl Flight {
             Next::Send(attempt) => {
                 let request = attempt.to_http();
                 (attempt, Task::Send(request))
+            }
+            Next::Store(attempt, operation) => {
+                let request = attempt.request().clone();
+                (attempt, Task::Store(request, operation))
+            }
+            Next::Wait(attempt, until) => {
+                let left = until.saturating_duration_since(engine.time.now());
+                let bell = state.bell.get_or_insert_with(|| engine.time.bell());
+                (attempt, Task::Wait(bell.listen(), bell.timer(left)))
             }
             Next::Over(change) => {
                 engine.changed(state, &change);
@@ -290,6 +310,11 @@ impl Flight {
             Some(given) => attempt.provided(given),
             None => attempt.unanswered(),
         });
+    }
+
+    /// Hands in what the store answered.
+    pub fn stored(&mut self, answer: Shared) {
+        self.attempt = self.attempt.take().map(|attempt| attempt.stored(answer));
     }
 
     /// Hands in what the request was answered, or why it was not.
