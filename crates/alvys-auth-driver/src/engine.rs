@@ -289,13 +289,13 @@ impl Flight {
             }
             _ => return None,
         };
-        let (news, renewal) = (attempt.take_news(), attempt.is_renewal());
+        let (news, renewal) = (Vec::from_iter(std::iter::from_fn(|| attempt.take_news())), attempt.is_renewal());
         let client_id = state.lifecycle.request().client_id().to_owned();
         // Kept before anybody is told: a subscriber that panics abandons the attempt too.
         self.attempt = Some(attempt);
         engine.publish(&state.lifecycle);
         drop(state);
-        if let Some(news) = news {
+        for news in news {
             engine.changed(engine.lock(), &news);
         }
         if let Task::Send(_) = &task {

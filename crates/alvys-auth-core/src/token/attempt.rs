@@ -79,7 +79,7 @@ pub struct Attempt {
     pub(crate) request: TokenRequest,
     pub(crate) purpose: Purpose,
     pub(crate) stage: Stage,
-    pub(crate) news: Option<Change>,
+    pub(crate) news: Vec<Change>,
     pub(super) store: AtStore,
 }
 
@@ -152,7 +152,7 @@ impl Attempt {
 
     /// What changed between two steps, for logs: the credentials, or that the provider could give none.
     pub fn take_news(&mut self) -> Option<Change> {
-        self.news.take()
+        (!self.news.is_empty()).then(|| self.news.remove(0))
     }
 
     /// The provider answered.

@@ -59,6 +59,9 @@ pub(crate) struct AtStore {
     tries: u32,
     /// The refusal that the store is told of before the provider is asked because of it.
     refusal: Option<Error>,
+    /// How the attempt has ended. It is told once the store knows it: a process that ends as soon as it has its token leaves
+    /// that to the others, and no lease.
+    ended: Option<Change>,
 }
 
 /// Why the store was asked.
@@ -68,6 +71,13 @@ pub(crate) enum Asked {
     Claim,
     Publish,
     Fail,
+}
+
+impl AtStore {
+    /// What there is to tell in the end.
+    fn end(&mut self) -> Change {
+        self.ended.take().unwrap_or(Change::Shared)
+    }
 }
 
 impl Lifecycle {
@@ -118,7 +128,7 @@ impl Lifecycle {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                attempt.news = self.store_failed(error, now);
+                attempt.news.extend(self.store_failed(error, now));
                 return match asked {
                     Asked::Reject | Asked::Claim => self.go_on(attempt, now),
                     Asked::Publish => self.offer(attempt, now),
@@ -133,9 +143,9 @@ impl Lifecycle {
             (Asked::Reject, _) => self.go_on(attempt, now),
             (Asked::Publish, Outcome::Lost) => {
                 let newer = answer.token.and_then(|found| self.take(found, now));
-                Next::Over(newer.unwrap_or(Change::Shared))
+                Next::Over(newer.unwrap_or_else(|| attempt.store.end()))
             }
-            (Asked::Publish, _) => Next::Over(Change::Shared),
+            (Asked::Publish, _) => Next::Over(attempt.store.end()),
             (Asked::Fail, _) => self.told(attempt, now),
             // Others have taken over meanwhile. What they need is there, or they ask for it.
             (Asked::Claim, _) if !self.is_current(&attempt) => self.release(attempt, answer.outcome),
@@ -189,7 +199,7 @@ impl Lifecycle {
         attempt.store.claimed = false;
         match attempt.store.refusal.take() {
             Some(refusal) => self.ask(attempt, Some(refusal), now),
-            None => Next::Over(Change::Shared),
+            None => Next::Over(attempt.store.end()),
         }
     }
 
@@ -264,7 +274,7 @@ impl Lifecycle {
                 sharing.named += 1;
                 sharing.last = Some(sharing.owner.numbered(sharing.named));
                 attempt.store.tries = 0;
-                attempt.news = Some(change);
+                attempt.store.ended = Some(change);
                 return self.offer(attempt, now);
             }
             _ if !attempt.store.claimed || self.in_flight.is_some() => return Next::Over(change),
@@ -276,7 +286,7 @@ impl Lifecycle {
             _ => (given_up(), Duration::ZERO),
         };
         let (failure, pause) = failed;
-        attempt.news = Some(change);
+        attempt.store.ended = Some(change);
         attempt.stage = Stage::AtStore(Asked::Fail);
         Next::Store(attempt, Operation::Fail { owner, failure, pause })
     }
@@ -284,13 +294,16 @@ impl Lifecycle {
     /// Gives the held token to the others.
     fn offer(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
         let held = self.held.as_ref().map(|token| (token.response(), token.expires_in(now)));
-        let (Some(sharing), Some((token, lifetime))) = (&self.sharing, held) else { return Next::Over(Change::Shared) };
+        let (Some(sharing), Some((token, lifetime))) = (&self.sharing, held) else {
+            return Next::Over(attempt.store.end());
+        };
         // It may be that nothing was to be offered, or that the token was replaced meanwhile.
         let generation = sharing.last.filter(|last| *last == sharing.owner.numbered(sharing.named));
         let Some(generation) = generation.filter(|_| attempt.store.tries < OFFERS && !lifetime.is_zero()) else {
-            return Next::Over(Change::Shared);
+            return Next::Over(attempt.store.end());
         };
         if now < sharing.rests_until {
+            attempt.news.extend(attempt.store.ended.take());
             let until = sharing.rests_until;
             return self.wait_until(attempt, Asked::Publish, until);
         }

@@ -102,7 +102,7 @@ impl Lifecycle {
                 self.invalidate();
                 return Next::Over(self.ended(&attempt, Err(error), now));
             }
-            Some(Err(error)) => attempt.news = Some(Change::ProviderFailed(error)),
+            Some(Err(error)) => attempt.news.push(Change::ProviderFailed(error)),
         }
         match (refusal, attempt.purpose) {
             (Some(refusal), _) => self.finished(attempt, Err(refusal), now),
@@ -128,7 +128,7 @@ impl Lifecycle {
         let routine = attempt.purpose == Purpose::Token && !refused;
         let purpose = if routine { Purpose::Token } else { Purpose::Replaced };
         let mut attempt = self.start(purpose, now);
-        attempt.news = Some(Change::CredentialsChanged);
+        attempt.news.push(Change::CredentialsChanged);
         self.send(attempt, now)
     }
 

@@ -302,7 +302,7 @@ impl World {
         let next = self.nodes[node].lifecycle.next(attempt, now);
         match next {
             Next::Send(mut attempt) => {
-                self.tell(node, attempt.take_news());
+                self.tell_news(node, &mut attempt);
                 if self.dies(node, Point::Send) {
                     return;
                 }
@@ -310,7 +310,7 @@ impl World {
                 self.schedule(after, Event::AtServer(node, life, attempt));
             }
             Next::Store(mut attempt, operation) => {
-                self.tell(node, attempt.take_news());
+                self.tell_news(node, &mut attempt);
                 let point = match operation {
                     Operation::Claim { .. } => Point::Claim,
                     Operation::Publish { .. } => Point::Publish,
@@ -330,7 +330,7 @@ impl World {
                 self.schedule(after, Event::AtStore(node, life, Some(attempt), operation, lost));
             }
             Next::Wait(mut attempt, until) => {
-                self.tell(node, attempt.take_news());
+                self.tell_news(node, &mut attempt);
                 self.met.insert("wait");
                 let after = until.saturating_duration_since(now);
                 assert!(!after.is_zero(), "a wait of no length");
@@ -343,6 +343,12 @@ impl World {
 
     fn way(&mut self) -> Duration {
         if self.dice.happens(self.faults.slow) { ms(self.dice.below(1900)) } else { ms(self.dice.below(3)) }
+    }
+
+    fn tell_news(&mut self, node: usize, attempt: &mut Attempt) {
+        while let Some(news) = attempt.take_news() {
+            self.tell(node, Some(news));
+        }
     }
 
     /// Everybody who waits on this node looks again.
