@@ -7,9 +7,11 @@ use std::time::Duration;
 use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest};
 use alvys_auth_driver::{Action, AsyncTokens, Driver, Engine, Flight, Parts, Question, Task, TokenFuture};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::AsyncCredentialsProvider;
+use crate::provider::joined;
 use crate::settings::Http;
 use crate::transport::Transport;
 
@@ -116,7 +118,7 @@ impl TokenSource {
                     }
                 }
                 // Either way the next poll tells what is the case.
-                Action::Wait(change, timer) => drop(tokio::time::timeout(timer, change).await),
+                Action::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
     }
@@ -141,7 +143,16 @@ impl TokenSource {
     /// What the provider gives; none when it does not answer in time.
     async fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
         let provider = self.0.provider.clone()?;
-        tokio::time::timeout(self.0.time_limit, provider.asked(known, question)).await.ok()
+        let (blocks, answer) = (provider.blocks(), provider.credentials(known));
+        let answer = async move {
+            let _question = question;
+            answer.await
+        };
+        let limit = self.0.time_limit;
+        // What blocks a thread goes on when nobody waits any more: the question is open until it is answered.
+        let given =
+            if blocks { timeout(limit, joined(tokio::spawn(answer))).await } else { timeout(limit, answer).await };
+        given.ok()
     }
 }
 

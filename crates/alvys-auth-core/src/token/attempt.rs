@@ -137,18 +137,9 @@ impl Attempt {
         self.news.take()
     }
 
-    /// The provider answered.
-    pub fn provided(self, given: Result<Given<Credentials>, Error>) -> Self {
-        self.heard(Some(given))
-    }
-
-    /// The provider has not answered in time, and may do so later. Until
-    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again.
-    pub fn unanswered(self) -> Self {
-        self.heard(None)
-    }
-
-    fn heard(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
+    /// What the provider answered; none when it has not in time, and may do so later. Until
+    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again then.
+    pub fn provided(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
         let refusal = if let Stage::Asking(refusal) = self.stage { refusal } else { None };
         self.stage = Stage::Provided(given, refusal);
         self

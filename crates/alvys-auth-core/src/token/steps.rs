@@ -125,6 +125,10 @@ impl Lifecycle {
     }
 
     fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        // The request of another attempt, which was still open, was told to wait.
+        if self.failure.as_ref().is_some_and(|failure| now < failure.soon && failure.error.is_retryable()) {
+            return Next::Over(self.given_up(&attempt, Change::Superseded));
+        }
         self.keep_lease(Duration::ZERO, self.policy.hedge_after, now);
         attempt.stage = Stage::Sending;
         Next::Send(attempt)

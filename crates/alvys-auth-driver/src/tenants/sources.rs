@@ -121,7 +121,7 @@ impl<D: TenantDriver> Inner<D> {
         let request = TokenRequest::new(flow, credentials)?;
         let transport = self.transport(&request)?;
         let time_limit = self.time_limit();
-        let known = Some((Some(mark), time_limit));
+        let known = Some((Some(mark), Some(time.now()), time_limit));
         let engine = Engine::new(request, Arc::clone(policy), known, time.clone(), self.hook(tenant));
         let own = OfTenant {
             provider: Arc::clone(&self.provider),
