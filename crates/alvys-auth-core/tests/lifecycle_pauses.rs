@@ -7,7 +7,7 @@ use alvys_auth_core::{Change, Error, Lifecycle, Policy, Step, Timestamp, TokenRe
 use http::Response;
 
 use crate::support::{
-    answer, at, complete, fetched, granted, holding, just_before, lifecycle, obtain, refused, seconds,
+    answer, at, complete, fetched, granted, half_an_answer, holding, just_before, lifecycle, obtain, refused, seconds,
     unreachable_server, used, waited, with, with_policy,
 };
 
@@ -141,7 +141,7 @@ fn an_answer_that_broke_off_has_cost_a_token_too() {
     let mut now = at(0);
     for expected in [Duration::from_millis(1), seconds(5), seconds(10)] {
         let attempt = fetched(&mut lifecycle, now);
-        let change = complete(&mut lifecycle, attempt.failed(Error::cut_short("the answer broke off", "reset")), now);
+        let change = complete(&mut lifecycle, attempt.failed(half_an_answer()), now);
         let Change::Paused { until, .. } = change else { panic!("{change:?}") };
         assert_eq!(until.saturating_duration_since(now), expected);
         now = until;
