@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Error, Lifecycle, Policy, Step, Timestamp, TokenResponse};
+use alvys_auth_core::{Change, Lifecycle, Policy, Step, Timestamp, TokenResponse};
 use http::Response;
 
 use crate::support::{
@@ -183,6 +183,25 @@ fn answers_that_cost_tokens_become_ever_rarer_whatever_comes_between_them() {
         now = now.saturating_add(pause(&mut lifecycle, &answer(503, ""), now));
     }
     assert_eq!(costly[1..], [5, 10, 20].map(seconds));
+}
+
+#[test]
+fn a_caller_asks_twice_where_answers_cannot_be_read_and_no_more() {
+    for nonsense in [answer(200, "garbage"), with(answer(200, "garbage"), "retry-after", "1")] {
+        let mut lifecycle = lifecycle();
+        pause(&mut lifecycle, &nonsense, at(0));
+        let first = waited(&mut lifecycle, at(0));
+        let told = nonsense.headers().contains_key("retry-after");
+        assert_eq!(
+            first.is_in_vain(at(15), at(0)),
+            told,
+            "asked for once more at once, unless the server asks for a wait"
+        );
+        let again = first.until();
+        pause(&mut lifecycle, &nonsense, again);
+        let second = waited(&mut lifecycle, again);
+        assert!(second.is_in_vain(at(60), again), "each answer may cost a token");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use reqwest::{Body, Request, Response, Url};
 
 use crate::caller::{self, Caller, Exchange, Tokens};
 use crate::connections::Connections;
+use crate::transport::explain;
 use crate::{Api, CallOptions, Error, Http};
 
 const MOST_REDIRECTS: usize = 10;
@@ -51,7 +52,8 @@ impl Transport for Calls {
         let proxied = !is_plain_http(api);
         let finish = move |http: reqwest::ClientBuilder| {
             // The URL of a call would go along to wherever a redirect leads.
-            let http = http.referer(false).redirect(redirects());
+            let http =
+                http.referer(false).redirect(redirects()).http1_allow_obsolete_multiline_headers_in_responses(true);
             if proxied { http } else { http.no_proxy() }
         };
         Ok(Self { connections: Connections::new(http, finish)?, proxied })
@@ -82,14 +84,9 @@ impl Transport for Calls {
                     "call it with a client of its own, whose API base is plain http too",
                 ));
             }
-            let http = Plain(this.connections.sending(&request)?);
-            caller::call(&caller, request, options, http).await.map_err(|failure| match failure {
+            caller::call(&caller, request, options, this.connections).await.map_err(|failure| match failure {
                 Failure::Call(error) => error,
-                Failure::Transport(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
-                Failure::Transport(error) if error.is_connect() => {
-                    Error::transport("no connection to the API", error.without_url())
-                }
-                Failure::Transport(error) => Error::transport("the call failed on the way", error.without_url()),
+                Failure::Transport(error) => explain("the API", error),
             })
         })
     }
@@ -145,14 +142,12 @@ fn is_plain_http(api: &Api) -> bool {
     api.base().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
 }
 
-/// A plain client, without middleware.
-struct Plain(reqwest::Client);
-
-impl Exchange for Plain {
+/// Plain clients, without middleware.
+impl Exchange for Connections {
     type Error = reqwest::Error;
 
-    async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {
-        self.0.execute(request).await
+    async fn send(&mut self, request: Request, anew: bool) -> Result<Response, Failure<reqwest::Error>> {
+        self.sending(&request, anew)?.execute(request).await.map_err(Failure::Transport)
     }
 }
 

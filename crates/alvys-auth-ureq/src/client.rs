@@ -8,10 +8,11 @@ use std::time::Duration;
 use alvys_auth_core::{Api, CallOptions, Error};
 use alvys_auth_driver::{Failure, Transport};
 use ureq::http::{Request, Response};
-use ureq::{Agent, Body, SendBody, Timeout};
+use ureq::{Agent, Body, SendBody};
 
 use crate::agent::{agent, config};
-use crate::caller::{self, Caller, Tokens, configured, expects_body};
+use crate::caller::{self, Caller, Tokens, configured, expects_body, on_connection};
+use crate::transport::explain;
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
 /// of an answer, and for each further piece.
@@ -105,24 +106,19 @@ impl Transport for Calls {
         let (parts, Payload(mut body)) = request?.0.into_parts();
         let streamed = matches!(body, Content::Stream(_));
         let options = if streamed { options.single_use_body() } else { options };
-        caller::call(&caller, parts, options, |request| self.run(request, &mut body)).map_err(|failure| match failure {
-            Failure::Call(error) => error,
-            Failure::Transport(ureq::Error::Timeout(limit)) => Error::timed_out(match limit {
-                Timeout::Resolve | Timeout::Connect => "no connection to the API in time",
-                Timeout::PerWrite | Timeout::SendRequest | Timeout::SendBody => {
-                    "the API did not take the request in time"
-                }
-                _ => "the API did not answer in time",
-            }),
-            Failure::Transport(error) => Error::transport("the call failed on the way", error),
+        caller::call(&caller, parts, options, |request, anew| self.run(request, &mut body, anew)).map_err(|failure| {
+            match failure {
+                Failure::Call(error) => error,
+                Failure::Transport(error) => explain("the API", error),
+            }
         })
     }
 }
 
 impl Calls {
     /// Sends one request once, whatever its answer.
-    fn run(&self, request: Request<()>, body: &mut Content) -> Result<Response<Body>, ureq::Error> {
-        let request = configured(&self.0, request);
+    fn run(&self, request: Request<()>, body: &mut Content, anew: bool) -> Result<Response<Body>, ureq::Error> {
+        let request = on_connection(&self.0, configured(&self.0, request), anew);
         match body {
             Content::Bytes(bytes) if bytes.is_empty() && !expects_body(request.method()) => self.0.run(request),
             Content::Bytes(bytes) => self.0.run(request.map(|()| bytes.as_slice())),

@@ -11,7 +11,7 @@ use ureq::http::{Request, Response};
 use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::{Agent, Body, SendBody};
 
-use crate::caller::{self, Caller, configured, expects_body};
+use crate::caller::{self, Caller, configured, expects_body, on_connection};
 
 /// The longest body that is kept, in bytes, so that it can be sent again.
 const KEPT: u64 = 1024 * 1024;
@@ -76,7 +76,8 @@ impl Authorize {
     }
 
     /// Sends again, with the settings of the first time.
-    fn run(&self, request: Request<&[u8]>) -> Result<Response<Body>, ureq::Error> {
+    fn run(&self, request: Request<&[u8]>, anew: bool) -> Result<Response<Body>, ureq::Error> {
+        let request = on_connection(&self.agent, request, anew);
         if request.body().is_empty() { self.agent.run(request.map(|_| ())) } else { self.agent.run(request) }
     }
 }
@@ -102,8 +103,8 @@ impl Middleware for Authorize {
             options
         };
         let mut first = Some(next);
-        let answer = caller::call(&self.caller, parts, options, |request| match first.take() {
-            None => self.run(request.map(|()| kept.as_slice())),
+        let answer = caller::call(&self.caller, parts, options, |request, anew| match first.take() {
+            None => self.run(request.map(|()| kept.as_slice()), anew),
             Some(next) if kept.is_empty() => next.handle(request.map(|()| SendBody::none())),
             Some(next) => {
                 let mut body = Cursor::new(&kept).chain(&mut rest);
