@@ -99,11 +99,11 @@ pub fn echoes(text: &str, secret: &str) -> bool {
     let letters =
         |text: &[char]| Zeroizing::new(text.iter().copied().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>());
     let (text, secret) = (unescaped(text), unescaped(secret));
-    // A secret that is mostly punctuation is compared as it is.
-    let (text, secret) = match letters(&secret) {
-        few if few.len() < ECHO.min(secret.len()) => (text, secret),
-        enough => (letters(&text), enough),
-    };
+    let few = letters(&secret);
+    shares(&text, &secret) || few.len() >= ECHO.min(secret.len()) && shares(&letters(&text), &few)
+}
+
+fn shares(text: &[char], secret: &[char]) -> bool {
     let long = ECHO.min(secret.len()).max(1);
     let backwards = Zeroizing::new(secret.iter().rev().copied().collect::<Vec<_>>());
     let parts: BTreeSet<&[char]> = secret.windows(long).chain(backwards.windows(long)).collect();
