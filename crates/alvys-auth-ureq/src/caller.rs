@@ -9,8 +9,9 @@ use alvys_auth_core::{Call, CallOptions, CallStep};
 use alvys_auth_driver::{BlockingTokens, Failure, LOOK_TIME, Passage, is_unanswered};
 use event_listener::Listener;
 use ureq::config::RedirectAuthHeaders;
+use ureq::http::header::EXPECT;
 use ureq::http::request::Parts;
-use ureq::http::{Method, Request, Response};
+use ureq::http::{HeaderValue, Method, Request, Response};
 use ureq::{Agent, AsSendBody, Body, ResponseExt};
 
 /// Whose calls are made.
@@ -81,6 +82,11 @@ pub(crate) fn configured<S: AsSendBody>(agent: &Agent, request: Request<S>) -> R
 /// The request, to go out on a new connection where it is sent `anew`.
 pub(crate) fn on_connection<S: AsSendBody>(agent: &Agent, request: Request<S>, anew: bool) -> Request<S> {
     if anew { agent.configure_request(request).max_idle_age(Duration::ZERO).build() } else { request }
+}
+
+/// Lets a long body wait until the server has agreed to take it, for a second at the most (RFC 9110, section 10.1.1).
+pub(crate) fn expect_consent<S>(request: &mut Request<S>) {
+    request.headers_mut().entry(EXPECT).or_insert(HeaderValue::from_static("100-continue"));
 }
 
 /// Whether requests of this method tell the length of their body even where that is zero (RFC 9110, section 8.6).

@@ -11,13 +11,15 @@ use ureq::http::{Request, Response};
 use ureq::{Agent, Body, SendBody};
 
 use crate::agent::{agent, config};
-use crate::caller::{self, Caller, Tokens, configured, expects_body, on_connection};
+use crate::caller::{self, Caller, Tokens, configured, expect_consent, expects_body, on_connection};
 use crate::transport::explain;
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
 /// of an answer, and for each further piece.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// From this many bytes on a body is sent when the server agrees, as curl does.
+const LARGE: usize = 1024 * 1024;
 
 /// Sends the calls of a [`Client`](crate::Client) with ureq.
 ///
@@ -118,7 +120,10 @@ impl Transport for Calls {
 impl Calls {
     /// Sends one request once, whatever its answer.
     fn run(&self, request: Request<()>, body: &mut Content, anew: bool) -> Result<Response<Body>, ureq::Error> {
-        let request = on_connection(&self.0, configured(&self.0, request), anew);
+        let mut request = on_connection(&self.0, configured(&self.0, request), anew);
+        if !matches!(body, Content::Bytes(bytes) if bytes.len() <= LARGE) {
+            expect_consent(&mut request);
+        }
         match body {
             Content::Bytes(bytes) if bytes.is_empty() && !expects_body(request.method()) => self.0.run(request),
             Content::Bytes(bytes) => self.0.run(request.map(|()| bytes.as_slice())),

@@ -3,6 +3,7 @@
 mod agent;
 mod caller;
 mod client;
+mod early;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod source;

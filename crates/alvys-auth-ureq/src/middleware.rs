@@ -5,7 +5,8 @@ use std::io::{Cursor, Read};
 
 use alvys_auth_core::{Api, CallOptions, Error};
 use alvys_auth_driver::{BlockingTokens, Failure, Pace, Time};
-use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use ureq::http::HeaderValue;
+use ureq::http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use ureq::http::request::Parts;
 use ureq::http::{Request, Response};
 use ureq::middleware::{Middleware, MiddlewareNext};
@@ -97,6 +98,7 @@ impl Middleware for Authorize {
         let mut kept = Vec::new();
         rest.by_ref().take(KEPT + 1).read_to_end(&mut kept)?;
         let options = if kept.len() as u64 > KEPT {
+            parts.headers.entry(EXPECT).or_insert(HeaderValue::from_static("100-continue"));
             options.single_use_body()
         } else {
             tell_length(&mut parts, kept.len());
