@@ -112,13 +112,13 @@ fn shares(text: &[char], secret: &[char]) -> bool {
 
 /// The characters of `text` in lower case, without white space and escapes.
 fn unescaped(text: &str) -> Zeroizing<Vec<char>> {
-    let mut plain = Zeroizing::new(text.to_owned());
+    let mut plain = Zeroizing::new(text.to_lowercase());
     for _ in 0..LAYERS {
         let decoded = Zeroizing::new(percent_decode_str(&plain).decode_utf8_lossy().into_owned());
-        plain = Zeroizing::new(without_references(&decoded));
+        plain = Zeroizing::new(without_references(&decoded).to_lowercase());
     }
     let shown = |c: &char| !c.is_whitespace() && !is_invisible(*c);
-    Zeroizing::new(plain.chars().flat_map(char::to_lowercase).filter(shown).collect())
+    Zeroizing::new(plain.chars().filter(shown).collect())
 }
 
 /// `text` with one layer of the escapes of HTML (`&amp;`, `&#38;`) and JSON (`\\`, `\u0026`) taken off.
@@ -135,7 +135,7 @@ fn without_references(text: &str) -> String {
                 c => (1 + c.map_or(0, char::len_utf8), c),
             },
             (None, Some((name, _))) => {
-                let c = match (name, name.strip_prefix("#x").or(name.strip_prefix("#X")), name.strip_prefix('#')) {
+                let c = match (name, name.strip_prefix("#x"), name.strip_prefix('#')) {
                     ("amp", ..) => Some('&'),
                     ("lt" | "gt" | "quot" | "apos" | "nbsp", ..) => Some(' '),
                     (_, Some(digits), _) => numbered(digits, 16),
