@@ -228,11 +228,11 @@ fn what_clients_spell_in_different_ways_is_percent_encoded() {
     for (path, url) in [
         ("caf\u{e9}?\u{e9}=\u{e9}", "https://integrations.alvys.com/api/p/v1/caf%C3%A9?%C3%A9=%C3%A9"),
         (r"a\b?c\d", "https://integrations.alvys.com/api/p/v1/a%5Cb?c%5Cd"),
-        (r#""[]^{|}'?"[]'"#, "https://integrations.alvys.com/api/p/v1/%22%5B%5D%5E%7B%7C%7D'?%22%5B%5D%27"),
+        (r#""[]^{|}'?[]'"#, "https://integrations.alvys.com/api/p/v1/%22%5B%5D%5E%7B%7C%7D'?%5B%5D%27"),
         ("a%2fb%5c%zz?a+b&c%20d", "https://integrations.alvys.com/api/p/v1/a%2fb%5c%zz?a+b&c%20d"),
         ("https://elsewhere.example/\u{e9}'?'", "https://elsewhere.example/%C3%A9'?%27"),
     ] {
-        assert_eq!(Api::production().url(path).unwrap(), url, "{path}");
+        assert_eq!(Api::production().url(path).map_err(|error| format!("{path}: {error}")).unwrap(), url);
     }
 }
 
