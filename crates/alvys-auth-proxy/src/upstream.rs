@@ -50,6 +50,7 @@ impl Upstream {
             .no_zstd()
             .no_deflate()
             .connect_timeout(CONNECT_WITHIN)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
             .http2_keep_alive_interval(ASK_EVERY)
             .tcp_nodelay(true);
         // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
