@@ -68,6 +68,7 @@ conformance![
         every_method_and_header_arrives
         body_bytes_arrive_whole
         a_body_goes_out_with_its_length_first_and_again
+        a_path_goes_out_in_the_same_bytes_whatever_the_stack
         a_length_or_coding_of_the_callers_own_is_kept
         a_long_stream_goes_out_whole_and_once
         a_long_answer_comes_back_whole

@@ -188,7 +188,7 @@ impl Forwarding<'_> {
                 sent = &mut sending => match sent {
                     // Nobody asked for another protocol: what follows such a head is no answer.
                     Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                        let cause = "status 101 without an Upgrade";
+                        let cause = "it changed the protocol although nobody asked for that (status 101)";
                         Err((Error::on_the_way(TransportFault::Unreadable, "the API", cause), false))
                     }
                     Ok(answer) => Ok(answer.into()),
