@@ -1,10 +1,13 @@
 //! Token requests that have no answer, or none that can be read: how often they are sent, and what is told.
 
+use std::io::Write;
 use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, ErrorKind, Flow, Policy};
 use alvys_auth_driver::Time;
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::raw::Raw;
 use alvys_auth_tests::{Async, Blocking, Settings, Source, both_drivers, credentials};
 
@@ -99,7 +102,9 @@ fn assert_no_connection<S: Source>(endpoint: &str, cause: &str) {
 fn answers_on_the_way_without_end_are_given_up<S: Source>() {
     let server = Raw::start(|asked| {
         loop {
-            std::io::Write::write_all(asked.stream, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")?;
+            asked.stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")?;
+            // Faster than an unoptimized client can read it would measure that.
+            thread::sleep(Duration::from_millis(1));
         }
     });
     let policy = Policy::new().request_timeout(Duration::from_millis(500));
@@ -118,4 +123,24 @@ fn a_folded_header_is_read_where_the_client_can_and_refused_in_words_elsewhere()
     assert_eq!(source.token().expect("a token").access_token(), "abc");
     let (error, requests) = asked::<Blocking>(&server);
     assert_eq!((error.kind(), requests), (ErrorKind::InvalidResponse, 3), "{error:#}");
+}
+
+#[tokio::test]
+async fn longer_headers_over_http2_than_the_client_takes_are_told_as_such() {
+    let sandbox = Sandbox::start().expect("a sandbox");
+    let long =
+        (0..20).fold(Fault::reply(200, TOKEN), |fault, number| fault.header(&format!("x-{number}"), "a".repeat(1024)));
+    sandbox.inject(Route::Token, long);
+    let Settings { flow, credentials, .. } = Settings::current(&sandbox);
+    let source = |http: fn() -> reqwest::ClientBuilder| {
+        alvys_auth_reqwest::TokenSource::builder(flow.clone(), credentials.clone())
+            .http(http)
+            .build()
+            .expect("a source")
+    };
+    let small = source(|| reqwest::Client::builder().http2_prior_knowledge());
+    let error = small.token().await.expect_err("more than 16 KiB");
+    assert_eq!((error.kind(), sandbox.token_requests()), (ErrorKind::InvalidResponse, 2), "{error:#}");
+    let large = source(|| reqwest::Client::builder().http2_prior_knowledge().http2_max_header_list_size(64 * 1024));
+    large.token().await.expect("a token");
 }

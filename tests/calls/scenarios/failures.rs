@@ -80,6 +80,7 @@ pub(crate) fn interim_answers_without_end_are_given_up<C: Caller>() {
     let server = Raw::start(|asked| {
         loop {
             asked.stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")?;
+            sleep(Duration::from_millis(1));
         }
     });
     let api = Api::at(server.url()).expect("an acceptable API base");

@@ -265,7 +265,7 @@ fn shown_body(mut answer: Response<Body>, token: &str) -> String {
     let mut body = Vec::new();
     // A part that cannot be read is not shown.
     let _ = answer.body_mut().as_reader().take(LOOK).read_to_end(&mut body);
-    let body = shown(&body);
+    let body = shown(&body).replace(token, "[token]");
     if echoes(&body, token) { "withheld, because it repeats the token".to_owned() } else { body }
 }
 

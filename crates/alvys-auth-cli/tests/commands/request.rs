@@ -385,7 +385,7 @@ fn an_answer_that_cannot_be_read_is_one_that_makes_no_sense() {
             (&stream).write_all(answer.as_bytes()).unwrap();
         });
         let ran = world.run(&["request", "GET", "loads", "--api-base-url", &base]);
-        assert!(ran.failed(76).contains("the answer cannot be read"), "{answer:?}: {ran:?}");
+        assert!(ran.failed(76).contains("the answer of the API cannot be read"), "{answer:?}: {ran:?}");
         server.join().unwrap();
     }
 }

@@ -59,7 +59,7 @@ async fn a_proxy_that_gets_no_token_is_not_ready_until_it_does() {
 #[tokio::test]
 async fn what_keeps_the_token_away_is_told_with_its_cause_on_every_page() {
     let (sandbox, gone) = (Sandbox::start().unwrap(), Sandbox::start().unwrap());
-    let tokens = crate::stage::tokens(&gone, &sandbox.application());
+    let tokens = tokens(&gone, &sandbox.application());
     drop(gone);
     let api = Api::at(&sandbox.api_url()).unwrap();
     let running = Running::start(Account::new(tokens).unpaced(), api, Settings::new()).await;
