@@ -54,8 +54,12 @@ impl Connections {
     pub(crate) fn sending(&self, request: &Request, anew: bool) -> Result<reqwest::Client, Error> {
         let long = |body: &reqwest::Body| body.as_bytes().is_none_or(|bytes| bytes.len() > LONG_BODY);
         let takes_long = request.timeout().is_some() || request.body().is_some_and(long);
-        let [quick, patient, new] = &*self.own;
-        let own = new.as_ref().filter(|_| anew).or(patient.as_ref().filter(|_| takes_long)).or(quick.as_ref());
+        let [quick, patient, new] = self.own.each_ref().map(Option::as_ref);
+        let own = match takes_long {
+            _ if anew => new,
+            true => patient.or(quick),
+            false => quick,
+        };
         match (&self.shared, own) {
             (None, Some(own)) => own.client(),
             (shared, _) => Ok(shared.clone().unwrap_or_default()),
