@@ -49,7 +49,7 @@ fn answer(stream: TcpStream, refusal: &str, requests: &AtomicUsize) -> io::Resul
         length = lower.strip_prefix("content-length:").map_or(length, |told| told.trim().parse().unwrap_or_default());
         waits |= lower.starts_with("expect:");
     }
-    if requests.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+    if requests.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) {
         return reader.get_mut().write_all(refusal.as_bytes());
     }
     if waits {
@@ -80,7 +80,7 @@ fn a_401_before_the_end_of_the_body_renews_in_the_blocking_driver() {
         let client = blocking(&sandbox, server.api.clone());
         let mut renewed = 0;
         for _ in 0..TRIES {
-            let even = server.requests() % 2 == 0;
+            let even = server.requests().is_multiple_of(2);
             let answer = client.post("documents").body(vec![b'a'; length]).send();
             renewed += usize::from(even && answer.is_ok_and(|answer| answer.status() == 201));
         }
