@@ -240,7 +240,7 @@ impl Error {
         }
         // What a server gave as its reason to end an HTTP/2 connection may be anything.
         let told = cause.to_string();
-        Some(words::cleaned(told.split(" (b\"").next().unwrap_or_default(), ""))
+        Some(words::one_line(told.split(" (b\"").next().unwrap_or_default(), |word| word))
     }
 
     /// The likely cause and what to do, in one sentence.

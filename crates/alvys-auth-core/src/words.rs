@@ -77,8 +77,13 @@ pub(crate) fn cleaned(said: &str, secret: &str) -> String {
     if echoes(said, secret) {
         return "withheld, because it repeats the secret".to_owned();
     }
-    let words = said.split(|c: char| c.is_whitespace() || is_invisible(c)).filter(|word| !word.is_empty());
-    let line = words.map(|word| if looks_like_token(word) { "[token]" } else { word }).collect::<Vec<_>>().join(" ");
+    one_line(said, |word| if looks_like_token(word) { "[token]" } else { word })
+}
+
+/// `text` in one line, without control characters, and at most 200 characters long; each word as `shown`.
+pub(crate) fn one_line(text: &str, shown: impl FnMut(&str) -> &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || is_invisible(c)).filter(|word| !word.is_empty());
+    let line = words.map(shown).collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST_QUOTE) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line,
