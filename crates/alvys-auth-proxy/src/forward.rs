@@ -125,7 +125,7 @@ impl Forwarding<'_> {
         upload: Upload,
         (slot, route): (OwnedSemaphorePermit, &Route),
     ) -> Result<Response<Answer>, Problem> {
-        let (mut upload, mut answer, mut held) = (Some(upload), None, None);
+        let (mut upload, mut answer, mut held, mut anew) = (Some(upload), None, None, false);
         loop {
             match (self.call.step(), answer.take()) {
                 (CallStep::NeedToken, _) => held = self.token().await?,
@@ -141,7 +141,7 @@ impl Forwarding<'_> {
                     *next.headers_mut() = headers.clone();
                     *next.body_mut() = body;
                     self.call.authorize(next.headers_mut());
-                    match self.send(next).await {
+                    match self.send(next, anew).await {
                         Ok(head) => {
                             self.call.answered(head.status(), head.headers(), Some(&self.destination.uri));
                             answer = Some(head);
@@ -151,7 +151,7 @@ impl Forwarding<'_> {
                             let failure = self.progress.failure().map(Failure::problem);
                             return Err(failure.unwrap_or_else(|| self.failed(&error)));
                         }
-                        Err(_) => {}
+                        Err(_) => anew = true,
                     }
                 }
                 (CallStep::Look, Some(refused)) => {
@@ -178,10 +178,10 @@ impl Forwarding<'_> {
 
     /// Sends once, and waits for the head of the answer for as long as the request makes progress. An error comes with whether
     /// the connection closed before any byte of an answer arrived.
-    async fn send(&self, request: reqwest::Request) -> Result<Response<reqwest::Body>, (Error, bool)> {
+    async fn send(&self, request: reqwest::Request, anew: bool) -> Result<Response<reqwest::Body>, (Error, bool)> {
         self.inner.watch.sends(&self.subject);
         self.progress.note();
-        let mut sending = pin!(self.inner.upstream.client.execute(request));
+        let mut sending = pin!(self.inner.upstream.client(anew).execute(request));
         let limit = self.inner.settings.answer_within;
         loop {
             return tokio::select! {
