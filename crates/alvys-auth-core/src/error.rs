@@ -238,9 +238,7 @@ impl Error {
                 None => break,
             }
         }
-        // What a server gave as its reason to end an HTTP/2 connection may be anything.
-        let told = cause.to_string();
-        Some(words::one_line(told.split(" (b\"").next().unwrap_or_default(), |word| word))
+        Some(words::one_line(&cause.to_string(), |word| word))
     }
 
     /// The likely cause and what to do, in one sentence.

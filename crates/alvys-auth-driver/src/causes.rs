@@ -67,6 +67,14 @@ pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
     })
 }
 
+/// Why the server has ended an HTTP/2 connection, without the words that it gave with that, which may repeat the token.
+#[cfg(feature = "h2")]
+#[must_use]
+pub fn farewell(error: &(dyn StdError + 'static)) -> Option<String> {
+    let said = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>().filter(|error| error.is_go_away()))?;
+    Some(format!("the server ended the connection: {}", said.reason()?))
+}
+
 /// The error and all that it was caused by.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     successors(Some(error), |&error| {

@@ -15,6 +15,8 @@ mod tenants;
 
 pub use builder::{Builder, Driver, Parts};
 pub use call::{Caller, Failure, Passage, look};
+#[cfg(feature = "h2")]
+pub use causes::farewell;
 pub use causes::{fault, is_unanswered};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};

@@ -27,6 +27,9 @@ pub type AnswerFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + S
 /// instead, because reqwest cannot tell a long upload from a silent server; so may one with a
 /// [`timeout`](alvys_auth_driver::RequestBuilder::timeout) of its own, besides that.
 ///
+/// An answer may have 256 headers, over HTTP/2 of 256 KiB in all. Settings of your own bring the limits of reqwest, unless
+/// `http1_max_headers` and `http2_max_header_list_size` change them.
+///
 /// Settings of your own ([`http`](alvys_auth_driver::ClientBuilder::http)) hold for uploads too: a `read_timeout` begins when
 /// the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only, and to no proxy:
 /// where the API base is https, not at all.

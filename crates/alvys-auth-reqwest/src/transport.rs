@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alvys_auth_core::{Error, TokenRequest, TransportFault};
-use alvys_auth_driver::{BODY_LIMIT, fault};
+use alvys_auth_driver::{BODY_LIMIT, farewell, fault};
 use reqwest::redirect;
 
 use crate::runtimes::PerRuntime;
@@ -104,5 +104,8 @@ pub fn explain(peer: &str, error: reqwest::Error) -> Error {
         None => TransportFault::MayHaveArrived,
         Some(fault) => fault,
     };
-    Error::on_the_way(known, peer, error.without_url())
+    match farewell(&error) {
+        Some(reason) => Error::on_the_way(known, peer, reason),
+        None => Error::on_the_way(known, peer, error.without_url()),
+    }
 }
