@@ -123,3 +123,19 @@ async fn an_early_answer_is_told_by_the_async_driver_as_far_as_reqwest_lets_it()
         assert!(told > TRIES / 2, "{length} bytes: {told} of {TRIES}; 83 to 100 were measured");
     }
 }
+
+#[test]
+fn a_long_body_waits_for_consent_and_a_short_one_does_not() {
+    let sandbox = Sandbox::start().expect("a sandbox");
+    let client = blocking(&sandbox, Api::at(&sandbox.api_url()).expect("an acceptable API base"));
+    let mebibyte = vec![b'a'; 1024 * 1024];
+    let longer = [&mebibyte[..], b"a"].concat();
+    let stream = alvys_auth_ureq::Payload::stream(io::Cursor::new(mebibyte.clone()));
+    for (body, consent) in
+        [(mebibyte.into(), None), (longer.into(), Some("100-continue")), (stream, Some("100-continue"))]
+    {
+        let answer = client.post("documents").body(body).send().expect("an answer");
+        assert_eq!(answer.status(), 201);
+        assert_eq!(sandbox.requests().last().and_then(|request| request.header("expect")), consent);
+    }
+}

@@ -1,6 +1,6 @@
 //! Token requests that have no answer, or none that can be read: how often they are sent, and what is told.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
@@ -143,4 +143,30 @@ async fn longer_headers_over_http2_than_the_client_takes_are_told_as_such() {
     assert_eq!((error.kind(), sandbox.token_requests()), (ErrorKind::InvalidResponse, 2), "{error:#}");
     let large = source(|| reqwest::Client::builder().http2_prior_knowledge().http2_max_header_list_size(64 * 1024));
     large.token().await.expect("a token");
+}
+
+#[tokio::test]
+async fn what_a_server_says_to_end_an_http2_connection_is_shown_nowhere() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let (settings, said) = ([0, 0, 0, 4, 0, 0, 0, 0, 0], b"you sent s3cret");
+            let farewell = [0, 0, 8 + said.len() as u8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+            let frames = [&settings[..], &farewell, said].concat();
+            // Read first: an end of the connection is not to overtake the frames.
+            let _ = stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(&frames));
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let Settings { flow, credentials, .. } = settings(&url);
+    let http = || reqwest::Client::builder().http2_prior_knowledge();
+    let source = alvys_auth_reqwest::TokenSource::builder(flow, credentials).http(http);
+    let source = source.patience(Duration::from_millis(500)).build().expect("a source");
+    let error = source.token().await.expect_err("no token");
+    assert_eq!(
+        error.cause().as_deref(),
+        Some("the server ended the connection: unexpected internal error encountered")
+    );
+    assert!(!format!("{error:#} {error:?}").contains("s3cret"), "{error:?}");
 }
