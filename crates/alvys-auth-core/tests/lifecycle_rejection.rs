@@ -245,12 +245,12 @@ fn another_client_from_the_provider_keeps_the_token() {
     let due = token.renewal_at();
     let attempt = fetched(&mut lifecycle, due);
     let (attempt, _) = asked(&mut lifecycle, attempt, due);
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("another", "s3cret", 2))), due);
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("another", "s3cret", 2)))), due);
     assert!(attempt.is_renewal());
     assert!(String::from_utf8(attempt.to_http().into_body()).unwrap().contains(r#""client_id":"another""#));
     assert_eq!(used(&mut lifecycle, due).access_token(), "old");
     let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), due);
-    complete(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), due);
+    complete(&mut lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), due);
     assert_eq!(used(&mut lifecycle, due).access_token(), "old", "until the new client has proved good");
 }
 

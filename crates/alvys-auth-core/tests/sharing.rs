@@ -374,14 +374,14 @@ fn a_refusal_is_shared_before_the_provider_is_asked_for_other_credentials() {
     let mut lifecycle = shared().with_provider(Some(alvys_auth_core::Mark::new(0)), None, seconds(4));
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, _) = support::asked(&mut lifecycle, attempt, at(0));
-    let (attempt, _) = told(&mut lifecycle, attempt.provided(Ok(alvys_auth_core::Given::Unchanged)), at(0));
+    let (attempt, _) = told(&mut lifecycle, attempt.provided(Some(Ok(alvys_auth_core::Given::Unchanged))), at(0));
     let attempt = sent(&mut lifecycle, attempt.stored(Ok(nothing(Outcome::Claimed))), at(0));
     let (attempt, command) = told(&mut lifecycle, attempt.answered(&denied()), at(1));
     let Operation::Fail { failure, pause, .. } = command else { panic!("{command:?}") };
     assert_eq!((failure.kind(), pause), (ErrorKind::Credentials, seconds(5)));
     let (attempt, known) = support::asked(&mut lifecycle, attempt.stored(Ok(nothing(Outcome::Failed))), at(1));
     assert_eq!(known, None);
-    let (attempt, command) = told(&mut lifecycle, attempt.provided(Ok(given("my-client", "n3w", 1))), at(1));
+    let (attempt, command) = told(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "n3w", 1)))), at(1));
     assert!(matches!(command, Operation::Claim { unwanted: None, .. }), "{command:?}");
     assert!(attempt.request().client_secret() == "n3w");
 }
@@ -391,11 +391,11 @@ fn a_shared_refusal_lets_the_provider_be_asked() {
     let mut lifecycle = shared().with_provider(Some(alvys_auth_core::Mark::new(0)), None, seconds(4));
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, _) = support::asked(&mut lifecycle, attempt, at(0));
-    let (attempt, _) = told(&mut lifecycle, attempt.provided(Ok(alvys_auth_core::Given::Unchanged)), at(0));
+    let (attempt, _) = told(&mut lifecycle, attempt.provided(Some(Ok(alvys_auth_core::Given::Unchanged))), at(0));
     let failure = Error::from_entry(&support::refusal_of(401).to_entry(), seconds(5));
     let paused = Answer { pause: Some((failure, seconds(5))), ..nothing(Outcome::Paused) };
     let (attempt, _) = support::asked(&mut lifecycle, attempt.stored(Ok(paused)), at(0));
-    let change = over(&mut lifecycle, attempt.provided(Ok(alvys_auth_core::Given::Unchanged)), at(0));
+    let change = over(&mut lifecycle, attempt.provided(Some(Ok(alvys_auth_core::Given::Unchanged))), at(0));
     assert!(matches!(change, Change::Paused { until, .. } if until >= at(5)), "{change:?}");
 }
 

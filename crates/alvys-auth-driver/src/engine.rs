@@ -52,22 +52,22 @@ pub enum Action<T, W> {
 }
 
 impl Engine {
-    /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one: the mark of those in
-    /// use, and how long it may take to answer. `shared` says that there is a store.
+    /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one, as
+    /// [`Lifecycle::with_provider`] takes it; `shared` says that there is a
+    /// store.
     pub fn new(
         request: TokenRequest,
         policy: impl Into<Arc<Policy>>,
-        provider: Option<(Option<Mark>, Duration)>,
+        provider: Option<(Option<Mark>, Option<Timestamp>, Duration)>,
         shared: bool,
         time: Time,
         hook: Option<Hook>,
     ) -> Self {
         events::created(request.flow());
         // Jitter need not be secret, only different: the standard library's hash keys are random per instance.
-        let (now, seed) = (time.now(), RandomState::new().hash_one(()));
-        let mut lifecycle = Lifecycle::new(request, policy, seed);
-        if let Some((known, time_limit)) = provider {
-            lifecycle = lifecycle.with_provider(known, known.map(|_| now), time_limit);
+        let mut lifecycle = Lifecycle::new(request, policy, RandomState::new().hash_one(()));
+        if let Some((known, given_at, time_limit)) = provider {
+            lifecycle = lifecycle.with_provider(known, given_at, time_limit);
         }
         if shared {
             // The same keys, which come from the system, make ids that nobody else has.
@@ -306,10 +306,7 @@ impl Flight {
 
     /// Hands in what the provider gave; none when it has not answered in time.
     pub fn provided(&mut self, given: Option<Result<Given<Credentials>, Error>>) {
-        self.attempt = self.attempt.take().map(|attempt| match given {
-            Some(given) => attempt.provided(given),
-            None => attempt.unanswered(),
-        });
+        self.attempt = self.attempt.take().map(|attempt| attempt.provided(given));
     }
 
     /// Hands in what the store answered.

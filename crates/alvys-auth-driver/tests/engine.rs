@@ -152,7 +152,7 @@ fn a_pause_can_be_ended_by_hand() {
 #[test]
 fn a_provider_is_asked_once_until_it_has_answered() {
     let clock = Arc::new(ManualClock::new());
-    let provider = Some((Some(Mark::new(1)), MINUTE));
+    let provider = Some((Some(Mark::new(1)), None, MINUTE));
     let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), provider, false, clock.into(), None));
     let mut flight = launched(&engine);
     let Some(Task::Ask(Some(known), question)) = flight.next_task() else { panic!("the provider is asked first") };

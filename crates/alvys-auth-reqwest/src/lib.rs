@@ -26,6 +26,7 @@ pub use settings::Http;
 pub use sharing::Blocking;
 pub use source::{Builder, Reqwest, TokenSource};
 pub use tenants::{Tenants, TenantsBuilder};
+pub use transport::explain;
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, http, reqwest};
 

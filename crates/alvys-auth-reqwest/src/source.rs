@@ -9,9 +9,11 @@ use alvys_auth_driver::{
     Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, STORE_TIME, Task, TokenFuture,
 };
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::AsyncCredentialsProvider;
+use crate::provider::joined;
 use crate::settings::Http;
 use crate::transport::Transport;
 
@@ -118,7 +120,7 @@ impl TokenSource {
                     }
                 }
                 // Either way the next poll tells what is the case.
-                Action::Wait(change, timer) => drop(tokio::time::timeout(timer, change).await),
+                Action::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
     }
@@ -138,13 +140,13 @@ impl TokenSource {
                 Task::Send(request) => flight.answered(self.0.transport.send(request).await),
                 Task::Store(request, operation) => {
                     if let Some(store) = &self.0.store {
-                        let answer = tokio::time::timeout(STORE_TIME, store.share(request, operation)).await;
+                        let answer = timeout(STORE_TIME, store.share(request, operation)).await;
                         flight.stored(
                             answer.unwrap_or_else(|_| Err(Error::timed_out("the store did not answer in time"))),
                         );
                     }
                 }
-                Task::Wait(change, timer) => drop(tokio::time::timeout(timer, change).await),
+                Task::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
     }
@@ -152,7 +154,16 @@ impl TokenSource {
     /// What the provider gives; none when it does not answer in time.
     async fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
         let provider = self.0.provider.clone()?;
-        tokio::time::timeout(self.0.time_limit, provider.asked(known, question)).await.ok()
+        let (blocks, answer) = (provider.blocks(), provider.credentials(known));
+        let answer = async move {
+            let _question = question;
+            answer.await
+        };
+        let limit = self.0.time_limit;
+        // What blocks a thread goes on when nobody waits any more: the question is open until it is answered.
+        let given =
+            if blocks { timeout(limit, joined(tokio::spawn(answer))).await } else { timeout(limit, answer).await };
+        given.ok()
     }
 }
 

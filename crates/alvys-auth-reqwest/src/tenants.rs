@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Mark, Token};
-use alvys_auth_driver::{Action, Making, OfTenant, Question, TenantDriver, Worker};
+use alvys_auth_driver::{Action, Making, OfTenant, TenantDriver, Worker};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::provider::joined;
 use crate::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture, Reqwest, TokenSource};
 
 /// Settings of [`Tenants`]; from [`Tenants::builder`].
@@ -144,18 +143,8 @@ impl AsyncCredentialsProvider for Asked {
         self.0.provider().time_limit()
     }
 
-    fn asked(self: Arc<Self>, known: Option<Mark>, question: Question) -> ProviderFuture<Credentials> {
-        let blocks = self.0.provider().blocks();
-        let answer = self.credentials(known);
-        let answer = async move {
-            let _question = question;
-            answer.await
-        };
-        if !blocks {
-            return Box::pin(answer);
-        }
-        // Waits for the answer when the caller does not any more: until then the question is open.
-        Box::pin(joined(tokio::spawn(answer)))
+    fn blocks(&self) -> bool {
+        self.0.provider().blocks()
     }
 }
 

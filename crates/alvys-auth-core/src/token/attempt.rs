@@ -13,6 +13,7 @@
 use http::{Request, Response};
 
 use crate::share::{Answer, Operation};
+use crate::token::policy::TICK;
 use crate::token::sharing::{Asked, AtStore};
 use crate::{Credentials, Error, Given, Mark, Timestamp, Token, TokenRequest, TokenResponse};
 
@@ -55,8 +56,12 @@ impl Wait {
     }
 
     /// Whether a caller who waits until `deadline` at the longest may as well give up now.
+    ///
+    /// That is so as well where two answers in a row could not be read: nobody waits for a third, which may cost a token too.
     pub fn is_in_vain(&self, deadline: Timestamp, now: Timestamp) -> bool {
-        now >= deadline || !self.in_flight && self.until > deadline
+        let costly = self.error.as_ref().is_some_and(Error::has_cost_a_token);
+        let last = if costly { deadline.min(now.saturating_add(TICK)) } else { deadline };
+        now >= deadline || !self.in_flight && self.until > last
     }
 
     /// The error for a caller who will not wait that long: what went wrong last, or that time ran out.
@@ -155,18 +160,9 @@ impl Attempt {
         (!self.news.is_empty()).then(|| self.news.remove(0))
     }
 
-    /// The provider answered.
-    pub fn provided(self, given: Result<Given<Credentials>, Error>) -> Self {
-        self.heard(Some(given))
-    }
-
-    /// The provider has not answered in time, and may do so later. Until
-    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again.
-    pub fn unanswered(self) -> Self {
-        self.heard(None)
-    }
-
-    fn heard(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
+    /// What the provider answered; none when it has not in time, and may do so later. Until
+    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again then.
+    pub fn provided(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
         let refusal = if let Stage::Asking(refusal) = self.stage { refusal } else { None };
         self.stage = Stage::Provided(given, refusal);
         self

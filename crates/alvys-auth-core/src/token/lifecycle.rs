@@ -224,9 +224,7 @@ impl Lifecycle {
 
     /// Gives the held token up without asking why. A pause that the server asked for stays.
     pub fn invalidate(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.discarded = Some(held);
-        }
+        self.discarded = self.held.take().or(self.discarded.take());
     }
 
     /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
@@ -316,16 +314,13 @@ impl Lifecycle {
 
     /// Until when no other attempt may start while a token is held.
     fn busy_until(&self) -> Timestamp {
+        let lease_ends = self.in_flight.as_ref().map(|in_flight| in_flight.lease_ends);
         let pause_ends = self.failure.as_ref().map(|failure| failure.until);
-        self.lease_ends().max(pause_ends).unwrap_or_default()
+        lease_ends.max(pause_ends).unwrap_or_default()
     }
 
     fn holds_usable_token(&self, now: Timestamp) -> bool {
         self.held.as_ref().is_some_and(|held| now < held.expires_at())
-    }
-
-    fn lease_ends(&self) -> Option<Timestamp> {
-        self.in_flight.as_ref().map(|in_flight| in_flight.lease_ends)
     }
 
     /// The last failure, unless it is so old that it says nothing about the attempt in flight.
@@ -337,11 +332,8 @@ impl Lifecycle {
     /// Whether it may be looked behind a refusal: by a provider that is there to be asked, and has not been lately.
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
         let rested = |asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY;
-        is_mendable(error)
-            && self
-                .provider
-                .as_ref()
-                .is_some_and(|provider| provider.asked_by.is_none() && provider.asked_at.is_none_or(rested))
+        let at_hand = |provider: &Provider| provider.asked_by.is_none() && provider.asked_at.is_none_or(rested);
+        is_mendable(error) && self.provider.as_ref().is_some_and(at_hand)
     }
 
     pub(super) fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {

@@ -138,6 +138,11 @@ impl Lifecycle {
     }
 
     pub(super) fn dispatch(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        // The request of another attempt, which was still open, was told to wait.
+        if self.failure.as_ref().is_some_and(|failure| now < failure.soon && failure.error.is_retryable()) {
+            let change = self.given_up(&attempt, Change::Superseded);
+            return self.report(attempt, change, now);
+        }
         if self.sharing.is_some() {
             // It may have waited for others.
             attempt.started = now;

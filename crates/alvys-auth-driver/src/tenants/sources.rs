@@ -126,7 +126,7 @@ impl<D: TenantDriver> Inner<D> {
         let request = TokenRequest::new(flow, credentials)?;
         let transport = self.transport(&request)?;
         let time_limit = self.time_limit();
-        let known = Some((Some(mark), time_limit));
+        let known = Some((Some(mark), Some(time.now()), time_limit));
         let shared = store.is_some();
         let engine = Engine::new(request, Arc::clone(policy), known, shared, time.clone(), self.hook(tenant));
         let own = OfTenant {
