@@ -1,5 +1,10 @@
 //! What the end-to-end tests share: one face for both drivers, one for all clients, and one way to reach the sandbox.
 
+/// The page about sharing tokens, whose examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sharing.md")]
+pub struct Sharing;
+
 pub mod caller;
 pub mod provided;
 pub mod raw;
