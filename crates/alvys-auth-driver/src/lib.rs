@@ -8,6 +8,7 @@ mod client;
 mod clock;
 mod engine;
 mod events;
+mod network;
 mod pace;
 mod source;
 mod tenants;
@@ -17,6 +18,9 @@ pub use call::{Caller, Failure, Passage, look};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Engine, Flight, Hook, Question, Task};
+pub use network::{Proxies, Proxy, Scheme, Way};
+#[cfg(feature = "tls")]
+pub use network::{Trust, Trusted};
 pub use pace::{Pace, Turn};
 pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
 pub use tenants::{Making, OfTenant, Renewing, Search, Stage, TenantDriver, Tenants, TenantsBuilder, Work, Worker};

@@ -8,6 +8,8 @@ use alvys_auth_driver::BODY_LIMIT;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Timeout};
 
+use crate::network::Unreached;
+
 /// What sends token requests.
 #[derive(Debug)]
 pub struct Transport {
@@ -64,6 +66,9 @@ fn failed(what: &'static str, error: ureq::Error) -> Error {
             Error::timed_out("no connection to the token endpoint in time")
         }
         ureq::Error::Timeout(_) => Error::timed_out("the token endpoint did not answer in time"),
+        ureq::Error::Other(error) if error.is::<Unreached>() => {
+            Error::transport("no connection to the token endpoint", error)
+        }
         ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
             Error::transport("no connection to the token endpoint", error)
         }
