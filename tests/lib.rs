@@ -2,7 +2,9 @@
 
 pub mod caller;
 pub mod provided;
+pub mod proxied;
 pub mod stacks;
+pub mod tls;
 pub mod transcript;
 
 pub mod many;
