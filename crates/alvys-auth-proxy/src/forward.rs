@@ -172,7 +172,7 @@ impl Forwarding<'_> {
     async fn send(&self, request: reqwest::Request) -> Result<Response<reqwest::Body>, Problem> {
         self.inner.watch.sends(&self.subject);
         self.progress.note();
-        let mut sending = pin!(self.inner.upstream.client.execute(request));
+        let mut sending = pin!(self.inner.upstream.client(request.url()).execute(request));
         let limit = self.inner.settings.answer_within;
         loop {
             let error = tokio::select! {

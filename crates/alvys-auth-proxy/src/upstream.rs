@@ -20,7 +20,9 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 /// The destinations of requests: the API's origin and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
-    pub(crate) client: Client,
+    client: Client,
+    /// For a server on this machine, beside one elsewhere.
+    plain: Option<Client>,
     base: Url,
     mcp: Option<Url>,
 }
@@ -39,29 +41,17 @@ impl Upstream {
         if let Some(mcp) = &mcp {
             api = api.allow(mcp.as_str())?;
         }
-        let plain = base.scheme() == "http" || mcp.as_ref().is_some_and(|mcp| mcp.scheme() == "http");
-        let client = client
-            // The caller gets the redirect, and a redirect must not take the token to another server.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // Bodies are forwarded unchanged.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connect_timeout(CONNECT_WITHIN)
-            .http2_keep_alive_interval(ASK_EVERY)
-            .tcp_nodelay(true);
+        let plain = |url: &Url| url.scheme() == "http";
+        let both = mcp.as_ref().is_some_and(|mcp| plain(mcp) != plain(&base));
         // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
-        let client = if plain { client.no_proxy() } else { client.https_only(true) };
-        let client = client.build().map_err(|error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::configuration(
-                format!("the HTTP client cannot be built{cause}"),
-                "check its certificates, proxies and TLS settings",
-            )
-        })?;
-        Ok(Self { api, client, base, mcp })
+        let local = both.then(|| built(Client::builder().no_proxy())).transpose()?;
+        let client = if !both && plain(&base) { client.no_proxy() } else { client.https_only(true) };
+        Ok(Self { api, client: built(client)?, plain: local, base, mcp })
+    }
+
+    /// The client for this destination.
+    pub(crate) fn client(&self, url: &Url) -> &Client {
+        self.plain.as_ref().filter(|_| url.scheme() == "http").unwrap_or(&self.client)
     }
 
     /// The destination of a request. Only the path and the query come from the request.
@@ -129,6 +119,29 @@ impl Upstream {
             headers.insert(LOCATION, value);
         }
     }
+}
+
+/// A client under the rules that override its settings.
+fn built(client: ClientBuilder) -> Result<Client, Error> {
+    let client = client
+        // The caller gets the redirect, and a redirect must not take the token to another server.
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        // Bodies are forwarded unchanged.
+        .no_gzip()
+        .no_brotli()
+        .no_zstd()
+        .no_deflate()
+        .connect_timeout(CONNECT_WITHIN)
+        .http2_keep_alive_interval(ASK_EVERY)
+        .tcp_nodelay(true);
+    client.build().map_err(|error| {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Error::configuration(
+            format!("the HTTP client cannot be built{cause}"),
+            "check its certificates, proxies and TLS settings",
+        )
+    })
 }
 
 /// The path that all versions of the API have in common: `/api/p/` for `/api/p/v1`.

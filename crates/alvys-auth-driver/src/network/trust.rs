@@ -24,7 +24,7 @@ static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
 
 /// Whose certificates are trusted: by default those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR` in their place where
 /// these are set, or of Mozilla where the system has none.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Trust {
     bundle: Option<Named>,
     more: Option<Named>,
@@ -41,7 +41,7 @@ pub struct Trusted {
 }
 
 /// A file or a directory with certificates, and the setting that names it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Named {
     setting: String,
     path: PathBuf,
@@ -73,6 +73,12 @@ impl Trust {
     pub fn identity(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.identity = Some([certificate.into(), key.into()]);
         self
+    }
+
+    /// Whether a setting names a file, be it one of the environment.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        *self != Self::system() || !of_environment().is_empty()
     }
 
     /// Reads all certificates.
