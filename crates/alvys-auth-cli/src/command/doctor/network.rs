@@ -134,35 +134,46 @@ impl Place<'_> {
 
     /// Tells over which families of addresses there is a connection.
     fn reached(&self, addresses: Vec<SocketAddr>, report: &mut Report) -> Result<(), Failure> {
+        let (fine, silent) = self.families(&connected(addresses))?;
+        for (name, what) in silent {
+            let todo =
+                format!("mend {name} in your network, or switch it off: each new connection waits for it for a moment");
+            report.warning(CONNECTION, what, todo);
+        }
+        report.fine(CONNECTION, fine);
+        Ok(())
+    }
+
+    /// What works, and what is wrong with the families of addresses that do not although this machine has them.
+    fn families(&self, tried: &[Tried]) -> Result<(String, Vec<(&'static str, String)>), Failure> {
         let Self { host, port, kind } = self;
-        let tried = connected(addresses);
-        let family = |name: &'static str, six: bool| {
-            let mut of_it = tried.iter().filter(|(address, _)| address.is_ipv6() == six).map(|(_, result)| result);
-            let first = of_it.next()?;
-            Some((name, if of_it.any(Result::is_ok) { &Ok(()) } else { first }))
-        };
-        let families = [family("IPv4", false), family("IPv6", true)]
-            .map(|family| family.map(|(name, result)| (name, result.as_ref())));
-        let answered: Vec<&str> =
-            families.iter().flatten().filter(|(_, result)| result.is_ok()).map(|(name, _)| *name).collect();
-        let errors = families.iter().flatten().filter_map(|(name, result)| Some((*name, result.err()?)));
+        let (mut answered, mut failed) = (Vec::new(), Vec::new());
+        for (name, six) in [("IPv4", false), ("IPv6", true)] {
+            let results = || tried.iter().filter(|(address, _)| address.is_ipv6() == six).map(|(_, result)| result);
+            match results().find_map(|result| result.as_ref().err()) {
+                _ if results().any(Result::is_ok) => answered.push(name),
+                Some(error) => failed.push((name, error)),
+                None => {}
+            }
+        }
         if answered.is_empty() {
-            let errors: Vec<String> = errors.map(|(name, error)| format!("{error} ({name})")).collect();
+            let errors: Vec<String> = failed.iter().map(|(name, error)| format!("{error} ({name})")).collect();
             let todo = "check the firewall and the port; if your network has a proxy, set HTTPS_PROXY to it";
             let what = format!("no connection to {kind}{host} on port {port}: {}", errors.join(", "));
             return Err(Failure::new(Class::Unreachable, what, todo));
         }
-        report.fine(CONNECTION, format!("{kind}{host} answers on port {port} over {}", answered.join(" and ")));
-        for (name, error) in errors.filter(|(_, error)| !is_absent(error)) {
-            report.warning(
-                CONNECTION,
-                format!("{kind}{host} does not answer over {name}: {error}"),
-                format!("mend {name} in your network, or switch it off: each new connection waits for it for a moment"),
-            );
+        let mut fine = format!("{kind}{host} answers on port {port} over {}", answered.join(" and "));
+        let (absent, silent): (Vec<_>, Vec<_>) = failed.into_iter().partition(|(_, error)| is_absent(error));
+        for (name, _) in absent {
+            fine.push_str(&format!("; this machine has no way out over {name}, which costs no time"));
         }
-        Ok(())
+        let told = |(name, error)| (name, format!("{kind}{host} does not answer over {name}: {error}"));
+        Ok((fine, silent.into_iter().map(told).collect()))
     }
 }
+
+/// What came of a connection to an address.
+type Tried = (SocketAddr, io::Result<()>);
 
 /// Whether this machine has no address of that family, which programs notice at once.
 fn is_absent(error: &io::Error) -> bool {
@@ -170,7 +181,7 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Connects to all addresses at the same time.
-fn connected(addresses: Vec<SocketAddr>) -> Vec<(SocketAddr, io::Result<()>)> {
+fn connected(addresses: Vec<SocketAddr>) -> Vec<Tried> {
     let (sender, receiver) = mpsc::channel();
     for address in addresses.clone() {
         let sender = sender.clone();
@@ -249,4 +260,43 @@ fn clock(date: Option<SystemTime>, [before, after]: [SystemTime; 2], report: &mu
         format!("the clock of this machine is {} {which} the server's", in_words(apart)),
         "set the clock, best with NTP: certificates and the times in tokens are checked with it",
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_of_addresses_that_fails_is_named() {
+        let place = Place { host: "example.com", port: 443, kind: "" };
+        let [four, six] =
+            ["192.0.2.1:443", "[2001:db8::1]:443"].map(|address| address.parse::<SocketAddr>().expect("an address"));
+        let failed = |kind: io::ErrorKind| Err(io::Error::from(kind));
+
+        let (fine, silent) = place.families(&[(six, Ok(())), (four, Ok(()))]).expect("both");
+        assert_eq!((fine.as_str(), silent.len()), ("example.com answers on port 443 over IPv4 and IPv6", 0));
+        let (fine, silent) = place.families(&[(six, failed(io::ErrorKind::TimedOut)), (four, Ok(()))]).expect("one");
+        assert_eq!(fine, "example.com answers on port 443 over IPv4");
+        assert_eq!(silent, [("IPv6", "example.com does not answer over IPv6: timed out".to_owned())]);
+        let (fine, silent) =
+            place.families(&[(six, failed(io::ErrorKind::NetworkUnreachable)), (four, Ok(()))]).expect("one");
+        assert!(
+            fine.ends_with("IPv4; this machine has no way out over IPv6, which costs no time") && silent.is_empty(),
+            "{fine}"
+        );
+        let (_, silent) = place
+            .families(&[
+                (six, Ok(())),
+                (four, failed(io::ErrorKind::ConnectionRefused)),
+                (six, failed(io::ErrorKind::TimedOut)),
+            ])
+            .expect("one");
+        assert_eq!(silent, [("IPv4", "example.com does not answer over IPv4: connection refused".to_owned())]);
+        let none =
+            place.families(&[(six, failed(io::ErrorKind::TimedOut)), (four, failed(io::ErrorKind::ConnectionRefused))]);
+        assert_eq!(
+            none.expect_err("none").what,
+            "no connection to example.com on port 443: connection refused (IPv4), timed out (IPv6)"
+        );
+    }
 }
