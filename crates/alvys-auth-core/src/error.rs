@@ -73,7 +73,6 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// The kind in `snake_case`, for logs, metrics and JSON. It stays the same between versions.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
@@ -122,13 +121,11 @@ pub(crate) struct Inner {
 
 impl Error {
     /// The kind of the failure.
-    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// Whether the same request may succeed later although nobody changes anything.
-    #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
     }
@@ -138,19 +135,16 @@ impl Error {
     /// It is read from `Retry-After` (seconds or a date). On a 429 without it, it is read from `Auth0-Client-Quota-Limit` or
     /// `Auth0-Organization-Quota-Limit`, else from `X-RateLimit-Reset`. It is 60 seconds, as Alvys documents, when
     /// `Retry-After` is a date and the answer has no `Date`, and when a 429 of the API names no time.
-    #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
     /// The HTTP status of the answer. None when there was no answer.
-    #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.0.status
     }
 
     /// The `error` code of the answer (RFC 6749, section 5.2; RFC 6750, section 3), such as `access_denied`.
-    #[must_use]
     pub fn oauth_code(&self) -> Option<&str> {
         self.0.oauth_code.as_deref()
     }
@@ -159,7 +153,6 @@ impl Error {
     ///
     /// When the answer has another format, it is the sentence for people in it, such as `detail` (RFC 9457). Control
     /// characters, secrets and tokens are removed.
-    #[must_use]
     pub fn oauth_description(&self) -> Option<&str> {
         self.0.server_said.as_deref()
     }
@@ -167,13 +160,11 @@ impl Error {
     /// The `error_uri` of the answer: a web page about the error (RFC 6749, section 5.2; RFC 6750, section 3).
     ///
     /// None when it is not an http or https URL, has user information, or contains a secret or a token.
-    #[must_use]
     pub fn error_uri(&self) -> Option<&str> {
         self.0.error_uri.as_deref()
     }
 
     /// The server's id of the request, which support asks for: the first of [`support_headers`](Self::support_headers).
-    #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.support_headers().next().map(|(_, id)| id)
     }
@@ -185,7 +176,6 @@ impl Error {
     }
 
     /// The scopes that the token lacks, when the kind is [`ErrorKind::MissingScope`]; empty otherwise.
-    #[must_use]
     pub fn missing_scopes(&self) -> &[Scope] {
         &self.0.missing_scopes
     }
@@ -197,25 +187,21 @@ impl Error {
     /// assert_eq!(error.what(), "the key file is empty");
     /// assert_eq!(error.to_string(), format!("{}; {}", error.what(), error.hint()));
     /// ```
-    #[must_use]
     pub fn what(&self) -> String {
         self.0.what()
     }
 
     /// The likely cause and what to do, in one sentence.
-    #[must_use]
     pub fn hint(&self) -> &str {
         &self.0.hint
     }
 
     /// An error of the kind [`ErrorKind::Configuration`]: what is wrong with a value, and what to do.
-    #[must_use]
     pub fn configuration(what: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorKind::Configuration, what, hint)
     }
 
     /// An error of the kind [`ErrorKind::UnknownTenant`], for providers and drivers that serve several tenants.
-    #[must_use]
     pub fn unknown_tenant(tenant: &str) -> Self {
         let shown: String = tenant.chars().take(40).collect();
         Self::new(
@@ -228,7 +214,6 @@ impl Error {
     /// An error of the kind [`ErrorKind::Transport`], for drivers. It is retryable.
     ///
     /// `what` says which step failed. It must not contain a secret.
-    #[must_use]
     pub fn transport(what: impl Into<Cow<'static, str>>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::build(Inner {
             retryable: true,
@@ -245,7 +230,6 @@ impl Error {
     ///
     /// It is retryable. But Alvys may have billed the token in that answer, so the lifecycle asks once more at once and after
     /// that with long pauses only. `what` says which step failed. It must not contain a secret.
-    #[must_use]
     pub fn cut_short(what: impl Into<Cow<'static, str>>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::build(Inner {
             retryable: true,
@@ -262,7 +246,6 @@ impl Error {
     /// An error of the kind [`ErrorKind::TimedOut`], for drivers. It is retryable.
     ///
     /// `what` says what was not there in time. It must not contain a secret.
-    #[must_use]
     pub fn timed_out(what: impl Into<Cow<'static, str>>) -> Self {
         Self::build(Inner { retryable: true, ..Inner::new(ErrorKind::TimedOut, what, "try again, or allow more time") })
     }

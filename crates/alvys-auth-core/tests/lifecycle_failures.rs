@@ -253,7 +253,7 @@ fn a_rotated_secret_does_not_undercut_the_servers_word() {
 #[test]
 fn the_same_credentials_again_change_nothing() {
     let mut lifecycle = lifecycle();
-    let same = lifecycle.request().credentials().clone();
+    let same = lifecycle.request().credentials();
     let attempt = fetched(&mut lifecycle, at(0));
     lifecycle.set_credentials(same.clone()).unwrap();
     assert!(waited(&mut lifecycle, at(0)).is_in_flight());

@@ -156,19 +156,16 @@ impl Passage {
     }
 
     /// The clock of the call.
-    #[must_use]
     pub fn time(&self) -> &Time {
         &self.time
     }
 
     /// What is called.
-    #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
     /// The error of a driver that has no request to send or no answer to give where the call wants one.
-    #[must_use]
     pub fn lost() -> Error {
         Error::configuration("the body cannot be sent again", "call again")
     }

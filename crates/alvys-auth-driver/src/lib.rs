@@ -17,13 +17,13 @@ pub use builder::{Builder, Driver, Parts};
 pub use call::{Caller, Failure, Passage, look};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
-pub use engine::{Engine, Flight, Hook, Question, Task};
+pub use engine::{Action, Engine, Flight, Hook, Question, Task};
 pub use network::{Proxies, Proxy, Scheme, Way};
 #[cfg(feature = "tls")]
 pub use network::{Trust, Trusted};
 pub use pace::{Pace, Turn};
 pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
-pub use tenants::{Making, OfTenant, Renewing, Search, Stage, TenantDriver, Tenants, TenantsBuilder, Work, Worker};
+pub use tenants::{Making, OfTenant, Renewing, Search, TenantDriver, Tenants, TenantsBuilder, Worker};
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);

@@ -112,7 +112,6 @@ impl fmt::Debug for Calls {
 /// one is not followed but delivered as an answer, and so is one that leads back to the URL that was called: what came of it
 /// could not be told from the first answer, and a request that was carried out already would be sent again. Nor is one
 /// followed from https to plain http, or from this machine to plain http elsewhere, which would take the body along.
-#[must_use]
 pub fn redirects() -> Policy {
     Policy::custom(|attempt| {
         let (first, last) = (attempt.previous().first(), attempt.previous().last());

@@ -49,6 +49,7 @@ const KEPT: u64 = 1024 * 1024;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "its setters give back the changed value"]
 pub struct Authorize {
     caller: Caller,
     agent: Agent,
@@ -56,20 +57,17 @@ pub struct Authorize {
 
 impl Authorize {
     /// Takes the tokens from `tokens` and the rules from `api`, and sends a second time through `agent`.
-    #[must_use]
     pub fn new(tokens: impl BlockingTokens + 'static, api: Api, agent: Agent) -> Self {
         Self { caller: Caller::new(tokens.into(), api), agent }
     }
 
     /// Shapes the rate of the calls.
-    #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.caller.pace = Some(pace);
         self
     }
 
     /// Another clock than the system's, such as a `ManualClock` in tests.
-    #[must_use]
     pub fn clock(mut self, time: impl Into<Time>) -> Self {
         self.caller.time = time.into();
         self

@@ -23,11 +23,6 @@ impl Transport {
         Self { agent, plain_http: request.is_plain_http(), timeout }
     }
 
-    /// How long one request takes at the most.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
     /// Sends the request once and reads the answer, whatever its status.
     pub(crate) fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Error> {
         let config = self

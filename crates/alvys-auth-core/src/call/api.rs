@@ -31,6 +31,7 @@ const DOCUMENTED: [&str; 5] =
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its setters give back the changed value"]
 pub struct Api {
     base: String,
     origins: Vec<Origin>,
@@ -39,19 +40,16 @@ pub struct Api {
 
 impl Api {
     /// The production API, `https://integrations.alvys.com/api/p/v1`.
-    #[must_use]
     pub fn production() -> Self {
         Self::based("https://integrations.alvys.com/api/p/v1")
     }
 
     /// The API of the test installation, `https://qaapi.alvys.net/api/p/v1`.
-    #[must_use]
     pub fn qa() -> Self {
         Self::based("https://qaapi.alvys.net/api/p/v1")
     }
 
     /// The API of an installation.
-    #[must_use]
     pub fn of(environment: Environment) -> Self {
         match environment {
             Environment::Production => Self::production(),
@@ -91,14 +89,12 @@ impl Api {
     ///
     /// A call waits when the server asks it to, and when it would exceed the rate limits. The wait for a token does not
     /// count; it has a limit of its own.
-    #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
     /// The base URL, without a slash at its end.
-    #[must_use]
     pub fn base(&self) -> &str {
         &self.base
     }

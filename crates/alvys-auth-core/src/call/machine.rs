@@ -258,7 +258,6 @@ impl Call {
     }
 
     /// What is called, for rate limits.
-    #[must_use]
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::of(&self.method, &self.uri)
     }

@@ -178,12 +178,12 @@ impl Refused<'_> {
                 "likely the audience: the token is opaque, as it is without one; set the audience to {AUDIENCE}"
             );
         };
-        let audience = claims.audience().filter(|_| !legacy);
-        if let Some(audience) = audience.filter(|_| !claims.is_for(AUDIENCE)) {
+        let audience = claims.audiences.first().filter(|_| !legacy);
+        if let Some(audience) = audience.filter(|_| !claims.audiences.iter().any(|one| one == AUDIENCE)) {
             let audience = words::cleaned(audience, self.token.access_token());
             return format!("likely the audience: the token is for {audience}; set the audience to {AUDIENCE}");
         }
-        let issued = claims.issuer().and_then(is_test);
+        let issued = claims.issuer.as_deref().and_then(is_test);
         let called = self.uri.host().and_then(is_test);
         if issued.is_some() && called.is_some() && issued != called {
             return "likely the environment: one of the token and the API is of production, the other of QA; set both to the \
@@ -216,7 +216,7 @@ impl Refused<'_> {
     }
 
     fn organization(&self, claims: &UnverifiedClaims) -> String {
-        let name = claims.organization_name().or_else(|| claims.organization_id());
+        let name = claims.organization_name.as_ref().or(claims.organization_id.as_ref());
         let name = name.map(|name| words::cleaned(name, self.token.access_token()));
         name.map(|name| format!(" (the token says {name})")).unwrap_or_default()
     }

@@ -205,6 +205,6 @@ impl Answer<'_> {
     }
 
     fn secret(&self) -> &str {
-        self.request.credentials().client_secret()
+        self.request.client_secret()
     }
 }

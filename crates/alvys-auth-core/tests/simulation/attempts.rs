@@ -79,8 +79,8 @@ impl World {
                 self.question = None;
             }
             open.attempt = match reply.clone() {
-                Some(given) => open.attempt.provided(given),
-                None => open.attempt.unanswered(),
+                Some(given) => open.attempt.provided(Some(given)),
+                None => open.attempt.provided(None),
             };
             if live {
                 self.takes_over(&reply, read_at);
@@ -287,7 +287,11 @@ impl World {
                 self.live = None;
             }
             other => {
-                assert!(matches!(other, Change::Superseded) && !live, "{other:?}");
+                assert!(matches!(other, Change::Superseded), "{other:?}");
+                if live {
+                    assert!(!sent && self.word > self.now, "nothing has told it to wait");
+                    self.live = None;
+                }
                 self.met.insert("superseded");
             }
         }
