@@ -2,8 +2,10 @@
 
 pub mod caller;
 pub mod provided;
+pub mod proxied;
 pub mod raw;
 pub mod stacks;
+pub mod tls;
 pub mod transcript;
 
 pub mod many;

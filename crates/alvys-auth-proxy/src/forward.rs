@@ -181,7 +181,7 @@ impl Forwarding<'_> {
     async fn send(&self, request: reqwest::Request, anew: bool) -> Result<Response<reqwest::Body>, (Error, bool)> {
         self.inner.watch.sends(&self.subject);
         self.progress.note();
-        let mut sending = pin!(self.inner.upstream.client(anew).execute(request));
+        let mut sending = pin!(self.inner.upstream.client(request.url(), anew).execute(request));
         let limit = self.inner.settings.answer_within;
         loop {
             return tokio::select! {

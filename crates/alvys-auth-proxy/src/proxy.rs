@@ -34,14 +34,18 @@ impl Proxy {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a setting is wrong or the HTTP client cannot be
     /// built.
     pub fn new(accounts: impl Accounts, api: Api, settings: Settings) -> Result<Self, Error> {
-        Self::with_client(accounts, api, settings, reqwest::Client::builder)
+        let http = Http::default();
+        for url in [Some(api.base()), settings.mcp.as_deref()].into_iter().flatten() {
+            // What is wrong with a URL is said below.
+            url.parse().map_or(Ok(()), |url| http.check(&url))?;
+        }
+        Self::with_client(accounts, api, settings, http)
     }
 
     /// Like [`new`](Self::new), with your own transport settings: certificates, proxies, name resolution.
     ///
     /// Do not set a time limit for whole requests, because it would cut streams; use [`Settings::answer_within`]. Redirects
-    /// and decompression are always turned off. HTTP proxies are turned off when the API or the MCP server is called over
-    /// plain http, which is allowed only to this machine.
+    /// and decompression are always turned off. No proxy is used over plain http, which is allowed only to this machine.
     ///
     /// # Errors
     /// As [`new`](Self::new).

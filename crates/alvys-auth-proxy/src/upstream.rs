@@ -21,12 +21,15 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 /// The destinations of requests: the API's origin and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
-    client: Client,
-    /// Keeps no connection for the next request.
-    anew: Client,
+    clients: Clients,
+    /// For a server on this machine, beside one elsewhere.
+    plain: Option<Clients>,
     base: Url,
     mcp: Option<Url>,
 }
+
+/// One that keeps connections for further requests, and one that opens a new connection for each.
+type Clients = [Client; 2];
 
 /// The destination of one request.
 pub(crate) struct Destination {
@@ -42,40 +45,19 @@ impl Upstream {
         if let Some(mcp) = &mcp {
             api = api.allow(mcp.as_str())?;
         }
-        let plain = base.scheme() == "http" || mcp.as_ref().is_some_and(|mcp| mcp.scheme() == "http");
-        let ruled = |client: ClientBuilder| {
-            client
-                // The caller gets the redirect, and a redirect must not take the token to another server.
-                .redirect(redirect::Policy::none())
-                .referer(false)
-                // Bodies are forwarded unchanged.
-                .no_gzip()
-                .no_brotli()
-                .no_zstd()
-                .no_deflate()
-                .connect_timeout(CONNECT_WITHIN)
-                .http1_allow_obsolete_multiline_headers_in_responses(true)
-                .http2_keep_alive_interval(ASK_EVERY)
-                .tcp_nodelay(true)
-        };
+        let plain = |url: &Url| url.scheme() == "http";
+        let both = mcp.as_ref().is_some_and(|mcp| plain(mcp) != plain(&base));
         // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
-        let built = |client: ClientBuilder| {
-            let client = if plain { ruled(client).no_proxy() } else { ruled(client).https_only(true) };
-            client.build().map_err(|error| {
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                Error::configuration(
-                    format!("the HTTP client cannot be built{cause}"),
-                    "check its certificates, proxies and TLS settings",
-                )
-            })
-        };
-        let (client, anew) = (built(http.builder())?, built(http.builder().pool_max_idle_per_host(0))?);
-        Ok(Self { api, client, anew, base, mcp })
+        let local = both.then(|| built(|| Client::builder().no_proxy())).transpose()?;
+        let here = !both && plain(&base);
+        let clients = built(|| if here { http.builder().no_proxy() } else { http.builder().https_only(true) })?;
+        Ok(Self { api, clients, plain: local, base, mcp })
     }
 
-    /// What sends a request, on a new connection where it is sent `anew`.
-    pub(crate) fn client(&self, anew: bool) -> &Client {
-        if anew { &self.anew } else { &self.client }
+    /// The client for this destination; one that opens a new connection where the request is sent `anew`.
+    pub(crate) fn client(&self, url: &Url, anew: bool) -> &Client {
+        let [kept, new] = self.plain.as_ref().filter(|_| url.scheme() == "http").unwrap_or(&self.clients);
+        if anew { new } else { kept }
     }
 
     /// The destination of a request. Only the path and the query come from the request.
@@ -143,6 +125,33 @@ impl Upstream {
             headers.insert(LOCATION, value);
         }
     }
+}
+
+/// Two clients under the rules that override their settings.
+fn built(http: impl Fn() -> ClientBuilder) -> Result<Clients, Error> {
+    let built = |http: ClientBuilder| {
+        let client = http
+            // The caller gets the redirect, and a redirect must not take the token to another server.
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            // Bodies are forwarded unchanged.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connect_timeout(CONNECT_WITHIN)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http2_keep_alive_interval(ASK_EVERY)
+            .tcp_nodelay(true);
+        client.build().map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Error::configuration(
+                format!("the HTTP client cannot be built{cause}"),
+                "check its certificates, proxies and TLS settings",
+            )
+        })
+    };
+    Ok([built(http())?, built(http().pool_max_idle_per_host(0))?])
 }
 
 /// The path that all versions of the API have in common: `/api/p/` for `/api/p/v1`.

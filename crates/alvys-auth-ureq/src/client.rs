@@ -10,8 +10,8 @@ use alvys_auth_driver::{Failure, Transport};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body, SendBody};
 
-use crate::agent::{agent, config};
 use crate::caller::{self, Caller, Tokens, configured, expect_consent, expects_body, on_connection};
+use crate::network::Http;
 use crate::transport::explain;
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
@@ -78,17 +78,21 @@ impl Transport for Calls {
     type Request = Outgoing;
     type Sent = Result<Response<Body>, Error>;
 
-    fn new(http: Option<Agent>, _: &Api) -> Result<Self, Error> {
+    fn new(http: Option<Agent>, api: &Api) -> Result<Self, Error> {
         let default = || {
-            let config = config()
+            let http = Http::default();
+            http.check(&api.base().parse().map_err(|_| {
+                Error::configuration("the base URL of the API cannot be called", "correct its host or path")
+            })?)?;
+            let config = Http::config()
                 .timeout_resolve(Some(CONNECT_TIMEOUT))
                 .timeout_connect(Some(CONNECT_TIMEOUT))
                 .timeout_per_write(Some(ANSWER_TIMEOUT))
                 .timeout_recv_response(Some(ANSWER_TIMEOUT))
                 .timeout_per_read(Some(ANSWER_TIMEOUT));
-            agent(config)
+            Ok(http.agent(config))
         };
-        Ok(Self(http.unwrap_or_else(default)))
+        http.map_or_else(default, Ok).map(Self)
     }
 
     fn sharing(shared: Agent, _: &Api) -> Self {
