@@ -197,10 +197,10 @@ fn a_file_goes_out_with_its_length_however_long_it_is() {
         let file = world.file("body", vec![b'a'; length]);
         let ran =
             world.run(&["request", "POST", "documents", "-H", "content-type: text/plain", "-d", &format!("@{file}")]);
-        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(ran.json()["Length"], length, "{ran:?}");
         let received = world.sandbox.requests().pop().unwrap();
         assert_eq!(received.header("content-length"), Some(length.to_string().as_str()));
-        assert_eq!((received.header("transfer-encoding"), received.body().len()), (None, length));
+        assert_eq!(received.header("transfer-encoding"), None);
     }
 }
 
