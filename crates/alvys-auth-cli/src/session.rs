@@ -144,8 +144,11 @@ impl Session {
 
     /// Asks for a token.
     fn fetch(&self, patience: Duration) -> Result<Held, Failure> {
+        let policy = Policy::new();
+        // Beside the renewal of a token that is still good nobody needs a second request, which may cost another token.
+        let policy = if patience > RENEWAL_PATIENCE { policy } else { policy.hedge_after(patience) };
         let tokens = TokenSource::builder(self.flow.clone(), self.credentials.clone())
-            .policy(Policy::new())
+            .policy(policy)
             .patience(patience)
             .http(self.network.blocking(&keys::endpoint(&self.flow)?)?.agent(agent::config()))
             .build()?;
