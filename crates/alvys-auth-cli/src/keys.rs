@@ -78,7 +78,7 @@ pub(crate) fn fetched(url: &str, network: &Network) -> Result<KeySet, Failure> {
             "give a full https URL without a query; plain http is allowed only to this machine",
         )
     };
-    let _ = Api::at(url).map_err(|_| untrusted())?;
+    Api::at(url).map(drop).map_err(|_| untrusted())?;
     let agent = network.blocking(&url.parse().map_err(|_| untrusted())?)?.agent(agent::config());
     let request = agent.get(url).config().http_status_as_error(false).max_redirects(0).timeout_global(Some(TIMEOUT));
     let mut answer = request.build().call().map_err(|error| {

@@ -210,3 +210,19 @@ fn a_client_certificate_is_shown_to_servers_that_ask() {
     assert!(wrong.failed(78).contains("holds no private key"), "{wrong:?}");
     assert_eq!(server.answered(), 3);
 }
+
+#[test]
+fn a_kept_token_needs_neither_certificates_nor_a_proxy() {
+    let (world, server) = (World::new(), Server::start(false));
+    let kept = |variables: &[(&str, &str)]| {
+        let mut command = at(&world, &server, &["token"]);
+        ran(command.env_remove("ALVYS_NO_CACHE").envs(variables.iter().copied()))
+    };
+    assert_eq!(kept(&[]).text(), "opaque\n");
+    for (name, value) in
+        [("ALVYS_CA_BUNDLE", "/nowhere.pem"), ("SSL_CERT_FILE", "/nowhere.pem"), ("ALL_PROXY", "ftp://host")]
+    {
+        assert_eq!(kept(&[(name, value)]).text(), "opaque\n", "{name}");
+    }
+    assert_eq!(server.answered(), 1);
+}

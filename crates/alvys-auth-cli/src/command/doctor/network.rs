@@ -6,8 +6,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use alvys_auth_core::Api;
+use alvys_auth_core::{Api, ErrorKind};
 use alvys_auth_driver::{Proxies, Proxy, Way};
+use alvys_auth_ureq::explain;
 use http::Uri;
 use http::header::DATE;
 
@@ -227,9 +228,14 @@ fn greeted(
         let said = one_line(&error.to_string());
         match (error, proxy) {
             (ureq::Error::ConnectProxyFailed(_), Some(proxy)) => (PROXY, CONNECTION, refused(proxy, &said)),
-            _ => {
+            (error, _) => {
+                let error = explain("the server", error);
                 let todo = "check the clock of this machine, the certificates in ALVYS_CA_BUNDLE, and whether a proxy decrypts the traffic";
-                (step, after, Failure::new(Class::Unreachable, format!("no answer: {said}"), todo))
+                let failure = match error.kind() {
+                    ErrorKind::Certificate => error.into(),
+                    _ => Failure::new(Class::Unreachable, format!("no answer: {said}"), todo),
+                };
+                (step, after, failure)
             }
         }
     })?;
