@@ -18,10 +18,11 @@ pub(crate) fn explained(address: &Address, error: &RedisError) -> Error {
             "refuses the user or the password",
             "correct them in the store's URL, with percent-encoding for special characters",
         ),
-        ErrorKind::Server(ServerErrorKind::NoPerm) => configuration(
-            &format!("forbids an operation: {said}"),
-            "give the user the rights that the documentation of alvys-auth-redis lists",
-        ),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => forbidden(address, &said),
+        // In the words of Redis 7 for what a script may not do.
+        ErrorKind::Server(ServerErrorKind::ResponseError) if said.contains("user executing the script can't") => {
+            forbidden(address, &said)
+        }
         ErrorKind::Server(ServerErrorKind::ReadOnly) => {
             configuration("is a replica that takes no writes", "name the primary, or use redis+sentinel:// to find it")
         }
@@ -52,6 +53,21 @@ pub(crate) fn explained(address: &Address, error: &RedisError) -> Error {
             _ => Error::transport(format!("the store {address} cannot be used now"), said),
         },
     }
+}
+
+fn forbidden(address: &Address, said: &str) -> Error {
+    Error::configuration(
+        format!("the store {address} forbids an operation: {said}"),
+        "give the user the rights that the documentation of alvys-auth-redis lists",
+    )
+}
+
+/// Why the client does not take what the URL says: it has looked into the certificates.
+pub(crate) fn unusable(address: &Address, error: &RedisError) -> Error {
+    Error::configuration(
+        format!("the certificates of the store {address} cannot be used: {}", said(address, error)),
+        "correct the files that the settings ca, cert and key of the store's URL name",
+    )
 }
 
 pub(crate) fn late(address: &Address) -> Error {
