@@ -8,6 +8,7 @@ mod middleware;
 mod provider;
 mod runtimes;
 mod settings;
+mod sharing;
 mod source;
 mod tenants;
 mod transport;
@@ -22,8 +23,10 @@ pub use client::{AnswerFuture, Calls, redirects};
 pub use middleware::Authorize;
 pub use provider::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture};
 pub use settings::Http;
+pub use sharing::Blocking;
 pub use source::{Builder, Reqwest, TokenSource};
 pub use tenants::{Tenants, TenantsBuilder};
+pub use transport::explain;
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, http, reqwest};
 

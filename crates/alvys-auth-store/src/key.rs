@@ -86,7 +86,7 @@ impl Key {
     /// When the system has no randomness, which it always has.
     pub fn of(request: &TokenRequest) -> Result<Self, Error> {
         let identity = request.identity();
-        let secret = Salt::new(HKDF_SHA256, SALT).extract(request.credentials().client_secret().as_bytes());
+        let secret = Salt::new(HKDF_SHA256, SALT).extract(request.client_secret().as_bytes());
         let mut tag = [0; 2];
         expand(&secret, b"name", &identity, &mut tag).ok_or_else(broken)?;
         let mut key = Zeroizing::new([0; 32]);

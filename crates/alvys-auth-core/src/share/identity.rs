@@ -29,7 +29,7 @@ impl TokenRequest {
         scopes.dedup();
         let kind = if flow.is_legacy() { "legacy" } else { "current" };
         let audience = flow.checked_audience().ok().flatten();
-        let values = (kind, self.url(), self.credentials().client_id(), audience, scopes);
+        let values = (kind, self.head().parts.uri.to_string(), self.client_id(), audience, scopes);
         let tenant = (flow.tenant(), flow.body_tenant(), flow.expected_organization());
         // In JSON, two different lists of values are never the same text.
         serde_json::to_string(&("alvys-auth", VERSION, NUMBER, values, tenant)).unwrap_or_default()

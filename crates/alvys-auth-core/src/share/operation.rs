@@ -22,19 +22,24 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Id(u128);
+pub struct Id([u8; 16]);
 
 impl Id {
     /// The id of these bytes, which must come from a good source of randomness.
     #[must_use]
     pub const fn from_bytes(random: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(random))
+        Self(random)
+    }
+
+    /// The id of the token with this number that the owner of this id got.
+    pub(crate) const fn numbered(self, number: u64) -> Self {
+        Self(u128::from_be_bytes(self.0).wrapping_add(number as u128).to_be_bytes())
     }
 }
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -49,7 +54,8 @@ impl FromStr for Id {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u128::from_str_radix(text, 16).ok().filter(|_| digits).map(Self).ok_or("an id has 32 hexadecimal digits")
+        let bits = u128::from_str_radix(text, 16).ok().filter(|_| digits);
+        bits.map(|bits| Self(bits.to_be_bytes())).ok_or("an id has 32 hexadecimal digits")
     }
 }
 

@@ -12,6 +12,9 @@
 
 use http::{Request, Response};
 
+use crate::share::{Answer, Operation};
+use crate::token::policy::TICK;
+use crate::token::sharing::{Asked, AtStore};
 use crate::{Credentials, Error, Given, Mark, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
@@ -38,31 +41,30 @@ pub struct Wait {
 
 impl Wait {
     /// When to poll again at the latest; always later than the poll that gave this.
-    #[must_use]
     pub fn until(&self) -> Timestamp {
         self.until
     }
 
     /// What went wrong last, if that was recent.
-    #[must_use]
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
 
     /// Whether an attempt is on its way, so that its end may end the wait early.
-    #[must_use]
     pub fn is_in_flight(&self) -> bool {
         self.in_flight
     }
 
     /// Whether a caller who waits until `deadline` at the longest may as well give up now.
-    #[must_use]
+    ///
+    /// That is so as well where two answers in a row could not be read: nobody waits for a third, which may cost a token too.
     pub fn is_in_vain(&self, deadline: Timestamp, now: Timestamp) -> bool {
-        now >= deadline || !self.in_flight && self.until > deadline
+        let costly = self.error.as_ref().is_some_and(Error::has_cost_a_token);
+        let last = if costly { deadline.min(now.saturating_add(TICK)) } else { deadline };
+        now >= deadline || !self.in_flight && self.until > last
     }
 
     /// The error for a caller who will not wait that long: what went wrong last, or that time ran out.
-    #[must_use]
     pub fn give_up(self) -> Error {
         self.error.unwrap_or_else(|| Error::timed_out("no access token arrived in time"))
     }
@@ -82,7 +84,8 @@ pub struct Attempt {
     pub(crate) request: TokenRequest,
     pub(crate) purpose: Purpose,
     pub(crate) stage: Stage,
-    pub(crate) news: Option<Change>,
+    pub(crate) news: Vec<Change>,
+    pub(super) store: AtStore,
 }
 
 /// Why an attempt was begun; that decides when its provider is asked.
@@ -108,6 +111,10 @@ pub(crate) enum Stage {
     Asking(Option<Error>),
     Sending,
     Answered(Result<TokenResponse, Error>),
+    /// The store is being asked, has answered, or is left alone until then.
+    AtStore(Asked),
+    Stored(Asked, Box<Result<Answer<TokenResponse, Error>, Error>>),
+    Waiting(Asked, Timestamp),
     Abandoned,
 }
 
@@ -122,42 +129,50 @@ pub enum Next {
     /// Send [the request](Attempt::to_http), and hand in what it was [`answered`](Attempt::answered), or how it
     /// [`failed`](Attempt::failed).
     Send(Attempt),
+    /// Do this at the store, under the name of [the request](Attempt::request), and hand in what was
+    /// [`stored`](Attempt::stored). Only with a [store](crate::Lifecycle::with_store).
+    Store(Attempt, Operation<TokenResponse, Error>),
+    /// Nothing before then; hand the attempt in again at that time. Only with a store.
+    Wait(Attempt, Timestamp),
     /// Nothing: the attempt is over, and this is what it has changed. Wake everybody who waits.
     Over(Change),
 }
 
 impl Attempt {
     /// The request to send, rendered anew; see [`TokenRequest::to_http`].
-    #[must_use]
     pub fn to_http(&self) -> Request<Vec<u8>> {
         self.request.to_http()
     }
 
-    /// Whether a usable token is held meanwhile, so that nobody has to wait for this attempt.
+    /// The request in question. It names the entry at a store.
     #[must_use]
+    pub fn request(&self) -> &TokenRequest {
+        &self.request
+    }
+
+    /// Whether a usable token is held meanwhile, so that nobody has to wait for this attempt.
     pub fn is_renewal(&self) -> bool {
         self.renewal
     }
 
     /// What changed between two steps, for logs: the credentials, or that the provider could give none.
     pub fn take_news(&mut self) -> Option<Change> {
-        self.news.take()
+        (!self.news.is_empty()).then(|| self.news.remove(0))
     }
 
-    /// The provider answered.
-    pub fn provided(self, given: Result<Given<Credentials>, Error>) -> Self {
-        self.heard(Some(given))
-    }
-
-    /// The provider has not answered in time, and may do so later. Until
-    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again.
-    pub fn unanswered(self) -> Self {
-        self.heard(None)
-    }
-
-    fn heard(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
+    /// What the provider answered; none when it has not in time, and may do so later. Until
+    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again then.
+    pub fn provided(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
         let refusal = if let Stage::Asking(refusal) = self.stage { refusal } else { None };
         self.stage = Stage::Provided(given, refusal);
+        self
+    }
+
+    /// The store answered, or could not be used.
+    pub fn stored(mut self, answer: Result<Answer<TokenResponse, Error>, Error>) -> Self {
+        if let Stage::AtStore(asked) = self.stage {
+            self.stage = Stage::Stored(asked, Box::new(answer));
+        }
         self
     }
 
@@ -216,4 +231,8 @@ pub enum Change {
     Hedged,
     /// Somebody ended a pause.
     PauseEnded,
+    /// The store that the token is shared through cannot be used now. This is told once, until the store is back.
+    StoreFailed(Error),
+    /// The store knows the token, or the failure, that was told before.
+    Shared,
 }

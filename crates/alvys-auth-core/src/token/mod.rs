@@ -8,6 +8,7 @@ mod lifecycle;
 mod policy;
 mod request;
 mod response;
+mod sharing;
 mod snapshot;
 mod steps;
 
@@ -16,6 +17,7 @@ pub use attempt::{Attempt, Change, Next, Step, Wait};
 pub use claims::UnverifiedClaims;
 pub use lifecycle::Lifecycle;
 pub use policy::Policy;
+pub(crate) use request::Head;
 pub use request::TokenRequest;
 pub use response::TokenResponse;
 pub use snapshot::{Snapshot, Status};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{
     Api, Attempt, Call, CallOptions, CallStep, Change, Credentials, Error, Flow, Given, Hold, Lifecycle, Mark, Next,
-    Policy, Step, Timestamp, Token, TokenRequest, TokenResponse, Verdict, Wait,
+    Policy, Step, Timestamp, Token, TokenRequest, TokenResponse, TransportFault, Verdict, Wait,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -220,6 +220,11 @@ pub(crate) fn unreachable_server() -> Error {
     Error::transport("the connection failed", "connection refused")
 }
 
+/// What cannot be read and may hold a token.
+pub(crate) fn half_an_answer() -> Error {
+    Error::on_the_way(TransportFault::Unreadable, "the token endpoint", "reset")
+}
+
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
 }
@@ -356,4 +361,10 @@ pub(crate) fn judged(call: &mut Call, answer: &Response<Vec<u8>>) -> Verdict {
 
 pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// The error of an answer with this status.
+pub(crate) fn refusal_of(status: u16) -> Error {
+    let body = if status == 401 { r#"{"error":"access_denied"}"# } else { "{}" };
+    read(&answer(status, body)).expect_err("no token is in this answer")
 }
