@@ -19,8 +19,10 @@ pub(crate) fn explained(address: &Address, error: &RedisError) -> Error {
             "correct them in the store's URL, with percent-encoding for special characters",
         ),
         ErrorKind::Server(ServerErrorKind::NoPerm) => forbidden(address, &said),
-        // In the words of Redis 7 for what a script may not do.
-        ErrorKind::Server(ServerErrorKind::ResponseError) if said.contains("user executing the script can't") => {
+        // What a script may not do, in the words of Redis and of Valkey.
+        ErrorKind::Server(ServerErrorKind::ResponseError)
+            if said.contains("user executing the script can't") || said.contains("ACL failure in script") =>
+        {
             forbidden(address, &said)
         }
         ErrorKind::Server(ServerErrorKind::ReadOnly) => {

@@ -14,7 +14,7 @@ use redis::{Client, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that takes a moment.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
