@@ -49,9 +49,7 @@ fn when_the_primary_is_lost_its_replica_is_used(program: &Program) {
     let (mut primary, replica, sentinel) = watched_pair(program);
     let store = behind(&[sentinel.port]);
     run(&store, publish(1, 1)).unwrap();
-    eventually("the token is at the replica", || {
-        replica.tell::<u8>(&format!("EXISTS {{alvys:1:{}}}:t", name(0))) == 1
-    });
+    eventually("the token is at the replica", || replica.tell::<u8>(&format!("EXISTS {{alvys:1:{}}}:t", name(0))) == 1);
     primary.kill();
     eventually("the replica has taken over", || run(&store, Operation::Look).is_ok());
     let seen = run(&store, Operation::Look).unwrap();
