@@ -13,11 +13,15 @@ pub(crate) fn explained(address: &Address, error: &RedisError) -> Error {
     let said = said(address, error);
     let configuration =
         |what: &str, hint: &'static str| Error::configuration(format!("the store {address} {what}"), hint);
+    // Of a cluster's nodes, the client tells the error of one as text.
     match error.kind() {
-        ErrorKind::AuthenticationFailed => configuration(
+        _ if said.contains("authentication failed") => configuration(
             "refuses the user or the password",
             "correct them in the store's URL, with percent-encoding for special characters",
         ),
+        _ if said.contains("NOAUTH") => {
+            configuration("asks for a password", "write redis://user:password@host into its URL")
+        }
         ErrorKind::Server(ServerErrorKind::NoPerm) => forbidden(address, &said),
         // What a script may not do, in the words of Redis and of Valkey.
         ErrorKind::Server(ServerErrorKind::ResponseError)
@@ -51,7 +55,6 @@ pub(crate) fn explained(address: &Address, error: &RedisError) -> Error {
                 "is out of memory",
                 "raise maxmemory, or let the server evict keys with the policy volatile-lru",
             ),
-            Some("NOAUTH") => configuration("asks for a password", "write redis://user:password@host into its URL"),
             _ => Error::transport(format!("the store {address} cannot be used now"), said),
         },
     }

@@ -216,8 +216,10 @@ fn a_wrong_password_is_told_and_not_shown(program: &Program) {
     assert!(log.contains("Failed to connect to node"), "the log was not collected: {log}");
     assert!(!log.contains("wrong-one"), "{log}");
 
-    let (error, _) = failure(&RedisStore::new(&format!("redis://{host}")).unwrap());
-    assert!(error.to_string().contains("asks for a password"), "{error}");
+    for way in ["redis", "redis+cluster"] {
+        let (error, _) = failure(&RedisStore::new(&format!("{way}://{host}")).unwrap());
+        assert!(error.to_string().contains("asks for a password"), "{error}");
+    }
     for login in [":right-one", "default:right-one"] {
         run(&RedisStore::new(&format!("redis://{login}@{host}")).unwrap(), claim(1)).unwrap();
     }
