@@ -34,14 +34,10 @@ impl Inner {
         match page {
             Page::Health => text("ok\n"),
             Page::Ready => self.ready(route).await,
-            Page::Metrics => {
-                self.watch.look();
+            Page::Metrics => self.long(|| {
                 typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry()))
-            }
-            Page::Status => {
-                self.watch.look();
-                status_page(self)
-            }
+            }),
+            Page::Status => self.long(|| status_page(self)),
             Page::Icon => none(),
             Page::Token => match self.token(request, route).await {
                 Ok(response) => response,
@@ -50,12 +46,30 @@ impl Inner {
         }
     }
 
+    /// A long page, if not too many of them are being sent.
+    fn long(&self, page: impl FnOnce() -> Response<Answer>) -> Response<Answer> {
+        let Some(place) = self.pages.take(&None) else { return Problem::too_many().into_response() };
+        self.watch.look();
+        page().map(|answer| match answer {
+            Answer::Full(body) => Answer::Page(body, place),
+            other => other,
+        })
+    }
+
     /// Whether a call would get a token: one is held, or one was held before and nothing prevents a new one.
     ///
     /// Without a token, each check asks the source for one. So a proxy that gets no calls, because it is not ready, becomes
     /// ready again. The source limits the token requests. With several tenants and no tenant in the request, the proxy is
     /// always ready, because one tenant in trouble must not keep calls of the others away.
     async fn ready(&self, route: Option<&Route>) -> Response<Answer> {
+        // At the address for health checks, those that wait for a token leave room for the others.
+        let _waits = match route {
+            Some(_) => None,
+            None => match self.checks.try_acquire() {
+                Ok(permit) => Some(permit),
+                Err(_) => return not_ready(Problem::too_many()),
+            },
+        };
         let checked = tokio::time::timeout(READY_WITHIN, self.check_ready(route)).await;
         match checked {
             Ok(Ok(())) => text("ready\n"),

@@ -17,12 +17,18 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How often an HTTP/2 connection is checked with a PING.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 
-/// The destinations of requests: the API's origin and the MCP server.
+/// How many bytes of an answer HTTP/2 keeps for each call that its client does not read.
+const WINDOW: u32 = 128 * 1024;
+/// The path that Alvys documents for a look at the token's owner. It is not below the base of the API.
+const ME: &str = "/v1/me";
+
+/// The destinations of requests: the API and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
     pub(crate) client: Client,
     base: Url,
     mcp: Option<Url>,
+    allowed: Vec<String>,
 }
 
 /// The destination of one request.
@@ -50,6 +56,9 @@ impl Upstream {
             .no_zstd()
             .no_deflate()
             .connect_timeout(CONNECT_WITHIN)
+            // Calls that share a connection must not fill it: the others could not go on.
+            .http2_initial_stream_window_size(WINDOW)
+            .http2_initial_connection_window_size(connection_window(settings.most_at_once))
             .http2_keep_alive_interval(ASK_EVERY)
             .tcp_nodelay(true);
         // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
@@ -61,13 +70,25 @@ impl Upstream {
                 "check its certificates, proxies and TLS settings",
             )
         })?;
-        Ok(Self { api, client, base, mcp })
+        let allowed = settings.paths.iter().map(|path| allowed(path)).collect::<Result<_, _>>()?;
+        Ok(Self { api, client, base, mcp, allowed })
     }
 
     /// The destination of a request. Only the path and the query come from the request.
     pub(crate) fn destination(&self, target: &Target) -> Result<Destination, Problem> {
         let (place, path) = match (target, &self.mcp) {
-            (Target::Api(path), _) => (&self.base, path.clone()),
+            (Target::Api(path), _) if self.serves(path.split('?').next().unwrap_or_default()) => {
+                (&self.base, path.clone())
+            }
+            (Target::Api(_), _) => {
+                return Err(Problem::new(
+                    StatusCode::NOT_FOUND,
+                    "not_served",
+                    "this path is not one of the API, so the proxy does not send the access token there",
+                    "call a path below the base URL of the API, or allow this one with --allow-path or \
+                     Settings::allow_path",
+                ));
+            }
             (Target::Mcp(rest), Some(mcp)) => (mcp, format!("{}{rest}", mcp.path().trim_end_matches('/'))),
             _ => {
                 return Err(Problem::new(
@@ -79,7 +100,14 @@ impl Upstream {
             }
         };
         let origin = place.origin();
-        let url = Url::parse(&format!("{}{path}", origin.ascii_serialization())).ok();
+        let written = format!("{}{path}", origin.ascii_serialization());
+        // Before the URL is parsed, which would resolve `..`.
+        if let Ok(uri) = written.parse()
+            && let Err(error) = self.api.permits(&uri)
+        {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "path", error.what(), error.hint()));
+        }
+        let url = Url::parse(&written).ok();
         let url = url.filter(|url| url.origin() == origin && url.username().is_empty());
         let destination = url.and_then(|url| Some(Destination { uri: url.as_str().parse().ok()?, url }));
         destination.ok_or_else(|| {
@@ -90,6 +118,19 @@ impl Upstream {
                 "percent-encode the characters that a URL must not contain",
             )
         })
+    }
+
+    /// Whether a token may go to this path of the API's host.
+    fn serves(&self, path: &str) -> bool {
+        let own = self.base.path().trim_end_matches('/');
+        let versioned = own.rsplit_once('/').filter(|(_, last)| is_version(last));
+        let is_api = match versioned {
+            // Any version of the API.
+            Some((parent, _)) => below(parent, path)
+                .is_some_and(|rest| rest.split('/').nth(1).is_some_and(is_version)),
+            None => below(own, path).is_some(),
+        };
+        is_api || path == ME || self.allowed.iter().any(|allowed| below(allowed, path).is_some())
     }
 
     /// The URLs of the API and of the MCP server, for people.
@@ -103,17 +144,13 @@ impl Upstream {
     pub(crate) fn relocate(&self, headers: &mut HeaderMap, from: &Destination, route: &Route) {
         let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
         let Ok(target) = from.url.join(location) else { return };
-        let below = |place: &str, path: &str| {
-            path.strip_prefix(place)
-                .is_some_and(|rest| rest.is_empty() || place.ends_with('/') || rest.starts_with('/'))
-        };
         let local = match (&route.target, &self.mcp) {
             (Target::Mcp(_), Some(mcp)) if target.origin() == mcp.origin() => {
                 let place = mcp.path().trim_end_matches('/');
-                below(place, target.path()).then(|| format!("/mcp{}", &target.path()[place.len()..]))
+                below(place, target.path()).map(|rest| format!("/mcp{rest}"))
             }
             (Target::Api(_), _) if target.origin() == self.base.origin() => {
-                below(versions(&self.base), target.path()).then(|| target.path().to_owned())
+                self.serves(target.path()).then(|| target.path().to_owned())
             }
             _ => None,
         };
@@ -131,10 +168,37 @@ impl Upstream {
     }
 }
 
-/// The path that all versions of the API have in common: `/api/p/` for `/api/p/v1`.
-fn versions(base: &Url) -> &str {
-    let path = base.path().trim_end_matches('/');
-    path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or("/")
+/// The rest of `path`, if it is `place` or below it.
+fn below<'a>(place: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(place).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a segment is the version of an API, such as `v1` or `v2.0`.
+fn is_version(segment: &str) -> bool {
+    let mut letters = segment.bytes();
+    letters.next() == Some(b'v')
+        && letters.next().is_some_and(|digit| digit.is_ascii_digit())
+        && letters.all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+}
+
+/// A path that was allowed, without a slash at its end.
+fn allowed(path: &str) -> Result<String, Error> {
+    let url = Url::parse(&format!("http://localhost{path}")).ok();
+    let plain = path.starts_with('/') && url.is_some_and(|url| url.path() == path && !path.contains(['?', '#']));
+    let trimmed = path.trim_end_matches('/');
+    if plain && !trimmed.is_empty() {
+        return Ok(trimmed.to_owned());
+    }
+    Err(Error::configuration(
+        "an allowed path is not a plain path",
+        "write it as requests have it, such as /reports/v2, without . and .. segments and without a query",
+    ))
+}
+
+/// Room for what all calls keep on one HTTP/2 connection.
+fn connection_window(calls: usize) -> u32 {
+    let most = (1 << 31) - 1;
+    u32::try_from(calls).unwrap_or(u32::MAX).saturating_mul(WINDOW).min(most)
 }
 
 fn url(name: &'static str, url: &str) -> Result<Url, Error> {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Uri};
-use percent_encoding::percent_decode_str;
 
 use crate::error::Inner;
-use crate::url::{Origin, check_url, has_host_and_port, is_loopback};
+use crate::url::{Origin, check_url, has_dot_segments, has_host_and_port, is_loopback};
 use crate::{Call, CallOptions, Environment, Error, ErrorKind};
 
 /// The hosts that Alvys documents for its API, its MCP server and its test installation. The documents spell the
@@ -114,9 +113,7 @@ impl Api {
             return check_url("URL", "https://integrations.alvys.com/api/p/v1/loads", path);
         }
         let (segments, _) = path.split_once(['?', '#']).unwrap_or((path, ""));
-        // Some servers decode the path before they split it into segments.
-        let decoded = percent_decode_str(segments).decode_utf8_lossy();
-        if decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) || path.contains('#') {
+        if has_dot_segments(segments) || path.contains('#') {
             return Err(Error::configuration(
                 "the path leaves the API base, or has a fragment",
                 "give a path below the base, such as loads/search, without . and .. segments and without #",
@@ -142,13 +139,16 @@ impl Api {
     /// # Errors
     /// [`ErrorKind::Destination`] when it may not.
     pub fn permits(&self, uri: &Uri) -> Result<(), Error> {
+        let failed = |what: String, hint| Err(Error::build(Inner::new(ErrorKind::Destination, what, hint)));
         let refused = |what: String| {
-            Err(Error::build(Inner::new(
-                ErrorKind::Destination,
-                what,
-                "send this request without a token, or allow the origin if it belongs to you or to Alvys",
-            )))
+            failed(what, "send this request without a token, or allow the origin if it belongs to you or to Alvys")
         };
+        if has_dot_segments(uri.path()) {
+            return failed(
+                "a token must not go to a path with . or .. segments, encoded or not".to_owned(),
+                "write the path as the server is to read it, such as /api/p/v1/loads",
+            );
+        }
         let (Some(origin), Some(authority)) = (Origin::of(uri), uri.authority()) else {
             return refused("a token may only go to a full http or https URL".to_owned());
         };
