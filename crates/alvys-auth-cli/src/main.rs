@@ -16,7 +16,9 @@ mod keychain;
 mod keys;
 mod log;
 mod messages;
+mod notices;
 mod output;
+mod private;
 mod profiles;
 mod report;
 mod secret;
@@ -33,6 +35,7 @@ use clap::CommandFactory;
 use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
+    private::close_memory();
     let arguments = match arguments::parse() {
         Ok(arguments) => arguments,
         Err(ended) => return ended,

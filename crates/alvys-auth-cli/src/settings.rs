@@ -110,6 +110,7 @@ impl SettingsArgs {
     pub(crate) fn read(&self) -> Result<Settings, Failure> {
         let layers = self.layers()?;
         let setup = layers.setup()?;
+        setup.warnings.iter().for_each(|warning| messages::ignored(warning));
         let credentials = layers.credentials()?;
         debug!(target: "alvys_auth", client_id = credentials.client_id(), "read the settings");
         Ok(Settings { credentials, setup, ca_bundle: layers.ca_bundle(), cache_dir: self.cache_dir() })
@@ -126,7 +127,7 @@ impl SettingsArgs {
             debug!(target: "alvys_auth", profile = name, "uses a profile");
             let client_id = variable("ALVYS_CLIENT_ID").filter(|_| self.client_id.is_none());
             if client_id.zip(profile.client_id.as_ref()).is_some_and(|(other, own)| other != **own) {
-                messages::warn(&format!("ALVYS_CLIENT_ID is set and used instead of the client id of profile {name}"));
+                messages::ignored(&format!("ALVYS_CLIENT_ID is set and used instead of the client id of profile {name}"));
             }
         }
         Ok(Layers { arguments: self, profile })

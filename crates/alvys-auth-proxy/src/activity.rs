@@ -37,6 +37,7 @@ pub(crate) struct Activity {
     next_reader: AtomicU64,
     leave: Notify,
     leaving: AtomicBool,
+    at_once: AtomicBool,
     cut: AtomicBool,
     /// Told when the connection has no call any more.
     freed: Arc<Notify>,
@@ -69,6 +70,7 @@ impl Activity {
             next_reader: AtomicU64::new(SOCKET + 1),
             leave: Notify::new(),
             leaving: AtomicBool::new(false),
+            at_once: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             freed,
         })
@@ -127,9 +129,10 @@ impl Activity {
         !http2 && !self.is_idle() && self.uploads.load(Ordering::Acquire) == 0
     }
 
-    /// Asks the connection to end if it is idle.
-    pub(crate) fn leave(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
+    /// Asks the connection to end if it is idle, or whatever it does.
+    pub(crate) fn leave(&self, at_once: bool) {
+        self.at_once.store(at_once, Ordering::Relaxed);
+        self.leaving.store(true, Ordering::Release);
         self.leave.notify_one();
     }
 
@@ -147,7 +150,7 @@ impl Activity {
     pub(crate) async fn left(&self) {
         loop {
             self.leave.notified().await;
-            if self.is_idle() {
+            if self.at_once.load(Ordering::Relaxed) || self.is_idle() {
                 return;
             }
             self.leaving.store(false, Ordering::Relaxed);

@@ -115,7 +115,7 @@ impl Inner {
                     // While it waits, the connection counts as idle, so that it keeps no place that others need.
                     drop((request, call));
                     if !self.guesses.slow().await {
-                        activity.leave();
+                        activity.leave(false);
                         std::future::pending::<()>().await;
                     }
                     return (problem.into_response(), None);

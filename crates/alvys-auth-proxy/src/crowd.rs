@@ -10,13 +10,21 @@ use crate::activity::Activity;
 #[derive(Debug)]
 pub(crate) struct Crowd {
     most: usize,
+    /// Whether those with a call make room too.
+    short: bool,
     tasks: JoinSet<()>,
     activities: Vec<Weak<Activity>>,
 }
 
 impl Crowd {
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, tasks: JoinSet::new(), activities: Vec::new() }
+        Self { most, short: false, tasks: JoinSet::new(), activities: Vec::new() }
+    }
+
+    /// No call may take long here: when all places are taken, the oldest connection makes room even if it has a call.
+    pub(crate) fn of_short_calls(mut self) -> Self {
+        self.short = true;
+        self
     }
 
     /// Runs one more connection.
@@ -45,9 +53,9 @@ impl Crowd {
         if open.iter().any(|activity| activity.is_leaving()) {
             return;
         }
-        let idle = open.iter().filter(|activity| activity.is_idle());
-        if let Some(activity) = idle.min_by_key(|activity| activity.last()) {
-            activity.leave();
+        let may_go = open.iter().filter(|activity| self.short || activity.is_idle());
+        if let Some(activity) = may_go.min_by_key(|activity| activity.last()) {
+            activity.leave(self.short);
         }
     }
 
@@ -87,18 +95,21 @@ mod tests {
         activities[1].note();
         assert!(!crowd.make_room(), "all places are taken");
         crowd.next_ended().await;
-        assert_eq!(activities.each_leaving(), [false, false, true]);
+        let leaving: Vec<_> = activities.iter().map(|activity| activity.is_leaving()).collect();
+        assert_eq!(leaving, [false, false, true]);
         assert!(crowd.make_room());
         drop(busy);
     }
 
-    trait EachLeaving {
-        fn each_leaving(&self) -> Vec<bool>;
-    }
-
-    impl EachLeaving for Vec<Arc<Activity>> {
-        fn each_leaving(&self) -> Vec<bool> {
-            self.iter().map(|activity| activity.is_leaving()).collect()
-        }
+    #[tokio::test]
+    async fn of_those_that_must_be_short_the_oldest_makes_room_whatever_it_does() {
+        let mut crowd = Crowd::new(1).of_short_calls();
+        let activity = Activity::new(Arc::default());
+        let (busy, leaving) = (activity.call(true), Arc::clone(&activity));
+        crowd.add(Arc::clone(&activity), async move { leaving.left().await });
+        assert!(!crowd.make_room());
+        crowd.next_ended().await;
+        assert!(crowd.make_room());
+        drop(busy);
     }
 }

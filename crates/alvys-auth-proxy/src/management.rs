@@ -62,14 +62,6 @@ impl Inner {
     /// ready again. The source limits the token requests. With several tenants and no tenant in the request, the proxy is
     /// always ready, because one tenant in trouble must not keep calls of the others away.
     async fn ready(&self, route: Option<&Route>) -> Response<Answer> {
-        // At the address for health checks, those that wait for a token leave room for the others.
-        let _waits = match route {
-            Some(_) => None,
-            None => match self.checks.try_acquire() {
-                Ok(permit) => Some(permit),
-                Err(_) => return not_ready(Problem::too_many()),
-            },
-        };
         let checked = tokio::time::timeout(READY_WITHIN, self.check_ready(route)).await;
         match checked {
             Ok(Ok(())) => text("ready\n"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Error, Token};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::accounts::{Account, Accounts};
 use crate::descriptors::Descriptors;
@@ -36,8 +36,6 @@ pub(crate) struct Inner {
     pub(crate) memory: Places,
     /// The long pages of the proxy that are being sent.
     pub(crate) pages: Places,
-    /// The checks at the address for health checks that wait for a token.
-    pub(crate) checks: Semaphore,
     pub(crate) guesses: Guesses,
     /// Told when a connection has no call any more.
     pub(crate) freed: Arc<Notify>,
@@ -52,8 +50,6 @@ const MOST_ARRIVALS: usize = 1024;
 const MEMORY: usize = 16 * 1024 * 1024;
 /// How many long pages are sent at the same time.
 const MOST_PAGES: usize = 64;
-/// How many readiness checks may wait for a token at the address for health checks.
-const MOST_CHECKS: usize = 16;
 
 impl Proxy {
     /// A proxy for `api` that uses the tokens of `accounts`.
@@ -92,7 +88,6 @@ impl Proxy {
             arrivals: Places::new(MOST_ARRIVALS, shared),
             memory: Places::new(MEMORY, shared),
             pages: Places::new(MOST_PAGES, false),
-            checks: Semaphore::new(MOST_CHECKS),
             guesses: Guesses::default(),
             freed: Arc::default(),
             watch: Watch::new(),

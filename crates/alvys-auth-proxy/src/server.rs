@@ -111,7 +111,7 @@ impl Server {
         let (end, ending) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut calls = Crowd::new(inner.descriptors.connections);
-        let mut checks = Crowd::new(inner.descriptors.checks);
+        let mut checks = Crowd::new(inner.descriptors.checks).of_short_calls();
         let first = Arc::clone(&inner);
         tasks.spawn(async move {
             if let Some(account) = first.accounts.sole() {
@@ -216,9 +216,9 @@ fn builder(inner: &Inner) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Connections for health checks: one answer each, so that nobody holds one.
+/// Connections for health checks: on HTTP/1.1, one answer each.
 fn checks_builder(inner: &Inner) -> Builder<TokioExecutor> {
-    let mut builder = builder(inner).http1_only();
+    let mut builder = builder(inner);
     builder.http1().keep_alive(false);
     builder
 }
