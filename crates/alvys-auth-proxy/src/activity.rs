@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Duration;
 
 use alvys_auth_core::Timestamp;
@@ -31,6 +32,10 @@ pub(crate) struct Activity {
     calls: AtomicUsize,
     /// The number of requests whose bodies are not complete.
     uploads: AtomicUsize,
+    /// Whether such a body is waited for.
+    starved: AtomicBool,
+    /// Who waits for the client to send something, or for its end to be believed.
+    reading: Mutex<Option<Waker>>,
     /// When the last byte was read or written.
     last: AtomicU64,
     readers: Mutex<HashMap<u64, Reader>>,
@@ -65,6 +70,8 @@ impl Activity {
             http2: AtomicBool::new(false),
             calls: AtomicUsize::new(0),
             uploads: AtomicUsize::new(0),
+            starved: AtomicBool::new(false),
+            reading: Mutex::default(),
             last: AtomicU64::new(Time::boot().now().as_millis()),
             readers: Mutex::default(),
             next_reader: AtomicU64::new(SOCKET + 1),
@@ -123,10 +130,13 @@ impl Activity {
         self.calls.load(Ordering::Acquire) == 0 && !self.is_blocked()
     }
 
-    /// Whether the client waits for an answer on HTTP/1.1, and has sent all of its request.
-    pub(crate) fn awaits_answer(&self) -> bool {
+    /// Whether the client waits for an answer on HTTP/1.1, and has sent all of its request, as far as is known. `reader` is
+    /// woken when more is known.
+    pub(crate) fn awaits_answer(&self, reader: &Waker) -> bool {
+        *lock(&self.reading) = Some(reader.clone());
         let http2 = self.http2.load(Ordering::Relaxed);
-        !http2 && !self.is_idle() && self.uploads.load(Ordering::Acquire) == 0
+        let is_whole = self.uploads.load(Ordering::Acquire) == 0 || !self.starved.load(Ordering::Acquire);
+        !http2 && !self.is_idle() && is_whole
     }
 
     /// Asks the connection to end if it is idle, or whatever it does.
@@ -201,6 +211,16 @@ impl Call {
             number: activity.next_reader.fetch_add(1, Ordering::Relaxed),
             activity,
         })
+    }
+}
+
+impl Sending {
+    /// More of the body is there, or is waited for.
+    pub(crate) fn is_starved(&self, starved: bool) {
+        self.0.starved.store(starved, Ordering::Release);
+        if starved && let Some(reader) = lock(&self.0.reading).take() {
+            reader.wake();
+        }
     }
 }
 

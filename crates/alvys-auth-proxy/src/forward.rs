@@ -200,7 +200,7 @@ impl Forwarding<'_> {
     async fn send(&self, request: reqwest::Request) -> Result<Response<reqwest::Body>, Problem> {
         self.inner.watch.sends(&self.subject);
         self.progress.note();
-        let mut sending = pin!(self.inner.upstream.client.execute(request));
+        let mut sending = pin!(self.inner.upstream.send(request));
         let limit = self.inner.settings.answer_within;
         loop {
             let error = tokio::select! {
@@ -210,10 +210,8 @@ impl Forwarding<'_> {
                         let cause = io::Error::new(io::ErrorKind::InvalidData, "status 101 without an Upgrade");
                         Error::transport("the API changed the protocol instead of answering", cause)
                     }
-                    Ok(answer) => return Ok(answer.into()),
-                    Err(error) if error.is_connect() => Error::transport("no connection to the API", error.without_url()),
-                    Err(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
-                    Err(error) => Error::transport("the API broke off instead of answering", error.without_url()),
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error,
                 },
                 () = tokio::time::sleep(self.progress.left(limit)) => {
                     if !self.progress.left(limit).is_zero() {

@@ -64,8 +64,8 @@ impl Proxy {
     /// Like [`new`](Self::new), with your own transport settings: certificates, proxies, name resolution.
     ///
     /// Do not set a time limit for whole requests, because it would cut streams; use [`Settings::answer_within`]. Redirects
-    /// and decompression are always turned off. HTTP proxies are turned off when the API or the MCP server is called over
-    /// plain http, which is allowed only to this machine.
+    /// and decompression are always turned off. An API or an MCP server that is called over plain http, which is allowed only to
+    /// this machine, is called without these settings.
     ///
     /// # Errors
     /// As [`new`](Self::new).

@@ -81,7 +81,7 @@ impl<T: Socket> AsyncRead for Watched<T> {
         }
         // The end of the stream is held back, because the server would take it for a client that has gone.
         let timer = half_open.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_OPEN)));
-        while activity.awaits_answer() {
+        while activity.awaits_answer(context.waker()) {
             ready!(timer.as_mut().poll(context));
             let left = activity.last().saturating_add(HALF_OPEN).saturating_duration_since(Time::boot().now());
             if left.is_zero() {

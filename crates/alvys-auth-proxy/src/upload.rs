@@ -147,7 +147,11 @@ impl Body for Source {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(sending) = &self.sending {
+            sending.is_starved(polled.is_pending());
+        }
+        let frame = ready!(polled);
         if frame.is_none() || self.body.is_end_stream() {
             self.sending = None;
         }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use alvys_auth_core::{Api, Error};
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Client, ClientBuilder, Url, redirect};
 
 use crate::problem::Problem;
@@ -19,17 +21,23 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// How many bytes of an answer HTTP/2 keeps for each call that its client does not read.
 const WINDOW: u32 = 128 * 1024;
+/// How many bytes of a response the client for plain http reads at once; also the longest head of one.
+const MOST_KEPT: usize = 64 * 1024;
 /// The path that Alvys documents for a look at the token's owner. It is not below the base of the API.
 const ME: &str = "/v1/me";
 
 /// The destinations of requests: the API and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
-    pub(crate) client: Client,
+    client: Client,
+    /// Calls an API or an MCP server on this machine over plain http.
+    plain: PlainClient,
     base: Url,
     mcp: Option<Url>,
     allowed: Vec<String>,
 }
+
+type PlainClient = legacy::Client<HttpConnector, reqwest::Body>;
 
 /// The destination of one request.
 pub(crate) struct Destination {
@@ -71,7 +79,30 @@ impl Upstream {
             )
         })?;
         let allowed = settings.paths.iter().map(|path| allowed(path)).collect::<Result<_, _>>()?;
-        Ok(Self { api, client, base, mcp, allowed })
+        Ok(Self { api, client, plain: plain_client(), base, mcp, allowed })
+    }
+
+    /// Sends a request, and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(crate) async fn send(&self, request: reqwest::Request) -> Result<Response<reqwest::Body>, Error> {
+        const NO_CONNECTION: &str = "no connection to the API";
+        const BROKE_OFF: &str = "the API broke off instead of answering";
+        if request.url().scheme() == "http" {
+            let request = http::Request::try_from(request).map_err(|error| Error::transport(BROKE_OFF, error))?;
+            return match self.plain.request(request).await {
+                Ok(answer) => Ok(answer.map(reqwest::Body::wrap)),
+                Err(error) if error.is_connect() => Err(Error::transport(NO_CONNECTION, error)),
+                Err(error) => Err(Error::transport(BROKE_OFF, error)),
+            };
+        }
+        match self.client.execute(request).await {
+            Ok(answer) => Ok(answer.into()),
+            Err(error) if error.is_connect() => Err(Error::transport(NO_CONNECTION, error.without_url())),
+            Err(error) if error.is_timeout() => Err(Error::timed_out("the API did not answer in time")),
+            Err(error) => Err(Error::transport(BROKE_OFF, error.without_url())),
+        }
     }
 
     /// The destination of a request. Only the path and the query come from the request.
@@ -166,6 +197,20 @@ impl Upstream {
             headers.insert(LOCATION, value);
         }
     }
+}
+
+/// A client for plain http, which keeps little of an answer that its reader does not take.
+///
+/// reqwest has no such setting, and keeps most of a megabyte. Over TLS, it gets the answer in records of 16 KiB and keeps no more
+/// than two of them.
+fn plain_client() -> PlainClient {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_WITHIN));
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .http1_max_buf_size(MOST_KEPT)
+        .build(connector)
 }
 
 /// The rest of `path`, if it is `place` or below it.

@@ -59,7 +59,7 @@ impl Two {
 
 #[tokio::test]
 async fn calls_that_wait_for_a_rate_limit_hold_no_place() {
-    let limits = RateLimits::none().lists([Limit::new(1, Duration::from_secs(20))]);
+    let limits = RateLimits::none().lists([Limit::new(1, Duration::from_secs(15))]);
     let two = Two::with(Settings::new().most_at_once(4), Some(limits)).await;
     assert_eq!(two.get("acme").send().await.unwrap().status(), 200);
     let waiting: Vec<_> = (0..3).map(|_| tokio::spawn(two.get("acme").send())).collect();
@@ -189,7 +189,8 @@ async fn a_stream_of_events_may_be_silent_for_any_time() {
 async fn a_stream_of_http2_without_a_window_is_not_kept() {
     let stage = Stage::with(Settings::new().idle(Duration::from_secs(1)).most_at_once(1)).await;
     // The last one has room for some of the page, and for none of its last byte.
-    for (path, window) in [("/status", 0), (DOCUMENT, 0), (DOCUMENT, 100_000), ("/status", 1), ("/status", 1000)] {
+    let windows = [("/status", 0), (DOCUMENT, 0), (DOCUMENT, 100_000), ("/status", 1), ("/status", 1000)];
+    for ((path, window), times) in windows.into_iter().zip(1..) {
         let closed = reqwest::Client::builder().no_proxy().http2_prior_knowledge();
         let closed = closed.http2_initial_stream_window_size(window).build().unwrap();
         let answer = closed.get(stage.url(path)).send().await.unwrap();
@@ -197,7 +198,7 @@ async fn a_stream_of_http2_without_a_window_is_not_kept() {
         is_ended_for_not_reading(&stage).await;
         let ended = async {
             let url = stage.url("/metrics");
-            let told = |metrics: &str| metrics.contains("turned_away_total{reason=\"unread\"}");
+            let told = |metrics: &str| metrics.contains(&format!("turned_away_total{{reason=\"unread\"}} {times}\n"));
             while !told(&client().get(&url).send().await.unwrap().text().await.unwrap()) {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
