@@ -151,7 +151,7 @@ fn show_token(token: &Token, started: Instant, status: &Status) {
     );
     println!("  scopes      {}", shortened(&token.scopes().to_string()));
     if let Some(claims) = token.unverified_claims() {
-        println!("  claims      of organization {}", claims.organization_name().unwrap_or("(not said)"));
+        println!("  claims      of organization {}", claims.organization_name.as_deref().unwrap_or("(not said)"));
     }
 }
 

@@ -207,7 +207,7 @@ fn other_credentials_bring_another_token<S: Source>() {
     source.set_credentials(credentials("other", "other-secret")).expect("acceptable credentials");
     let new = source.token().expect("a token");
     assert_ne!(new.header(), old.header());
-    assert_eq!(new.unverified_claims().expect("a JWT").organization_name(), Some("AB123"));
+    assert_eq!(new.unverified_claims().expect("a JWT").organization_name.as_deref(), Some("AB123"));
 }
 
 fn a_401_costs_one_renewal_however_many_callers_saw_it<S: Source>() {

@@ -176,6 +176,7 @@ struct Shelves {
     looks: RwLock<HashMap<String, Look>>,
     asked: Mutex<HashMap<String, usize>>,
     revision: AtomicU64,
+    questions: AtomicU64,
 }
 
 impl Directory {
@@ -205,10 +206,16 @@ impl Directory {
     pub fn asked(&self, tenant: &str) -> usize {
         self.0.asked.lock().unwrap_or_else(PoisonError::into_inner).get(tenant).copied().unwrap_or_default()
     }
+
+    /// How often it was asked in all, also where nothing had changed.
+    pub fn questions(&self) -> u64 {
+        self.0.questions.load(Ordering::SeqCst)
+    }
 }
 
 impl TenantProvider for Directory {
     fn tenant(&self, tenant: &str, known: Option<Mark>) -> Result<Given<Option<Tenant>>, Error> {
+        self.0.questions.fetch_add(1, Ordering::SeqCst);
         let version = if tenant == CHANGES { self.0.revision.load(Ordering::SeqCst) } else { 0 };
         Given::unless(known, Mark::new(version), || self.look(tenant))
     }

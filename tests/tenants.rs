@@ -68,6 +68,7 @@ fn a_hundred_first_callers_cost_one_look_and_one_request<M: Many>() {
         }
     });
     assert_eq!((directory.asked("aa111"), sandbox.token_requests(), tenants.count()), (1, 1, 1));
+    assert_eq!(directory.questions(), 1, "what it gave is not asked about again before the first request");
 }
 
 fn a_wrong_secret_stops_nobody_else<M: Many>() {

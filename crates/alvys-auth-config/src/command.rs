@@ -50,6 +50,7 @@ const SECRETS: [&str; 3] = [CLIENT_SECRET[0], CLIENT_SECRET[1], "ALVYS_PROXY_KEY
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
 #[derive(Clone)]
+#[must_use = "its setters give back the changed value"]
 pub struct CommandProvider {
     program: OsString,
     arguments: Vec<OsString>,
@@ -61,7 +62,6 @@ pub struct CommandProvider {
 impl CommandProvider {
     /// Runs `program` with `arguments`, in the working directory and the environment of this process, without the variables
     /// that contain a client secret or the key of the sidecar.
-    #[must_use]
     pub fn new<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -73,14 +73,12 @@ impl CommandProvider {
     }
 
     /// Sets the client id. The whole output is then the client secret, without line breaks at its end.
-    #[must_use]
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = Some(client_id.into());
         self
     }
 
     /// Sets how long the program may run before it is killed; 10 seconds by default.
-    #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -90,7 +88,6 @@ impl CommandProvider {
     ///
     /// The periods count from this call of `run_again_every`. By default, the program runs once, and again only when the
     /// server refuses the credentials.
-    #[must_use]
     pub fn run_again_every(mut self, period: Duration) -> Self {
         self.again = Some((Instant::now(), period));
         self

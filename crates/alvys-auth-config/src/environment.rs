@@ -40,13 +40,11 @@ pub struct EnvironmentProvider {
 
 impl EnvironmentProvider {
     /// Reads the environment of this process.
-    #[must_use]
     pub fn new() -> Self {
         Self::of(Variables::environment())
     }
 
     /// Reads `variables` instead.
-    #[must_use]
     pub fn of(variables: Variables) -> Self {
         Self { variables }
     }

@@ -57,19 +57,16 @@ impl FileProvider {
     /// `ALVYS_CLIENT_SECRET=…` as in a `.env` file.
     ///
     /// Values in lines may be in quotes. Apart from that they are taken literally; no variables are expanded.
-    #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { layout: Layout::One(path.into()) }
     }
 
     /// A file that contains the client secret and nothing else. Line breaks at its end are ignored.
-    #[must_use]
     pub fn secret(client_id: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self { layout: Layout::Secret { client_id: client_id.into(), path: path.into() } }
     }
 
     /// Two files that contain one value each and nothing else, as Kubernetes mounts a secret with two keys.
-    #[must_use]
     pub fn pair(client_id: impl Into<PathBuf>, client_secret: impl Into<PathBuf>) -> Self {
         Self { layout: Layout::Pair { client_id: client_id.into(), client_secret: client_secret.into() } }
     }

@@ -26,6 +26,7 @@ type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 /// let all = flags.over(Variables::environment());
 /// # let _ = all;
 /// ```
+#[must_use = "its setters give back the changed value"]
 pub struct Variables(Vec<Box<Lookup>>);
 
 /// A value, and the name that it was found under.
@@ -36,19 +37,16 @@ pub(crate) struct Found {
 
 impl Variables {
     /// The environment of this process. It is read each time a value is needed.
-    #[must_use]
     pub fn environment() -> Self {
         Self::new(|name| env::var_os(name))
     }
 
     /// One layer: `lookup` returns the value for a name.
-    #[must_use]
     pub fn new(lookup: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
         Self(vec![Box::new(lookup)])
     }
 
     /// Adds the layers of `lower` after these.
-    #[must_use]
     pub fn over(mut self, lower: Self) -> Self {
         self.0.extend(lower.0);
         self

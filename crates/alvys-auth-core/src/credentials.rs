@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{Error, echoes};
 
 /// The client id and the client secret of one Alvys application.
 ///
@@ -22,8 +22,8 @@ use crate::Error;
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    client_id: Zeroizing<String>,
-    client_secret: Zeroizing<String>,
+    pub(crate) client_id: Zeroizing<String>,
+    pub(crate) client_secret: Zeroizing<String>,
 }
 
 impl Credentials {
@@ -44,9 +44,14 @@ impl Credentials {
     }
 
     /// The client id. It is not a secret.
-    #[must_use]
     pub fn client_id(&self) -> &str {
         &self.client_id
+    }
+
+    /// Whether `text` repeats the client secret or a part of it; see [`echoes`](crate::echoes).
+    #[must_use]
+    pub fn are_echoed_in(&self, text: &str) -> bool {
+        echoes(text, self.client_secret())
     }
 
     pub(crate) fn client_secret(&self) -> &str {
@@ -65,10 +70,14 @@ impl fmt::Debug for Credentials {
 
 /// References to a value that is kept elsewhere: the prefix, what the reference is, and what to do.
 const REFERENCES: &[(&str, &str, &str)] = &[
-    ("@Microsoft.KeyVault(", "an Azure Key Vault reference that the platform did not resolve", AZURE),
-    ("@Microsoft.AppConfiguration(", "an Azure App Configuration reference that the platform did not resolve", AZURE),
-    ("op://", "a 1Password reference", "start the program with `op run`, or read the value with `op read`"),
-    ("vault:", "a HashiCorp Vault reference", "check that Vault's agent or webhook replaces it with the value"),
+    ("@Microsoft.KeyVault(", "is an Azure Key Vault reference that the platform did not resolve", AZURE),
+    (
+        "@Microsoft.AppConfiguration(",
+        "is an Azure App Configuration reference that the platform did not resolve",
+        AZURE,
+    ),
+    ("op://", "is a 1Password reference", "start the program with `op run`, or read the value with `op read`"),
+    ("vault:", "is a HashiCorp Vault reference", "check that Vault's agent or webhook replaces it with the value"),
     ("arn:aws:secretsmanager:", AWS.0, AWS.1),
     ("arn:aws-cn:secretsmanager:", AWS.0, AWS.1),
     ("arn:aws-us-gov:secretsmanager:", AWS.0, AWS.1),
@@ -76,7 +85,7 @@ const REFERENCES: &[(&str, &str, &str)] = &[
     ("arn:aws-cn:ssm:", AWS.0, AWS.1),
     ("arn:aws-us-gov:ssm:", AWS.0, AWS.1),
     ("sm://", GOOGLE.0, GOOGLE.1),
-    ("ref+", "a reference for vals", "resolve it with `vals eval` or helmfile before the program starts"),
+    ("ref+", "is a reference for vals", "resolve it with `vals eval` or helmfile before the program starts"),
     ("ENC[", ENCRYPTED.0, ENCRYPTED.1),
     ("$ANSIBLE_VAULT;", ENCRYPTED.0, ENCRYPTED.1),
     ("/run/secrets/", PATH.0, PATH.1),
@@ -84,16 +93,16 @@ const REFERENCES: &[(&str, &str, &str)] = &[
 ];
 const AZURE: &str = "check the reference, and check that the app's managed identity may read the value it names";
 const AWS: (&str, &str) = (
-    "the ARN of an AWS secret or parameter",
+    "is the ARN of an AWS secret or parameter",
     "let the platform replace it with the value (`secrets` and `valueFrom` on ECS), or fetch the value first",
 );
 const GOOGLE: (&str, &str) = (
-    "the name of a Google Cloud secret",
+    "is the name of a Google Cloud secret",
     "let the platform replace it with the value of the secret's version, or fetch the value first",
 );
-const ENCRYPTED: (&str, &str) = ("encrypted", "decrypt the file it comes from before the program starts");
+const ENCRYPTED: (&str, &str) = ("is encrypted", "decrypt the file it comes from before the program starts");
 const PATH: (&str, &str) = (
-    "the path of a file",
+    "is the path of a file",
     "give the content of the file, or use a setting that takes a path, such as ALVYS_CLIENT_SECRET_FILE",
 );
 
@@ -107,43 +116,30 @@ const SECRET_LENGTH: usize = 64;
 /// Refuses a value that is certainly a mistake: an empty one, one with white space or quotes around it, a placeholder from
 /// the documentation, or a reference that was not resolved.
 pub(crate) fn check_value(name: &str, value: &str) -> Result<(), Error> {
-    if value.trim().is_empty() {
-        return Err(Error::configuration(
-            format!("the {name} is empty"),
-            "set it to the value shown on the application's page in Alvys",
-        ));
-    }
-    if value.ends_with(['\n', '\r']) {
-        return Err(Error::configuration(
-            format!("the {name} ends in a line break"),
-            "remove the line break after reading the value; files and `echo` add one",
-        ));
-    }
     // PowerShell and some editors begin a file with a byte order mark. Unicode does not count it as white space.
     let stray = |c: char| c.is_whitespace() || matches!(c, '\u{feff}' | '\u{200b}');
-    if value.starts_with(stray) || value.ends_with(stray) {
-        return Err(Error::configuration(
-            format!("the {name} begins or ends with white space"),
-            "remove the white space; copying from a web page often adds it, and so does a quoted variable",
-        ));
-    }
-    if [('"', '"'), ('\'', '\''), ('\u{201c}', '\u{201d}')].iter().any(|&(open, close)| is_wrapped(value, open, close))
-    {
-        return Err(Error::configuration(
-            format!("the {name} is wrapped in quotes"),
+    let mut quotes = [('"', '"'), ('\'', '\''), ('\u{201c}', '\u{201d}')].into_iter();
+    let (what, hint) = if value.trim().is_empty() {
+        ("is empty", "set it to the value shown on the application's page in Alvys")
+    } else if value.ends_with(['\n', '\r']) {
+        ("ends in a line break", "remove the line break after reading the value; files and `echo` add one")
+    } else if value.starts_with(stray) || value.ends_with(stray) {
+        let hint = "remove the white space; copying from a web page often adds it, and so does a quoted variable";
+        ("begins or ends with white space", hint)
+    } else if quotes.any(|(open, close)| is_wrapped(value, open, close)) {
+        (
+            "is wrapped in quotes",
             "remove the quotes; `docker --env-file` and mounted files keep them as part of the value",
-        ));
-    }
-    if let Some((what, hint)) = unresolved(value) {
-        return Err(Error::configuration(format!("the {name} is {what}"), hint));
-    }
-    if is_placeholder(value) {
-        return Err(Error::configuration(
-            format!("the {name} is still a placeholder from the documentation"),
-            "replace it with the value shown on the application's page in Alvys",
-        ));
-    }
-    Ok(())
+        )
+    } else if let Some(reference) = unresolved(value) {
+        reference
+    } else if is_placeholder(value) {
+        let hint = "replace it with the value shown on the application's page in Alvys";
+        ("is still a placeholder from the documentation", hint)
+    } else {
+        return Ok(());
+    };
+    Err(Error::configuration(format!("the {name} {what}"), hint))
 }
 
 /// When `value` is a reference instead of a value: what kind of reference, and what to do.
@@ -159,13 +155,13 @@ fn unresolved(value: &str) -> Option<(&'static str, &'static str)> {
     if within("{{", "}}").or_else(|| within("${{", "}}")).or_else(|| within("#{", "}")).is_some_and(|it| !it.is_empty())
     {
         return Some((
-            "a template that was not filled in",
+            "is a template that was not filled in",
             "replace the template, braces included, with the value before the program starts",
         ));
     }
     if ABSENT.iter().any(|word| value.eq_ignore_ascii_case(word)) {
         return Some((
-            "what a program writes in place of a value that it does not have",
+            "is what a program writes in place of a value that it does not have",
             "check where the value comes from: it is not set there, or it has another name",
         ));
     }
@@ -180,7 +176,7 @@ fn unresolved(value: &str) -> Option<(&'static str, &'static str)> {
     let enclosed = [("${", "}"), ("$(", ")"), ("%", "%")];
     let refers = bare.is_some_and(is_name) || enclosed.iter().any(|(o, c)| within(o, c).is_some_and(names_a_variable));
     refers.then_some((
-        "a reference to a variable that was not expanded",
+        "is a reference to a variable that was not expanded",
         "expand it before the program starts; the values of environment variables are taken literally",
     ))
 }

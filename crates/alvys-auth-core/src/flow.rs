@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use http::request::Parts;
 use http::{Method, Request, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credentials::check_value;
+use crate::token::Head;
 use crate::url::check_url;
 use crate::{Error, Scope};
 
@@ -38,18 +38,13 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// assert!(old.deprecation().unwrap().contains("2025-07-31"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its setters give back the changed value"]
 pub struct Flow {
-    how: Arc<How>,
+    settings: Arc<Settings>,
     organization: Option<Box<str>>,
 }
 
 /// What many tenants have in common, so that they share it.
-struct How {
-    settings: Settings,
-    /// The head of the token request, once it was rendered.
-    head: OnceLock<Arc<Parts>>,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Settings {
     kind: Kind,
@@ -58,26 +53,24 @@ struct Settings {
     endpoint: Option<UncheckedUrl>,
     audience: Option<String>,
     scopes: Vec<Scope>,
+    rendered: Rendered,
 }
 
-impl Clone for How {
-    /// For a copy that is about to change.
-    fn clone(&self) -> Self {
-        Self { settings: self.settings.clone(), head: OnceLock::new() }
+/// The head of the token request, once it was rendered. It follows from the other settings, so it makes no difference.
+#[derive(Clone, Default)]
+struct Rendered(OnceLock<Arc<Head>>);
+
+impl PartialEq for Rendered {
+    fn eq(&self, _: &Self) -> bool {
+        true
     }
 }
 
-impl PartialEq for How {
-    fn eq(&self, other: &Self) -> bool {
-        self.settings == other.settings
-    }
-}
+impl Eq for Rendered {}
 
-impl Eq for How {}
-
-impl fmt::Debug for How {
+impl fmt::Debug for Rendered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.settings.fmt(f)
+        f.write_str(if self.0.get().is_some() { "yes" } else { "no" })
     }
 }
 
@@ -132,7 +125,6 @@ impl fmt::Debug for UncheckedUrl {
 
 impl Flow {
     /// The flow that Alvys documents today: a JSON body with an audience, sent to `https://auth.alvys.com/oauth/token`.
-    #[must_use]
     pub fn current() -> Self {
         Self::new(Kind::Current, Encoding::Json)
     }
@@ -141,7 +133,6 @@ impl Flow {
     ///
     /// Alvys announced that this flow ends on 2025-07-31; see [`deprecation`](Self::deprecation). A tenant looks like
     /// `va336`. The pages of Alvys call it the company code.
-    #[must_use]
     pub fn legacy(tenant: impl Into<String>) -> Self {
         let kind = Kind::Legacy { tenant: tenant.into(), path: LegacyPath::default(), tenant_in_body: false };
         Self::new(kind, Encoding::Form)
@@ -155,33 +146,32 @@ impl Flow {
             endpoint: None,
             audience: None,
             scopes: Vec::new(),
+            rendered: Rendered::default(),
         };
-        Self { how: Arc::new(How { settings, head: OnceLock::new() }), organization: None }
+        Self { settings: Arc::new(settings), organization: None }
     }
 
     /// Keeps one copy of what the two flows have in common, where that is all but the expected organization. For programs that
     /// serve many tenants.
     pub fn share(&mut self, other: &Self) {
-        if self.how == other.how {
-            self.how = Arc::clone(&other.how);
+        if self.settings == other.settings {
+            self.settings = Arc::clone(&other.settings);
         }
     }
 
     fn settings(&mut self) -> &mut Settings {
-        let how = Arc::make_mut(&mut self.how);
-        how.head.take();
-        &mut how.settings
+        let settings = Arc::make_mut(&mut self.settings);
+        settings.rendered = Rendered::default();
+        settings
     }
 
     /// Sets the encoding of the body. The default is JSON in the current flow and a form in the legacy flow.
-    #[must_use]
     pub fn encoding(mut self, encoding: Encoding) -> Self {
         self.settings().encoding = encoding;
         self
     }
 
     /// Sets the installation of Alvys. The default is production.
-    #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
         self.settings().environment = environment;
         self
@@ -191,14 +181,12 @@ impl Flow {
     ///
     /// It must be an https URL, or a plain http URL of this machine. In the legacy flow, the URL must contain the tenant:
     /// write `{tenant_id}` where it belongs.
-    #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.settings().endpoint = Some(UncheckedUrl(url.into()));
         self
     }
 
     /// Sets the audience of the token. The default is `https://api.alvys.com/public/`. Current flow only.
-    #[must_use]
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         self.settings().audience = Some(audience.into());
         self
@@ -208,14 +196,12 @@ impl Flow {
     ///
     /// A token of Alvys always has every scope that was granted to the application. Alvys refuses a token request that
     /// names a scope that was not granted. To see what a token may do, read [`Token::scopes`](crate::Token::scopes).
-    #[must_use]
     pub fn scopes<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.settings().scopes = scopes.into_iter().map(Into::into).collect();
         self
     }
 
     /// Sets the path of the legacy token endpoint. It has no effect in the current flow.
-    #[must_use]
     pub fn legacy_path(mut self, chosen: LegacyPath) -> Self {
         if let Kind::Legacy { path, .. } = &mut self.settings().kind {
             *path = chosen;
@@ -224,7 +210,6 @@ impl Flow {
     }
 
     /// Sends `tenant_id` in the legacy body too, as some pages of Alvys show it. It has no effect in the current flow.
-    #[must_use]
     pub fn tenant_in_body(mut self) -> Self {
         if let Kind::Legacy { tenant_in_body, .. } = &mut self.settings().kind {
             *tenant_in_body = true;
@@ -236,14 +221,12 @@ impl Flow {
     ///
     /// It protects programs that serve several tenants from using the token of the wrong one. The comparison ignores ASCII
     /// case. Nobody verifies the claims, so this finds mistakes; it does not protect against a hostile server.
-    #[must_use]
     pub fn expect_organization(mut self, organization: impl Into<String>) -> Self {
         self.organization = Some(organization.into().into());
         self
     }
 
     /// A warning for people when Alvys is going to end this flow, in one sentence.
-    #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
         self.is_legacy().then_some(
             "the legacy per-tenant flow was announced to shut down on 2025-07-31; \
@@ -252,32 +235,29 @@ impl Flow {
     }
 
     /// Whether this is the legacy flow.
-    #[must_use]
     pub fn is_legacy(&self) -> bool {
-        matches!(self.how.settings.kind, Kind::Legacy { .. })
+        matches!(self.settings.kind, Kind::Legacy { .. })
     }
 
     /// The tenant of the legacy flow. None in the current flow.
-    #[must_use]
     pub fn tenant(&self) -> Option<&str> {
-        match &self.how.settings.kind {
+        match &self.settings.kind {
             Kind::Current => None,
             Kind::Legacy { tenant, .. } => Some(tenant),
         }
     }
 
     pub(crate) fn body_encoding(&self) -> Encoding {
-        self.how.settings.encoding
+        self.settings.encoding
     }
 
     /// The organization that every token must name; see [`expect_organization`](Self::expect_organization).
-    #[must_use]
     pub fn expected_organization(&self) -> Option<&str> {
         self.organization.as_deref()
     }
 
     pub(crate) fn body_tenant(&self) -> Option<&str> {
-        match &self.how.settings.kind {
+        match &self.settings.kind {
             Kind::Legacy { tenant, tenant_in_body: true, .. } => Some(tenant),
             _ => None,
         }
@@ -285,7 +265,7 @@ impl Flow {
 
     /// The audience to send. None in the legacy flow.
     pub(crate) fn checked_audience(&self) -> Result<Option<&str>, Error> {
-        match (&self.how.settings.audience, self.is_legacy()) {
+        match (&self.settings.audience, self.is_legacy()) {
             (None, true) => Ok(None),
             (None, false) => Ok(Some(AUDIENCE)),
             (Some(_), true) => Err(Error::configuration(
@@ -298,7 +278,7 @@ impl Flow {
 
     /// The `scope` parameter to send, if any.
     pub(crate) fn checked_scope(&self) -> Result<Option<String>, Error> {
-        if self.how.settings.scopes.is_empty() {
+        if self.settings.scopes.is_empty() {
             return Ok(None);
         }
         if self.is_legacy() {
@@ -307,39 +287,40 @@ impl Flow {
                 "remove the scopes, or use the current flow",
             ));
         }
-        if let Some(scope) = self.how.settings.scopes.iter().find(|scope| !scope.is_well_formed()) {
+        if let Some(scope) = self.settings.scopes.iter().find(|scope| !scope.is_well_formed()) {
             return Err(Error::configuration(
                 format!("{:?} is not one scope", scope.as_str()),
                 "give each scope as a value of its own, such as \"load:read\"",
             ));
         }
-        let scopes: Vec<&str> = self.how.settings.scopes.iter().map(Scope::as_str).collect();
+        let scopes: Vec<&str> = self.settings.scopes.iter().map(Scope::as_str).collect();
         Ok(Some(scopes.join(" ")))
     }
 
     /// The head of the token request, rendered once for all tenants that share it.
-    pub(crate) fn checked_head(&self) -> Result<Arc<Parts>, Error> {
+    pub(crate) fn checked_head(&self) -> Result<Arc<Head>, Error> {
         if let Some(organization) = &self.organization {
             check_value("expected organization", organization)?;
         }
-        if let Some(head) = self.how.head.get() {
+        if let Some(head) = self.settings.rendered.0.get() {
             return Ok(Arc::clone(head));
         }
-        let (mut head, ()) = Request::new(()).into_parts();
-        head.method = Method::POST;
-        head.uri = self.checked_endpoint()?;
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.method = Method::POST;
+        parts.uri = self.checked_endpoint()?;
         let content_type = match self.body_encoding() {
             Encoding::Json => "application/json",
             Encoding::Form => "application/x-www-form-urlencoded",
         };
-        head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        head.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        Ok(Arc::clone(self.how.head.get_or_init(|| Arc::new(head))))
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let head = Head { parts, scopes: OnceLock::new() };
+        Ok(Arc::clone(self.settings.rendered.0.get_or_init(|| Arc::new(head))))
     }
 
     /// The URL of the token endpoint, with the tenant filled in.
     fn checked_endpoint(&self) -> Result<Uri, Error> {
-        let settings = &self.how.settings;
+        let settings = &self.settings;
         let template = match (&settings.endpoint, &settings.kind, settings.environment) {
             (Some(UncheckedUrl(url)), ..) => Cow::Borrowed(url.as_str()),
             (None, Kind::Current, Environment::Production) => "https://auth.alvys.com/oauth/token".into(),
@@ -355,7 +336,7 @@ impl Flow {
                 ));
             }
         };
-        match &self.how.settings.kind {
+        match &self.settings.kind {
             Kind::Current => check_url(ENDPOINT, EXAMPLE, &template),
             Kind::Legacy { tenant, .. } => {
                 check_value("tenant", tenant)?;

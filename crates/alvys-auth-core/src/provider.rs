@@ -1,6 +1,6 @@
 //! Where credentials come from, and come from again when they change.
 
-use std::sync::Arc;
+use std::ops::Deref;
 use std::time::Duration;
 
 use crate::{Credentials, Error, Flow};
@@ -13,7 +13,6 @@ pub struct Mark(u64);
 
 impl Mark {
     /// The mark of a version that this number stands for.
-    #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
@@ -118,17 +117,8 @@ impl CredentialsProvider for Credentials {
     }
 }
 
-impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Arc<P> {
-    fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
-        (**self).credentials(known)
-    }
-
-    fn time_limit(&self) -> Option<Duration> {
-        (**self).time_limit()
-    }
-}
-
-impl<P: CredentialsProvider + ?Sized> CredentialsProvider for Box<P> {
+/// References, `Box` and `Arc` of a provider are providers too.
+impl<P: Deref<Target: CredentialsProvider> + Send + Sync> CredentialsProvider for P {
     fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error> {
         (**self).credentials(known)
     }

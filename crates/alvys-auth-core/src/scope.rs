@@ -18,7 +18,6 @@ pub struct Scope(Cow<'static, str>);
 
 impl Scope {
     /// The scope as text, for example `load:read`.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -184,13 +183,11 @@ impl<'a> Scopes<'a> {
     }
 
     /// Whether the token is of the legacy flow: it has no scopes, and the API lets it read only.
-    #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.0 == Access::ReadOnly
     }
 
     /// Whether anything is known about the scopes. If not, [`contains`](Self::contains) is always false.
-    #[must_use]
     pub fn is_known(&self) -> bool {
         self.0 != Access::Unknown
     }

@@ -22,31 +22,26 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// The point `millis` milliseconds after the driver's origin.
-    #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
     /// Milliseconds since the driver's origin.
-    #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
     /// The point `duration` later, in whole milliseconds. The latest possible point instead of an overflow.
-    #[must_use]
     pub const fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(whole_millis(duration)))
     }
 
     /// The point `duration` earlier, in whole milliseconds. The origin instead of an underflow.
-    #[must_use]
     pub const fn saturating_sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(whole_millis(duration)))
     }
 
     /// The time from `earlier` to this point. Zero when this point is not after `earlier`.
-    #[must_use]
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

@@ -18,7 +18,7 @@ const LEASE: Timestamp = Timestamp::from_millis(20_001);
 
 /// A lifecycle whose credentials come from a provider, at its first mark.
 fn provided() -> Lifecycle {
-    lifecycle().with_provider(Some(Mark::new(1)), TIME_LIMIT)
+    lifecycle().with_provider(Some(Mark::new(1)), None, TIME_LIMIT)
 }
 
 /// The secret that the attempt's request is sent with.
@@ -36,7 +36,7 @@ fn asking(lifecycle: &mut Lifecycle, now: Timestamp) -> Attempt {
 /// The attempt of a first caller, with the request sent after the provider said that nothing has changed.
 fn sending(lifecycle: &mut Lifecycle, now: Timestamp) -> Attempt {
     let attempt = asking(lifecycle, now);
-    sent(lifecycle, attempt.provided(Ok(Given::Unchanged)), now)
+    sent(lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), now)
 }
 
 fn unreadable() -> Error {
@@ -59,7 +59,7 @@ fn an_unchanged_mark_sends_at_once_with_the_credentials_in_use() {
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, known) = asked(&mut lifecycle, attempt, at(0));
     assert_eq!(known, Some(Mark::new(1)));
-    let mut attempt = sent(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), at(0));
+    let mut attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), at(0));
     assert_eq!(secret(&attempt), "s3cret");
     assert!(attempt.take_news().is_none());
     assert!(matches!(complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), at(0)), Change::Obtained(_)));
@@ -71,27 +71,50 @@ fn the_provider_is_asked_before_the_request_and_again_after_a_refusal_and_then_n
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, known) = asked(&mut lifecycle, attempt, at(0));
     assert_eq!(known, Some(Mark::new(1)));
-    let mut attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 2))), at(0));
+    let mut attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "second", 2)))), at(0));
     assert_eq!(secret(&attempt), "second");
     assert!(matches!(attempt.take_news(), Some(Change::CredentialsChanged)) && attempt.take_news().is_none());
 
     let (attempt, known) = asked(&mut lifecycle, attempt.answered(&denied()), at(1));
     assert_eq!(known, None, "whatever the mark says, the credentials in use are refused");
-    let mut attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "third", 3))), at(1));
+    let mut attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "third", 3)))), at(1));
     assert_eq!(secret(&attempt), "third");
     assert!(matches!(attempt.take_news(), Some(Change::CredentialsChanged)));
 
     let change = complete(&mut lifecycle, attempt.answered(&denied()), at(2));
     assert!(matches!(&change, Change::Paused { until, error }
         if *until == at(7) && error.kind() == ErrorKind::Credentials));
-    assert_eq!(lifecycle.request().credentials(), &Credentials::new("my-client", "third").unwrap());
+    assert_eq!(lifecycle.request().credentials(), Credentials::new("my-client", "third").unwrap());
+}
+
+#[test]
+fn credentials_that_the_provider_gave_just_before_are_not_asked_for_again() {
+    let new = |given_at| lifecycle().with_provider(Some(Mark::new(1)), Some(given_at), TIME_LIMIT);
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, just_before(at(5)));
+    let attempt = sent(&mut lifecycle, attempt, just_before(at(5)));
+    let (attempt, known) = asked(&mut lifecycle, attempt.answered(&denied()), at(5));
+    assert_eq!(known, None, "but after a refusal");
+    complete(&mut lifecycle, attempt.provided(None), at(5));
+
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, at(0));
+    let attempt = sent(&mut lifecycle, attempt, at(0));
+    complete(&mut lifecycle, attempt.failed(unreachable_server()), at(0));
+    let again = waited(&mut lifecycle, at(0)).until();
+    let attempt = fetched(&mut lifecycle, again);
+    assert_eq!(asked(&mut lifecycle, attempt, again).1, Some(Mark::new(1)), "but before every further request");
+
+    let mut lifecycle = new(at(0));
+    let attempt = fetched(&mut lifecycle, at(5));
+    assert_eq!(asked(&mut lifecycle, attempt, at(5)).1, Some(Mark::new(1)), "but when they are seconds old");
 }
 
 #[test]
 fn the_next_attempt_shows_the_mark_of_the_credentials_in_use() {
     let mut lifecycle = provided();
     let attempt = asking(&mut lifecycle, at(0));
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 2))), at(0));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "second", 2)))), at(0));
     complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), at(0));
     let attempt = fetched(&mut lifecycle, at(60));
     let (_, known) = asked(&mut lifecycle, attempt, at(60));
@@ -102,10 +125,10 @@ fn the_next_attempt_shows_the_mark_of_the_credentials_in_use() {
 fn the_same_credentials_under_another_mark_are_no_change() {
     let mut lifecycle = provided();
     let attempt = asking(&mut lifecycle, at(0));
-    let mut attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "s3cret", 2))), at(0));
+    let mut attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "s3cret", 2)))), at(0));
     assert!(attempt.take_news().is_none());
     let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), at(0));
-    let change = complete(&mut lifecycle, attempt.provided(Ok(given("my-client", "s3cret", 3))), at(0));
+    let change = complete(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "s3cret", 3)))), at(0));
     assert!(matches!(change, Change::Paused { .. }), "{change:?}");
     lifecycle.end_pause();
     let attempt = fetched(&mut lifecycle, at(1));
@@ -114,11 +137,11 @@ fn the_same_credentials_under_another_mark_are_no_change() {
 
 #[test]
 fn a_provider_whose_mark_is_not_known_is_asked_for_what_there_is() {
-    let mut lifecycle = lifecycle().with_provider(None, TIME_LIMIT);
+    let mut lifecycle = lifecycle().with_provider(None, None, TIME_LIMIT);
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, known) = asked(&mut lifecycle, attempt, at(0));
     assert_eq!(known, None);
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "s3cret", 9))), at(0));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "s3cret", 9)))), at(0));
     complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), at(0));
     let attempt = fetched(&mut lifecycle, at(60));
     assert_eq!(asked(&mut lifecycle, attempt, at(60)).1, Some(Mark::new(9)));
@@ -129,7 +152,8 @@ fn only_a_refusal_that_other_credentials_may_mend_is_asked_about() {
     for (response, asks) in [
         (denied(), true),
         (answer(403, r#"{"error":"access_denied"}"#), true),
-        (answer(401, ""), false),
+        (answer(401, ""), true),
+        (answer(407, ""), false),
         (answer(400, r#"{"error":"invalid_client"}"#), true),
         (answer(400, r#"{"error":"unauthorized_client"}"#), true),
         (answer(429, ""), false),
@@ -156,7 +180,7 @@ fn everybody_waits_while_the_provider_answers_and_its_time_comes_on_top() {
     let attempt = asking(&mut lifecycle, at(0));
     assert_eq!(waited(&mut lifecycle, at(1)).until(), LEASE);
     assert!(waited(&mut lifecycle, just_before(LEASE)).is_in_flight());
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), at(4));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), at(4));
     assert_eq!(waited(&mut lifecycle, at(4)).until(), at(7), "the request has its own time, and is hedged");
     let (_attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), at(6));
     assert_eq!(waited(&mut lifecycle, at(6)).until(), Timestamp::from_millis(26_001), "and so has each question");
@@ -172,11 +196,11 @@ fn a_replaced_attempt_whose_provider_answers_late_changes_nothing() {
         if new_in_use {
             lifecycle.set_credentials(Credentials::new("my-client", "newest").unwrap()).unwrap();
         }
-        let before = lifecycle.request().credentials().clone();
+        let before = lifecycle.request().credentials();
 
-        let late = replaced.provided(Ok(given("my-client", "older", 2)));
+        let late = replaced.provided(Some(Ok(given("my-client", "older", 2))));
         assert!(matches!(complete(&mut lifecycle, late, at(21)), Change::Superseded));
-        assert_eq!(lifecycle.request().credentials(), &before);
+        assert_eq!(lifecycle.request().credentials(), before);
         if !new_in_use {
             complete(&mut lifecycle, successor.answered(&granted("abc", 60)), at(22));
             let attempt = fetched(&mut lifecycle, at(90));
@@ -191,7 +215,7 @@ fn a_replaced_attempt_that_learns_of_an_unknown_tenant_costs_no_token() {
     let replaced = asking(&mut lifecycle, at(0));
     let successor = fetched(&mut lifecycle, LEASE);
     complete(&mut lifecycle, successor.answered(&granted("abc", 3600)), at(21));
-    let late = replaced.provided(Err(Error::unknown_tenant("va336")));
+    let late = replaced.provided(Some(Err(Error::unknown_tenant("va336"))));
     assert!(matches!(complete(&mut lifecycle, late, at(21)), Change::Superseded));
     assert_eq!(used(&mut lifecycle, at(21)).access_token(), "abc");
 }
@@ -205,7 +229,7 @@ fn a_replaced_attempt_neither_asks_nor_sends() {
     let (successor, _) = asked(&mut lifecycle, successor, LEASE);
 
     lifecycle.set_credentials(Credentials::new("my-client", "newest").unwrap()).unwrap();
-    let change = complete(&mut lifecycle, successor.provided(Ok(Given::Unchanged)), LEASE);
+    let change = complete(&mut lifecycle, successor.provided(Some(Ok(Given::Unchanged))), LEASE);
     assert!(matches!(change, Change::Superseded), "{change:?}");
 }
 
@@ -223,7 +247,7 @@ fn a_refusal_of_a_replaced_attempt_is_not_asked_about() {
 fn an_attempt_whose_lease_is_over_goes_on_while_nobody_has_taken_its_place() {
     let mut lifecycle = provided();
     let attempt = asking(&mut lifecycle, at(0));
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 2))), at(86_400));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "second", 2)))), at(86_400));
     assert!(waited(&mut lifecycle, at(86_400)).is_in_flight());
     assert!(matches!(
         complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), at(86_401)),
@@ -235,7 +259,7 @@ fn an_attempt_whose_lease_is_over_goes_on_while_nobody_has_taken_its_place() {
 fn a_provider_that_fails_leaves_the_credentials_as_they_are_and_that_is_news() {
     let mut lifecycle = provided();
     let attempt = asking(&mut lifecycle, at(0));
-    let mut attempt = sent(&mut lifecycle, attempt.provided(Err(unreadable())), at(0));
+    let mut attempt = sent(&mut lifecycle, attempt.provided(Some(Err(unreadable()))), at(0));
     assert_eq!(secret(&attempt), "s3cret");
     assert!(
         matches!(attempt.take_news(), Some(Change::ProviderFailed(error)) if error.what().contains("file is empty"))
@@ -250,7 +274,7 @@ fn a_provider_that_fails_after_a_refusal_lets_the_refusal_be_reported() {
     let mut lifecycle = provided();
     let attempt = sending(&mut lifecycle, at(0));
     let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), at(0));
-    let change = complete(&mut lifecycle, attempt.provided(Err(unreadable())), at(0));
+    let change = complete(&mut lifecycle, attempt.provided(Some(Err(unreadable()))), at(0));
     assert!(matches!(change, Change::Paused { error, .. } if error.kind() == ErrorKind::Credentials));
     assert_eq!(lifecycle.snapshot().status(at(0)).last_error.map(|error| error.kind()), Some(ErrorKind::Credentials));
 }
@@ -259,7 +283,7 @@ fn a_provider_that_fails_after_a_refusal_lets_the_refusal_be_reported() {
 fn a_provider_that_has_not_answered_is_not_asked_again_before_it_has() {
     let mut lifecycle = provided();
     let attempt = asking(&mut lifecycle, at(0));
-    let attempt = sent(&mut lifecycle, attempt.unanswered(), at(5));
+    let attempt = sent(&mut lifecycle, attempt.provided(None), at(5));
     assert_eq!(secret(&attempt), "s3cret");
     let change = complete(&mut lifecycle, attempt.answered(&denied()), at(5));
     assert!(matches!(change, Change::Paused { .. }), "nobody can be asked about the refusal: {change:?}");
@@ -294,7 +318,7 @@ fn a_late_answer_of_a_replaced_attempt_does_not_end_the_question_of_another() {
     lifecycle.provider_answered();
     lifecycle.set_credentials(Credentials::new("my-client", "newest").unwrap()).unwrap();
     let open = asking(&mut lifecycle, at(1));
-    complete(&mut lifecycle, replaced.provided(Ok(Given::Unchanged)), at(1));
+    complete(&mut lifecycle, replaced.provided(Some(Ok(Given::Unchanged))), at(1));
     complete(&mut lifecycle, open.abandoned(), at(2));
     let attempt = fetched(&mut lifecycle, at(2));
     let _ = sent(&mut lifecycle, attempt, at(2));
@@ -313,7 +337,7 @@ fn credentials_of_the_provider_do_not_cost_the_held_token() {
     let mut lifecycle = provided();
     let due = obtain(&mut lifecycle, "old", 3600, at(0)).renewal_at();
     let attempt = asking(&mut lifecycle, due);
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("another", "second", 2))), due);
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("another", "second", 2)))), due);
     assert!(attempt.is_renewal());
     assert_eq!(used(&mut lifecycle, due).access_token(), "old");
     complete(&mut lifecycle, attempt.failed(unreachable_server()), due);
@@ -327,7 +351,7 @@ fn credentials_of_the_provider_do_not_cost_the_held_token() {
 fn an_attempt_with_other_credentials_counts_its_token_from_when_they_were_installed() {
     let mut lifecycle = provided();
     let attempt = asking(&mut lifecycle, at(0));
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 2))), at(4));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "second", 2)))), at(4));
     complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), at(6));
     assert_eq!(used(&mut lifecycle, at(6)).expires_at(), at(64));
 }
@@ -338,6 +362,6 @@ fn an_attempt_is_no_renewal_once_the_held_token_has_expired() {
     obtain(&mut lifecycle, "old", 60, at(0));
     let attempt = asking(&mut lifecycle, at(59));
     assert!(attempt.is_renewal());
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 2))), at(61));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "second", 2)))), at(61));
     assert!(!attempt.is_renewal());
 }

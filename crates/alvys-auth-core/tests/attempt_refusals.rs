@@ -19,7 +19,7 @@ mod support;
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 fn provided() -> Lifecycle {
-    lifecycle().with_provider(Some(Mark::new(1)), TIME_LIMIT)
+    lifecycle().with_provider(Some(Mark::new(1)), None, TIME_LIMIT)
 }
 
 /// A lifecycle whose credentials were refused at `now`, and whose provider had no others.
@@ -41,7 +41,7 @@ fn refuse(lifecycle: &mut Lifecycle, now: Timestamp, response: &Response<Vec<u8>
     let mut attempt = fetched(lifecycle, now);
     loop {
         attempt = match lifecycle.next(attempt, now) {
-            Next::Ask(attempt, _) => attempt.provided(Ok(Given::Unchanged)),
+            Next::Ask(attempt, _) => attempt.provided(Some(Ok(Given::Unchanged))),
             Next::Send(attempt) => attempt.answered(response),
             Next::Over(change) => return change,
             other => panic!("{other:?}"),
@@ -68,7 +68,7 @@ fn a_remembered_refusal_is_looked_behind_by_one_caller_and_the_others_wait() {
     for _ in 0..10 {
         assert!(waited(&mut lifecycle, at(5)).is_in_flight());
     }
-    let change = complete(&mut lifecycle, look.provided(Ok(Given::Unchanged)), at(5));
+    let change = complete(&mut lifecycle, look.provided(Some(Ok(Given::Unchanged))), at(5));
     assert!(matches!(change, Change::Unchanged), "{change:?}");
     for now in [at(5), at(6), just_before(at(10))] {
         assert_eq!(refused(&mut lifecycle, now).kind(), ErrorKind::Credentials);
@@ -89,7 +89,7 @@ fn a_look_comes_every_five_seconds_while_a_long_cool_down_lasts() {
             Step::Fetch(attempt) => {
                 looks.push(second);
                 let (attempt, _) = asked(&mut lifecycle, attempt, at(second));
-                complete(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), at(second));
+                complete(&mut lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), at(second));
             }
             _ => failures += 1,
         }
@@ -102,12 +102,12 @@ fn a_look_comes_every_five_seconds_while_a_long_cool_down_lasts() {
 fn a_look_that_finds_nothing_new_sends_nothing_and_lengthens_nothing() {
     let mut lifecycle = shut_out();
     let look = looking(&mut lifecycle, at(5));
-    complete(&mut lifecycle, look.provided(Ok(given("my-client", "s3cret", 2))), at(5));
+    complete(&mut lifecycle, look.provided(Some(Ok(given("my-client", "s3cret", 2)))), at(5));
     assert_eq!(lifecycle.snapshot().status(at(5)).paused_for, Some(Duration::from_secs(595)));
     let attempt = fetched(&mut lifecycle, at(600));
     let (attempt, known) = asked(&mut lifecycle, attempt, at(600));
     assert_eq!(known, None, "after the cool-down the provider is asked for what it has, whatever the mark");
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "s3cret", 2))), at(600));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "s3cret", 2)))), at(600));
     let change = complete(&mut lifecycle, attempt.answered(&denied()), at(600));
     assert!(matches!(change, Change::Paused { until, .. } if until == at(610)), "it was asked before: {change:?}");
 }
@@ -116,10 +116,10 @@ fn a_look_that_finds_nothing_new_sends_nothing_and_lengthens_nothing() {
 fn a_look_that_fails_or_is_not_answered_sends_nothing() {
     let mut lifecycle = shut_out();
     let look = looking(&mut lifecycle, at(5));
-    let change = complete(&mut lifecycle, look.provided(Err(Error::timed_out("the vault is locked"))), at(5));
+    let change = complete(&mut lifecycle, look.provided(Some(Err(Error::timed_out("the vault is locked")))), at(5));
     assert!(matches!(change, Change::Unchanged), "{change:?}");
     let look = looking(&mut lifecycle, at(10));
-    let change = complete(&mut lifecycle, look.unanswered(), at(13));
+    let change = complete(&mut lifecycle, look.provided(None), at(13));
     assert!(matches!(change, Change::Unchanged), "{change:?}");
     refused(&mut lifecycle, at(20));
 }
@@ -128,7 +128,7 @@ fn a_look_that_fails_or_is_not_answered_sends_nothing() {
 fn a_look_that_finds_other_credentials_sends_them_once() {
     let mut lifecycle = shut_out();
     let look = looking(&mut lifecycle, at(5));
-    let mut attempt = sent(&mut lifecycle, look.provided(Ok(given("my-client", "second", 2))), at(5));
+    let mut attempt = sent(&mut lifecycle, look.provided(Some(Ok(given("my-client", "second", 2)))), at(5));
     assert!(matches!(attempt.take_news(), Some(Change::CredentialsChanged)));
     let change = complete(&mut lifecycle, attempt.answered(&denied()), at(5));
     assert!(matches!(change, Change::Paused { until, .. } if until == at(10)), "reported, not asked about: {change:?}");
@@ -140,7 +140,7 @@ fn looks_behind_a_refusal_stay_five_seconds_apart_whatever_they_find() {
     let mut lifecycle = shut_out();
     for (now, secret) in [(5, "second"), (10, "third"), (15, "fourth")] {
         let look = looking(&mut lifecycle, at(now));
-        let attempt = sent(&mut lifecycle, look.provided(Ok(given("my-client", secret, now))), at(now));
+        let attempt = sent(&mut lifecycle, look.provided(Some(Ok(given("my-client", secret, now)))), at(now));
         complete(&mut lifecycle, attempt.answered(&with(denied(), "retry-after", "30")), at(now));
         refused(&mut lifecycle, just_before(at(now + 5)));
     }
@@ -160,7 +160,7 @@ fn only_a_refusal_that_other_credentials_may_mend_is_looked_behind() {
 
 #[test]
 fn nobody_looks_while_a_token_is_held() {
-    let mut lifecycle = holding("abc", 3600).with_provider(Some(Mark::new(1)), TIME_LIMIT);
+    let mut lifecycle = holding("abc", 3600).with_provider(Some(Mark::new(1)), None, TIME_LIMIT);
     let due = used(&mut lifecycle, at(0)).renewal_at();
     refuse(&mut lifecycle, due, &with(denied(), "retry-after", "60"));
     let later = due.saturating_add(Duration::from_secs(6));
@@ -184,7 +184,7 @@ fn an_attempt_after_a_refusal_asks_for_what_there_is_and_goes_on_with_it() {
     let attempt = fetched(&mut lifecycle, at(5));
     let (attempt, known) = asked(&mut lifecycle, attempt, at(5));
     assert_eq!(known, None);
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 1))), at(5));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "second", 1)))), at(5));
     let change = complete(&mut lifecycle, attempt.answered(&denied()), at(5));
     assert!(matches!(change, Change::Paused { until, .. } if until == at(10)), "the row starts anew: {change:?}");
 }
@@ -194,7 +194,7 @@ fn an_attempt_after_a_refusal_whose_provider_does_not_answer_tries_what_is_in_us
     let mut lifecycle = refused_at(at(0));
     let attempt = fetched(&mut lifecycle, at(5));
     let (attempt, _) = asked(&mut lifecycle, attempt, at(5));
-    let attempt = sent(&mut lifecycle, attempt.unanswered(), at(8));
+    let attempt = sent(&mut lifecycle, attempt.provided(None), at(8));
     complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), at(8));
     assert_eq!(used(&mut lifecycle, at(8)).access_token(), "abc");
 }
@@ -205,7 +205,7 @@ fn an_unknown_tenant_gives_the_held_token_up_and_is_reported() {
     let due = obtain(&mut lifecycle, "abc", 3600, at(0)).renewal_at();
     let attempt = fetched(&mut lifecycle, due);
     let (attempt, _) = asked(&mut lifecycle, attempt, due);
-    let change = complete(&mut lifecycle, attempt.provided(Err(Error::unknown_tenant("va336"))), due);
+    let change = complete(&mut lifecycle, attempt.provided(Some(Err(Error::unknown_tenant("va336")))), due);
     let Change::Paused { until, error } = change else { panic!("{change:?}") };
     assert_eq!((error.kind(), until), (ErrorKind::UnknownTenant, due.saturating_add(Duration::from_secs(5))));
     assert!(lifecycle.held().is_none() && lifecycle.snapshot().usable(due).is_none());
@@ -222,12 +222,12 @@ fn a_tenant_that_is_known_again_is_served_again_even_with_the_credentials_it_had
         for _ in 0..6 {
             let attempt = fetched(&mut lifecycle, now);
             let (attempt, _) = asked(&mut lifecycle, attempt, now);
-            complete(&mut lifecycle, attempt.provided(Err(Error::unknown_tenant("va336"))), now);
+            complete(&mut lifecycle, attempt.provided(Some(Err(Error::unknown_tenant("va336")))), now);
             now = now.saturating_add(Duration::from_secs(5));
         }
         let look = fetched(&mut lifecycle, now);
         let (look, _) = asked(&mut lifecycle, look, now);
-        let attempt = sent(&mut lifecycle, look.provided(Ok(known_again)), now);
+        let attempt = sent(&mut lifecycle, look.provided(Some(Ok(known_again))), now);
         complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), now);
         assert_eq!(used(&mut lifecycle, now).access_token(), "abc");
     }
@@ -239,11 +239,14 @@ fn nothing_is_sent_for_an_unknown_tenant_while_nobody_says_that_it_is_known_agai
         let mut lifecycle = provided();
         let attempt = fetched(&mut lifecycle, at(0));
         let (attempt, _) = asked(&mut lifecycle, attempt, at(0));
-        complete(&mut lifecycle, attempt.provided(Err(Error::unknown_tenant("va336"))), at(0));
+        complete(&mut lifecycle, attempt.provided(Some(Err(Error::unknown_tenant("va336")))), at(0));
         let attempt = fetched(&mut lifecycle, at(5));
         let (attempt, _) = asked(&mut lifecycle, attempt, at(5));
-        let heard =
-            if silent { attempt.unanswered() } else { attempt.provided(Err(Error::timed_out("the store is shut"))) };
+        let heard = if silent {
+            attempt.provided(None)
+        } else {
+            attempt.provided(Some(Err(Error::timed_out("the store is shut"))))
+        };
         let change = complete(&mut lifecycle, heard, at(5));
         assert!(matches!(change, Change::Paused { error, .. } if error.kind() == ErrorKind::UnknownTenant));
     }
@@ -253,7 +256,7 @@ fn nothing_is_sent_for_an_unknown_tenant_while_nobody_says_that_it_is_known_agai
 fn an_unknown_tenant_behind_a_refusal_does_not_shorten_the_servers_wait() {
     let mut lifecycle = shut_out();
     let look = looking(&mut lifecycle, at(5));
-    let change = complete(&mut lifecycle, look.provided(Err(Error::unknown_tenant("va336"))), at(5));
+    let change = complete(&mut lifecycle, look.provided(Some(Err(Error::unknown_tenant("va336")))), at(5));
     assert!(matches!(change, Change::Paused { until, .. } if until == at(600)), "{change:?}");
     refused(&mut lifecycle, at(9));
 }
@@ -263,9 +266,9 @@ fn an_unknown_tenant_after_a_refusal_is_what_is_reported() {
     let mut lifecycle = provided();
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, _) = asked(&mut lifecycle, attempt, at(0));
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), at(0));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), at(0));
     let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), at(0));
-    complete(&mut lifecycle, attempt.provided(Err(Error::unknown_tenant("va336"))), at(0));
+    complete(&mut lifecycle, attempt.provided(Some(Err(Error::unknown_tenant("va336")))), at(0));
     assert_eq!(refused(&mut lifecycle, at(1)).kind(), ErrorKind::UnknownTenant);
 }
 
@@ -280,7 +283,7 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
     for provider in [false, true] {
         let mut lifecycle = mixed_up();
         if provider {
-            lifecycle = lifecycle.with_provider(Some(Mark::new(1)), TIME_LIMIT);
+            lifecycle = lifecycle.with_provider(Some(Mark::new(1)), None, TIME_LIMIT);
         }
         let mut requests = Vec::new();
         let mut reports = Vec::new();
@@ -290,7 +293,7 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
                 let Step::Fetch(mut attempt) = lifecycle.poll(now) else { break };
                 loop {
                     attempt = match lifecycle.next(attempt, now) {
-                        Next::Ask(attempt, _) => attempt.provided(Ok(Given::Unchanged)),
+                        Next::Ask(attempt, _) => attempt.provided(Some(Ok(Given::Unchanged))),
                         Next::Send(attempt) => {
                             requests.push(second);
                             attempt.answered(&granted("opaque", 3600))
@@ -316,11 +319,11 @@ fn a_token_of_another_organization_is_not_bought_again_before_the_longest_cool_d
 
 #[test]
 fn other_credentials_are_tried_at_once_after_a_token_of_another_organization() {
-    let mut lifecycle = mixed_up().with_provider(Some(Mark::new(1)), TIME_LIMIT);
+    let mut lifecycle = mixed_up().with_provider(Some(Mark::new(1)), None, TIME_LIMIT);
     refuse(&mut lifecycle, at(0), &granted("opaque", 3600));
     let attempt = fetched(&mut lifecycle, at(5));
     let (attempt, _) = asked(&mut lifecycle, attempt, at(5));
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("another", "s3cret", 2))), at(5));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("another", "s3cret", 2)))), at(5));
     complete(&mut lifecycle, attempt.answered(&granted("opaque", 3600)), at(5));
     lifecycle.set_credentials(Credentials::new("a-third", "s3cret").unwrap()).unwrap();
     let attempt = fetched(&mut lifecycle, at(6));

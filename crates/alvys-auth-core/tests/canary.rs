@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{
     CallOptions, Change, Credentials, Encoding, Error, Flow, Lifecycle, Policy, Step, TokenRequest, TokenResponse,
-    UnverifiedClaims, Verdict,
+    Verdict,
 };
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -111,7 +111,7 @@ fn assert_silent_step(step: &Step) {
             assert_silent(token);
             assert_silent(token.header());
             assert_hidden(&token.scopes().to_string());
-            assert_silent(&token.unverified_claims().as_ref().map(UnverifiedClaims::organization_name));
+            assert_silent(&token.unverified_claims().as_ref().map(|claims| &claims.organization_name));
             assert_silent(&token.unverified_claims());
         }
         Step::Fetch(attempt) => assert_silent(attempt),
@@ -138,7 +138,7 @@ fn credentials_and_requests_are_silent() {
     for request in requests() {
         assert_silent(&request);
         assert_silent(request.flow());
-        assert_silent(request.credentials());
+        assert_silent(&request.credentials());
     }
     for bad in [format!("{SECRET}\n"), format!(" {SECRET}"), format!("<{SECRET}>"), format!("YOUR_{SECRET}>")] {
         match Credentials::new("my-client", bad.as_str()) {

@@ -377,9 +377,8 @@ fn debug_shows_everything_but_the_secret() {
     assert_eq!(
         format!("{:?}", request(Flow::current())),
         "TokenRequest { url: https://auth.alvys.com/oauth/token, \
-         flow: Flow { how: Settings { kind: Current, encoding: Json, environment: Production, endpoint: None, audience: None, \
-         scopes: [] }, organization: None }, \
-         credentials: Credentials { client_id: \"my-client\", client_secret: \"[redacted]\" } }"
+         flow: Flow { settings: Settings { kind: Current, encoding: Json, environment: Production, endpoint: None, \
+         audience: None, scopes: [], rendered: yes }, organization: None }, client_id: \"my-client\" }"
     );
     let error = Credentials::new("", "s3cret").unwrap_err();
     assert_eq!(

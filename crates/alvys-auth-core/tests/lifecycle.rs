@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, Token, TokenResponse};
+use alvys_auth_core::{Change, Error, ErrorKind, Flow, Lifecycle, Policy, Step, Timestamp, TokenResponse};
 use serde_json::json;
 
 use crate::support::{
@@ -221,7 +221,7 @@ fn the_snapshot_says_what_a_poll_would() {
 
     let fresh = lifecycle.snapshot();
     let due = used(&mut lifecycle, at(0)).renewal_at();
-    assert_eq!(fresh.usable(just_before(due)).map(Token::access_token), Some("abc"));
+    assert_eq!(fresh.usable(just_before(due)).map(|token| token.access_token()), Some("abc"));
     assert!(fresh.usable(due).is_none(), "one reader has to poll now");
     assert_eq!(fresh.status(due).expires_in, Some(at(3600).saturating_duration_since(due)));
     assert!(fresh.status(due).is_ready());

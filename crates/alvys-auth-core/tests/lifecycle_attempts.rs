@@ -6,7 +6,7 @@ use alvys_auth_core::{Attempt, Change, Given, Lifecycle, Mark, Policy, Timestamp
 
 use crate::support::{
     answer, asked, at, complete, denied, fetched, given, granted, just_before, lifecycle, obtain, sent,
-    unreachable_server, used, waited, with_policy,
+    unreachable_server, used, waited, with, with_policy,
 };
 
 mod support;
@@ -123,6 +123,40 @@ fn a_request_that_is_not_answered_is_joined_by_a_second_one_while_somebody_waits
 }
 
 #[test]
+fn a_wait_that_one_of_two_requests_is_told_is_kept_when_the_other_fails() {
+    let limited = || with(answer(429, ""), "retry-after", "60");
+    let mut lifecycle = lifecycle();
+    let (first, second) = (sending(&mut lifecycle, at(0)), sending(&mut lifecycle, at(3)));
+    let change = complete(&mut lifecycle, first.answered(&limited()), at(4));
+    assert!(matches!(change, Change::Paused { until, .. } if until == at(64)), "{change:?}");
+    assert!(waited(&mut lifecycle, at(4)).is_in_flight(), "the second one may still bring a token");
+    complete(&mut lifecycle, second.failed(unreachable_server()), at(5));
+    assert_eq!(waited(&mut lifecycle, at(5)).until(), at(64));
+
+    let mut lifecycle = self::lifecycle();
+    let (first, second) = (sending(&mut lifecycle, at(0)), sending(&mut lifecycle, at(3)));
+    complete(&mut lifecycle, first.answered(&limited()), at(4));
+    complete(&mut lifecycle, second.answered(&granted("abc", 3600)), at(5));
+    assert_eq!(used(&mut lifecycle, at(5)).access_token(), "abc");
+    assert!(lifecycle.snapshot().status(at(5)).paused_for.is_none(), "the token shows that the wait is over");
+}
+
+#[test]
+fn an_attempt_sends_nothing_once_the_request_of_another_was_told_to_wait() {
+    let mut lifecycle = lifecycle().with_provider(Some(Mark::new(1)), None, Duration::from_secs(5));
+    let attempt = fetched(&mut lifecycle, at(0));
+    let (attempt, _) = asked(&mut lifecycle, attempt, at(0));
+    let first = sent(&mut lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), at(0));
+    let attempt = fetched(&mut lifecycle, at(3));
+    let (second, _) = asked(&mut lifecycle, attempt, at(3));
+    complete(&mut lifecycle, first.answered(&with(answer(429, ""), "retry-after", "60")), at(4));
+    let change = complete(&mut lifecycle, second.provided(Some(Ok(Given::Unchanged))), at(5));
+    assert!(matches!(change, Change::Superseded), "{change:?}");
+    assert_eq!(waited(&mut lifecycle, at(5)).until(), at(64));
+    let _ = fetched(&mut lifecycle, at(64));
+}
+
+#[test]
 fn of_two_requests_the_answer_that_arrives_first_is_used() {
     let mut lifecycle = lifecycle();
     let first = sending(&mut lifecycle, at(0));
@@ -157,14 +191,14 @@ fn a_request_after_a_refusal_is_joined_by_no_second_one() {
 
 #[test]
 fn a_request_with_other_credentials_may_be_joined_again() {
-    let mut lifecycle = lifecycle().with_provider(Some(Mark::new(1)), Duration::from_secs(5));
+    let mut lifecycle = lifecycle().with_provider(Some(Mark::new(1)), None, Duration::from_secs(5));
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, _) = asked(&mut lifecycle, attempt, at(0));
     assert_eq!(waited(&mut lifecycle, at(0)).until(), Timestamp::from_millis(20_001), "a question is not repeated");
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), at(1));
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), at(1));
     let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), at(2));
     assert_eq!(waited(&mut lifecycle, at(2)).until(), Timestamp::from_millis(22_001));
-    let _attempt = sent(&mut lifecycle, attempt.provided(Ok(given("my-client", "second", 2))), at(2));
+    let _attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("my-client", "second", 2)))), at(2));
     assert_eq!(waited(&mut lifecycle, at(2)).until(), at(5));
 }
 

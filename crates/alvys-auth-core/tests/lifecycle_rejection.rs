@@ -96,6 +96,25 @@ fn renewals_that_do_not_help_become_ever_rarer() {
 }
 
 #[test]
+fn a_renewal_whose_token_was_good_at_first_leaves_the_grace_as_it_is() {
+    let mut lifecycle = lifecycle();
+    for round in 0..5 {
+        let token = obtain(&mut lifecycle, &format!("token-{round}"), 3600, at(10 * round));
+        assert!(lifecycle.reject(&token, at(10 * round + 10)), "the server ended it: {round}");
+    }
+    let refused = obtain(&mut lifecycle, "refused", 3600, at(50));
+    assert!(!lifecycle.reject(&refused, at(51)) && lifecycle.reject(&refused, at(60)));
+    let next = obtain(&mut lifecycle, "next", 3600, at(60));
+    assert!(!lifecycle.reject(&next, at(79)) && lifecycle.reject(&next, at(80)), "that renewal did not help");
+    let good = obtain(&mut lifecycle, "good", 3600, at(80));
+    assert!(!lifecycle.reject(&good, at(119)) && lifecycle.reject(&good, at(120)), "nor did this one");
+    let served = obtain(&mut lifecycle, "served", 3600, at(120));
+    assert!(lifecycle.reject(&served, at(200)));
+    let last = obtain(&mut lifecycle, "last", 3600, at(200));
+    assert!(lifecycle.reject(&last, at(210)), "one that helped ends the row");
+}
+
+#[test]
 fn a_token_that_served_until_its_margin_ends_the_row_of_rejections() {
     let (mut lifecycle, token) = held();
     assert!(lifecycle.reject(&token, at(60)));
@@ -222,16 +241,16 @@ fn another_client_id_drops_the_token() {
 #[test]
 fn another_client_from_the_provider_keeps_the_token() {
     let (lifecycle, token) = held();
-    let mut lifecycle = lifecycle.with_provider(Some(Mark::new(1)), Duration::from_secs(5));
+    let mut lifecycle = lifecycle.with_provider(Some(Mark::new(1)), None, Duration::from_secs(5));
     let due = token.renewal_at();
     let attempt = fetched(&mut lifecycle, due);
     let (attempt, _) = asked(&mut lifecycle, attempt, due);
-    let attempt = sent(&mut lifecycle, attempt.provided(Ok(given("another", "s3cret", 2))), due);
+    let attempt = sent(&mut lifecycle, attempt.provided(Some(Ok(given("another", "s3cret", 2)))), due);
     assert!(attempt.is_renewal());
     assert!(String::from_utf8(attempt.to_http().into_body()).unwrap().contains(r#""client_id":"another""#));
     assert_eq!(used(&mut lifecycle, due).access_token(), "old");
     let (attempt, _) = asked(&mut lifecycle, attempt.answered(&denied()), due);
-    complete(&mut lifecycle, attempt.provided(Ok(Given::Unchanged)), due);
+    complete(&mut lifecycle, attempt.provided(Some(Ok(Given::Unchanged))), due);
     assert_eq!(used(&mut lifecycle, due).access_token(), "old", "until the new client has proved good");
 }
 

@@ -162,7 +162,7 @@ impl<D: Driver> Builder<D> {
         };
         let (provider, known) = self.provider.unzip();
         let time_limit = provider.as_deref().and_then(D::time_limit).unwrap_or(timeout);
-        let asked = provider.is_some().then(|| (known.flatten(), time_limit));
+        let asked = provider.is_some().then(|| (known.flatten(), None, time_limit));
         let engine = Engine::new(request, self.policy, asked, self.time, self.hook);
         if let Some(held) = self.held {
             engine.adopt(held);

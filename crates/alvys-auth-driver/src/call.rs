@@ -140,7 +140,11 @@ impl Passage {
 
     /// No answer has come; see [`Call::failed`].
     pub fn failed(&mut self, unanswered: bool) -> bool {
-        self.call.failed(unanswered)
+        let again = self.call.failed(unanswered);
+        if again {
+            events::unanswered(&self.endpoint);
+        }
+        again
     }
 
     /// Here is the answer, as far as it was looked at; see [`Call::looked`].
@@ -156,19 +160,16 @@ impl Passage {
     }
 
     /// The clock of the call.
-    #[must_use]
     pub fn time(&self) -> &Time {
         &self.time
     }
 
     /// What is called.
-    #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
     /// The error of a driver that has no request to send or no answer to give where the call wants one.
-    #[must_use]
     pub fn lost() -> Error {
         Error::configuration("the body cannot be sent again", "call again")
     }

@@ -139,7 +139,6 @@ impl<T: Transport> Client<T> {
     }
 
     /// Where the tokens come from.
-    #[must_use]
     pub fn tokens(&self) -> &T::Tokens {
         &self.caller.tokens
     }

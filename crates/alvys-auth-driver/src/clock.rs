@@ -36,14 +36,12 @@ impl Time {
     ///
     /// Linux and Android count from boot including suspend (`CLOCK_BOOTTIME`), Apple's systems likewise (`CLOCK_MONOTONIC`);
     /// elsewhere this is [`std::time::Instant`], which on some systems stops in suspend.
-    #[must_use]
     pub fn boot() -> Self {
         Self(None)
     }
 
     /// The time now.
     #[inline]
-    #[must_use]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             None => boot_time(),
@@ -53,7 +51,6 @@ impl Time {
 
     /// A place to wait at: it is notified when the clock was moved by hand, and by whoever changes something that is waited
     /// for there.
-    #[must_use]
     pub fn bell(&self) -> Bell {
         let event = Arc::new(Event::new());
         let moved_by_hand = self.0.as_ref().is_some_and(|clock| clock.watch(&event));
@@ -99,7 +96,6 @@ impl Bell {
     /// How long to wait at the most, on the system's timers, where `left` is left on the clock.
     ///
     /// A clock that is moved by hand rings when it was moved, so the system's timers do not matter then.
-    #[must_use]
     pub fn timer(&self, left: Duration) -> Duration {
         if self.moved_by_hand { Duration::from_secs(3600) } else { left }
     }
@@ -127,7 +123,6 @@ pub struct ManualClock {
 
 impl ManualClock {
     /// A clock that shows a day after its origin, so that something can be older than the test.
-    #[must_use]
     pub fn new() -> Self {
         Self { millis: AtomicU64::new(24 * 60 * 60 * 1000), watching: Mutex::default() }
     }

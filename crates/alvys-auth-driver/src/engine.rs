@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{
     Attempt, Change, Credentials, Error, Flow, Given, Lifecycle, Mark, Next, Policy, Snapshot, Status, Step, Timestamp,
-    Token, TokenRequest, TokenResponse, Wait,
+    Token, TokenRequest, TokenResponse,
 };
 use arc_swap::ArcSwap;
 use event_listener::EventListener;
@@ -24,36 +24,51 @@ pub type Hook = Box<dyn Fn(&Change) + Send + Sync>;
 /// Readers load the published snapshot and take no lock. Everything else is short work under one lock: no request is sent, no
 /// answer parsed and nobody woken while it is held.
 pub struct Engine {
-    lifecycle: Mutex<Lifecycle>,
+    state: Mutex<State>,
     published: ArcSwap<Snapshot>,
     time: Time,
-    bell: Bell,
     hook: Option<Hook>,
     /// Whether somebody sees to a renewal that is due, and has heard of it now.
     renewed: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
 }
 
+struct State {
+    lifecycle: Lifecycle,
+    /// Where callers wait; made for those who come, and gone once it has rung.
+    bell: Option<Bell>,
+}
+
+/// What somebody does next who wants a `T`.
+#[derive(Debug)]
+#[must_use = "others may wait for what is to be done"]
+pub enum Action<T, W> {
+    /// Nothing: this came of it.
+    Over(Result<T, Error>),
+    /// Does this, and asks again.
+    Do(W),
+    /// Waits for this event, but no longer than this on the system's timers, and asks again.
+    Wait(EventListener, Duration),
+}
+
 impl Engine {
-    /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one: the mark of those in
-    /// use, and how long it may take to answer.
-    #[must_use]
+    /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one, as
+    /// [`Lifecycle::with_provider`] takes it.
     pub fn new(
         request: TokenRequest,
         policy: impl Into<Arc<Policy>>,
-        provider: Option<(Option<Mark>, Duration)>,
+        provider: Option<(Option<Mark>, Option<Timestamp>, Duration)>,
         time: Time,
         hook: Option<Hook>,
     ) -> Self {
         events::created(request.flow());
         // Jitter need not be secret, only different: the standard library's hash keys are random per instance.
-        let seed = RandomState::new().hash_one(time.now());
-        let mut lifecycle = Lifecycle::new(request, policy, seed);
-        if let Some((known, time_limit)) = provider {
-            lifecycle = lifecycle.with_provider(known, time_limit);
+        let mut lifecycle = Lifecycle::new(request, policy, RandomState::new().hash_one(()));
+        if let Some((known, given_at, time_limit)) = provider {
+            lifecycle = lifecycle.with_provider(known, given_at, time_limit);
         }
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
-        let bell = time.bell();
-        Self { lifecycle: Mutex::new(lifecycle), published, time, bell, hook, renewed: OnceLock::new() }
+        let state = Mutex::new(State { lifecycle, bell: None });
+        Self { state, published, time, hook, renewed: OnceLock::new() }
     }
 
     /// Lends the token that is usable without asking; none when `token()` has something to do.
@@ -72,31 +87,26 @@ impl Engine {
     /// then the 401 is about something else than its age; the answer is no. Never call this for a 403.
     #[must_use = "the answer says whether a retry is worth it"]
     pub fn reject(&self, token: &Token) -> bool {
-        let mut lifecycle = self.lock();
-        let held = lifecycle.held().is_some();
-        let retry = lifecycle.reject(token, self.time.now());
-        // Of any number of callers who report the same token, the first one changes something.
-        if held && lifecycle.held().is_none() {
-            self.changed(lifecycle, Some(&Change::Rejected));
-        }
-        retry
+        self.change(|lifecycle, now| {
+            let held = lifecycle.held().is_some();
+            let retry = lifecycle.reject(token, now);
+            // Of any number of callers who report the same token, the first one changes something.
+            (retry, (held && lifecycle.held().is_none()).then_some(Change::Rejected))
+        })
     }
 
     /// Gives the held token up; the next caller fetches another one.
     pub fn invalidate(&self) {
-        let mut lifecycle = self.lock();
-        lifecycle.invalidate();
-        self.changed(lifecycle, Some(&Change::Invalidated));
+        self.change(|lifecycle, _| (lifecycle.invalidate(), Some(Change::Invalidated)));
     }
 
     /// Takes in a token that is already there, such as one from a store, whose lifetime counts from now; says whether it is
     /// held now. See [`Lifecycle::adopt`].
     pub fn adopt(&self, response: TokenResponse) -> bool {
-        let mut lifecycle = self.lock();
-        let adopted = lifecycle.adopt(response, self.time.now());
-        let change = lifecycle.held().filter(|_| adopted).cloned().map(Change::Adopted);
-        self.changed(lifecycle, change.as_ref());
-        adopted
+        self.change(|lifecycle, now| {
+            let adopted = lifecycle.adopt(response, now);
+            (adopted, lifecycle.held().filter(|_| adopted).cloned().map(Change::Adopted))
+        })
     }
 
     /// Goes on with other credentials, as after a rotation. A pause because the old ones were refused ends.
@@ -108,39 +118,34 @@ impl Engine {
     /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when they cannot be sent; nothing has changed
     /// then.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<bool, Error> {
-        let mut lifecycle = self.lock();
-        let changed = lifecycle.set_credentials(credentials)?;
-        self.changed(lifecycle, changed.then_some(&Change::CredentialsChanged));
-        Ok(changed)
+        self.change(|lifecycle, _| {
+            let changed = lifecycle.set_credentials(credentials);
+            let change = matches!(changed, Ok(true)).then_some(Change::CredentialsChanged);
+            (changed, change)
+        })
     }
 
     /// Ends a pause, so that the next caller asks at once: after a server has asked for an absurdly long wait.
     pub fn end_pause(&self) {
-        let mut lifecycle = self.lock();
-        lifecycle.end_pause();
-        self.changed(lifecycle, Some(&Change::PauseEnded));
+        self.change(|lifecycle, _| (lifecycle.end_pause(), Some(Change::PauseEnded)));
     }
 
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
-    #[must_use]
     pub fn status(&self) -> Status {
         self.published.load().status(self.time.now())
     }
 
     /// What to tell people when the server's side of the flow in use is going away.
-    #[must_use]
     pub fn deprecation(&self) -> Option<&'static str> {
         self.flow().deprecation()
     }
 
     /// The flow that token requests speak.
-    #[must_use]
     pub fn flow(&self) -> Flow {
-        self.lock().request().flow().clone()
+        self.lock().lifecycle.request().flow().clone()
     }
 
     /// The clock.
-    #[must_use]
     pub fn time(&self) -> &Time {
         &self.time
     }
@@ -148,39 +153,34 @@ impl Engine {
 
 /// For writers of a driver.
 impl Engine {
-    /// What to do next for one caller who needs a token that lasts for `least`; see [`Lifecycle::poll_for`].
-    pub fn poll(&self, least: Duration) -> Step {
-        let mut lifecycle = self.lock();
-        let step = lifecycle.poll_for(least, self.time.now());
-        if matches!(step, Step::Fetch(_)) {
-            self.publish(&lifecycle);
+    /// What one caller does next who needs a token that lasts for `least`, and waits until `deadline` at the longest; see
+    /// [`Lifecycle::poll_for`].
+    pub fn poll(self: &Arc<Self>, least: Duration, deadline: Timestamp) -> Action<Token, Flight> {
+        let (mut state, now) = (self.lock(), self.time.now());
+        match state.lifecycle.poll_for(least, now) {
+            Step::Use(token) => Action::Over(Ok(token)),
+            Step::Fail(error) => Action::Over(Err(error)),
+            Step::Fetch(attempt) => {
+                self.publish(&state.lifecycle);
+                Action::Do(Flight { engine: Arc::clone(self), attempt: Some(attempt) })
+            }
+            Step::Wait(wait) if wait.is_in_vain(deadline, now) => Action::Over(Err(wait.give_up())),
+            Step::Wait(wait) => {
+                let left = wait.until().min(deadline).saturating_duration_since(now);
+                let bell = state.bell.get_or_insert_with(|| self.time.bell());
+                Action::Wait(bell.listen(), bell.timer(left))
+            }
         }
-        step
     }
 
-    /// Takes an attempt up. Dropping the flight abandons it.
-    #[must_use = "dropping the flight abandons the attempt"]
-    pub fn launch(self: &Arc<Self>, attempt: Attempt) -> Flight {
-        Flight { engine: Arc::clone(self), attempt: Some(attempt) }
-    }
-
-    /// Begins to listen for changes. Do this before [`poll`](Self::poll), so that no change falls between the two.
+    /// Begins to listen for the next change.
     pub fn listen(&self) -> EventListener {
-        self.bell.listen()
-    }
-
-    /// How long to listen at the most before polling again, on the system's timers; none for a caller who waits until
-    /// `deadline` at the longest and may as well give up now.
-    #[must_use]
-    pub fn timer(&self, wait: &Wait, deadline: Timestamp) -> Option<Duration> {
-        let now = self.time.now();
-        let until = wait.until().min(deadline);
-        (!wait.is_in_vain(deadline, now)).then(|| self.bell.timer(until.saturating_duration_since(now)))
+        self.lock().bell.get_or_insert_with(|| self.time.bell()).listen()
     }
 
     /// From when on the token is renewed if somebody asks for it; none without a token. See [`Lifecycle::attempt_due`].
     pub fn renewal_due(&self) -> Option<Timestamp> {
-        self.lock().attempt_due().filter(|_| self.status().is_ready())
+        self.lock().lifecycle.attempt_due().filter(|_| self.status().is_ready())
     }
 
     /// Leaves renewals to workers: from now on a token that is due is lent until shortly before it expires, as long as
@@ -189,17 +189,28 @@ impl Engine {
         let _ = self.renewed.set(Box::new(renewed));
     }
 
+    /// Changes the lifecycle, and tells of what has changed.
+    fn change<R>(&self, change: impl FnOnce(&mut Lifecycle, Timestamp) -> (R, Option<Change>)) -> R {
+        let mut state = self.lock();
+        let (result, change) = change(&mut state.lifecycle, self.time.now());
+        if let Some(change) = change {
+            self.changed(state, &change);
+        }
+        result
+    }
+
     /// Publishes what readers may know of a change, unlocks, wakes who waits and tells of it.
-    fn changed(&self, lifecycle: MutexGuard<'_, Lifecycle>, change: Option<&Change>) {
-        self.publish(&lifecycle);
-        let client_id = change.map(|_| lifecycle.request().credentials().client_id().to_owned());
-        drop(lifecycle);
-        self.bell.ring();
-        if let (Some(change), Some(client_id)) = (change, client_id) {
-            events::changed(&client_id, change, self.time.now());
-            if let Some(hook) = &self.hook {
-                hook(change);
-            }
+    fn changed(&self, mut state: MutexGuard<'_, State>, change: &Change) {
+        self.publish(&state.lifecycle);
+        let client_id = state.lifecycle.request().client_id().to_owned();
+        let bell = state.bell.take();
+        drop(state);
+        if let Some(bell) = bell {
+            bell.ring();
+        }
+        events::changed(&client_id, change, self.time.now());
+        if let Some(hook) = &self.hook {
+            hook(change);
         }
     }
 
@@ -208,8 +219,8 @@ impl Engine {
     }
 
     /// A panic under the lock cannot happen by design; should one, the state is still whole.
-    fn lock(&self) -> MutexGuard<'_, Lifecycle> {
-        self.lifecycle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -244,44 +255,37 @@ impl Flight {
     pub fn next_task(&mut self) -> Option<Task> {
         let attempt = self.attempt.take()?;
         let engine = &self.engine;
-        let mut lifecycle = engine.lock();
-        let (mut attempt, ask) = match lifecycle.next(attempt, engine.time.now()) {
-            Next::Ask(attempt, known) => (attempt, Some(known)),
-            Next::Send(attempt) => (attempt, None),
+        let mut state = engine.lock();
+        let (mut attempt, task) = match state.lifecycle.next(attempt, engine.time.now()) {
+            Next::Ask(attempt, known) => (attempt, Task::Ask(known, Question(Arc::clone(engine)))),
+            Next::Send(attempt) => {
+                let request = attempt.to_http();
+                (attempt, Task::Send(request))
+            }
             Next::Over(change) => {
-                engine.changed(lifecycle, Some(&change));
+                engine.changed(state, &change);
                 return None;
             }
-            _ => {
-                drop(lifecycle);
-                return None;
-            }
+            _ => return None,
         };
         let (news, renewal) = (attempt.take_news(), attempt.is_renewal());
-        let request = ask.is_none().then(|| attempt.to_http());
-        let client_id = lifecycle.request().credentials().client_id().to_owned();
+        let client_id = state.lifecycle.request().client_id().to_owned();
         // Kept before anybody is told: a subscriber that panics abandons the attempt too.
         self.attempt = Some(attempt);
-        engine.publish(&lifecycle);
-        drop(lifecycle);
+        engine.publish(&state.lifecycle);
+        drop(state);
         if let Some(news) = news {
-            engine.changed(engine.lock(), Some(&news));
+            engine.changed(engine.lock(), &news);
         }
-        match (request, ask) {
-            (Some(request), _) => {
-                events::fetching(&client_id, renewal);
-                Some(Task::Send(request))
-            }
-            (None, known) => Some(Task::Ask(known.flatten(), Question(Arc::clone(engine)))),
+        if let Task::Send(_) = &task {
+            events::fetching(&client_id, renewal);
         }
+        Some(task)
     }
 
     /// Hands in what the provider gave; none when it has not answered in time.
     pub fn provided(&mut self, given: Option<Result<Given<Credentials>, Error>>) {
-        self.attempt = self.attempt.take().map(|attempt| match given {
-            Some(given) => attempt.provided(given),
-            None => attempt.unanswered(),
-        });
+        self.attempt = self.attempt.take().map(|attempt| attempt.provided(given));
     }
 
     /// Hands in what the request was answered, or why it was not.
@@ -318,7 +322,7 @@ pub struct Question(Arc<Engine>);
 
 impl Drop for Question {
     fn drop(&mut self) {
-        self.0.lock().provider_answered();
+        self.0.lock().lifecycle.provider_answered();
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod builder;
 mod call;
+mod causes;
 mod client;
 mod clock;
 mod engine;
@@ -14,12 +15,15 @@ mod tenants;
 
 pub use builder::{Builder, Driver, Parts};
 pub use call::{Caller, Failure, Passage, look};
+#[cfg(feature = "h2")]
+pub use causes::farewell;
+pub use causes::{fault, is_unanswered};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
-pub use engine::{Engine, Flight, Hook, Question, Task};
+pub use engine::{Action, Engine, Flight, Hook, Question, Task};
 pub use pace::{Pace, Turn};
 pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
-pub use tenants::{Making, OfTenant, Renewing, Search, Stage, TenantDriver, Tenants, TenantsBuilder, Work, Worker};
+pub use tenants::{Making, OfTenant, Renewing, Search, TenantDriver, Tenants, TenantsBuilder, Worker};
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);

@@ -43,13 +43,11 @@ pub struct Turn {
 
 impl Pace {
     /// Starts with unused limits, by the system's clock.
-    #[must_use]
     pub fn new(limits: RateLimits) -> Self {
         Self::with_clock(limits, Time::boot())
     }
 
     /// Starts with unused limits, by another clock, such as a [`ManualClock`](crate::ManualClock) in tests.
-    #[must_use]
     pub fn with_clock(limits: RateLimits, clock: impl Into<Time>) -> Self {
         let time = clock.into();
         let (limiter, bell) = (Mutex::new((Limiter::new(limits), 0)), time.bell());
@@ -57,7 +55,6 @@ impl Pace {
     }
 
     /// Limits for another token of the same organization: they share what the organization is limited to.
-    #[must_use]
     pub fn for_another_token(&self) -> Self {
         let (_, tokens) = &mut *self.lock();
         *tokens += 1;
@@ -65,13 +62,11 @@ impl Pace {
     }
 
     /// What the calls to `endpoint` are limited to, beside those of the token and the organization.
-    #[must_use]
     pub fn limits(&self, endpoint: &Endpoint) -> Vec<Limit> {
         self.lock().0.limits().of(endpoint).to_vec()
     }
 
     /// Whether a new one would say the same: no call counts any more, nobody waits, and no clone of this is around.
-    #[must_use]
     pub fn is_idle(&self) -> bool {
         Arc::strong_count(&self.shared) == 1 && self.lock().0.is_idle(self.time().now())
     }
@@ -89,7 +84,6 @@ impl Pace {
     }
 
     /// The clock.
-    #[must_use]
     pub fn time(&self) -> &Time {
         &self.shared.time
     }

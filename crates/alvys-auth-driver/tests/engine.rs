@@ -6,10 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use alvys_auth_core::{
-    Change, Credentials, Error, Flow, Given, Mark, Policy, Step, Token, TokenRequest, TokenResponse,
-};
-use alvys_auth_driver::{Engine, Flight, ManualClock, Task, Time};
+use alvys_auth_core::{Change, Credentials, Error, Flow, Given, Mark, Policy, Token, TokenRequest, TokenResponse};
+use alvys_auth_driver::{Action, Engine, Flight, ManualClock, Task, Time};
 use tracing_subscriber::fmt::MakeWriter;
 
 const ANSWER: &str = r#"{"access_token":"abc","expires_in":3600,"scope":"load:read"}"#;
@@ -31,8 +29,13 @@ fn engine(flow: Flow) -> (Arc<Engine>, Arc<ManualClock>) {
 }
 
 fn launched(engine: &Arc<Engine>) -> Flight {
-    let Step::Fetch(attempt) = engine.poll(Duration::ZERO) else { panic!("a fetch is due") };
-    engine.launch(attempt)
+    let Action::Do(flight) = polled(engine) else { panic!("a fetch is due") };
+    flight
+}
+
+/// What a caller does who waits for a minute.
+fn polled(engine: &Arc<Engine>) -> Action<Token, Flight> {
+    engine.poll(Duration::ZERO, engine.time().now().saturating_add(MINUTE))
 }
 
 fn sent(flight: &mut Flight) -> String {
@@ -81,9 +84,9 @@ fn a_landed_answer_is_published_and_wakes_the_waiters() {
 fn a_dropped_flight_lets_the_next_caller_take_over() {
     let (engine, _) = engine(Flow::current());
     let flight = launched(&engine);
-    assert!(matches!(engine.poll(Duration::ZERO), Step::Wait(_)));
+    assert!(matches!(polled(&engine), Action::Wait(..)));
     wakes(&engine, || drop(flight));
-    assert!(matches!(engine.poll(Duration::ZERO), Step::Fetch(_)));
+    assert!(matches!(polled(&engine), Action::Do(_)));
 }
 
 #[test]
@@ -96,9 +99,9 @@ fn a_panic_while_sending_is_a_failure_and_not_repeated_at_once() {
         panic!("on purpose");
     });
     assert!(panicked.join().is_err());
-    let Step::Wait(wait) = engine.poll(Duration::ZERO) else { panic!("a pause") };
-    assert!(!wait.is_in_flight());
-    assert!(wait.give_up().to_string().contains("panicked"));
+    assert!(matches!(polled(&engine), Action::Wait(..)), "a pause");
+    let given_up = engine.poll(Duration::ZERO, engine.time().now());
+    assert!(matches!(given_up, Action::Over(Err(error)) if error.to_string().contains("panicked")));
 }
 
 #[test]
@@ -125,7 +128,7 @@ fn every_change_is_seen_by_readers_at_once() {
     assert!(held(&engine).is_none());
 
     fetch(&engine, refusal(401));
-    assert!(matches!(engine.poll(Duration::ZERO), Step::Fail(_)));
+    assert!(matches!(polled(&engine), Action::Over(Err(_))));
     assert!(engine.status().paused_for.is_some());
     assert!(wakes(&engine, || engine.set_credentials(credentials("rotated")).unwrap()));
     assert!(engine.status().paused_for.is_none());
@@ -140,9 +143,7 @@ fn a_pause_can_be_ended_by_hand() {
     let mut absurd = refusal(429).unwrap();
     absurd.headers_mut().insert("retry-after", http::HeaderValue::from_static("86400"));
     fetch(&engine, Ok(absurd));
-    let deadline = engine.time().now().saturating_add(MINUTE);
-    let Step::Wait(wait) = engine.poll(Duration::ZERO) else { panic!("a pause") };
-    assert_eq!(engine.timer(&wait, deadline), None, "longer than anybody waits");
+    assert!(matches!(polled(&engine), Action::Over(Err(_))), "longer than anybody waits");
     wakes(&engine, || engine.end_pause());
     fetch(&engine, Ok(http::Response::new(ANSWER)));
     assert!(held(&engine).is_some());
@@ -151,7 +152,7 @@ fn a_pause_can_be_ended_by_hand() {
 #[test]
 fn a_provider_is_asked_once_until_it_has_answered() {
     let clock = Arc::new(ManualClock::new());
-    let provider = Some((Some(Mark::new(1)), MINUTE));
+    let provider = Some((Some(Mark::new(1)), None, MINUTE));
     let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), provider, clock.into(), None));
     let mut flight = launched(&engine);
     let Some(Task::Ask(Some(known), question)) = flight.next_task() else { panic!("the provider is asked first") };
@@ -246,7 +247,7 @@ fn every_decision_is_one_event() {
     let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
         let (engine, _) = engine(Flow::legacy("va336"));
-        drop(engine.poll(Duration::ZERO));
+        drop(polled(&engine));
         let (engine, clock) = self::engine(Flow::current());
         let mut flight = launched(&engine);
         let _ = sent(&mut flight);
@@ -292,7 +293,7 @@ fn a_subscriber_may_use_the_source_that_it_hears_of() {
     let counter = Arc::clone(&asked);
     let hook = move |_: &Change| {
         let engine = asking.get().unwrap();
-        let _ = (engine.status(), engine.poll(Duration::ZERO), engine.flow());
+        let _ = (engine.status(), polled(engine), engine.flow());
         counter.fetch_add(1, Ordering::SeqCst);
     };
     let engine = Engine::new(request(Flow::current()), Policy::new(), None, Time::boot(), Some(Box::new(hook)));

@@ -3,7 +3,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Error};
+use alvys_auth_core::{Api, Error, TransportFault};
+use alvys_auth_driver::{fault, is_unanswered};
+use alvys_auth_reqwest::{Http, explain};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
@@ -21,6 +23,8 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// How many bytes of an answer HTTP/2 keeps for each call that its client does not read.
 const WINDOW: u32 = 128 * 1024;
+/// The most headers of an answer, as in `alvys-auth-reqwest`.
+const MOST_HEADERS: usize = 256;
 /// How many bytes of a response the client for plain http reads at once; also the longest head of one.
 const MOST_KEPT: usize = 64 * 1024;
 /// The path that Alvys documents for a look at the token's owner. It is not below the base of the API.
@@ -30,8 +34,10 @@ const ME: &str = "/v1/me";
 pub(crate) struct Upstream {
     pub(crate) api: Api,
     client: Client,
-    /// Calls an API or an MCP server on this machine over plain http.
-    plain: PlainClient,
+    /// Keeps no connection for the next request.
+    anew: Client,
+    /// Both call an API or an MCP server on this machine over plain http. The second one keeps no connection.
+    plain: [PlainClient; 2],
     base: Url,
     mcp: Option<Url>,
     allowed: Vec<String>,
@@ -47,62 +53,73 @@ pub(crate) struct Destination {
 
 impl Upstream {
     /// Checks the URLs and builds the client. Some rules override the settings of its builder.
-    pub(crate) fn new(mut api: Api, client: ClientBuilder, settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn new(mut api: Api, http: &Http, settings: &Settings) -> Result<Self, Error> {
         let base = url("API base", api.base())?;
         let mcp = settings.mcp.as_deref().map(|mcp| url("MCP server", mcp)).transpose()?;
         if let Some(mcp) = &mcp {
             api = api.allow(mcp.as_str())?;
         }
         let plain = base.scheme() == "http" || mcp.as_ref().is_some_and(|mcp| mcp.scheme() == "http");
-        let client = client
-            // The caller gets the redirect, and a redirect must not take the token to another server.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // Bodies are forwarded unchanged.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connect_timeout(CONNECT_WITHIN)
-            // Calls that share a connection must not fill it: the others could not go on.
-            .http2_initial_stream_window_size(WINDOW)
-            .http2_initial_connection_window_size(connection_window(settings.most_at_once))
-            .http2_keep_alive_interval(ASK_EVERY)
-            .tcp_nodelay(true);
+        let ruled = |client: ClientBuilder| {
+            client
+                // The caller gets the redirect, and a redirect must not take the token to another server.
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                // Bodies are forwarded unchanged.
+                .no_gzip()
+                .no_brotli()
+                .no_zstd()
+                .no_deflate()
+                .connect_timeout(CONNECT_WITHIN)
+                // Calls that share a connection must not fill it: the others could not go on.
+                .http2_initial_stream_window_size(WINDOW)
+                .http2_initial_connection_window_size(connection_window(settings.most_at_once))
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .http2_keep_alive_interval(ASK_EVERY)
+                .tcp_nodelay(true)
+        };
         // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
-        let client = if plain { client.no_proxy() } else { client.https_only(true) };
-        let client = client.build().map_err(|error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::configuration(
-                format!("the HTTP client cannot be built{cause}"),
-                "check its certificates, proxies and TLS settings",
-            )
-        })?;
+        let built = |client: ClientBuilder| {
+            let client = if plain { ruled(client).no_proxy() } else { ruled(client).https_only(true) };
+            client.build().map_err(|error| {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                Error::configuration(
+                    format!("the HTTP client cannot be built{cause}"),
+                    "check its certificates, proxies and TLS settings",
+                )
+            })
+        };
+        let (client, anew) = (built(http.builder())?, built(http.builder().pool_max_idle_per_host(0))?);
         let allowed = settings.paths.iter().map(|path| allowed(path)).collect::<Result<_, _>>()?;
-        Ok(Self { api, client, plain: plain_client(), base, mcp, allowed })
+        let plain = [plain_client(usize::MAX), plain_client(0)];
+        Ok(Self { api, client, anew, plain, base, mcp, allowed })
     }
 
-    /// Sends a request, and waits for the head of its answer.
+    /// Sends a request, on a new connection where it is sent `anew`, and waits for the head of its answer.
     ///
     /// # Errors
-    /// Why there is no answer.
-    pub(crate) async fn send(&self, request: reqwest::Request) -> Result<Response<reqwest::Body>, Error> {
-        const NO_CONNECTION: &str = "no connection to the API";
-        const BROKE_OFF: &str = "the API broke off instead of answering";
-        if request.url().scheme() == "http" {
-            let request = http::Request::try_from(request).map_err(|error| Error::transport(BROKE_OFF, error))?;
-            return match self.plain.request(request).await {
-                Ok(answer) => Ok(answer.map(reqwest::Body::wrap)),
-                Err(error) if error.is_connect() => Err(Error::transport(NO_CONNECTION, error)),
-                Err(error) => Err(Error::transport(BROKE_OFF, error)),
-            };
+    /// Why there is no answer, and whether the connection closed before any byte of one arrived.
+    pub(crate) async fn send(
+        &self,
+        request: reqwest::Request,
+        anew: bool,
+    ) -> Result<Response<reqwest::Body>, (Error, bool)> {
+        const PEER: &str = "the API";
+        if request.url().scheme() != "http" {
+            let client = if anew { &self.anew } else { &self.client };
+            return client.execute(request).await.map(Into::into).map_err(|error| {
+                let unanswered = is_unanswered(&error);
+                (explain(PEER, error), unanswered)
+            });
         }
-        match self.client.execute(request).await {
-            Ok(answer) => Ok(answer.into()),
-            Err(error) if error.is_connect() => Err(Error::transport(NO_CONNECTION, error.without_url())),
-            Err(error) if error.is_timeout() => Err(Error::timed_out("the API did not answer in time")),
-            Err(error) => Err(Error::transport(BROKE_OFF, error.without_url())),
-        }
+        let request = http::Request::try_from(request).map_err(|error| (explain(PEER, error), false))?;
+        let answer = self.plain[usize::from(anew)].request(request).await;
+        answer.map(|answer| answer.map(reqwest::Body::wrap)).map_err(|error| {
+            let unknown =
+                if error.is_connect() { TransportFault::NeverArrived } else { TransportFault::MayHaveArrived };
+            let (known, unanswered) = (fault(&error).unwrap_or(unknown), is_unanswered(&error));
+            (Error::on_the_way(known, PEER, error), unanswered)
+        })
     }
 
     /// The destination of a request. Only the path and the query come from the request.
@@ -203,13 +220,16 @@ impl Upstream {
 ///
 /// reqwest has no such setting, and keeps most of a megabyte. Over TLS, it gets the answer in records of 16 KiB and keeps no more
 /// than two of them.
-fn plain_client() -> PlainClient {
+fn plain_client(most_idle: usize) -> PlainClient {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_WITHIN));
     legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(most_idle)
         .http1_max_buf_size(MOST_KEPT)
+        .http1_max_headers(MOST_HEADERS)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
         .build(connector)
 }
 

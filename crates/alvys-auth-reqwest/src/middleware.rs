@@ -41,24 +41,22 @@ use crate::{Api, AsyncTokens, CallOptions, Pace};
 /// # }
 /// ```
 #[derive(Debug, Clone)]
+#[must_use = "its setters give back the changed value"]
 pub struct Authorize(Caller);
 
 impl Authorize {
     /// Takes the tokens from `tokens` and the rules from `api`.
-    #[must_use]
     pub fn new(tokens: impl AsyncTokens + 'static, api: Api) -> Self {
         Self(Caller::new(tokens.into(), api))
     }
 
     /// Shapes the rate of the calls.
-    #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.0.pace = Some(pace);
         self
     }
 
     /// Another clock than the system's, such as a `ManualClock` in tests.
-    #[must_use]
     pub fn clock(mut self, clock: impl Into<Time>) -> Self {
         self.0.time = clock.into();
         self
@@ -90,7 +88,7 @@ struct Rest<'a> {
 impl Exchange for Rest<'_> {
     type Error = reqwest_middleware::Error;
 
-    async fn send(&mut self, request: Request) -> Result<Response, Self::Error> {
-        self.next.clone().run(request, self.extensions).await
+    async fn send(&mut self, request: Request, _: bool) -> Result<Response, Failure<Self::Error>> {
+        self.next.clone().run(request, self.extensions).await.map_err(Failure::Transport)
     }
 }

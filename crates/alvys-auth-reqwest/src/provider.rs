@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark, Tenant, TenantProvider};
-use alvys_auth_driver::Question;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -46,14 +45,10 @@ pub trait AsyncCredentialsProvider: Send + Sync + 'static {
         None
     }
 
-    /// Answers, and drops `question` when the answer is there, whether somebody still waits for it or not.
+    /// Whether a question goes on when nobody waits for its answer any more, because it blocks a thread.
     #[doc(hidden)]
-    fn asked(self: Arc<Self>, known: Option<Mark>, question: Question) -> ProviderFuture<Credentials> {
-        let answer = self.credentials(known);
-        Box::pin(async move {
-            let _question = question;
-            answer.await
-        })
+    fn blocks(&self) -> bool {
+        false
     }
 }
 
@@ -66,11 +61,8 @@ impl<P: CredentialsProvider + 'static> AsyncCredentialsProvider for P {
         CredentialsProvider::time_limit(self)
     }
 
-    fn asked(self: Arc<Self>, known: Option<Mark>, question: Question) -> ProviderFuture<Credentials> {
-        Box::pin(blocking(move || {
-            let _question = question;
-            CredentialsProvider::credentials(&*self, known)
-        }))
+    fn blocks(&self) -> bool {
+        true
     }
 }
 

@@ -4,12 +4,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Step, Token, TokenRequest};
-use alvys_auth_driver::{AsyncTokens, Driver, Engine, Flight, Parts, Question, Task, TokenFuture};
+use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest};
+use alvys_auth_driver::{Action, AsyncTokens, Driver, Engine, Flight, Parts, Question, Task, TokenFuture};
 use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::AsyncCredentialsProvider;
+use crate::provider::joined;
 use crate::settings::Http;
 use crate::transport::Transport;
 
@@ -106,30 +108,25 @@ impl TokenSource {
         let Parts { engine, patience, .. } = &*self.0;
         let deadline = engine.time().now().saturating_add(*patience);
         loop {
-            let change = engine.listen();
-            match engine.poll(least) {
-                Step::Use(token) => return Ok(token),
-                Step::Fail(error) => return Err(error),
-                Step::Fetch(attempt) => {
-                    let (this, flight) = (self.clone(), engine.launch(attempt));
+            match engine.poll(least, deadline) {
+                Action::Over(result) => return result,
+                Action::Do(flight) => {
+                    let this = self.clone();
                     let task = runtime.spawn(async move { this.fetch(flight).await }.in_current_span());
                     if task.is_finished() && task.await.is_err_and(|error| error.is_cancelled()) {
                         return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
                 }
-                Step::Wait(wait) => {
-                    let Some(timer) = engine.timer(&wait, deadline) else { return Err(wait.give_up()) };
-                    // Either way the next poll tells what is the case.
-                    let _ = tokio::time::timeout(timer, change).await;
-                }
+                // Either way the next poll tells what is the case.
+                Action::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
     }
 
     /// Renews the token if that is due and nobody else does, and returns when that is over.
     pub(crate) async fn renew(&self) {
-        if let Step::Fetch(attempt) = self.poll(Duration::ZERO) {
-            self.fetch(self.0.engine.launch(attempt)).await;
+        if let Action::Do(flight) = self.0.engine.poll(Duration::ZERO, Timestamp::default()) {
+            self.fetch(flight).await;
         }
     }
 
@@ -146,7 +143,16 @@ impl TokenSource {
     /// What the provider gives; none when it does not answer in time.
     async fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
         let provider = self.0.provider.clone()?;
-        tokio::time::timeout(self.0.time_limit, provider.asked(known, question)).await.ok()
+        let (blocks, answer) = (provider.blocks(), provider.credentials(known));
+        let answer = async move {
+            let _question = question;
+            answer.await
+        };
+        let limit = self.0.time_limit;
+        // What blocks a thread goes on when nobody waits any more: the question is open until it is answered.
+        let given =
+            if blocks { timeout(limit, joined(tokio::spawn(answer))).await } else { timeout(limit, answer).await };
+        given.ok()
     }
 }
 

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Mark, Token};
-use alvys_auth_driver::{Making, OfTenant, Question, Stage, TenantDriver, Work, Worker};
+use alvys_auth_driver::{Action, Making, OfTenant, TenantDriver, Worker};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Instrument;
 
-use crate::provider::joined;
 use crate::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture, Reqwest, TokenSource};
 
 /// Settings of [`Tenants`]; from [`Tenants::builder`].
@@ -77,8 +76,8 @@ impl Tenants {
     pub async fn source(&self, tenant: &str) -> Result<TokenSource, Error> {
         let mut search = self.search(tenant);
         loop {
-            let stage = search.step();
-            if let Stage::Over(result) = stage {
+            let action = search.step();
+            if let Action::Over(result) = action {
                 return result;
             }
             let Ok(runtime) = Handle::try_current() else {
@@ -87,11 +86,11 @@ impl Tenants {
                     "use it from a task of a tokio runtime, or use the blocking driver",
                 ));
             };
-            match stage {
-                Stage::Ask(making) => drop(runtime.spawn(ask(making).in_current_span())),
+            match action {
+                Action::Over(result) => return result,
+                Action::Do(making) => drop(runtime.spawn(ask(making).in_current_span())),
                 // Either way the search tells what is the case.
-                Stage::Wait(change, timer) => drop(timeout(timer, change).await),
-                Stage::Over(result) => return result,
+                Action::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
     }
@@ -109,11 +108,12 @@ async fn ask(making: Making<Reqwest>) {
 
 /// Renews what is due, one token at a time, until the tenants are gone.
 async fn work(worker: Worker<TokenSource>) {
-    while let Some(work) = worker.next() {
-        match work {
+    loop {
+        match worker.next() {
+            Action::Over(_) => return,
             // On a task of its own: a panic ends that, which counts as a failure, and not the worker.
-            Work::Renew(renewing) => drop(tokio::spawn(async move { renewing.source().renew().await }).await),
-            Work::Sleep(change, timer) => drop(timeout(timer, change).await),
+            Action::Do(renewing) => drop(tokio::spawn(async move { renewing.source().renew().await }).await),
+            Action::Wait(change, timer) => drop(timeout(timer, change).await),
         }
     }
 }
@@ -143,18 +143,8 @@ impl AsyncCredentialsProvider for Asked {
         self.0.provider().time_limit()
     }
 
-    fn asked(self: Arc<Self>, known: Option<Mark>, question: Question) -> ProviderFuture<Credentials> {
-        let blocks = self.0.provider().blocks();
-        let answer = self.credentials(known);
-        let answer = async move {
-            let _question = question;
-            answer.await
-        };
-        if !blocks {
-            return Box::pin(answer);
-        }
-        // Waits for the answer when the caller does not any more: until then the question is open.
-        Box::pin(joined(tokio::spawn(answer)))
+    fn blocks(&self) -> bool {
+        self.0.provider().blocks()
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) type Caller = alvys_auth_driver::Caller<Tokens<dyn AsyncTokens>>;
 ///
 /// `B` is the body of the requests. [`new`](Self::new) sends a body again by cloning it; [`single_use`](Self::single_use)
 /// takes bodies that cannot be cloned.
+#[must_use = "its setters give back the changed value"]
 pub struct AuthorizeLayer<B> {
     pub(crate) caller: Arc<Caller>,
     pub(crate) copy: fn(&B) -> Option<B>,
@@ -20,7 +21,6 @@ pub struct AuthorizeLayer<B> {
 
 impl<B> AuthorizeLayer<B> {
     /// For bodies that can be cloned, such as `Full<Bytes>`, `Empty<Bytes>` or `String`.
-    #[must_use]
     pub fn new(tokens: impl AsyncTokens + 'static, api: Api) -> Self
     where
         B: Clone,
@@ -29,25 +29,21 @@ impl<B> AuthorizeLayer<B> {
     }
 
     /// For bodies that are streams: no request is ever sent twice.
-    #[must_use]
     pub fn single_use(tokens: impl AsyncTokens + 'static, api: Api) -> Self {
         Self::copying(tokens, api, |_| None)
     }
 
     /// For bodies of which some can be copied: a request whose body gives none is sent once.
-    #[must_use]
     pub fn copying(tokens: impl AsyncTokens + 'static, api: Api, copy: fn(&B) -> Option<B>) -> Self {
         Self { caller: Arc::new(Caller::new(tokens.into(), api)), copy }
     }
 
     /// Shapes the rate of the calls; without it they go out as they come. The clock of the pace is the one of the layer.
-    #[must_use]
     pub fn pace(self, pace: Pace) -> Self {
         self.with(|caller| caller.pace = Some(pace))
     }
 
     /// Another clock than the system's, such as a `ManualClock` in tests.
-    #[must_use]
     pub fn clock(self, time: impl Into<Time>) -> Self {
         self.with(|caller| caller.time = time.into())
     }

@@ -6,8 +6,10 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Step, Token, TokenRequest};
-use alvys_auth_driver::{BlockingTokens, Driver, Engine, Flight, Parts, Question, Task};
+use alvys_auth_core::{
+    Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest,
+};
+use alvys_auth_driver::{Action, BlockingTokens, Driver, Engine, Flight, Parts, Question, Task};
 use event_listener::Listener;
 use tracing::Span;
 use ureq::Agent;
@@ -90,44 +92,26 @@ impl TokenSource {
         let Parts { engine, patience, .. } = &*self.0;
         let deadline = engine.time().now().saturating_add(*patience);
         loop {
-            let change = engine.listen();
-            match engine.poll(least) {
-                Step::Use(token) => return Ok(token),
-                Step::Fail(error) => return Err(error),
-                Step::Fetch(attempt) => {
-                    let left = deadline.saturating_duration_since(engine.time().now());
-                    let in_place = !attempt.is_renewal() && self.fits_into(left);
-                    self.carry_out(engine.launch(attempt), in_place);
-                }
-                Step::Wait(wait) => {
-                    let Some(timer) = engine.timer(&wait, deadline) else { return Err(wait.give_up()) };
-                    // Either way the next poll tells what is the case.
-                    let _ = change.wait_timeout(timer);
-                }
+            match engine.poll(least, deadline) {
+                Action::Over(result) => return result,
+                Action::Do(flight) => self.carry_out(flight),
+                // Either way the next poll tells what is the case.
+                Action::Wait(change, timer) => drop(change.wait_timeout(timer)),
             }
         }
     }
 
     /// Renews the token if that is due and nobody else does, and returns when that is over.
     pub(crate) fn renew(&self) {
-        if let Step::Fetch(attempt) = self.poll(Duration::ZERO) {
-            self.fetch(self.0.engine.launch(attempt));
+        if let Action::Do(flight) = self.0.engine.poll(Duration::ZERO, Timestamp::default()) {
+            self.fetch(flight);
         }
     }
 
-    /// Whether a caller's own thread may send the request, because that ends before the caller's patience does. A provider of
-    /// credentials may take longer than anybody knows.
-    fn fits_into(&self, left: Duration) -> bool {
-        self.0.provider.is_none() && left >= self.0.transport.timeout()
-    }
-
-    /// Carries out an attempt, on a thread of its own or in place.
-    fn carry_out(&self, flight: Flight, in_place: bool) {
+    /// Carries out an attempt on a thread of its own, so that the caller may use another one's token or give up meanwhile.
+    fn carry_out(&self, flight: Flight) {
         let (this, span) = (self.clone(), Span::current());
         let fetch = move |flight| span.in_scope(|| this.fetch(flight));
-        if in_place {
-            return fetch(flight);
-        }
         let (hand_over, taken) = mpsc::channel();
         let spawned = thread::Builder::new().name("alvys-auth".to_owned()).spawn({
             let fetch = fetch.clone();

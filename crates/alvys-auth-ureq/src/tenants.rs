@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark, TenantProvider, Token};
-use alvys_auth_driver::{OfTenant, Stage, TenantDriver, Work, Worker};
+use alvys_auth_driver::{Action, OfTenant, TenantDriver, Worker};
 use event_listener::Listener;
 
 use crate::{TokenSource, Ureq};
@@ -75,8 +75,8 @@ impl Tenants {
         let mut search = self.search(tenant);
         loop {
             match search.step() {
-                Stage::Over(result) => return result,
-                Stage::Ask(making) => {
+                Action::Over(result) => return result,
+                Action::Do(making) => {
                     let ask = move || {
                         if making.asks(true).is_some() {
                             let given = making.provider().tenant(&making.tenant(), None);
@@ -86,9 +86,7 @@ impl Tenants {
                     // Should the system have no thread to spare, the search tries again and ends with an error.
                     let _ = thread::Builder::new().name("alvys-auth-provider".to_owned()).spawn(ask);
                 }
-                Stage::Wait(change, timer) => {
-                    let _ = change.wait_timeout(timer);
-                }
+                Action::Wait(change, timer) => drop(change.wait_timeout(timer)),
             }
         }
     }
@@ -96,15 +94,12 @@ impl Tenants {
 
 /// Renews what is due, one token at a time, until the tenants are gone.
 fn work(worker: &Worker<TokenSource>) {
-    while let Some(work) = worker.next() {
-        match work {
-            Work::Renew(renewing) => {
-                // A panic ends the attempt, which counts as a failure, and not the worker.
-                let _ = catch_unwind(AssertUnwindSafe(|| renewing.source().renew()));
-            }
-            Work::Sleep(change, timer) => {
-                let _ = change.wait_timeout(timer);
-            }
+    loop {
+        match worker.next() {
+            Action::Over(_) => return,
+            // A panic ends the attempt, which counts as a failure, and not the worker.
+            Action::Do(renewing) => drop(catch_unwind(AssertUnwindSafe(|| renewing.source().renew()))),
+            Action::Wait(change, timer) => drop(change.wait_timeout(timer)),
         }
     }
 }

@@ -175,7 +175,7 @@ fn a_cache_of_somebody_else_is_told_of() {
         return;
     }
     // As after a first run with `sudo -E`, seen by the other user.
-    std::os::unix::fs::chown(world.tokens(), Some(65_534), None).unwrap();
+    chown(world.tokens(), Some(65_534), None).unwrap();
     let ran = world.run(&["token"]);
     assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{ran:?}");
     assert!(ran.stderr.contains("it is not a directory of this user"), "{ran:?}");

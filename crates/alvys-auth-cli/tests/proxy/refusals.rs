@@ -119,7 +119,7 @@ fn the_examples_of_services_use_flags_that_there_are() {
     let world = World::new();
     let deploy = |name: &str| {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/deploy/");
-        std::fs::read_to_string(format!("{path}{name}")).unwrap()
+        fs::read_to_string(format!("{path}{name}")).unwrap()
     };
     let unit = deploy("alvys-auth-proxy.service");
     let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/alvys-auth ")).unwrap();

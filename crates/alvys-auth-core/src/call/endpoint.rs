@@ -24,7 +24,6 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Reads the endpoint from the method and the path. The path's prefix up to the version, such as `/api/p/v1`, is ignored.
-    #[must_use]
     pub fn of(method: &Method, uri: &Uri) -> Self {
         let segments: Vec<&str> = uri.path().split('/').filter(|segment| !segment.is_empty()).collect();
         let version = (0..segments.len()).find(|at| is_version(&segments, *at));
@@ -41,19 +40,16 @@ impl Endpoint {
     }
 
     /// The method and the path, with `{id}` in place of ids. Rate limits count calls by this name.
-    #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The scope that the endpoint most likely needs. None when the documents of Alvys do not tell.
-    #[must_use]
     pub fn scope(&self) -> Option<&Scope> {
         self.scope.as_ref()
     }
 
     /// Whether the endpoint lists or searches items. Alvys documents lower rate limits for those.
-    #[must_use]
     pub fn is_list(&self) -> bool {
         self.list
     }

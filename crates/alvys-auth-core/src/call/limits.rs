@@ -21,7 +21,6 @@ impl Limit {
     /// `requests` (at least 1) in any `per`.
     ///
     /// All of them may go at once. The next one goes when the first has been gone for `per` and the [margin](Self::MARGIN).
-    #[must_use]
     pub fn new(requests: u32, per: Duration) -> Self {
         Self { requests: NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN), per }
     }
@@ -59,6 +58,7 @@ impl fmt::Display for Limit {
 /// # let _ = limits;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its setters give back the changed value"]
 pub struct RateLimits {
     pub(crate) token: Vec<Limit>,
     pub(crate) organization: Vec<Limit>,
@@ -72,7 +72,6 @@ impl RateLimits {
     /// and one in the first second, at lists and searches 5 a minute. Who goes beyond is shut out for three minutes.
     ///
     /// Kept to these, five calls of one list go a second apart, and the sixth follows when the first is a minute old.
-    #[must_use]
     pub fn published() -> Self {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         Self {
@@ -85,41 +84,35 @@ impl RateLimits {
     }
 
     /// No limits: a beginning for those of your own.
-    #[must_use]
     pub fn none() -> Self {
         Self { token: vec![], organization: vec![], endpoints: vec![], lists: vec![], named: vec![] }
     }
 
     /// What one token is limited to.
-    #[must_use]
     pub fn token(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         self.token = limits.into_iter().collect();
         self
     }
 
     /// What all tokens of the organization together are limited to.
-    #[must_use]
     pub fn organization(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         self.organization = limits.into_iter().collect();
         self
     }
 
     /// What each endpoint that is neither a list nor named is limited to.
-    #[must_use]
     pub fn endpoints(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         self.endpoints = limits.into_iter().collect();
         self
     }
 
     /// What each list and each search that is not named is limited to.
-    #[must_use]
     pub fn lists(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         self.lists = limits.into_iter().collect();
         self
     }
 
     /// What one endpoint is limited to, by its [name](Endpoint::name), such as `GET loads/{id}`.
-    #[must_use]
     pub fn endpoint(mut self, name: impl Into<String>, limits: impl IntoIterator<Item = Limit>) -> Self {
         let name = name.into();
         self.named.retain(|(other, _)| *other != name);
@@ -128,7 +121,6 @@ impl RateLimits {
     }
 
     /// What the requests to `endpoint` are limited to, beside those of the token and of the organization.
-    #[must_use]
     pub fn of(&self, endpoint: &Endpoint) -> &[Limit] {
         match self.named.iter().find(|(name, _)| name == endpoint.name()) {
             Some((_, limits)) => limits,

@@ -102,14 +102,12 @@ struct Log {
 
 impl Limiter {
     /// Starts with nothing sent.
-    #[must_use]
     pub fn new(limits: RateLimits) -> Self {
         let organization = logs(&limits.organization);
         Self { limits, organization, tokens: BTreeMap::new(), waiting: BTreeMap::new(), tickets: 0, left: 0 }
     }
 
     /// The limits that are kept.
-    #[must_use]
     pub fn limits(&self) -> &RateLimits {
         &self.limits
     }
@@ -204,7 +202,6 @@ impl Limiter {
     }
 
     /// How many endpoints are remembered, each for every token it was called with.
-    #[must_use]
     pub fn endpoints(&self) -> usize {
         self.tokens.values().map(|spent| spent.endpoints.len()).sum()
     }

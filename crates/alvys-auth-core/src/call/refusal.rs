@@ -44,13 +44,15 @@ impl Refused<'_> {
     pub(crate) fn intercepted(&self, may_be_done: bool) -> Error {
         let hint = match self.status.as_u16() {
             _ if may_be_done => MAY_BE_DONE,
-            404 | 405 => "check the base URL of the API and the path",
+            404 | 405 | 501 => "check the base URL of the API and the path",
             500.. => "a gateway cannot reach the API; try again later",
             _ => "check for a proxy, a captive portal or a bot check: open the URL in a browser on this machine",
         };
         let what = "an HTML page answered instead of the API";
-        let retryable = self.status.is_server_error() && !may_be_done;
-        self.error(Inner { retryable, ..Inner::new(ErrorKind::Intercepted, what, hint) })
+        // A load balancer tells of an outage in HTML.
+        let outage = self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED;
+        let kind = if outage { ErrorKind::Unavailable } else { ErrorKind::Intercepted };
+        self.error(Inner { retryable: outage && !may_be_done, ..Inner::new(kind, what, hint) })
     }
 
     /// A 401 that a new token does not help against.
@@ -178,12 +180,12 @@ impl Refused<'_> {
                 "likely the audience: the token is opaque, as it is without one; set the audience to {AUDIENCE}"
             );
         };
-        let audience = claims.audience().filter(|_| !legacy);
-        if let Some(audience) = audience.filter(|_| !claims.is_for(AUDIENCE)) {
+        let audience = claims.audiences.first().filter(|_| !legacy);
+        if let Some(audience) = audience.filter(|_| !claims.audiences.iter().any(|one| one == AUDIENCE)) {
             let audience = words::cleaned(audience, self.token.access_token());
             return format!("likely the audience: the token is for {audience}; set the audience to {AUDIENCE}");
         }
-        let issued = claims.issuer().and_then(is_test);
+        let issued = claims.issuer.as_deref().and_then(is_test);
         let called = self.uri.host().and_then(is_test);
         if issued.is_some() && called.is_some() && issued != called {
             return "likely the environment: one of the token and the API is of production, the other of QA; set both to the \
@@ -216,7 +218,7 @@ impl Refused<'_> {
     }
 
     fn organization(&self, claims: &UnverifiedClaims) -> String {
-        let name = claims.organization_name().or_else(|| claims.organization_id());
+        let name = claims.organization_name.as_ref().or(claims.organization_id.as_ref());
         let name = name.map(|name| words::cleaned(name, self.token.access_token()));
         name.map(|name| format!(" (the token says {name})")).unwrap_or_default()
     }

@@ -79,7 +79,6 @@ pub struct Renewal {
 
 impl Renewal {
     /// Whose token it is.
-    #[must_use]
     pub fn tenant(&self) -> &Arc<str> {
         &self.tenant
     }
@@ -87,7 +86,6 @@ impl Renewal {
 
 impl RenewalPlan {
     /// A plan without tenants.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -157,19 +155,16 @@ impl RenewalPlan {
 
     /// Whether the plan knows that the token of `tenant` was used since its last renewal, so that further uses need not be
     /// reported.
-    #[must_use]
     pub fn knows(&self, tenant: &str) -> bool {
         !matches!(self.tenants.get(tenant), None | Some(State::Renewing { used: false, .. }))
     }
 
     /// How many tenants are in the plan.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.tenants.len()
     }
 
     /// Whether no tenant is in the plan.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tenants.is_empty()
     }

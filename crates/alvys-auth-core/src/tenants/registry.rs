@@ -92,7 +92,6 @@ pub struct Maker {
 
 impl Maker {
     /// Whose source is to be made.
-    #[must_use]
     pub fn tenant(&self) -> &Arc<str> {
         &self.tenant
     }
@@ -100,7 +99,6 @@ impl Maker {
 
 impl<S: Clone, W: Clone> Registry<S, W> {
     /// Keeps at most `capacity` sources.
-    #[must_use]
     pub fn new(capacity: NonZeroUsize) -> Self {
         let (kept, order, making) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { capacity, kept, order, making, numbers: 0 }
@@ -169,13 +167,11 @@ impl<S: Clone, W: Clone> Registry<S, W> {
     }
 
     /// How many sources are kept.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.kept.len()
     }
 
     /// Whether no source is kept.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
     }

@@ -1,14 +1,14 @@
 //! A token in use: ready for the header, with its times on the driver's clock.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use crate::{Policy, Timestamp, TokenResponse};
 
-use crate::{Policy, Scopes, Timestamp, TokenResponse, UnverifiedClaims};
-
-/// An access token that a [`Lifecycle`](crate::Lifecycle) holds: cheap to clone, and never shown by `Debug`.
+/// An access token that a [`Lifecycle`](crate::Lifecycle) holds: a [`TokenResponse`] with its times. Cheap to clone, and never
+/// shown by `Debug`.
 ///
 /// ```
 /// use alvys_auth_core::{Credentials, Flow, TokenResponse, Lifecycle, Policy, Step, Timestamp, TokenRequest};
@@ -49,7 +49,6 @@ impl Token {
     /// assert_eq!(token.header(), "Bearer an.access.token");
     /// # Ok::<(), alvys_auth_core::Error>(())
     /// ```
-    #[must_use]
     pub fn given(response: TokenResponse, now: Timestamp) -> Option<Self> {
         Self::new(response, None, now, &Policy::new(), 0.0)
     }
@@ -78,56 +77,22 @@ impl Token {
         Some(Self(Arc::new(Inner { response, obtained_at, half_at, renewal_at, expires_at })))
     }
 
-    /// The value for the `Authorization` header, `Bearer …`: built once, marked sensitive.
-    #[must_use]
-    pub fn header(&self) -> &HeaderValue {
-        self.0.response.header()
-    }
-
-    /// The bare access token, for protocols that want it without `Bearer`. Handle it like a password.
-    #[must_use]
-    pub fn access_token(&self) -> &str {
-        self.0.response.access_token()
-    }
-
-    /// What the token may do.
-    #[must_use]
-    pub fn scopes(&self) -> Scopes<'_> {
-        self.0.response.scopes()
-    }
-
-    /// What the token says of itself, **unverified**; none for an opaque token.
-    #[must_use]
-    pub fn unverified_claims(&self) -> Option<UnverifiedClaims> {
-        self.0.response.unverified_claims()
-    }
-
-    /// What is suspicious about the token although it may work, in one sentence.
-    #[must_use]
-    pub fn warning(&self) -> Option<&'static str> {
-        self.0.response.warning()
-    }
-
     /// When it was asked for, on the driver's clock; none when it comes from elsewhere, so that its age is unknown.
-    #[must_use]
     pub fn obtained_at(&self) -> Option<Timestamp> {
         self.0.obtained_at
     }
 
     /// From when on it is renewed if somebody asks for it, on the driver's clock.
-    #[must_use]
     pub fn renewal_at(&self) -> Timestamp {
         self.0.renewal_at
     }
 
     /// From when on it must not be used, on the driver's clock.
-    #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.0.expires_at
     }
 
     /// How long it may still be used at `now`; zero once it has expired.
-    #[must_use]
     pub fn expires_in(&self, now: Timestamp) -> Duration {
         self.0.expires_at.saturating_duration_since(now)
     }
@@ -140,6 +105,14 @@ impl Token {
     /// Whether both are the same access token, wherever they came from.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.header() == other.header()
+    }
+}
+
+impl Deref for Token {
+    type Target = TokenResponse;
+
+    fn deref(&self) -> &TokenResponse {
+        &self.0.response
     }
 }
 

@@ -12,6 +12,7 @@
 
 use http::{Request, Response};
 
+use crate::token::policy::TICK;
 use crate::{Credentials, Error, Given, Mark, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
@@ -38,31 +39,30 @@ pub struct Wait {
 
 impl Wait {
     /// When to poll again at the latest; always later than the poll that gave this.
-    #[must_use]
     pub fn until(&self) -> Timestamp {
         self.until
     }
 
     /// What went wrong last, if that was recent.
-    #[must_use]
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
     }
 
     /// Whether an attempt is on its way, so that its end may end the wait early.
-    #[must_use]
     pub fn is_in_flight(&self) -> bool {
         self.in_flight
     }
 
     /// Whether a caller who waits until `deadline` at the longest may as well give up now.
-    #[must_use]
+    ///
+    /// That is so as well where two answers in a row could not be read: nobody waits for a third, which may cost a token too.
     pub fn is_in_vain(&self, deadline: Timestamp, now: Timestamp) -> bool {
-        now >= deadline || !self.in_flight && self.until > deadline
+        let costly = self.error.as_ref().is_some_and(Error::has_cost_a_token);
+        let last = if costly { deadline.min(now.saturating_add(TICK)) } else { deadline };
+        now >= deadline || !self.in_flight && self.until > last
     }
 
     /// The error for a caller who will not wait that long: what went wrong last, or that time ran out.
-    #[must_use]
     pub fn give_up(self) -> Error {
         self.error.unwrap_or_else(|| Error::timed_out("no access token arrived in time"))
     }
@@ -128,13 +128,11 @@ pub enum Next {
 
 impl Attempt {
     /// The request to send, rendered anew; see [`TokenRequest::to_http`].
-    #[must_use]
     pub fn to_http(&self) -> Request<Vec<u8>> {
         self.request.to_http()
     }
 
     /// Whether a usable token is held meanwhile, so that nobody has to wait for this attempt.
-    #[must_use]
     pub fn is_renewal(&self) -> bool {
         self.renewal
     }
@@ -144,18 +142,9 @@ impl Attempt {
         self.news.take()
     }
 
-    /// The provider answered.
-    pub fn provided(self, given: Result<Given<Credentials>, Error>) -> Self {
-        self.heard(Some(given))
-    }
-
-    /// The provider has not answered in time, and may do so later. Until
-    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again.
-    pub fn unanswered(self) -> Self {
-        self.heard(None)
-    }
-
-    fn heard(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
+    /// What the provider answered; none when it has not in time, and may do so later. Until
+    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again then.
+    pub fn provided(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
         let refusal = if let Stage::Asking(refusal) = self.stage { refusal } else { None };
         self.stage = Stage::Provided(given, refusal);
         self

@@ -18,77 +18,32 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 /// // {"alg":"none"} . {"org_name":"va336","exp":3600}
 /// let response = TokenResponse::new("eyJhbGciOiJub25lIn0.eyJvcmdfbmFtZSI6InZhMzM2IiwiZXhwIjozNjAwfQ.c2ln", Duration::from_secs(60), "")?;
 /// let claims = response.unverified_claims().unwrap();
-/// assert_eq!(claims.organization_name(), Some("va336"));
-/// assert_eq!(claims.expires_at(), Some(3600));
+/// assert_eq!(claims.organization_name.as_deref(), Some("va336"));
+/// assert_eq!(claims.expires_at, Some(3600));
 /// # Ok::<(), alvys_auth_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct UnverifiedClaims {
-    issuer: Option<String>,
-    audiences: Option<String>,
-    subject: Option<String>,
-    organization_id: Option<String>,
-    organization_name: Option<String>,
-    client_name: Option<String>,
-    issued_at: Option<u64>,
-    expires_at: Option<u64>,
+    /// `iss`: who issued the token.
+    pub issuer: Option<String>,
+    /// `aud`: the audiences that the token is meant for.
+    pub audiences: Vec<String>,
+    /// `sub`: the subject of the token; with Alvys `<client id>@clients`.
+    pub subject: Option<String>,
+    /// `org_id`: the organization's id.
+    pub organization_id: Option<String>,
+    /// `org_name`: the organization's name, which is the tenant, such as `va336`.
+    pub organization_name: Option<String>,
+    /// `client_name`: the application's name in Alvys.
+    pub client_name: Option<String>,
+    /// `iat`: when the token was issued, in Unix seconds by the server's clock.
+    pub issued_at: Option<u64>,
+    /// `exp`: when the token expires, in Unix seconds by the server's clock.
+    pub expires_at: Option<u64>,
 }
 
 impl UnverifiedClaims {
-    /// `iss`: who issued the token.
-    #[must_use]
-    pub fn issuer(&self) -> Option<&str> {
-        self.issuer.as_deref()
-    }
-
-    /// `aud`: the audience that the token is meant for. The first one when there are several.
-    #[must_use]
-    pub fn audience(&self) -> Option<&str> {
-        self.audiences.as_deref()?.split(' ').next()
-    }
-
-    /// Whether `audience` is one of the audiences in `aud`.
-    #[must_use]
-    pub fn is_for(&self, audience: &str) -> bool {
-        self.audiences.as_deref().is_some_and(|all| all.split(' ').any(|one| one == audience))
-    }
-
-    /// `sub`: the subject of the token; with Alvys `<client id>@clients`.
-    #[must_use]
-    pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
-    }
-
-    /// `org_id`: the organization's id.
-    #[must_use]
-    pub fn organization_id(&self) -> Option<&str> {
-        self.organization_id.as_deref()
-    }
-
-    /// `org_name`: the organization's name, which is the tenant, such as `va336`.
-    #[must_use]
-    pub fn organization_name(&self) -> Option<&str> {
-        self.organization_name.as_deref()
-    }
-
-    /// `client_name`: the application's name in Alvys.
-    #[must_use]
-    pub fn client_name(&self) -> Option<&str> {
-        self.client_name.as_deref()
-    }
-
-    /// `iat`: when the token was issued, in Unix seconds by the server's clock.
-    #[must_use]
-    pub fn issued_at(&self) -> Option<u64> {
-        self.issued_at
-    }
-
-    /// `exp`: when the token expires, in Unix seconds by the server's clock.
-    #[must_use]
-    pub fn expires_at(&self) -> Option<u64> {
-        self.expires_at
-    }
-
     /// Reads the claims of `token`. None when it is not a JWT.
     pub(crate) fn read(token: &str) -> Option<Self> {
         let text = |field: &Field<'_>| field.text().map(str::to_owned);
@@ -97,7 +52,7 @@ impl UnverifiedClaims {
             let claims = object::<Claims<'_>>(json)?;
             Some(Self {
                 issuer: text(&claims.iss),
-                audiences: claims.aud.texts().map(str::to_owned),
+                audiences: claims.aud.texts().unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect(),
                 subject: text(&claims.sub),
                 organization_id: text(&claims.org_id),
                 organization_name: text(&claims.org_name).or_else(|| text(&claims.tenant_id)),
@@ -110,42 +65,29 @@ impl UnverifiedClaims {
 }
 
 /// The claims that [`UnverifiedClaims`] shows, borrowed from the decoded payload.
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 struct Claims<'a> {
-    #[serde(borrow, default)]
     iss: Field<'a>,
-    #[serde(borrow, default)]
     aud: Field<'a>,
-    #[serde(borrow, default)]
     sub: Field<'a>,
-    #[serde(borrow, default)]
     org_id: Field<'a>,
-    #[serde(borrow, default)]
     org_name: Field<'a>,
-    #[serde(borrow, default)]
     tenant_id: Field<'a>,
-    #[serde(borrow, default)]
     client_name: Field<'a>,
-    #[serde(borrow, default)]
     iat: Field<'a>,
-    #[serde(borrow, default)]
     exp: Field<'a>,
 }
 
 /// The claims that decide whether a token is usable and for how long. Every new token is read for them, so there are few.
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 pub(crate) struct Payload<'a> {
-    #[serde(borrow, default)]
     iat: Field<'a>,
-    #[serde(borrow, default)]
     exp: Field<'a>,
-    #[serde(borrow, default)]
     scope: Field<'a>,
-    #[serde(borrow, default)]
     org_name: Field<'a>,
-    #[serde(borrow, default)]
     org_id: Field<'a>,
-    #[serde(borrow, default)]
     tenant_id: Field<'a>,
 }
 

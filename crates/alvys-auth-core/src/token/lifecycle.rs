@@ -22,6 +22,7 @@
 //! Beside this stands the held token, if any. It is used in every state until it expires: a renewal never blocks a reader
 //! while the held token is valid, and a failed renewal never loses it.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ const MOST_DOUBLINGS: u32 = 6;
 /// How long after its pause a failure still explains why there is no token.
 const RECENT: Duration = Duration::from_secs(60);
 /// How often the provider is asked at the most whether it has other credentials than those whose refusal is remembered.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The lifecycle of one application's token: polled for what to do, told what became of it.
 ///
@@ -75,9 +76,10 @@ pub struct Lifecycle {
     pub(super) held: Option<Token>,
     pub(super) in_flight: Option<InFlight>,
     /// The last failure, until a token arrives.
-    pub(super) failure: Option<Failure>,
-    /// Renewals in a row that were answered by yet another rejection.
+    pub(super) failure: Option<Arc<Failure>>,
+    /// Renewals in a row whose token was refused within its grace, and whether the newest token was.
     pub(super) rejections: u32,
+    refused_young: bool,
     /// The token given up last, so that no store can hand it back.
     pub(super) discarded: Option<Token>,
     /// The newest attempt's id, and the oldest one whose outcome still counts.
@@ -93,6 +95,8 @@ pub(super) struct Provider {
     pub(super) known: Option<Mark>,
     /// How long it may take to answer.
     pub(super) time_limit: Duration,
+    /// When it gave the first credentials, until it is to be asked for others.
+    pub(super) given_at: Option<Timestamp>,
     /// The attempt that has asked it, until it answers.
     pub(super) asked_by: Option<u64>,
     /// When it was last asked.
@@ -115,21 +119,20 @@ impl InFlight {
 }
 
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) error: Error,
+pub(crate) struct Failure {
+    pub(crate) error: Error,
     /// When the server was last asked.
     pub(super) asked: Timestamp,
     /// When asking is allowed again while a token is held, and while somebody waits for one.
-    pub(super) until: Timestamp,
-    pub(super) soon: Timestamp,
+    pub(crate) until: Timestamp,
+    pub(crate) soon: Timestamp,
     /// How many transient, permanent and costly ones there were since the last token; decides the length of the next pause.
-    pub(super) rows: [u32; 3],
+    rows: [u32; 3],
 }
 
 impl Lifecycle {
     /// A lifecycle that holds nothing yet. `seed` decides the jitter: give each instance a random one. Lifecycles may share
     /// a policy.
-    #[must_use]
     pub fn new(request: TokenRequest, policy: impl Into<Arc<Policy>>, seed: u64) -> Self {
         Self {
             request,
@@ -139,6 +142,7 @@ impl Lifecycle {
             in_flight: None,
             failure: None,
             rejections: 0,
+            refused_young: false,
             discarded: None,
             newest: 0,
             oldest: 0,
@@ -147,10 +151,10 @@ impl Lifecycle {
     }
 
     /// Lets attempts ask a provider for credentials, which may take `time_limit` to answer. `known` is the mark of the
-    /// credentials in use; without one, the first attempt asks for what there is.
-    #[must_use]
-    pub fn with_provider(mut self, known: Option<Mark>, time_limit: Duration) -> Self {
-        self.provider = Some(Provider { known, time_limit, asked_by: None, asked_at: None });
+    /// credentials in use; without one, the first attempt asks for what there is. Nor does the first attempt ask for those that
+    /// the provider gave just before, at `given_at`.
+    pub fn with_provider(mut self, known: Option<Mark>, given_at: Option<Timestamp>, time_limit: Duration) -> Self {
+        self.provider = Some(Provider { known, time_limit, given_at, asked_by: None, asked_at: None });
         self
     }
 
@@ -178,7 +182,7 @@ impl Lifecycle {
         {
             return Step::Wait(Wait { until, error: self.recent_error(now), in_flight: true });
         }
-        match &self.failure {
+        match self.failure.as_deref() {
             Some(Failure { error, soon, .. }) if now < *soon => {
                 if error.is_retryable() {
                     Step::Wait(Wait { until: *soon, error: Some(error.clone()), in_flight: false })
@@ -205,18 +209,17 @@ impl Lifecycle {
         let grace = self.policy.rejection_grace.saturating_mul(1 << self.rejections.min(MOST_DOUBLINGS));
         if held.obtained_at().is_some_and(|obtained| now.saturating_duration_since(obtained) < grace) {
             self.held = Some(held);
+            self.refused_young = true;
             return false;
         }
-        self.rejections += 1;
+        self.rejections = if mem::take(&mut self.refused_young) { self.rejections + 1 } else { 0 };
         self.discarded = Some(held);
         true
     }
 
     /// Gives the held token up without asking why. A pause that the server asked for stays.
     pub fn invalidate(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.discarded = Some(held);
-        }
+        self.discarded = self.held.take().or(self.discarded.take());
     }
 
     /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
@@ -240,7 +243,7 @@ impl Lifecycle {
     /// # Errors
     /// As [`TokenRequest::new`]; nothing has changed then.
     pub fn set_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
-        let same_client = credentials.client_id() == self.request.credentials().client_id();
+        let same_client = credentials.client_id() == self.request.client_id();
         let changed = self.replace_credentials(credentials)?;
         if !same_client {
             self.held = None;
@@ -256,13 +259,11 @@ impl Lifecycle {
     }
 
     /// The token that is held, whether or not it is still usable.
-    #[must_use]
     pub fn held(&self) -> Option<&Token> {
         self.held.as_ref()
     }
 
     /// What readers may use without polling, and until when. Publish it after every call that takes `&mut self`.
-    #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let usable_until = self.held.as_ref().map(|token| {
             let renewal_due = token.renewal_at().max(self.busy_until());
@@ -272,15 +273,13 @@ impl Lifecycle {
             token: self.held.clone(),
             usable_until: usable_until.unwrap_or_default(),
             in_flight: self.in_flight.is_some(),
-            paused_until: self.failure.as_ref().map(|failure| (failure.until, failure.soon)),
-            error: self.failure.as_ref().map(|failure| failure.error.clone()),
+            failure: self.failure.clone(),
         }
     }
 
     /// When the next attempt may be due; none when nothing is held, on its way or paused, so that it is due when asked for.
     ///
     /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
-    #[must_use]
     pub fn attempt_due(&self) -> Option<Timestamp> {
         let awaited_until = self.in_flight.as_ref().map(InFlight::awaited_until);
         let soon = awaited_until.max(self.failure.as_ref().map(|failure| failure.soon));
@@ -290,13 +289,11 @@ impl Lifecycle {
     }
 
     /// The request that attempts send.
-    #[must_use]
     pub fn request(&self) -> &TokenRequest {
         &self.request
     }
 
     /// The policy this lifecycle was made with.
-    #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -307,16 +304,13 @@ impl Lifecycle {
 
     /// Until when no other attempt may start while a token is held.
     fn busy_until(&self) -> Timestamp {
+        let lease_ends = self.in_flight.as_ref().map(|in_flight| in_flight.lease_ends);
         let pause_ends = self.failure.as_ref().map(|failure| failure.until);
-        self.lease_ends().max(pause_ends).unwrap_or_default()
+        lease_ends.max(pause_ends).unwrap_or_default()
     }
 
     fn holds_usable_token(&self, now: Timestamp) -> bool {
         self.held.as_ref().is_some_and(|held| now < held.expires_at())
-    }
-
-    fn lease_ends(&self) -> Option<Timestamp> {
-        self.in_flight.as_ref().map(|in_flight| in_flight.lease_ends)
     }
 
     /// The last failure, unless it is so old that it says nothing about the attempt in flight.
@@ -328,11 +322,8 @@ impl Lifecycle {
     /// Whether it may be looked behind a refusal: by a provider that is there to be asked, and has not been lately.
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
         let rested = |asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY;
-        is_mendable(error)
-            && self
-                .provider
-                .as_ref()
-                .is_some_and(|provider| provider.asked_by.is_none() && provider.asked_at.is_none_or(rested))
+        let at_hand = |provider: &Provider| provider.asked_by.is_none() && provider.asked_at.is_none_or(rested);
+        is_mendable(error) && self.provider.as_ref().is_some_and(at_hand)
     }
 
     pub(super) fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
@@ -359,11 +350,11 @@ impl Lifecycle {
     }
 
     pub(super) fn replace_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
-        if credentials == *self.request.credentials() {
+        if credentials == self.request.credentials() {
             return Ok(false);
         }
         let request = TokenRequest::new(self.request.flow().clone(), credentials)?;
-        let same_client = request.credentials().client_id() == self.request.credentials().client_id();
+        let same_client = request.client_id() == self.request.client_id();
         self.request = request;
         self.in_flight = None;
         self.oldest = self.newest + 1;
@@ -398,7 +389,9 @@ impl Lifecycle {
     /// A late failure counts only while nothing newer has been tried or has arrived.
     pub(super) fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
-        if !current && (fresh || self.in_flight.is_some() || now < self.busy_until()) {
+        // But for a wait that the server asks for: another request beside it must not hide that.
+        let told = error.is_retryable() && error.retry_after().is_some();
+        if !current && (fresh || !told && (self.in_flight.is_some() || now < self.busy_until())) {
             return Change::Superseded;
         }
         let last = self.failure.as_ref();
@@ -414,9 +407,8 @@ impl Lifecycle {
         // What a look finds behind a refusal does not shorten the pause that the server asked for.
         let (calm, sooner) = last.map_or_else(Default::default, |failure| (failure.until, failure.soon));
         let (until, soon) = (now.saturating_add(pause).max(calm), now.saturating_add(short).max(sooner));
-        let failure = Failure { error: error.clone(), asked, until, soon, rows };
+        self.failure = Some(Arc::new(Failure { error: error.clone(), asked, until, soon, rows }));
         let until = if self.holds_usable_token(now) { until } else { soon };
-        self.failure = Some(failure);
         Change::Paused { until, error }
     }
 }

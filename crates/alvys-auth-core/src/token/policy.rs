@@ -15,6 +15,7 @@ use crate::jitter::Jitter;
 /// assert_eq!(policy.timeout(), Duration::from_secs(5));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "its setters give back the changed value"]
 pub struct Policy {
     pub(crate) margin: Duration,
     pub(crate) default_lifetime: Duration,
@@ -27,7 +28,7 @@ pub struct Policy {
 }
 
 /// The shortest duration that a policy takes: the core counts in milliseconds.
-const TICK: Duration = Duration::from_millis(1);
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// The pauses after answers that have cost a token and could not be read, from the second one on.
 const COSTLY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// A longer limit is as good as none, and HTTP clients may fail to add it to their clocks.
@@ -35,7 +36,6 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(60 * 60);
 
 impl Policy {
     /// The defaults, each stated at its setter.
-    #[must_use]
     pub const fn new() -> Self {
         Self {
             margin: Duration::from_secs(300),
@@ -53,14 +53,12 @@ impl Policy {
     ///
     /// The renewal begins at a random moment in the second half of this margin, so that the processes of a fleet do not all
     /// renew at the same time.
-    #[must_use]
     pub const fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
     }
 
     /// Sets the lifetime of a token when neither the answer nor the token tells it; 5 minutes by default.
-    #[must_use]
     pub fn default_lifetime(mut self, lifetime: Duration) -> Self {
         self.default_lifetime = lifetime.max(TICK);
         self
@@ -70,7 +68,6 @@ impl Policy {
     ///
     /// An attempt that has not reported its outcome after 1.5 times this time counts as lost. The next caller then starts
     /// another one.
-    #[must_use]
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout.clamp(TICK, LONGEST_REQUEST);
         self
@@ -81,7 +78,6 @@ impl Policy {
     /// Each further failure doubles the pause, from `first` up to `longest`. The pause is a random part of that. While a
     /// caller waits for a token, it is at most [`pause_while_waiting`](Self::pause_while_waiting). A longer wait that the
     /// server asks for is obeyed.
-    #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = (first.max(TICK), longest.max(first).max(TICK));
         self
@@ -91,7 +87,6 @@ impl Policy {
     ///
     /// The pause is a random part of it. This decides how soon after an outage there is a token again. However many callers
     /// wait, one request is sent for all of them. A longer wait that the server asks for is obeyed.
-    #[must_use]
     pub fn pause_while_waiting(mut self, longest: Duration) -> Self {
         self.waiting = longest.max(TICK);
         self
@@ -102,7 +97,6 @@ impl Policy {
     /// This happens only while callers wait for a token, and once at most. The answer that arrives first is used. A request
     /// that got lost then delays the callers by 3 seconds instead of the [`request_timeout`](Self::request_timeout). The
     /// renewal of a token that is still valid gets no second request.
-    #[must_use]
     pub fn hedge_after(mut self, time: Duration) -> Self {
         self.hedge_after = time.max(TICK);
         self
@@ -112,7 +106,6 @@ impl Policy {
     ///
     /// During the pause the failure is reported and no token request is sent. Each further failure doubles the pause, from
     /// `first` up to `longest`.
-    #[must_use]
     pub fn cool_down(mut self, first: Duration, longest: Duration) -> Self {
         self.cool_down = (first.max(TICK), longest.max(first).max(TICK));
         self
@@ -122,14 +115,12 @@ impl Policy {
     ///
     /// A new token that was refused would be refused again: age is not the reason. Each renewal that did not help doubles
     /// this time, up to 64 times.
-    #[must_use]
     pub const fn rejection_grace(mut self, grace: Duration) -> Self {
         self.rejection_grace = grace;
         self
     }
 
     /// The value of [`request_timeout`](Self::request_timeout). A driver must end its token request by then.
-    #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.request_timeout
     }

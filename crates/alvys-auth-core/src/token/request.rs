@@ -1,7 +1,8 @@
 //! One token request: checked and rendered once, copied per attempt.
 
 use std::fmt;
-use std::sync::Arc;
+use std::mem;
+use std::sync::{Arc, OnceLock};
 
 use http::Request;
 use http::request::Parts;
@@ -28,10 +29,22 @@ pub struct TokenRequest(Arc<Inner>);
 
 struct Inner {
     flow: Flow,
-    credentials: Credentials,
-    /// Shared by all tenants that speak the same flow.
-    head: Arc<Parts>,
-    body: Zeroizing<Box<[u8]>>,
+    head: Arc<Head>,
+    /// The body, and behind it what of the credentials does not stand in it as it is. Kept once: there may be many tenants.
+    text: Zeroizing<Box<str>>,
+    body_ends: u32,
+    client_id: Place,
+    client_secret: Place,
+}
+
+/// Where a value begins and ends in a text.
+type Place = (u32, u32);
+
+/// What requests of the same flow have in common, shared by all tenants that speak it.
+pub(crate) struct Head {
+    pub(crate) parts: Parts,
+    /// The scopes of the first token. Mostly all tokens have the same ones, so that they share them.
+    pub(crate) scopes: OnceLock<Arc<str>>,
 }
 
 /// The fields of the body, in the order of the Alvys documentation.
@@ -49,23 +62,23 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    fn to_json(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let mut json = Zeroizing::new(Vec::with_capacity(self.longest()));
-        serde_json::to_writer(&mut *json, self).ok()?;
-        Some(json)
-    }
-
-    fn to_form(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let mut form = form_urlencoded::Serializer::new(String::with_capacity(self.longest()));
-        self.serialize(serde_urlencoded::Serializer::new(&mut form)).ok()?;
-        Some(Zeroizing::new(form.finish().into_bytes()))
-    }
-
-    /// More bytes than any encoding takes, so that no buffer grows and leaves a copy of the secret behind.
-    fn longest(&self) -> usize {
+    fn render(&self, encoding: Encoding) -> Option<Zeroizing<String>> {
+        // More bytes than any encoding takes, so that no buffer grows and leaves a copy of the secret behind.
         let optional = [self.audience, self.scope, self.tenant_id].into_iter().flatten();
         let values = [self.client_id, self.client_secret].into_iter().chain(optional);
-        values.map(|value| 6 * value.len()).sum::<usize>() + 256
+        let longest = values.map(|value| 8 * value.len()).sum::<usize>() + 256;
+        match encoding {
+            Encoding::Json => {
+                let mut json = Zeroizing::new(Vec::with_capacity(longest));
+                serde_json::to_writer(&mut *json, self).ok()?;
+                String::from_utf8(mem::take(&mut *json)).ok().map(Zeroizing::new)
+            }
+            Encoding::Form => {
+                let mut form = form_urlencoded::Serializer::new(String::with_capacity(longest));
+                self.serialize(serde_urlencoded::Serializer::new(&mut form)).ok()?;
+                Some(Zeroizing::new(form.finish()))
+            }
+        }
     }
 }
 
@@ -87,62 +100,76 @@ impl TokenRequest {
             scope: scope.as_deref(),
             tenant_id: flow.body_tenant(),
         };
-        let body = match flow.body_encoding() {
-            Encoding::Json => body.to_json(),
-            Encoding::Form => body.to_form(),
-        };
-        let Some(body) = body else {
+        let Some(mut text) = body.render(flow.body_encoding()) else {
             return Err(Error::configuration("the request could not be encoded", "report this as a defect"));
         };
-
+        let body_ends = text.len();
+        let [client_id, client_secret] = [credentials.client_id(), credentials.client_secret()].map(|value| {
+            let start = text.find(value).unwrap_or_else(|| {
+                text.push_str(value);
+                text.len() - value.len()
+            });
+            (start as u32, (start + value.len()) as u32)
+        });
         // Kept for as long as the source: not with the room that the longest encoding would have taken.
-        let body = Zeroizing::new(Box::from(&**body));
-        Ok(Self(Arc::new(Inner { flow, credentials, head, body })))
+        let text = Zeroizing::new(Box::from(text.as_str()));
+        Ok(Self(Arc::new(Inner { flow, head, text, body_ends: body_ends as u32, client_id, client_secret })))
     }
 
     /// A fresh copy to send: method, URL, `content-type`, `accept` and the body.
     ///
     /// `content-length` is left to the HTTP client. The body holds the secret: send it once, to this URL, and follow no
     /// redirect with it.
-    #[must_use]
     pub fn to_http(&self) -> Request<Vec<u8>> {
-        Request::from_parts(Parts::clone(&self.0.head), self.0.body.to_vec())
+        Request::from_parts(self.0.head.parts.clone(), self.part((0, self.0.body_ends)).into())
     }
 
     /// The flow this request speaks.
-    #[must_use]
     pub fn flow(&self) -> &Flow {
         &self.0.flow
     }
 
-    /// The credentials this request sends.
-    #[must_use]
-    pub fn credentials(&self) -> &Credentials {
-        &self.0.credentials
+    /// A copy of the credentials this request sends.
+    pub fn credentials(&self) -> Credentials {
+        let [client_id, client_secret] =
+            [self.client_id(), self.client_secret()].map(|value| Zeroizing::new(value.to_owned()));
+        Credentials { client_id, client_secret }
     }
 
-    /// The URL without its query, which may hold a key.
-    fn endpoint(&self) -> impl fmt::Display + '_ {
-        let uri = &self.0.head.uri;
-        let authority = uri.authority().map_or("", |authority| authority.as_str());
-        format!("{}://{authority}{}", uri.scheme_str().unwrap_or_default(), uri.path())
+    /// The client id of the credentials.
+    pub fn client_id(&self) -> &str {
+        self.part(self.0.client_id)
+    }
+
+    pub(crate) fn client_secret(&self) -> &str {
+        self.part(self.0.client_secret)
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.0.head
+    }
+
+    fn part(&self, (start, end): Place) -> &str {
+        self.0.text.get(start as usize..end as usize).unwrap_or_default()
     }
 
     /// Whether the request goes over plain http, which is accepted to this machine only.
     ///
     /// A driver must then not hand it to a proxy.
-    #[must_use]
     pub fn is_plain_http(&self) -> bool {
-        self.0.head.uri.scheme_str() == Some("http")
+        self.0.head.parts.uri.scheme_str() == Some("http")
     }
 }
 
 impl fmt::Debug for TokenRequest {
+    /// Leaves the query of the URL out, which may hold a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let uri = &self.0.head.parts.uri;
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
         f.debug_struct("TokenRequest")
-            .field("url", &format_args!("{}", self.endpoint()))
+            .field("url", &format_args!("{}://{authority}{}", uri.scheme_str().unwrap_or_default(), uri.path()))
             .field("flow", &self.0.flow)
-            .field("credentials", &self.0.credentials)
+            .field("client_id", &self.client_id())
             .finish()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,28 +34,22 @@ const BEARER: &str = "Bearer ";
 /// makes a [`Token`](crate::Token) with an end from it. `Debug` does not show the access token.
 #[derive(Clone)]
 pub struct TokenResponse {
-    /// The value of the `Authorization` header. It shares the allocation of `text`.
+    /// The value of the `Authorization` header: `Bearer ` and the access token.
     header: HeaderValue,
-    /// `Bearer `, the access token and the scopes, in one allocation.
-    text: Bytes,
-    token_ends: usize,
+    scopes: Arc<str>,
     lifetime: Option<Duration>,
     read_only: bool,
     opaque: bool,
 }
 
 /// The members of a token response (RFC 6749, sections 5.1 and 5.2) that are used.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a, T: Default + Deserialize<'de>"))]
 struct Members<'a, T> {
-    #[serde(default)]
     access_token: T,
-    #[serde(borrow, default)]
     token_type: Field<'a>,
-    #[serde(borrow, default)]
     expires_in: Field<'a>,
-    #[serde(borrow, default)]
     scope: Field<'a>,
-    #[serde(borrow, default)]
     error: Field<'a>,
 }
 
@@ -85,7 +80,7 @@ impl TokenResponse {
         let access_token = access_token.as_bytes();
         let granted = |claims: Option<&Payload<'_>>| {
             let scope = Some(scope).filter(|scope| !scope.is_empty()).or_else(|| claims?.scope()).unwrap_or_default();
-            Self::checked(access_token, lifetime, scope, false, claims.is_none())
+            Self::checked(access_token, lifetime, scope, None, claims.is_none())
         };
         let response = with_payload(access_token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None));
         response.map_err(|refusal| Error::build(refusal.inner()))
@@ -166,9 +161,9 @@ impl TokenResponse {
             let lifetime = stated.zip(claimed).map(|(one, other)| one.min(other)).or(stated).or(claimed);
             let scope = members.scope.texts().or_else(|| claims?.scope()).unwrap_or_default();
             // Scopes are shown and logged, so they must not contain the token or the secret.
-            let hides = holds(scope, token) || holds(scope, request.credentials().client_secret().as_bytes());
+            let hides = holds(scope, token) || holds(scope, request.client_secret().as_bytes());
             let scope = if hides { "" } else { scope };
-            Self::checked(token, lifetime, scope, flow.is_legacy(), claims.is_none())
+            Self::checked(token, lifetime, scope, Some(request), claims.is_none())
         };
         with_payload(token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None))
     }
@@ -177,7 +172,7 @@ impl TokenResponse {
         token: &[u8],
         lifetime: Option<f64>,
         scope: &str,
-        read_only: bool,
+        request: Option<&TokenRequest>,
         opaque: bool,
     ) -> Result<Self, Refusal> {
         if token.is_empty() {
@@ -191,44 +186,35 @@ impl TokenResponse {
         }
         // Text that is too long or not printable is not a list of scopes.
         let scope = if scope.len() <= LONGEST_SCOPES && is_printable(scope.as_bytes(), b' ') { scope } else { "" };
-        let mut text = Vec::with_capacity(BEARER.len() + token.len() + scope.len());
-        text.extend_from_slice(BEARER.as_bytes());
-        text.extend_from_slice(token);
-        let token_ends = text.len();
-        text.extend_from_slice(scope.as_bytes());
-        let text = Bytes::from(text);
-
-        let header = HeaderValue::from_maybe_shared(text.slice(..token_ends));
+        let header = HeaderValue::from_maybe_shared(Bytes::from([BEARER.as_bytes(), token].concat()));
         // A bearer token must not contain spaces, tabs and bytes beyond ASCII, although a header value may.
         let (Ok(mut header), true) = (header, is_printable(token, b'!')) else {
             return Err(Refusal::response("the access token contains characters that are not legal in a header"));
         };
         header.set_sensitive(true);
         let lifetime = lifetime.map(|seconds| Duration::from_secs_f64(seconds.min(LONGEST_LIFETIME)));
-        Ok(Self { header, text, token_ends, lifetime, read_only, opaque })
+        let first = request.map(|request| request.head().scopes.get_or_init(|| scope.into()));
+        let scopes = first.filter(|first| ***first == *scope).cloned().unwrap_or_else(|| scope.into());
+        let read_only = request.is_some_and(|request| request.flow().is_legacy());
+        Ok(Self { header, scopes, lifetime, read_only, opaque })
     }
 
     /// The token's lifetime, counted from the token request. None when neither the answer nor the token tells it.
-    #[must_use]
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
     }
 
     /// The token's scopes: from the answer, or from the token's claims when the answer lists none.
-    #[must_use]
     pub fn scopes(&self) -> Scopes<'_> {
-        let scope = self.text.get(self.token_ends..).unwrap_or_default();
-        Scopes::new(std::str::from_utf8(scope).unwrap_or_default(), self.read_only)
+        Scopes::new(&self.scopes, self.read_only)
     }
 
     /// The token's claims, **not verified**. None when the token is opaque.
-    #[must_use]
     pub fn unverified_claims(&self) -> Option<UnverifiedClaims> {
         UnverifiedClaims::read(self.access_token())
     }
 
     /// A warning about a token that may not work, in one sentence: the token is opaque.
-    #[must_use]
     pub fn warning(&self) -> Option<&'static str> {
         (self.opaque && !self.read_only).then_some(
             "the token is opaque, not a JWT: the Alvys API will probably refuse it; \
@@ -236,12 +222,14 @@ impl TokenResponse {
         )
     }
 
-    pub(crate) fn header(&self) -> &HeaderValue {
+    /// The value for the `Authorization` header, `Bearer …`: built once, marked sensitive.
+    pub fn header(&self) -> &HeaderValue {
         &self.header
     }
 
-    pub(crate) fn access_token(&self) -> &str {
-        let token = self.text.get(BEARER.len()..self.token_ends).unwrap_or_default();
+    /// The bare access token, for protocols that want it without `Bearer`. Handle it like a password.
+    pub fn access_token(&self) -> &str {
+        let token = self.header.as_bytes().get(BEARER.len()..).unwrap_or_default();
         std::str::from_utf8(token).unwrap_or_default()
     }
 }

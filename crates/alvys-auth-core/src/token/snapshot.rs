@@ -1,7 +1,9 @@
 //! What can be known without asking: for readers on the hot path and for health endpoints.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::token::lifecycle::Failure;
 use crate::{Error, Timestamp, Token};
 
 /// A copy of a lifecycle's state, for a driver to publish to its readers.
@@ -26,21 +28,17 @@ pub struct Snapshot {
     pub(crate) token: Option<Token>,
     pub(crate) usable_until: Timestamp,
     pub(crate) in_flight: bool,
-    /// Until when nothing is asked while the token is usable, and while somebody waits for one.
-    pub(crate) paused_until: Option<(Timestamp, Timestamp)>,
-    pub(crate) error: Option<Error>,
+    pub(crate) failure: Option<Arc<Failure>>,
 }
 
 impl Snapshot {
     /// The state of a source that holds `token` and has nothing to do.
-    #[must_use]
     pub fn holding(token: Token) -> Self {
         Self { usable_until: token.expires_at(), token: Some(token), ..Self::default() }
     }
 
     /// The token that may be used at `now` without polling; none when the lifecycle wants to be polled.
     #[inline]
-    #[must_use]
     pub fn usable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|_| now < self.usable_until)
     }
@@ -49,7 +47,6 @@ impl Snapshot {
     ///
     /// None in the last quarter of the time between when the renewal is due and when the token expires: that time is left for
     /// a caller who sees that no worker has renewed it.
-    #[must_use]
     pub fn deferrable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|token| {
             let window = token.expires_at().saturating_duration_since(token.renewal_at());
@@ -58,16 +55,16 @@ impl Snapshot {
     }
 
     /// The state at `now` in plain values.
-    #[must_use]
     pub fn status(&self, now: Timestamp) -> Status {
         let left = |until: Timestamp| Some(until.saturating_duration_since(now)).filter(|left| !left.is_zero());
         let expires_in = self.token.as_ref().and_then(|token| left(token.expires_at()));
-        let paused_until = self.paused_until.map(|(calm, soon)| if expires_in.is_some() { calm } else { soon });
+        let failure = self.failure.as_deref();
         Status {
             expires_in,
             in_flight: self.in_flight,
-            paused_for: paused_until.and_then(left),
-            last_error: self.error.clone(),
+            paused_for: failure
+                .and_then(|failure| left(if expires_in.is_some() { failure.until } else { failure.soon })),
+            last_error: failure.map(|failure| failure.error.clone()),
         }
     }
 }
@@ -88,7 +85,6 @@ pub struct Status {
 
 impl Status {
     /// Whether a usable token is held.
-    #[must_use]
     pub fn is_ready(&self) -> bool {
         self.expires_in.is_some()
     }
@@ -99,7 +95,6 @@ impl Status {
     /// - `fetching`: no usable token is held, and a request for one is on its way;
     /// - `paused`: no usable token is held, and none is asked for until the pause after a failure has ended;
     /// - `empty`: no usable token is held, and the next caller asks for one.
-    #[must_use]
     pub fn as_str(&self) -> &'static str {
         match (self.is_ready(), self.in_flight) {
             (true, false) => "ready",

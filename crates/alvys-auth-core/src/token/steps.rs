@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage};
-use crate::token::lifecycle::{Failure, Provider, is_mendable};
+use crate::token::lifecycle::{LOOK_EVERY, Provider, is_mendable};
 use crate::{Credentials, Error, ErrorKind, Given, Lifecycle, Timestamp, TokenResponse};
 
 impl Lifecycle {
@@ -60,7 +60,9 @@ impl Lifecycle {
         let Some(Provider { known, time_limit, asked_by: None, .. }) = self.provider else {
             return self.take_over(attempt, None, refusal, now);
         };
-        if !self.is_current(&attempt) {
+        let is_new = |given_at| refusal.is_none() && now.saturating_duration_since(given_at) < LOOK_EVERY;
+        let given_at = self.provider.as_mut().and_then(|provider| provider.given_at.take());
+        if given_at.is_some_and(is_new) || !self.is_current(&attempt) {
             return self.take_over(attempt, None, refusal, now);
         }
         let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);
@@ -123,6 +125,10 @@ impl Lifecycle {
     }
 
     fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        // The request of another attempt, which was still open, was told to wait.
+        if self.failure.as_ref().is_some_and(|failure| now < failure.soon && failure.error.is_retryable()) {
+            return Next::Over(self.given_up(&attempt, Change::Superseded));
+        }
         self.keep_lease(Duration::ZERO, self.policy.hedge_after, now);
         attempt.stage = Stage::Sending;
         Next::Send(attempt)
@@ -162,16 +168,16 @@ impl Lifecycle {
     fn is_futile(&self, now: Timestamp) -> bool {
         let (_, longest) = self.policy.cool_down;
         self.is_unknown_tenant()
-            || self.failure.as_ref().is_some_and(|Failure { error, asked, .. }| {
-                error.kind() == ErrorKind::WrongOrganization && now < asked.saturating_add(longest)
+            || self.failure.as_ref().is_some_and(|failure| {
+                failure.error.kind() == ErrorKind::WrongOrganization && now < failure.asked.saturating_add(longest)
             })
     }
 
     /// Reports the last failure again in place of sending a request.
     fn spared(&mut self, attempt: &Attempt, now: Timestamp) -> Change {
         self.in_flight = None;
-        match &self.failure {
-            Some(Failure { error, asked, .. }) => self.failed(error.clone(), *asked, true, now),
+        match self.failure.clone() {
+            Some(failure) => self.failed(failure.error.clone(), failure.asked, true, now),
             None => self.given_up(attempt, Change::Abandoned),
         }
     }

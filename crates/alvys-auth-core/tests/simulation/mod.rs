@@ -93,12 +93,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(rules: Rules, seed: u64) -> Self {
         let request = request(Flow::current().expect_organization("va336"));
-        let in_use = request.credentials().clone();
+        let in_use = request.credentials();
         let mut lifecycle = Lifecycle::new(request, rules.policy.clone(), seed);
         let known = (!seed.is_multiple_of(5)).then(|| Mark::new(0));
         let stored = (!seed.is_multiple_of(3)).then(|| (in_use.clone(), 0));
         if stored.is_some() {
-            lifecycle = lifecycle.with_provider(known, TIME_LIMIT);
+            lifecycle = lifecycle.with_provider(known, None, TIME_LIMIT);
         }
         Self {
             lifecycle,
@@ -203,7 +203,7 @@ impl World {
         assert!(usable.is_none() || matches!(step, Step::Use(_)), "the snapshot promised a token, not {step:?}");
         if let Step::Use(token) = &step {
             assert_eq!(Some(token.expires_at()), self.held_until, "not the held token");
-            assert_eq!(usable.as_ref().map(Token::header), Some(token.header()), "the snapshot disagrees");
+            assert_eq!(usable.as_ref().map(|usable| usable.header()), Some(token.header()), "the snapshot disagrees");
         }
         let calm = self.failure.map_or(self.now, |failure| failure.calm);
         let calm = self.live.map_or(calm, |live| live.lease_ends.max(calm));
@@ -294,7 +294,7 @@ impl World {
 
     /// What must hold at every moment, whoever asks.
     fn check(&self) {
-        assert_eq!(self.lifecycle.request().credentials(), &self.in_use, "not the newest credentials");
+        assert_eq!(self.lifecycle.request().credentials(), self.in_use, "not the newest credentials");
         let snapshot = self.lifecycle.snapshot();
         if let Some(token) = snapshot.usable(self.now) {
             assert!(self.now < token.expires_at(), "the snapshot offers an expired token");

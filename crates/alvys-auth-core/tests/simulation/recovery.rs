@@ -40,7 +40,7 @@ impl World {
                 Step::Fail(_) => self.now = self.now.saturating_add(CALLERS),
                 Step::Fetch(mut attempt) => loop {
                     attempt = match self.lifecycle.next(attempt, self.now) {
-                        Next::Ask(attempt, known) => attempt.provided(self.reads(known)),
+                        Next::Ask(attempt, known) => attempt.provided(Some(self.reads(known))),
                         Next::Send(attempt) => {
                             requests += 1;
                             let response = self.granted(3600, "va336");

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, Found, Given, Maker, Tenant, Timestamp};
-use event_listener::EventListener;
 
 use super::members::lock;
 use super::place::Place;
 use super::sources::{Inner, TenantDriver, Tenants};
+use crate::{Action, Driver};
 
 /// So often a caller tries to ask the provider, when nobody carries the question out.
 const TRIES: usize = 3;
@@ -29,15 +29,8 @@ pub struct Search<'a, D: TenantDriver> {
     tries: usize,
 }
 
-/// What a caller does next to get the source of a tenant.
-pub enum Stage<D: TenantDriver> {
-    /// Nothing: this came of it.
-    Over(Result<D::Source, Error>),
-    /// Has the provider asked, without waiting for the answer here.
-    Ask(Making<D>),
-    /// Waits for this event, but no longer than this on the system's timers.
-    Wait(EventListener, Duration),
-}
+/// What a caller does next to get the source of a tenant; to be done is that the provider is asked, without waiting for it here.
+type Stage<D> = Action<<D as Driver>::Source, Making<D>>;
 
 impl<D: TenantDriver> Tenants<D> {
     /// For writers of a driver: begins to look for the source of `tenant`.
@@ -53,7 +46,7 @@ impl<'a, D: TenantDriver> Search<'a, D> {
     }
 
     /// What to do next. Marks the tenant as used when its source is found.
-    pub fn step(&mut self) -> Stage<D> {
+    pub fn step(&mut self) -> Action<D::Source, Making<D>> {
         loop {
             let now = self.tenants.settings.time.now();
             let making = match self.making.take() {
@@ -62,7 +55,7 @@ impl<'a, D: TenantDriver> Search<'a, D> {
             };
             // Whoever has waited for an answer takes it, rather than asking the same again.
             if let Some(Some(result)) = self.place.as_ref().and_then(|place| place.result.get()) {
-                return Stage::Over(result.clone());
+                return Action::Over(result.clone());
             }
             let stage = match making {
                 Ok(making) => self.ask(making, now),
@@ -70,8 +63,8 @@ impl<'a, D: TenantDriver> Search<'a, D> {
                 Err(None) => continue,
             };
             return match stage {
-                Stage::Ask(_) | Stage::Wait(..) if now >= self.deadline => {
-                    Stage::Over(Err(Error::timed_out("the tenant provider did not answer in time")))
+                Action::Do(_) | Action::Wait(..) if now >= self.deadline => {
+                    Action::Over(Err(Error::timed_out("the tenant provider did not answer in time")))
                 }
                 stage => stage,
             };
@@ -92,7 +85,7 @@ impl<'a, D: TenantDriver> Search<'a, D> {
                 if self.place.is_none() {
                     tenants.used(&member);
                 }
-                Stage::Over(Ok(member.source.clone()))
+                Action::Over(Ok(member.source.clone()))
             }
             Found::Make(maker, place) => {
                 return Ok(Making { tenants: Arc::clone(tenants), maker: Some(maker), place, inside: false });
@@ -105,10 +98,10 @@ impl<'a, D: TenantDriver> Search<'a, D> {
                 if over {
                     return Err(None);
                 }
-                Stage::Wait(change, timer)
+                Action::Wait(change, timer)
             }
             Found::Late => {
-                Stage::Over(Err(Error::timed_out("the tenant provider has not answered yet what it was asked before")))
+                Action::Over(Err(Error::timed_out("the tenant provider has not answered yet what it was asked before")))
             }
         }))
     }
@@ -117,7 +110,7 @@ impl<'a, D: TenantDriver> Search<'a, D> {
     fn ask(&mut self, making: Making<D>, now: Timestamp) -> Stage<D> {
         if self.tries == TRIES {
             let cause = "the runtime is shutting down, or there is no thread to spare";
-            return Stage::Over(Err(Error::transport("the tenant provider could not be asked", cause)));
+            return Action::Over(Err(Error::transport("the tenant provider could not be asked", cause)));
         }
         let bell = &self.tenants.gate.bell;
         let change = bell.listen();
@@ -125,11 +118,11 @@ impl<'a, D: TenantDriver> Search<'a, D> {
             Ok(making) => {
                 self.tries += 1;
                 self.place = Some(Arc::clone(&making.place));
-                Stage::Ask(making)
+                Action::Do(making)
             }
             Err(making) => {
                 self.making = Some(making);
-                Stage::Wait(change, bell.timer(self.deadline.saturating_duration_since(now)))
+                Action::Wait(change, bell.timer(self.deadline.saturating_duration_since(now)))
             }
         }
     }
@@ -138,16 +131,6 @@ impl<'a, D: TenantDriver> Search<'a, D> {
 impl<D: TenantDriver> fmt::Debug for Search<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search").field("tenant", &self.tenant).finish_non_exhaustive()
-    }
-}
-
-impl<D: TenantDriver> fmt::Debug for Stage<D> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Over(_) => "Over",
-            Self::Ask(_) => "Ask",
-            Self::Wait(..) => "Wait",
-        })
     }
 }
 
@@ -165,13 +148,11 @@ pub struct Making<D: TenantDriver> {
 
 impl<D: TenantDriver> Making<D> {
     /// What to ask.
-    #[must_use]
     pub fn provider(&self) -> &Arc<D::TenantProvider> {
         &self.tenants.provider
     }
 
     /// The tenant to ask about.
-    #[must_use]
     pub fn tenant(&self) -> Arc<str> {
         self.maker.as_ref().map(Maker::tenant).cloned().unwrap_or_default()
     }

@@ -8,6 +8,6 @@ mod renewal;
 mod sources;
 
 pub use builder::TenantsBuilder;
-pub use making::{Making, Search, Stage};
-pub use renewal::{Renewing, Work, Worker};
+pub use making::{Making, Search};
+pub use renewal::{Renewing, Worker};
 pub use sources::{OfTenant, TenantDriver, Tenants};

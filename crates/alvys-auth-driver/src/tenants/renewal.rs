@@ -3,13 +3,11 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use alvys_auth_core::{Due, Renewal, RenewalPlan};
-use event_listener::EventListener;
 
 use super::members::{Member, Members, lock};
-use crate::{Bell, Engine, Time};
+use crate::{Action, Bell, Engine, Time};
 
 /// What workers share.
 pub(super) struct Renewals<S> {
@@ -113,28 +111,19 @@ pub struct Worker<S> {
     bell: Bell,
 }
 
-/// What a worker does next.
-#[derive(Debug)]
-pub enum Work<S: Deref<Target = Engine>> {
-    /// Renews the token of this source, and drops this when that is over.
-    Renew(Renewing<S>),
-    /// Sleeps until this event, but no longer than this on the system's timers.
-    Sleep(EventListener, Duration),
-}
-
 impl<S: Deref<Target = Engine>> Worker<S> {
-    /// What to do next; none when the tenants are gone.
-    pub fn next(&self) -> Option<Work<S>> {
+    /// What to do next: the token of a source is to be renewed, until the tenants are gone.
+    pub fn next(&self) -> Action<(), Renewing<S>> {
         // Begun before the look, so that no change falls between the two.
         let change = self.bell.listen();
-        let renewals = self.renewals.upgrade()?;
+        let Some(renewals) = self.renewals.upgrade() else { return Action::Over(Ok(())) };
         loop {
             let mut plan = lock(&renewals.plan);
             let now = renewals.time.now();
             let renewal = match plan.plan.due(now) {
                 Due::Renew(renewal) => renewal,
                 Due::Sleep(until) => {
-                    return Some(Work::Sleep(change, self.bell.timer(until.saturating_duration_since(now))));
+                    return Action::Wait(change, self.bell.timer(until.saturating_duration_since(now)));
                 }
             };
             let Some(member) = renewals.members.get(renewal.tenant()) else {
@@ -144,7 +133,7 @@ impl<S: Deref<Target = Engine>> Worker<S> {
             member.set_planned(false, false);
             drop(plan);
             if member.source.renewal_due().is_some_and(|due| due <= now) {
-                return Some(Work::Renew(Renewing { renewals: self.renewals.clone(), member, renewal: Some(renewal) }));
+                return Action::Do(Renewing { renewals: self.renewals.clone(), member, renewal: Some(renewal) });
             }
             // A caller has renewed it, or there is nothing left to renew.
             renewals.done(&member, renewal, false);
@@ -176,7 +165,6 @@ pub struct Renewing<S: Deref<Target = Engine>> {
 
 impl<S: Deref<Target = Engine>> Renewing<S> {
     /// The source whose token is due.
-    #[must_use]
     pub fn source(&self) -> &S {
         &self.member.source
     }

@@ -79,13 +79,11 @@ impl<D: TenantDriver> Tenants<D> {
     }
 
     /// How many tenants have a source now.
-    #[must_use]
     pub fn len(&self) -> usize {
         lock(&self.0.registry).len()
     }
 
     /// Whether no tenant has a source now.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -123,7 +121,7 @@ impl<D: TenantDriver> Inner<D> {
         let request = TokenRequest::new(flow, credentials)?;
         let transport = self.transport(&request)?;
         let time_limit = self.time_limit();
-        let known = Some((Some(mark), time_limit));
+        let known = Some((Some(mark), Some(time.now()), time_limit));
         let engine = Engine::new(request, Arc::clone(policy), known, time.clone(), self.hook(tenant));
         let own = OfTenant {
             provider: Arc::clone(&self.provider),
@@ -214,13 +212,11 @@ pub struct OfTenant<D: TenantDriver> {
 
 impl<D: TenantDriver> OfTenant<D> {
     /// What knows the tenants.
-    #[must_use]
     pub fn provider(&self) -> &Arc<D::TenantProvider> {
         &self.provider
     }
 
     /// The tenant to ask about.
-    #[must_use]
     pub fn tenant(&self) -> &Arc<str> {
         &self.tenant
     }
