@@ -154,9 +154,19 @@ async fn who_does_not_read_or_reads_a_byte_now_and_then_gives_its_place_back() {
         }
     });
     is_ended_for_not_reading(&stage).await;
+    unread(&stage, 4).await;
     drip.abort();
-    let metrics = stage.get("/metrics").send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("alvys_proxy_turned_away_total{reason=\"unread\"} 4"), "{metrics}");
+}
+
+/// Waits until so many connections were ended because nobody read.
+async fn unread(stage: &Stage, times: usize) {
+    let told = format!("alvys_proxy_turned_away_total{{reason=\"unread\"}} {times}\n");
+    let counted = async {
+        while !stage.get("/metrics").send().await.unwrap().text().await.unwrap().contains(&told) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(SOON, counted).await.expect("the connections are ended");
 }
 
 #[tokio::test]
@@ -196,14 +206,7 @@ async fn a_stream_of_http2_without_a_window_is_not_kept() {
         let answer = closed.get(stage.url(path)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         is_ended_for_not_reading(&stage).await;
-        let ended = async {
-            let url = stage.url("/metrics");
-            let told = |metrics: &str| metrics.contains(&format!("turned_away_total{{reason=\"unread\"}} {times}\n"));
-            while !told(&client().get(&url).send().await.unwrap().text().await.unwrap()) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(SOON, ended).await.expect("the connection is ended");
+        unread(&stage, times).await;
         let read = tokio::time::timeout(SOON, answer.bytes()).await.expect("the stream is ended");
         assert!(read.is_err(), "{path} with a window of {window}");
     }
