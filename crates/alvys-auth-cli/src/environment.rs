@@ -24,11 +24,8 @@ pub(crate) fn cache_directory() -> Option<PathBuf> {
 }
 
 fn strategy() -> Option<impl AppStrategy> {
-    let names = AppStrategyArgs {
-        top_level_domain: String::new(),
-        author: String::new(),
-        app_name: "alvys-auth".into(),
-    };
+    let names =
+        AppStrategyArgs { top_level_domain: String::new(), author: String::new(), app_name: "alvys-auth".into() };
     choose_native_strategy(names).ok()
 }
 

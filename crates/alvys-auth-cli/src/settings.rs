@@ -127,7 +127,7 @@ impl SettingsArgs {
             debug!(target: "alvys_auth", profile = name, "uses a profile");
             let client_id = variable("ALVYS_CLIENT_ID").filter(|_| self.client_id.is_none());
             if client_id.zip(profile.client_id.as_ref()).is_some_and(|(other, own)| other != **own) {
-                messages::ignored(&format!("ALVYS_CLIENT_ID is set and used instead of the client id of profile {name}"));
+                messages::warn(&format!("ALVYS_CLIENT_ID is set and used instead of the client id of profile {name}"));
             }
         }
         Ok(Layers { arguments: self, profile })

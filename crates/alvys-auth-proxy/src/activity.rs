@@ -207,10 +207,10 @@ impl Call {
     /// The client as the reader of the answer, where its connection alone does not show what it reads.
     pub(crate) fn reader(&self) -> Option<AnswerReader> {
         let activity = Arc::clone(&self.0);
-        activity.http2.load(Ordering::Relaxed).then(|| AnswerReader {
-            number: activity.next_reader.fetch_add(1, Ordering::Relaxed),
-            activity,
-        })
+        activity
+            .http2
+            .load(Ordering::Relaxed)
+            .then(|| AnswerReader { number: activity.next_reader.fetch_add(1, Ordering::Relaxed), activity })
     }
 }
 

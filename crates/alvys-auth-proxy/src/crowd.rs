@@ -79,7 +79,13 @@ impl Crowd {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    async fn soon(ended: impl Future<Output = ()>) {
+        tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it makes room");
+    }
 
     #[tokio::test]
     async fn the_connection_that_was_idle_for_the_longest_time_makes_room() {
@@ -90,11 +96,11 @@ mod tests {
             assert!(crowd.make_room());
             let leaving = Arc::clone(activity);
             crowd.add(Arc::clone(activity), async move { leaving.left().await });
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(2));
         }
         activities[1].note();
         assert!(!crowd.make_room(), "all places are taken");
-        crowd.next_ended().await;
+        soon(crowd.next_ended()).await;
         let leaving: Vec<_> = activities.iter().map(|activity| activity.is_leaving()).collect();
         assert_eq!(leaving, [false, false, true]);
         assert!(crowd.make_room());
@@ -108,7 +114,7 @@ mod tests {
         let (busy, leaving) = (activity.call(true), Arc::clone(&activity));
         crowd.add(Arc::clone(&activity), async move { leaving.left().await });
         assert!(!crowd.make_room());
-        crowd.next_ended().await;
+        soon(crowd.next_ended()).await;
         assert!(crowd.make_room());
         drop(busy);
     }

@@ -106,8 +106,7 @@ fn is_known(settings: &Settings, host: &Authority) -> bool {
 
 /// Refuses requests that a page of another site makes in a browser on this machine.
 fn check_browser(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
-    let foreign =
-        headers.get_all(SITE).iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
+    let foreign = headers.get_all(SITE).iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
     let own = |origin: &[u8]| {
         origin.strip_prefix(b"http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host.as_str().as_bytes()))
     };

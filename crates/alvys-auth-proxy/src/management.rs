@@ -35,9 +35,9 @@ impl Inner {
         match page {
             Page::Health => text("ok\n"),
             Page::Ready => self.ready(route).await,
-            Page::Metrics => self.long(|| {
-                typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry()))
-            }),
+            Page::Metrics => {
+                self.long(|| typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry())))
+            }
             Page::Status => self.long(|| status_page(self)),
             Page::Icon => none(),
             Page::Token => match self.token(request, route).await {

@@ -69,7 +69,11 @@ impl<T: Socket> Drop for Watched<T> {
 }
 
 impl<T: Socket> AsyncRead for Watched<T> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let Self { socket, activity, half_open } = &mut *self;
         if half_open.is_none() {
             let before = buffer.filled().len();

@@ -174,8 +174,7 @@ impl Upstream {
         let versioned = own.rsplit_once('/').filter(|(_, last)| is_version(last));
         let is_api = match versioned {
             // Any version of the API.
-            Some((parent, _)) => below(parent, path)
-                .is_some_and(|rest| rest.split('/').nth(1).is_some_and(is_version)),
+            Some((parent, _)) => below(parent, path).is_some_and(|rest| rest.split('/').nth(1).is_some_and(is_version)),
             None => below(own, path).is_some(),
         };
         is_api || path == ME || self.allowed.iter().any(|allowed| below(allowed, path).is_some())

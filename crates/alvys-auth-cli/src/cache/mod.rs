@@ -61,7 +61,8 @@ pub(crate) fn directory(given: Option<PathBuf>) -> Option<PathBuf> {
 /// Warns once that tokens are not kept or not shared as they should be, because each run may then buy a token of its own.
 pub(crate) fn unusable(what: &str) {
     static TOLD: Once = Once::new();
-    let todo = "each run may request a token of its own; give another directory with --cache-dir, or set ALVYS_NO_CACHE=1";
+    let todo =
+        "each run may request a token of its own; give another directory with --cache-dir, or set ALVYS_NO_CACHE=1";
     TOLD.call_once(|| messages::notice(&format!("{what}; {todo}")));
 }
 

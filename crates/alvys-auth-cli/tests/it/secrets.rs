@@ -39,7 +39,8 @@ fn a_secret_file_that_others_can_write_is_refused_and_one_that_they_can_read_is_
     let file = world.home.path().join("secret");
     fs::write(&file, world.secret()).unwrap();
     let arguments = ["token", "-v", "--secret-file", file.to_str().unwrap()];
-    for (chosen, words) in [(0o666, "chmod go-w"), (0o644, "chmod o-r"), (0o444, "chmod o-r"), (0o640, ""), (0o600, "")] {
+    for (chosen, words) in [(0o666, "chmod go-w"), (0o644, "chmod o-r"), (0o444, "chmod o-r"), (0o640, ""), (0o600, "")]
+    {
         set_mode(&file, chosen);
         let ran = ran(&mut without_secret(&world, &arguments));
         assert_eq!(ran.code, Some(if chosen == 0o666 { 78 } else { 0 }), "{ran:?}");
@@ -52,8 +53,10 @@ fn a_secret_file_that_others_can_write_is_refused_and_one_that_they_can_read_is_
 fn a_command_for_the_secret_gets_no_secret() {
     let world = World::new();
     let seen = world.home.path().join("seen");
-    let script = format!("env > '{}'; printf %s {}", seen.display(), world.secret());
-    let mut command = world.command(&["token", "--secret-command", &format!("sh -c \"{script}\"")]);
+    let (script, secret) = (world.home.path().join("script"), world.home.path().join("secret"));
+    fs::write(&secret, world.secret()).unwrap();
+    fs::write(&script, format!("env > '{}'; cat '{}'", seen.display(), secret.display())).unwrap();
+    let mut command = world.command(&["token", "--secret-command", &format!("sh '{}'", script.display())]);
     token_of(&ran(command.env("ALVYS_CLIENT_SECRET", "not-this-one").env("ALVYS_PROXY_KEY", "nor-this-key-of-one")));
     let seen = fs::read_to_string(seen).unwrap();
     assert!(seen.contains("ALVYS_CLIENT_ID="), "{seen}");

@@ -61,7 +61,11 @@ fn its_memory_is_closed_to_other_processes_and_to_core_files() {
     let is_root = fs::metadata(world.home.path()).unwrap().uid() == 0;
     let mut command = world.complete(&[]);
     command.env("HOME", "/dev/null");
-    let limits = if is_root { "ulimit -c 100; set -- setpriv --reuid=65534 --clear-groups \"$0\" \"$@\"; set -- \"$@\"; :" } else { "ulimit -S -c 100" };
+    let limits = if is_root {
+        "ulimit -c 100; set -- setpriv --reuid=65534 --clear-groups \"$0\" \"$@\"; set -- \"$@\"; :"
+    } else {
+        "ulimit -S -c 100"
+    };
     let mut limited = Command::new("sh");
     let run = if is_root { "exec \"$@\"" } else { "exec \"$0\" \"$@\"" };
     limited.args(["-c", &format!("{limits} && {run}")]).arg(command.get_program()).args(command.get_args());
@@ -97,7 +101,10 @@ fn as_the_first_process_it_reaps_orphans_and_still_learns_how_its_commands_end()
     let proxy = Running::start(&world, &mut command, 1);
     let first = children(proxy.id()).pop().unwrap();
     for round in 1..=3 {
-        within(|| fs::read_to_string(&ended).is_ok_and(|lines| lines.lines().count() >= round), || "orphans".to_owned());
+        within(
+            || fs::read_to_string(&ended).is_ok_and(|lines| lines.lines().count() >= round),
+            || "orphans".to_owned(),
+        );
         within(|| children(first).is_empty(), || format!("children of the proxy: {:?}", children(first)));
         assert_eq!(proxy.get("/api/p/v1/loads").status, 200, "{}", proxy.said());
         assert_eq!(proxy.said(), "");
@@ -110,7 +117,8 @@ fn as_the_first_process_it_reaps_orphans_and_still_learns_how_its_commands_end()
 /// The processes whose parent this one is, those included that have ended.
 #[cfg(target_os = "linux")]
 fn children(parent: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let processes =
+        fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_child = |id: &u32| {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         let after_name = stat.rsplit(')').next().unwrap_or_default().split_whitespace().nth(1);

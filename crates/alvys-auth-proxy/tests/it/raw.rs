@@ -314,7 +314,9 @@ async fn a_client_that_has_closed_its_sending_side_gets_its_answer() {
     let post = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
     let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
     let post = format!("{post}Content-Length: 2\r\n\r\n{{}}");
-    for (request, answers) in [(get, &[200][..]), (&post, &[201]), (&chunked, &[201]), (&format!("{get}{post}"), &[200, 201])] {
+    for (request, answers) in
+        [(get, &[200][..]), (&post, &[201]), (&chunked, &[201]), (&format!("{get}{post}"), &[200, 201])]
+    {
         let answer = half_closed(&stage, request).await;
         let statuses: Vec<_> = answer.split("HTTP/1.1 ").skip(1).map(|one| one[..3].parse::<u16>().unwrap()).collect();
         assert_eq!(statuses, answers, "{request}: {answer}");

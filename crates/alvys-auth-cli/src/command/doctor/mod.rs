@@ -63,7 +63,8 @@ fn check(arguments: &Args, report: &mut Report) {
         return skip(report, &[&[access::TOKEN][..], &access::STEPS].concat(), &why);
     }
     if let Some(Err(error)) = settings.cache_dir.as_deref().map(cache::check) {
-        let todo = "each run may request a token of its own: give another directory with --cache-dir or ALVYS_CACHE_DIR";
+        let todo =
+            "each run may request a token of its own: give another directory with --cache-dir or ALVYS_CACHE_DIR";
         report.warning("cache", format!("tokens cannot be kept: {error}"), todo);
     }
     let api = settings.setup.api.clone();
