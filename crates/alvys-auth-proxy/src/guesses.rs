@@ -10,7 +10,7 @@ use crate::watch::{NOTICES, lock};
 
 /// The time between two answers to wrong keys, whoever sent them.
 const PACE: Duration = Duration::from_millis(100);
-/// How long such an answer waits for its turn. The connection is closed where it would wait longer.
+/// How long such an answer waits for its turn. Where it would wait longer, there is none, and the connection is closed then.
 const LONGEST: Duration = Duration::from_secs(10);
 /// How often wrong keys are told of.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -28,15 +28,15 @@ struct Guessed {
 }
 
 impl Guesses {
-    /// Waits for the turn of one more answer to a wrong key. False when too many wait already.
+    /// Waits for the turn of one more answer to a wrong key. False when it has none, because too many wait already.
     pub(crate) async fn slow(&self) -> bool {
         let turn = lock(&self.0).turn(Instant::now());
         self.tell();
         match turn {
             Some(turn) => tokio::time::sleep_until(turn).await,
-            None => return false,
+            None => tokio::time::sleep(LONGEST).await,
         }
-        true
+        turn.is_some()
     }
 
     /// Says how many wrong keys came since this was said last, if that is long enough ago.
