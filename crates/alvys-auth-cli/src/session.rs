@@ -10,7 +10,7 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::agent;
-use crate::cache::{Held, Slot};
+use crate::cache::{self, Held, Slot};
 use crate::failure::{Class, Failure};
 use crate::files::{Lock, TICK, Try};
 use crate::keys;
@@ -60,9 +60,7 @@ impl Session {
     /// When flow and credentials make no token request.
     pub(crate) fn open(settings: Settings) -> Result<Self, Failure> {
         let Settings { credentials, setup, network, cache_dir } = settings;
-        for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
-            messages::warn(warning);
-        }
+        setup.flow.deprecation().into_iter().for_each(messages::warn);
         let slot = match &cache_dir {
             Some(directory) => Slot::open(directory, &setup.flow, &credentials)?,
             None => None,
@@ -117,7 +115,7 @@ impl Session {
                     break None;
                 }
                 (Err(error), _) => {
-                    debug!(target: "alvys_auth", "goes on without a lock: {error}");
+                    cache::unusable(&format!("goes on without a lock: {error}"));
                     break None;
                 }
             }
