@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod provided;
 pub mod proxied;
+pub mod raw;
 pub mod stacks;
 pub mod tls;
 pub mod transcript;

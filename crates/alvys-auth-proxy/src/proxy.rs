@@ -34,12 +34,7 @@ impl Proxy {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a setting is wrong or the HTTP client cannot be
     /// built.
     pub fn new(accounts: impl Accounts, api: Api, settings: Settings) -> Result<Self, Error> {
-        let http = Http::default();
-        for url in [Some(api.base()), settings.mcp.as_deref()].into_iter().flatten() {
-            // What is wrong with a URL is said below.
-            url.parse().map_or(Ok(()), |url| http.check(&url))?;
-        }
-        Self::with_client(accounts, api, settings, http.builder())
+        Self::with_client(accounts, api, settings, Http::default())
     }
 
     /// Like [`new`](Self::new), with your own transport settings: certificates, proxies, name resolution.
@@ -53,9 +48,14 @@ impl Proxy {
         accounts: impl Accounts,
         api: Api,
         settings: Settings,
-        client: reqwest::ClientBuilder,
+        http: impl Into<Http>,
     ) -> Result<Self, Error> {
-        let upstream = Upstream::new(api, client, &settings)?;
+        let http = http.into();
+        for url in [Some(api.base()), settings.mcp.as_deref()].into_iter().flatten() {
+            // What is wrong with a URL is said below.
+            url.parse().map_or(Ok(()), |url| http.check(&url))?;
+        }
+        let upstream = Upstream::new(api, &http, &settings)?;
         Ok(Self(Arc::new(Inner {
             accounts: Box::new(accounts),
             upstream,

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Error};
+use alvys_auth_reqwest::Http;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use reqwest::{Client, ClientBuilder, Url, redirect};
@@ -20,9 +21,10 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 /// The destinations of requests: the API's origin and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
-    client: Client,
-    /// For a server on this machine, beside one elsewhere.
-    plain: Option<Client>,
+    /// For requests, and for those that must not go out on a kept connection.
+    clients: [Client; 2],
+    /// The same for a server on this machine, beside one elsewhere.
+    local: Option<[Client; 2]>,
     base: Url,
     mcp: Option<Url>,
 }
@@ -35,7 +37,7 @@ pub(crate) struct Destination {
 
 impl Upstream {
     /// Checks the URLs and builds the client. Some rules override the settings of its builder.
-    pub(crate) fn new(mut api: Api, client: ClientBuilder, settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn new(mut api: Api, http: &Http, settings: &Settings) -> Result<Self, Error> {
         let base = url("API base", api.base())?;
         let mcp = settings.mcp.as_deref().map(|mcp| url("MCP server", mcp)).transpose()?;
         if let Some(mcp) = &mcp {
@@ -43,15 +45,15 @@ impl Upstream {
         }
         let plain = |url: &Url| url.scheme() == "http";
         let both = mcp.as_ref().is_some_and(|mcp| plain(mcp) != plain(&base));
-        // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
-        let local = both.then(|| built(Client::builder().no_proxy())).transpose()?;
-        let client = if !both && plain(&base) { client.no_proxy() } else { client.https_only(true) };
-        Ok(Self { api, client: built(client)?, plain: local, base, mcp })
+        let local = both.then(|| built(&Client::builder.into(), true)).transpose()?;
+        let clients = built(http, !both && plain(&base))?;
+        Ok(Self { api, clients, local, base, mcp })
     }
 
-    /// The client for this destination.
-    pub(crate) fn client(&self, url: &Url) -> &Client {
-        self.plain.as_ref().filter(|_| url.scheme() == "http").unwrap_or(&self.client)
+    /// What sends a request to this URL, on a new connection where it is sent `anew`.
+    pub(crate) fn client(&self, url: &Url, anew: bool) -> &Client {
+        let [kept, new] = self.local.as_ref().filter(|_| url.scheme() == "http").unwrap_or(&self.clients);
+        if anew { new } else { kept }
     }
 
     /// The destination of a request. Only the path and the query come from the request.
@@ -121,27 +123,33 @@ impl Upstream {
     }
 }
 
-/// A client under the rules that override its settings.
-fn built(client: ClientBuilder) -> Result<Client, Error> {
-    let client = client
-        // The caller gets the redirect, and a redirect must not take the token to another server.
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        // Bodies are forwarded unchanged.
-        .no_gzip()
-        .no_brotli()
-        .no_zstd()
-        .no_deflate()
-        .connect_timeout(CONNECT_WITHIN)
-        .http2_keep_alive_interval(ASK_EVERY)
-        .tcp_nodelay(true);
-    client.build().map_err(|error| {
-        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-        Error::configuration(
-            format!("the HTTP client cannot be built{cause}"),
-            "check its certificates, proxies and TLS settings",
-        )
-    })
+/// Clients under the rules that override their settings: one that keeps connections, and one that does not.
+fn built(http: &Http, plain: bool) -> Result<[Client; 2], Error> {
+    let finished = |client: ClientBuilder| {
+        let client = client
+            // The caller gets the redirect, and a redirect must not take the token to another server.
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            // Bodies are forwarded unchanged.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connect_timeout(CONNECT_WITHIN)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http2_keep_alive_interval(ASK_EVERY)
+            .tcp_nodelay(true);
+        // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
+        let client = if plain { client.no_proxy() } else { client.https_only(true) };
+        client.build().map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Error::configuration(
+                format!("the HTTP client cannot be built{cause}"),
+                "check its certificates, proxies and TLS settings",
+            )
+        })
+    };
+    Ok([finished(http.builder())?, finished(http.builder().pool_max_idle_per_host(0))?])
 }
 
 /// The path that all versions of the API have in common: `/api/p/` for `/api/p/v1`.

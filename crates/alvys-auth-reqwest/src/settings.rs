@@ -98,10 +98,15 @@ impl fmt::Debug for Http {
     }
 }
 
+/// The most headers of an answer, and their length in all over HTTP/2. More make the answer unreadable.
+const MOST_HEADERS: usize = 256;
+const LONGEST_HEADERS: u32 = 256 * 1024;
+
 fn builder(proxies: &Proxies, tls: &ClientConfig) -> ClientBuilder {
     let mut tls = tls.clone();
     tls.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     let http = Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
+    let http = http.http1_max_headers(MOST_HEADERS).http2_max_header_list_size(LONGEST_HEADERS);
     through(http, proxies).tls_backend_preconfigured(tls)
 }
 

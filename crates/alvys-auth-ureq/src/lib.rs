@@ -21,6 +21,7 @@ pub use middleware::Authorize;
 pub use network::Http;
 pub use source::{Builder, TokenSource, Ureq};
 pub use tenants::{Tenants, TenantsBuilder};
+pub use transport::explain;
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, ureq, ureq::http};
 

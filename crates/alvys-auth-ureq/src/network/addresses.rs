@@ -15,7 +15,7 @@ const HEAD_START: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// There is no connection: nothing of a request has left this machine.
 #[derive(Debug)]
-pub(crate) struct Unreached(io::Error);
+pub(crate) struct Unreached(pub(crate) io::Error);
 
 /// Marks an error as one of a connection that was not made. In ureq's words it could as well have come after the request.
 pub(super) fn unreached(error: Error) -> Error {

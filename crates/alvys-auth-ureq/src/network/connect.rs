@@ -6,6 +6,7 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, SocksConnector,
 
 use super::Http;
 use super::addresses::{connected, timeout, unreached};
+use super::early::Early;
 use super::tls::Encrypted;
 use super::tunnel::tunnelled;
 
@@ -64,7 +65,7 @@ impl Connector for Connect {
     type Out = Box<dyn Transport>;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
-        let connection = self.reached(details)?;
+        let connection: Box<dyn Transport> = Box::new(Early::new(self.reached(details)?));
         if !details.needs_tls() {
             return Ok(Some(connection));
         }

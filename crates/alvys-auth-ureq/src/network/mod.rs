@@ -2,6 +2,7 @@
 
 mod addresses;
 mod connect;
+mod early;
 mod resolve;
 mod tls;
 mod tunnel;

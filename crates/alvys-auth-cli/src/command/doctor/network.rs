@@ -6,8 +6,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use alvys_auth_core::Api;
+use alvys_auth_core::{Api, ErrorKind};
 use alvys_auth_driver::{Proxies, Proxy, Way};
+use alvys_auth_ureq::explain;
 use http::Uri;
 use http::header::DATE;
 
@@ -225,13 +226,15 @@ fn greeted(
     let before = SystemTime::now();
     let answer = request.build().call().map_err(|error| {
         let said = one_line(&error.to_string());
-        match (error, proxy) {
-            (ureq::Error::ConnectProxyFailed(_), Some(proxy)) => (PROXY, CONNECTION, refused(proxy, &said)),
-            _ => {
-                let todo = "check the clock of this machine, the certificates in ALVYS_CA_BUNDLE, and whether a proxy decrypts the traffic";
-                (step, after, Failure::new(Class::Unreachable, format!("no answer: {said}"), todo))
-            }
+        if let (ureq::Error::ConnectProxyFailed(_), Some(proxy)) = (&error, proxy) {
+            return (PROXY, CONNECTION, refused(proxy, &said));
         }
+        let error = explain("the token endpoint", error);
+        if error.kind() == ErrorKind::Certificate {
+            return (TLS, TLS, error.into());
+        }
+        let todo = "check that nothing between here and the server ends connections, and that the port speaks TLS";
+        (step, after, Failure::new(Class::Unreachable, format!("no answer: {said}"), todo))
     })?;
     let date = answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     Ok((date, [before, SystemTime::now()]))

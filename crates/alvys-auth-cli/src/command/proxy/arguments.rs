@@ -158,7 +158,7 @@ impl Args {
             Some(patience) => api.patience(patience),
             None => api,
         };
-        Ok(Proxy::with_client(accounts, api, settings, http.builder())?)
+        Ok(Proxy::with_client(accounts, api, settings, http)?)
     }
 }
 
