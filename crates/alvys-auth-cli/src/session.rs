@@ -10,7 +10,7 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::agent;
-use crate::cache::{Held, Slot};
+use crate::cache::{self, Held, Slot};
 use crate::failure::{Class, Failure};
 use crate::files::{Lock, TICK, Try};
 use crate::keys;
@@ -60,9 +60,7 @@ impl Session {
     /// When flow and credentials make no token request.
     pub(crate) fn open(settings: Settings) -> Result<Self, Failure> {
         let Settings { credentials, setup, network, cache_dir } = settings;
-        for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
-            messages::warn(warning);
-        }
+        setup.flow.deprecation().into_iter().for_each(messages::warn);
         let slot = match &cache_dir {
             Some(directory) => Slot::open(directory, &setup.flow, &credentials)?,
             None => None,
@@ -117,7 +115,7 @@ impl Session {
                     break None;
                 }
                 (Err(error), _) => {
-                    debug!(target: "alvys_auth", "goes on without a lock: {error}");
+                    cache::unusable(&format!("goes on without a lock: {error}"));
                     break None;
                 }
             }
@@ -144,8 +142,11 @@ impl Session {
 
     /// Asks for a token.
     fn fetch(&self, patience: Duration) -> Result<Held, Failure> {
+        let policy = Policy::new();
+        // Beside the renewal of a token that is still good nobody needs a second request, which may cost another token.
+        let policy = if patience > RENEWAL_PATIENCE { policy } else { policy.hedge_after(patience) };
         let tokens = TokenSource::builder(self.flow.clone(), self.credentials.clone())
-            .policy(Policy::new())
+            .policy(policy)
             .patience(patience)
             .http(self.network.blocking(&keys::endpoint(&self.flow)?)?.agent(agent::config()))
             .build()?;

@@ -110,6 +110,7 @@ impl SettingsArgs {
     pub(crate) fn read(&self) -> Result<Settings, Failure> {
         let layers = self.layers()?;
         let setup = layers.setup()?;
+        setup.warnings.iter().for_each(|warning| messages::ignored(warning));
         let credentials = layers.credentials()?;
         debug!(target: "alvys_auth", client_id = credentials.client_id(), "read the settings");
         Ok(Settings { credentials, setup, network: layers.network()?, cache_dir: self.cache_dir() })

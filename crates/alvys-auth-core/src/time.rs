@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A point in time: milliseconds since an origin that the driver chooses.
 ///
 /// The core never reads a clock. Its driver passes the current time as `now`. The driver's clock must not run backwards, and
@@ -17,7 +19,7 @@ use std::time::Duration;
 /// assert_eq!(later.saturating_duration_since(start), Duration::from_secs(2));
 /// assert_eq!(start.saturating_duration_since(later), Duration::ZERO);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

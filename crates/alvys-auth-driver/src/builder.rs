@@ -20,6 +20,8 @@ pub trait Driver: Sized {
     type Transport;
     /// What is asked for credentials.
     type Provider: ?Sized;
+    /// What the token is shared through.
+    type Store: ?Sized;
     /// The token source.
     type Source;
 
@@ -45,6 +47,8 @@ pub struct Parts<D: Driver> {
     pub transport: Arc<D::Transport>,
     /// What is asked for credentials, if anything.
     pub provider: Option<Arc<D::Provider>>,
+    /// What the token is shared through, if anything.
+    pub store: Option<Arc<D::Store>>,
     /// How long the provider may take to answer.
     pub time_limit: Duration,
     /// How long callers wait for a token.
@@ -64,6 +68,7 @@ pub struct Builder<D: Driver> {
     flow: Flow,
     credentials: Credentials,
     provider: Option<(Arc<D::Provider>, Option<Mark>)>,
+    store: Option<Arc<D::Store>>,
     policy: Arc<Policy>,
     patience: Duration,
     http: Option<D::Http>,
@@ -80,6 +85,7 @@ impl<D: Driver> Builder<D> {
             flow,
             credentials,
             provider: None,
+            store: None,
             policy: Arc::default(),
             patience: PATIENCE,
             http: None,
@@ -112,6 +118,16 @@ impl<D: Driver> Builder<D> {
     /// Like [`provider`](Self::provider), where the mark of the credentials in use is known.
     pub fn provider_of(mut self, provider: Arc<D::Provider>, known: Option<Mark>) -> Self {
         self.provider = Some((provider, known));
+        self
+    }
+
+    /// Shares the token with everybody who uses the same store: other processes of this host, or of a fleet. One of them asks
+    /// for a token, and the others take it from there. By default nothing is shared.
+    ///
+    /// While a token is held and is not due for renewal, the store is not asked. When it cannot be used, the source goes on
+    /// alone, and tells of that once.
+    pub fn store(mut self, store: Arc<D::Store>) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -163,12 +179,12 @@ impl<D: Driver> Builder<D> {
         let (provider, known) = self.provider.unzip();
         let time_limit = provider.as_deref().and_then(D::time_limit).unwrap_or(timeout);
         let asked = provider.is_some().then(|| (known.flatten(), None, time_limit));
-        let engine = Engine::new(request, self.policy, asked, self.time, self.hook);
+        let engine = Engine::new(request, self.policy, asked, self.store.is_some(), self.time, self.hook);
         if let Some(held) = self.held {
             engine.adopt(held);
         }
         let (engine, patience) = (Arc::new(engine), self.patience);
-        Ok(D::source(Arc::new(Parts { engine, transport, provider, time_limit, patience })))
+        Ok(D::source(Arc::new(Parts { engine, transport, provider, store: self.store, time_limit, patience })))
     }
 }
 

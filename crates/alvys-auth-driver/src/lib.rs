@@ -11,6 +11,7 @@ mod engine;
 mod events;
 mod network;
 mod pace;
+mod sharing;
 mod source;
 mod tenants;
 
@@ -26,11 +27,15 @@ pub use network::{Proxies, Proxy, Scheme, Way};
 #[cfg(feature = "tls")]
 pub use network::{Trust, Trusted};
 pub use pace::{Pace, Turn};
+pub use sharing::{AsyncSharing, BlockingSharing, Shared, SharedFuture};
 pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
 pub use tenants::{Making, OfTenant, Renewing, Search, TenantDriver, Tenants, TenantsBuilder, Worker};
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// How long an operation at a shared store may take.
+pub const STORE_TIME: Duration = Duration::from_secs(5);
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
 /// told as such.

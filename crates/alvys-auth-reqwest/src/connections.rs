@@ -38,9 +38,9 @@ impl Connections {
         let ours = Http::default();
         let within = |limit| ours.clone().and(move |http| http.connect_timeout(CONNECT_TIMEOUT).read_timeout(limit));
         let patient = http.is_none().then(|| within(UPLOAD_TIMEOUT));
-        let patient = patient.map(|http| PerRuntime::new(move || finish(http.builder())));
         let anew = http.clone().unwrap_or_else(|| within(UPLOAD_TIMEOUT));
         let anew = PerRuntime::new(move || finish(anew.builder()).pool_max_idle_per_host(0));
+        let patient = patient.map(|http| PerRuntime::new(move || finish(http.builder())));
         let http = http.unwrap_or_else(|| within(READ_TIMEOUT));
         http.check(api)?;
         let quick = PerRuntime::new(move || finish(http.builder()));

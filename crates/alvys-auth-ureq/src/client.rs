@@ -31,10 +31,11 @@ const LARGE: usize = 1024 * 1024;
 ///
 /// An agent of your own ([`http`](alvys_auth_driver::ClientBuilder::http), or
 /// [`sharing`](alvys_auth_driver::ClientBuilder::sharing), which is the same here) brings time limits of its own:
-/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole.
-/// `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is followed without the token, and
-/// what it leads to is delivered as it is, except a page of HTML. Plain http is sent to this machine only, and to no
-/// proxy; ureq alone decides where a redirect may lead, over plain http too, and takes neither token nor body along.
+/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole, unless
+/// [`Http::agent`](crate::Http::agent) made it. `http_status_as_error` and `redirect_auth_headers` are set over yours:
+/// a redirect is followed without the token, and what it leads to is delivered as it is, except a page of HTML. Plain
+/// http is sent to this machine only, and to no proxy; ureq alone decides where a redirect may lead, over plain http
+/// too, and takes neither token nor body along.
 #[derive(Clone)]
 pub struct Calls(Agent);
 

@@ -60,7 +60,6 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
     use TransportFault::{Configuration, MayHaveArrived, NeverArrived, ProxyCredentials, Unreadable};
     use ureq::Error as Told;
 
-    // As an agent tells that was brought along.
     let no_address = |error: &io::Error| {
         error
             .get_ref()
@@ -78,8 +77,8 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
             });
         }
         Told::Io(error) => fault(error).or_else(|| no_address(error)).unwrap_or(MayHaveArrived),
-        Told::Other(error) if error.is::<Unreached>() => NeverArrived,
         Told::Rustls(error) => fault(error).unwrap_or(NeverArrived),
+        Told::Other(error) if error.is::<Unreached>() => NeverArrived,
         // ureq tells of a 407 to its CONNECT in words alone.
         Told::ConnectProxyFailed(reason) if reason.contains("407") => ProxyCredentials,
         Told::HostNotFound | Told::ConnectionFailed | Told::ConnectProxyFailed(_) => NeverArrived,
@@ -96,12 +95,9 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
     match error {
         Told::Io(cause) => Error::on_the_way(known, peer, cause),
         Told::Other(cause) => match cause.downcast::<Error>() {
-            // A connection is not begun where the proxy or the certificates for it cannot be used.
+            // The settings of the agent have told already what is wrong.
             Ok(error) => *error,
-            Err(cause) => match cause.downcast::<Unreached>() {
-                Ok(cause) => Error::on_the_way(known, peer, cause.0),
-                Err(cause) => Error::on_the_way(known, peer, cause),
-            },
+            Err(cause) => Error::on_the_way(known, peer, cause),
         },
         error => Error::on_the_way(known, peer, error),
     }

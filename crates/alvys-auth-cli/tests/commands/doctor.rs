@@ -54,6 +54,14 @@ fn everything_is_fine_where_everything_is_fine() {
 }
 
 #[test]
+fn a_cache_that_cannot_be_used_is_found() {
+    let world = World::new();
+    let doctor = ran(world.command(&["doctor", "--json"]).env("ALVYS_CACHE_DIR", "/proc/nothing"));
+    finds(&doctor, "cache", "warning", "tokens cannot be kept");
+    finds(&doctor, "API call", "ok", "200");
+}
+
+#[test]
 fn every_wrong_setting_is_named_with_what_to_do() {
     let world = World::new();
     let cases = [

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
-use crate::support::{Ran, World, mode, ran, ran_with, spawned, token_of};
+use crate::support::{Ran, World, mode, ran, ran_with, set_mode, spawned, token_of};
 
 fn done(world: &World, arguments: &[&str]) -> Ran {
     let ran = ran(&mut world.bare(arguments));
@@ -30,6 +30,23 @@ fn add(world: &World, name: &str) {
     ]);
     let ran = ran_with(&mut command, &world.secret());
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
+}
+
+#[test]
+fn profiles_that_others_can_write_are_refused() {
+    let world = World::new();
+    add(&world, "production");
+    let file = world.profiles_file();
+    for (chosen, is_fine) in [(0o644, true), (0o664, false), (0o646, false), (0o600, true)] {
+        set_mode(&file, chosen);
+        let ran = ran(&mut world.bare(&["token", "--profile", "production"]));
+        if is_fine {
+            token_of(&ran);
+        } else {
+            assert!(ran.failed(78).contains("other users of this machine can write"), "{ran:?}");
+            assert!(ran.stderr.contains("chmod go-w"), "{ran:?}");
+        }
+    }
 }
 
 #[test]
@@ -201,7 +218,7 @@ fn a_keychain_keeps_the_secret_of_a_profile() {
     assert_eq!(ran_with(&mut with_a_keychain(&world, &add), &world.secret()).code, Some(0));
     token_of(&token());
     assert_eq!(ran(&mut with_a_keychain(&world, &["profile", "remove", "one"])).code, Some(0));
-    std::fs::write(world.profiles_file(), format!("[profiles.one]\nclient_id = \"{id}\"\nkeychain = true\n")).unwrap();
+    fs::write(world.profiles_file(), format!("[profiles.one]\nclient_id = \"{id}\"\nkeychain = true\n")).unwrap();
     assert!(token().failed(78).contains("the keychain has no secret for profile one"));
 }
 

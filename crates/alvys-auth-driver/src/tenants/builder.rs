@@ -37,6 +37,7 @@ impl<D: TenantDriver> TenantsBuilder<D> {
                 guard: true,
                 workers: 0,
                 http: None,
+                store: None,
                 time: Time::boot(),
                 hook: None,
             },
@@ -83,6 +84,12 @@ impl<D: TenantDriver> TenantsBuilder<D> {
     /// driver on the tokio runtime of that first call.
     pub fn renew_in_background(mut self, concurrency: usize) -> Self {
         self.settings.workers = concurrency;
+        self
+    }
+
+    /// Shares the tokens of all tenants through a store; see [`Builder::store`](crate::Builder::store).
+    pub fn store(mut self, store: Arc<D::Store>) -> Self {
+        self.settings.store = Some(store);
         self
     }
 

@@ -15,8 +15,12 @@ use crate::{Driver, Engine, Parts, Time};
 
 /// What a driver adds to [`Tenants`].
 pub trait TenantDriver:
-    Driver<Http: Clone + Send + Sync, Transport: Send + Sync, Source: Clone + Deref<Target = Engine> + Send + Sync>
-    + 'static
+    Driver<
+        Http: Clone + Send + Sync,
+        Transport: Send + Sync,
+        Store: Send + Sync,
+        Source: Clone + Deref<Target = Engine> + Send + Sync,
+    > + 'static
 {
     /// What knows the tenants.
     type TenantProvider: ?Sized + Send + Sync;
@@ -56,6 +60,7 @@ pub(super) struct Settings<D: Driver> {
     pub(super) guard: bool,
     pub(super) workers: usize,
     pub(super) http: Option<D::Http>,
+    pub(super) store: Option<Arc<D::Store>>,
     pub(super) time: Time,
     pub(super) hook: Option<TenantHook>,
 }
@@ -112,7 +117,7 @@ impl<D: TenantDriver> Inner<D> {
 
     /// Makes the source of a tenant from what the provider gave.
     pub(super) fn make(self: &Arc<Self>, tenant: &Arc<str>, given: Given<Option<Tenant>>) -> Result<D::Source, Error> {
-        let Settings { policy, patience, guard, time, .. } = &self.settings;
+        let Settings { policy, patience, guard, time, store, .. } = &self.settings;
         let (given, mark) = given.first()?;
         let (flow, credentials) = given.ok_or_else(|| Error::unknown_tenant(tenant))?;
         let guarded = *guard && flow.expected_organization().is_none();
@@ -122,14 +127,16 @@ impl<D: TenantDriver> Inner<D> {
         let transport = self.transport(&request)?;
         let time_limit = self.time_limit();
         let known = Some((Some(mark), Some(time.now()), time_limit));
-        let engine = Engine::new(request, Arc::clone(policy), known, time.clone(), self.hook(tenant));
+        let shared = store.is_some();
+        let engine = Engine::new(request, Arc::clone(policy), known, shared, time.clone(), self.hook(tenant));
         let own = OfTenant {
             provider: Arc::clone(&self.provider),
             tenant: Arc::clone(tenant),
             tenants: Arc::downgrade(self),
         };
         let (engine, provider) = (Arc::new(engine), Some(D::provider(own)));
-        Ok(D::source(Arc::new(Parts { engine, transport, provider, time_limit, patience: *patience })))
+        let (patience, store) = (*patience, store.clone());
+        Ok(D::source(Arc::new(Parts { engine, transport, provider, store, time_limit, patience })))
     }
 
     fn transport(&self, request: &TokenRequest) -> Result<Arc<D::Transport>, Error> {

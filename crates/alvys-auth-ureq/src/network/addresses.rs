@@ -10,12 +10,14 @@ use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
 
+use super::early::Early;
+
 /// How long an address may be silent before the next one is tried (RFC 8305, section 5).
 const HEAD_START: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// There is no connection: nothing of a request has left this machine.
 #[derive(Debug)]
-pub(crate) struct Unreached(pub(crate) io::Error);
+pub(crate) struct Unreached(io::Error);
 
 /// Marks an error as one of a connection that was not made. In ureq's words it could as well have come after the request.
 pub(super) fn unreached(error: Error) -> Error {
@@ -91,7 +93,7 @@ fn tcp(
         register_shutdown: Arc::clone(&details.register_shutdown),
     };
     let connection = Connector::<()>::connect(&TcpConnector::default(), &details, None)?;
-    Ok(Box::new(connection.ok_or(Error::ConnectionFailed)?))
+    Ok(Box::new(Early::new(connection.ok_or(Error::ConnectionFailed)?)))
 }
 
 /// The addresses in their order, but so that the families take turns.

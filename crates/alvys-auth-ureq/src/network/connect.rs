@@ -31,7 +31,7 @@ impl Connect {
         };
         if !matches!(proxy.scheme(), Scheme::Http | Scheme::Https) {
             let connection = Connector::<()>::connect(&self.socks, details, None).map_err(unreached)?;
-            return Ok(Box::new(connection.ok_or(Error::ConnectionFailed)?));
+            return Ok(Box::new(Early::new(connection.ok_or(Error::ConnectionFailed)?)));
         }
         let addresses = details.resolver.resolve(place.uri(), details.config, timeout(details))?;
         let connection = connected(&addresses, details)?;
@@ -65,7 +65,7 @@ impl Connector for Connect {
     type Out = Box<dyn Transport>;
 
     fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
-        let connection: Box<dyn Transport> = Box::new(Early::new(self.reached(details)?));
+        let connection = self.reached(details)?;
         if !details.needs_tls() {
             return Ok(Some(connection));
         }

@@ -226,15 +226,18 @@ fn greeted(
     let before = SystemTime::now();
     let answer = request.build().call().map_err(|error| {
         let said = one_line(&error.to_string());
-        if let (ureq::Error::ConnectProxyFailed(_), Some(proxy)) = (&error, proxy) {
-            return (PROXY, CONNECTION, refused(proxy, &said));
+        match (error, proxy) {
+            (ureq::Error::ConnectProxyFailed(_), Some(proxy)) => (PROXY, CONNECTION, refused(proxy, &said)),
+            (error, _) => {
+                let error = explain("the server", error);
+                let todo = "check the clock of this machine, the certificates in ALVYS_CA_BUNDLE, and whether a proxy decrypts the traffic";
+                let failure = match error.kind() {
+                    ErrorKind::Certificate => error.into(),
+                    _ => Failure::new(Class::Unreachable, format!("no answer: {said}"), todo),
+                };
+                (step, after, failure)
+            }
         }
-        let error = explain("the token endpoint", error);
-        if error.kind() == ErrorKind::Certificate {
-            return (TLS, TLS, error.into());
-        }
-        let todo = "check that nothing between here and the server ends connections, and that the port speaks TLS";
-        (step, after, Failure::new(Class::Unreachable, format!("no answer: {said}"), todo))
     })?;
     let date = answer.headers().get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     Ok((date, [before, SystemTime::now()]))

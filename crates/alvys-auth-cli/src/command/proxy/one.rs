@@ -26,9 +26,9 @@ use crate::settings::Layers;
 pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy, Reload), Failure> {
     let layers = arguments.settings.layers()?;
     let setup = layers.setup()?;
-    for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
-        messages::warn(warning);
-    }
+    // Without a token, the proxy runs on, and nobody would be told later.
+    setup.warnings.iter().for_each(|warning| messages::notice(warning));
+    setup.flow.deprecation().into_iter().for_each(messages::warn);
     let network = layers.network()?;
     let http = network.asynchronous(&[&keys::endpoint(&setup.flow)?])?;
     let certificates = network.certificates.clone();
