@@ -16,6 +16,7 @@ mod keychain;
 mod keys;
 mod log;
 mod messages;
+mod network;
 mod notices;
 mod output;
 mod private;

@@ -59,7 +59,12 @@ impl Proxy {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a setting is wrong or the HTTP client cannot be
     /// built.
     pub fn new(accounts: impl Accounts, api: Api, settings: Settings) -> Result<Self, Error> {
-        Self::with_client(accounts, api, settings, reqwest::Client::builder)
+        let http = Http::default();
+        for url in [Some(api.base()), settings.mcp.as_deref()].into_iter().flatten() {
+            // What is wrong with a URL is said below.
+            url.parse().map_or(Ok(()), |url| http.check(&url))?;
+        }
+        Self::with_client(accounts, api, settings, http)
     }
 
     /// Like [`new`](Self::new), with your own transport settings: certificates, proxies, name resolution.

@@ -61,7 +61,6 @@ impl Upstream {
         if let Some(mcp) = &mcp {
             api = api.allow(mcp.as_str())?;
         }
-        let plain = base.scheme() == "http" || mcp.as_ref().is_some_and(|mcp| mcp.scheme() == "http");
         let ruled = |client: ClientBuilder| {
             client
                 // The caller gets the redirect, and a redirect must not take the token to another server.
@@ -80,10 +79,8 @@ impl Upstream {
                 .http2_keep_alive_interval(ASK_EVERY)
                 .tcp_nodelay(true)
         };
-        // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
         let built = |client: ClientBuilder| {
-            let client = if plain { ruled(client).no_proxy() } else { ruled(client).https_only(true) };
-            client.build().map_err(|error| {
+            ruled(client).https_only(true).build().map_err(|error| {
                 let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
                 Error::configuration(
                     format!("the HTTP client cannot be built{cause}"),

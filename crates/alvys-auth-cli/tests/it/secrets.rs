@@ -173,7 +173,7 @@ fn headers_that_repeat_the_secret_or_the_token_are_not_shown() {
         |fault: Fault, secret: &str| fault.header("x-debug", format!("auth={secret}")).header("x-plain", "shown");
     for told in [secret.as_str(), &secret[..secret.len() - 1], &backwards] {
         world.sandbox.inject(Route::Token, echo(Fault::reply(403, r#"{"error":"access_denied"}"#), told).once());
-        let shown = world.run(&["-vv", "token", "--force"]);
+        let shown = world.run(&["-vv", "token", "--no-cache"]);
         assert!(shown.stderr.contains("x-debug: [redacted]") && shown.stderr.contains("x-plain: shown"), "{shown:?}");
     }
     let token = world.token(&["--force"]);

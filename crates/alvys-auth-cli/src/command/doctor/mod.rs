@@ -58,7 +58,7 @@ fn check(arguments: &Args, report: &mut Report) {
         Ok(endpoint) => endpoint,
         Err(failure) => return report.failed("settings", failure),
     };
-    if let Err(at) = network::check(&endpoint, settings.ca_bundle.as_deref(), report) {
+    if let Err(at) = network::check(&endpoint, &settings.setup.api, &settings.network, report) {
         let why = format!("the step before it failed: {at}");
         return skip(report, &[&[access::TOKEN][..], &access::STEPS].concat(), &why);
     }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -12,11 +12,11 @@ use std::time::Duration;
 use alvys_auth_config::check_access;
 use alvys_auth_core::Api;
 use alvys_auth_proxy::{Accounts, Listen, Proxy, Settings, SharedKey};
-use alvys_auth_reqwest::Http;
-use reqwest::{Certificate, ClientBuilder};
+use http::Uri;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::network::Network;
 use crate::secret::PROXY_KEY;
 use crate::settings::SettingsArgs;
 use crate::time;
@@ -153,10 +153,15 @@ impl Args {
         accounts: impl Accounts,
         api: Api,
         settings: Settings,
-        certificates: &Certificates,
+        network: &Network,
     ) -> Result<Proxy, Failure> {
         let own = || (api == Api::production()).then_some("https://mcp.alvys.com/mcp");
-        let settings = match self.mcp_url.as_deref().or_else(own) {
+        let mcp = self.mcp_url.as_deref().or_else(own);
+        // The proxy says what is wrong with a URL that cannot be called.
+        let called: Vec<Uri> =
+            [Some(api.base()), mcp].into_iter().flatten().filter_map(|url| url.parse().ok()).collect();
+        let http = network.asynchronous(&called.iter().collect::<Vec<_>>())?;
+        let settings = match mcp {
             Some(url) => settings.mcp(url),
             None => settings,
         };
@@ -164,8 +169,7 @@ impl Args {
             Some(patience) => api.patience(patience),
             None => api,
         };
-        let certificates = certificates.clone();
-        Ok(Proxy::with_client(accounts, api, settings, move || certificates.client())?)
+        Ok(Proxy::with_client(accounts, api, settings, http)?)
     }
 }
 
@@ -197,36 +201,6 @@ fn given_key(key: OsString) -> Result<Zeroizing<String>, Failure> {
 
 fn without_line_break(key: &Zeroizing<String>) -> Zeroizing<String> {
     Zeroizing::new(key.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// The certificates that an HTTP client trusts instead of those of the system.
-#[derive(Debug, Clone)]
-pub(super) struct Certificates(Option<Vec<Certificate>>);
-
-impl Certificates {
-    /// Reads the PEM file `bundle`, if there is one.
-    pub(super) fn read(bundle: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = bundle else { return Ok(Self(None)) };
-        let refused = |what: String| {
-            let hint = "set ALVYS_CA_BUNDLE, SSL_CERT_FILE or --ca-bundle to a PEM file with certificates, or unset it";
-            Failure::configuration(format!("the CA bundle {} {what}", path.display()), hint)
-        };
-        let pem = fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| refused("is not a PEM file".to_owned()))?;
-        if certificates.is_empty() {
-            return Err(refused("contains no certificate".to_owned()));
-        }
-        Ok(Self(Some(certificates)))
-    }
-
-    pub(super) fn client(&self) -> ClientBuilder {
-        // These settings read the system's certificates once: no file is opened when a client is made later on.
-        let http = Http::default().builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
-        match &self.0 {
-            Some(certificates) => http.tls_certs_only(certificates.clone()),
-            None => http,
-        }
-    }
 }
 
 /// A host name or an IP address, without a port.
