@@ -17,7 +17,10 @@ mod keychain;
 mod keys;
 mod log;
 mod messages;
+mod network;
+mod notices;
 mod output;
+mod private;
 mod profiles;
 mod report;
 mod secret;
@@ -34,6 +37,7 @@ use clap::CommandFactory;
 use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
+    private::close_memory();
     let arguments = match arguments::parse() {
         Ok(arguments) => arguments,
         Err(ended) => return ended,

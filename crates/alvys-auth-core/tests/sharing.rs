@@ -138,6 +138,43 @@ fn a_newer_token_is_adopted_with_its_age_and_ends_a_pause() {
     assert!(lifecycle.snapshot().status(at(200)).last_error.is_none());
 }
 
+/// A short-lived process that took it as its own would never renew it.
+#[test]
+fn an_adopted_token_near_its_end_is_due_at_once() {
+    let mut lifecycle = shared();
+    let attempt = fetched(&mut lifecycle, at(9000));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(9000));
+    let found = SharedToken {
+        generation: id(1),
+        age: seconds(3500),
+        left: seconds(100),
+        token: Some(token("theirs", seconds(3600))),
+    };
+    let near = Answer { token: Some(found), ..nothing(Outcome::Newer) };
+    let _ = over(&mut lifecycle, attempt.stored(Ok(near)), at(9000));
+    let attempt = fetched(&mut lifecycle, at(9000));
+    assert!(attempt.is_renewal());
+    let (_, command) = told(&mut lifecycle, attempt, at(9000));
+    assert!(matches!(command, Operation::Claim { unwanted: Some(unwanted), .. } if unwanted == id(1)));
+    assert_eq!(used(&mut lifecycle, at(9000)).expires_in(at(9000)), seconds(100));
+}
+
+#[test]
+fn a_token_that_has_ended_on_the_way_is_not_taken() {
+    let mut lifecycle = shared();
+    let attempt = fetched(&mut lifecycle, at(9000));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(9000));
+    let found = SharedToken {
+        generation: id(1),
+        age: seconds(3600),
+        left: Duration::ZERO,
+        token: Some(token("theirs", seconds(3600))),
+    };
+    let ended = Answer { token: Some(found), ..nothing(Outcome::Newer) };
+    let (_, command) = then(&mut lifecycle, attempt, ended, at(9000));
+    assert!(matches!(command, Operation::Claim { unwanted: Some(unwanted), .. } if unwanted == id(1)));
+}
+
 #[test]
 fn a_renewal_wants_another_token_than_the_held_one() {
     let (mut lifecycle, generation) = publishing();

@@ -28,7 +28,7 @@ pub fn is_unanswered(error: &(dyn StdError + 'static)) -> bool {
 #[must_use]
 pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
     causes(error).find_map(|cause| {
-        #[cfg(feature = "rustls")]
+        #[cfg(feature = "tls")]
         if let Some(error) = cause.downcast_ref() {
             use rustls::{AlertDescription as Alert, Error};
 

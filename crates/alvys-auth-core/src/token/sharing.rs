@@ -232,7 +232,9 @@ impl Lifecycle {
     /// Takes a token from the store into use, if it is of any.
     fn take(&mut self, found: SharedToken<TokenResponse>, now: Timestamp) -> Option<Change> {
         let response = found.token?.under(self.request.flow())?;
-        let token = self.token(response, Some(now.saturating_sub(found.age)), now).ok()?;
+        // Its margin is that of a token that was fetched then: near its end it is due at once, and not later and later.
+        let obtained = now.saturating_sub(found.age);
+        let token = self.token(response, Some(obtained), obtained).ok().filter(|token| now < token.expires_at())?;
         if self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token)) {
             return None;
         }
