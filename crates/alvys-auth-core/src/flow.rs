@@ -314,7 +314,7 @@ impl Flow {
         };
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let head = Head { parts, scopes: OnceLock::new() };
+        let head = Head { parts, tail: OnceLock::new(), scopes: OnceLock::new() };
         Ok(Arc::clone(self.settings.rendered.0.get_or_init(|| Arc::new(head))))
     }
 

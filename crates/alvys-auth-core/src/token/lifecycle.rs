@@ -95,11 +95,9 @@ pub(super) struct Provider {
     pub(super) known: Option<Mark>,
     /// How long it may take to answer.
     pub(super) time_limit: Duration,
-    /// When it gave the first credentials, until it is to be asked for others.
-    pub(super) given_at: Option<Timestamp>,
     /// The attempt that has asked it, until it answers.
     pub(super) asked_by: Option<u64>,
-    /// When it was last asked.
+    /// When it was last asked, or gave the first credentials.
     pub(super) asked_at: Option<Timestamp>,
 }
 
@@ -154,7 +152,7 @@ impl Lifecycle {
     /// credentials in use; without one, the first attempt asks for what there is. Nor does the first attempt ask for those that
     /// the provider gave just before, at `given_at`.
     pub fn with_provider(mut self, known: Option<Mark>, given_at: Option<Timestamp>, time_limit: Duration) -> Self {
-        self.provider = Some(Provider { known, time_limit, given_at, asked_by: None, asked_at: None });
+        self.provider = Some(Provider { known, time_limit, asked_by: None, asked_at: given_at });
         self
     }
 

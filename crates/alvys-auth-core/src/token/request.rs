@@ -30,9 +30,11 @@ pub struct TokenRequest(Arc<Inner>);
 struct Inner {
     flow: Flow,
     head: Arc<Head>,
-    /// The body, and behind it what of the credentials does not stand in it as it is. Kept once: there may be many tenants.
+    /// The body up to its tail, and behind it what of the credentials does not stand in it as it is. Kept once: there may be
+    /// many tenants.
     text: Zeroizing<Box<str>>,
     body_ends: u32,
+    has_tail: bool,
     client_id: Place,
     client_secret: Place,
 }
@@ -43,6 +45,8 @@ type Place = (u32, u32);
 /// What requests of the same flow have in common, shared by all tenants that speak it.
 pub(crate) struct Head {
     pub(crate) parts: Parts,
+    /// What follows the credentials in the body.
+    pub(crate) tail: OnceLock<Box<str>>,
     /// The scopes of the first token. Mostly all tokens have the same ones, so that they share them.
     pub(crate) scopes: OnceLock<Arc<str>>,
 }
@@ -103,7 +107,14 @@ impl TokenRequest {
         let Some(mut text) = body.render(flow.body_encoding()) else {
             return Err(Error::configuration("the request could not be encoded", "report this as a defect"));
         };
-        let body_ends = text.len();
+        // Of several places the last one, so that nothing of the secret is left in what is shared.
+        let secret = text.rfind(credentials.client_secret()).map(|start| start + credentials.client_secret().len());
+        let rest = secret.and_then(|end| text.get(end..));
+        let has_tail = rest.is_some_and(|rest| **head.tail.get_or_init(|| rest.into()) == *rest);
+        if let (Some(end), true) = (secret, has_tail) {
+            text.truncate(end);
+        }
+        let body_ends = text.len() as u32;
         let [client_id, client_secret] = [credentials.client_id(), credentials.client_secret()].map(|value| {
             let start = text.find(value).unwrap_or_else(|| {
                 text.push_str(value);
@@ -113,7 +124,7 @@ impl TokenRequest {
         });
         // Kept for as long as the source: not with the room that the longest encoding would have taken.
         let text = Zeroizing::new(Box::from(text.as_str()));
-        Ok(Self(Arc::new(Inner { flow, head, text, body_ends: body_ends as u32, client_id, client_secret })))
+        Ok(Self(Arc::new(Inner { flow, head, text, body_ends, has_tail, client_id, client_secret })))
     }
 
     /// A fresh copy to send: method, URL, `content-type`, `accept` and the body.
@@ -121,7 +132,9 @@ impl TokenRequest {
     /// `content-length` is left to the HTTP client. The body holds the secret: send it once, to this URL, and follow no
     /// redirect with it.
     pub fn to_http(&self) -> Request<Vec<u8>> {
-        Request::from_parts(self.0.head.parts.clone(), self.part((0, self.0.body_ends)).into())
+        let Inner { head, has_tail, .. } = &*self.0;
+        let tail = head.tail.get().filter(|_| *has_tail).map(|tail| &**tail).unwrap_or_default();
+        Request::from_parts(head.parts.clone(), [self.part((0, self.0.body_ends)), tail].concat().into_bytes())
     }
 
     /// The flow this request speaks.
