@@ -5,10 +5,13 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, id};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use std::{env, error, fs, thread};
 
-use alvys_auth_core::{Api, Credentials, Flow};
+use alvys_auth_core::{Api, Credentials, ErrorKind, Flow, Policy};
+use alvys_auth_driver::Time;
 use alvys_auth_reqwest::{Client, TokenSource};
+use alvys_auth_tests::{Async, Blocking, Settings, Source, both_drivers, credentials};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -129,6 +132,25 @@ fn default_clients_read_the_systems_certificates_once() {
     assert_eq!(offers.len(), 2, "the token request and the call");
     assert!(offers.iter().all(|offer| offer.protocols == ["h2", "http/1.1"]), "{offers:?}");
 }
+
+fn a_stranger_is_told_as_one_and_asked_once<S: Source>() {
+    let (server, offers) = start();
+    let settings = Settings {
+        flow: Flow::current().endpoint(format!("{server}/oauth/token")),
+        credentials: credentials("id", "secret"),
+        policy: Policy::new(),
+        patience: Duration::from_secs(15),
+        time: Time::boot(),
+    };
+    let error = S::build(settings).expect("a source").token().expect_err("nobody vouches for the server");
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Certificate, false), "{error:#}");
+    assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
+    assert!(error.cause().is_some_and(|cause| cause.contains("invalid peer certificate")), "{error:#}");
+    assert!(error.hint().contains("ALVYS_CA_BUNDLE"), "{error}");
+    assert_eq!(offers.lock().expect("no panic").len(), 1, "trying again does not help");
+}
+
+both_drivers![a_stranger_is_told_as_one_and_asked_once];
 
 #[test]
 fn default_clients_use_the_cryptography_that_the_program_has_chosen() {

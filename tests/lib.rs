@@ -2,6 +2,7 @@
 
 pub mod caller;
 pub mod provided;
+pub mod raw;
 pub mod stacks;
 pub mod transcript;
 

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use alvys_auth_core::{Credentials, echoes};
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, Request, Response, Uri};
 use tracing::{enabled, trace};
@@ -12,6 +13,7 @@ use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::typestate::AgentScope;
 use ureq::{Agent, Body, SendBody};
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
@@ -57,16 +59,29 @@ fn roots(path: &Path) -> Result<RootCerts, Failure> {
     Ok(RootCerts::Specific(Arc::new(certificates)))
 }
 
+/// What a server may repeat in its headers.
+static CONCEALED: OnceLock<Credentials> = OnceLock::new();
+
+/// Keeps these credentials out of what `-vv` shows.
+pub(crate) fn conceal(credentials: &Credentials) {
+    // A run has one application.
+    let _ = CONCEALED.set(credentials.clone());
+}
+
 /// Shows what is sent and received: no body, no query, no header that may hold a secret.
 struct Shown;
 
 impl Middleware for Shown {
     fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
-        trace!(target: "alvys_auth", headers = shown(request.headers()), "> {} {}", request.method(), place(request.uri()));
+        let token = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let token = Zeroizing::new(token.trim_start_matches("Bearer ").to_owned());
+        let headers = shown(request.headers(), &token);
+        trace!(target: "alvys_auth", headers, "> {} {}", request.method(), place(request.uri()));
         let answer = next.handle(request);
         match &answer {
             Ok(answer) => {
-                trace!(target: "alvys_auth", headers = shown(answer.headers()), "< {}", answer.status().as_u16());
+                let headers = shown(answer.headers(), &token);
+                trace!(target: "alvys_auth", headers, "< {}", answer.status().as_u16());
             }
             Err(error) => trace!(target: "alvys_auth", "< no answer: {error}"),
         }
@@ -80,12 +95,15 @@ fn place(uri: &Uri) -> String {
     format!("{}://{authority}{}{query}", uri.scheme_str().unwrap_or_default(), uri.path())
 }
 
-fn shown(headers: &HeaderMap) -> String {
+/// Without what repeats the secret or `token`.
+fn shown(headers: &HeaderMap, token: &str) -> String {
     // A location may be a pre-signed link.
     let secret = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE, LOCATION];
     let lines = headers.iter().map(|(name, value)| {
-        let hidden = value.is_sensitive() || secret.contains(name);
-        format!("{name}: {}", if hidden { "[redacted]".into() } else { String::from_utf8_lossy(value.as_bytes()) })
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let echo = || echoes(&text, token) || CONCEALED.get().is_some_and(|secret| secret.are_echoed_in(&text));
+        let hidden = value.is_sensitive() || secret.contains(name) || echo();
+        format!("{name}: {}", if hidden { "[redacted]" } else { &text })
     });
     lines.collect::<Vec<_>>().join("; ")
 }

@@ -1,6 +1,5 @@
 //! The message of a failed run, and its exit code for scripts.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,13 +9,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::messages::{self, one_line};
-
-/// The longest quote of an error's source, in characters.
-const LONGEST_SOURCE: usize = 160;
-
-/// The message when [`is_unreadable`], and what to do about it.
-pub(crate) const UNREADABLE: &str = "the answer cannot be read";
-pub(crate) const NOT_THE_API: &str = "something other than the API may answer there: check the URL and the proxies";
 
 /// The class of a failure. Each has an exit code, which is documented and stays the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +43,11 @@ impl Class {
 
     fn of(error: &Error) -> Self {
         match error.kind() {
-            ErrorKind::Configuration | ErrorKind::WrongOrganization | ErrorKind::Destination => Self::Configuration,
-            ErrorKind::Transport | ErrorKind::TimedOut => Self::Unreachable,
+            ErrorKind::Configuration
+            | ErrorKind::WrongOrganization
+            | ErrorKind::Destination
+            | ErrorKind::ProxyCredentials => Self::Configuration,
+            ErrorKind::Transport | ErrorKind::TimedOut | ErrorKind::Certificate => Self::Unreachable,
             ErrorKind::RateLimited | ErrorKind::Unavailable => Self::TryLater,
             ErrorKind::Unauthorized if error.is_retryable() => Self::TryLater,
             ErrorKind::Credentials | ErrorKind::Refused | ErrorKind::Unauthorized | ErrorKind::MissingScope => {
@@ -152,23 +147,16 @@ impl Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
-        let what = error.what();
-        let unreadable = error.source().is_some_and(|source| source.downcast_ref().is_some_and(is_unreadable));
-        let (class, what, todo) = if unreadable {
-            (Class::Nonsense, format!("{what}: {UNREADABLE}"), NOT_THE_API)
-        } else {
-            (Class::of(error), what, error.hint())
-        };
-        let what = match error.source().map(|source| one_line(&source.to_string())) {
-            Some(source) => format!("{what}: {}", source.chars().take(LONGEST_SOURCE).collect::<String>()),
-            None => what,
+        let what = match error.cause() {
+            Some(cause) => format!("{}: {cause}", error.what()),
+            None => error.what(),
         };
         Self {
             wait: error.retry_after(),
             retryable: error.is_retryable(),
             status: error.status().map(|status| status.as_u16()),
             request_id: error.request_id().map(str::to_owned),
-            ..Self::new(class, what, todo)
+            ..Self::new(Class::of(error), what, error.hint())
         }
     }
 }
@@ -177,11 +165,6 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::from(&error)
     }
-}
-
-/// Whether an answer arrived that is not valid HTTP.
-pub(crate) fn is_unreadable(error: &ureq::Error) -> bool {
-    matches!(error, ureq::Error::Protocol(_) | ureq::Error::LargeResponseHeader(..))
 }
 
 fn capitalised(sentence: &str) -> String {

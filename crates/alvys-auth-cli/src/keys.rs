@@ -72,7 +72,7 @@ pub(crate) fn endpoint(flow: &Flow) -> Result<Uri, Failure> {
 /// When they cannot be fetched, or are not a JSON Web Key Set.
 pub(crate) fn fetched(url: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Failure> {
     // Keys prove nothing when anybody can pretend to be their server, so only https and this machine are allowed.
-    Api::at(url).map_err(|_| {
+    let _ = Api::at(url).map_err(|_| {
         Failure::configuration(
             "the URL of the keys cannot be trusted",
             "give a full https URL without a query; plain http is allowed only to this machine",

@@ -3,13 +3,12 @@
 use std::env;
 use std::io::{self, IsTerminal, Write};
 
+use alvys_auth_core::is_invisible;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{fmt, registry};
-
-use crate::messages::is_obeyed;
 
 /// Starts the log. `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8) {
@@ -42,7 +41,7 @@ impl<'a> MakeWriter<'a> for Stderr {
 impl Write for Stderr {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
-        let keep = |c: char| c == '\n' || c == '\u{1b}' && self.colored || !is_obeyed(c);
+        let keep = |c: char| c == '\n' || c == '\u{1b}' && self.colored || !is_invisible(c);
         let shown: String = text.chars().map(|c| if keep(c) { c } else { ' ' }).collect();
         io::stderr().write_all(shown.as_bytes())?;
         Ok(bytes.len())

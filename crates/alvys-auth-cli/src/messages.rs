@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
+use alvys_auth_core::is_invisible;
 use serde_json::Value;
 
 /// Writes lines to stderr. They must be free of control characters. A failure is ignored, because nobody could be told.
@@ -21,7 +22,7 @@ pub(crate) fn warn(sentence: &str) {
 
 /// `text` in one line, without control characters and without characters that turn or hide text.
 pub(crate) fn one_line(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || is_obeyed(c)).filter(|word| !word.is_empty());
+    let words = text.split(|c: char| c.is_whitespace() || is_invisible(c)).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -30,13 +31,7 @@ pub(crate) fn json_line(value: &Value) -> String {
     let mut line = String::new();
     for c in value.to_string().chars() {
         // Writing to a string does not fail.
-        let _ = if is_obeyed(c) { write!(line, "\\u{:04x}", u32::from(c)) } else { line.write_char(c) };
+        let _ = if is_invisible(c) { write!(line, "\\u{:04x}", u32::from(c)) } else { line.write_char(c) };
     }
     line + "\n"
-}
-
-/// Whether `c` is a control character, or a character that turns or hides text at a terminal.
-pub(crate) fn is_obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

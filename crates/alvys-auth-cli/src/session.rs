@@ -66,6 +66,7 @@ impl Session {
             Some(directory) => Slot::open(directory, &setup.flow, &credentials)?,
             None => None,
         };
+        agent::conceal(&credentials);
         Ok(Self { flow: setup.flow, credentials, ca_bundle, slot })
     }
 

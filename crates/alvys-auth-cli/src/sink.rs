@@ -5,10 +5,10 @@ use std::io::{self, ErrorKind, IsTerminal, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
+use alvys_auth_core::is_invisible;
 use tempfile::{NamedTempFile, SpooledTempFile};
 
 use crate::failure::Failure;
-use crate::messages::is_obeyed;
 
 /// How much of a body for stdout is kept in memory, in bytes. A longer body is kept in a temporary file.
 const IN_MEMORY: usize = 4 * 1024 * 1024;
@@ -136,7 +136,7 @@ impl Live {
 /// `bytes` as text without control characters. Line breaks and tabs stay.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_obeyed(*c)).collect()
+    text.chars().filter(|c| matches!(c, '\n' | '\t') || !is_invisible(*c)).collect()
 }
 
 /// A file descriptor, of this process or of another one.
@@ -185,6 +185,6 @@ mod tests {
     #[test]
     fn a_terminal_gets_lines_and_tabs_but_no_escapes() {
         assert_eq!(shown(b"{\"a\":\t1}\n\x1b]0;owned\x07\x1b[2J\r\xc2\x9b"), "{\"a\":\t1}\n]0;owned[2J");
-        assert_eq!(shown("\u{202e}left".as_bytes()), "left");
+        assert_eq!(shown("\u{202e}l\u{61c}e\u{ad}f\u{e0041}t".as_bytes()), "left");
     }
 }

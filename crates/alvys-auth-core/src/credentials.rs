@@ -4,7 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::Error;
+use crate::{Error, echoes};
 
 /// The client id and the client secret of one Alvys application.
 ///
@@ -45,6 +45,12 @@ impl Credentials {
     /// The client id. It is not a secret.
     pub fn client_id(&self) -> &str {
         &self.client_id
+    }
+
+    /// Whether `text` repeats the client secret or a part of it; see [`echoes`](crate::echoes).
+    #[must_use]
+    pub fn are_echoed_in(&self, text: &str) -> bool {
+        echoes(text, self.client_secret())
     }
 
     pub(crate) fn client_secret(&self) -> &str {

@@ -3,17 +3,19 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::Scope;
+use crate::{Scope, words};
 
 /// Why there is no usable token, or why a call failed.
 ///
 /// An error is cheap to clone and safe to log. `Display` writes one line: what happened, what the server said, and what to
-/// do. It never contains a secret, a token or a response body, and it does not repeat its [`source`](StdError::source).
+/// do. It never contains a secret, a token or a response body, and it does not repeat its [`source`](StdError::source);
+/// `{:#}` adds the innermost [`cause`](Self::cause), for logs.
 ///
 /// ```
 /// use alvys_auth_core::{Credentials, ErrorKind};
@@ -27,8 +29,7 @@ use crate::Scope;
 ///      replace it with the value shown on the application's page in Alvys",
 /// );
 /// ```
-#[derive(Clone, thiserror::Error)]
-#[error(transparent)]
+#[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
 /// The kind of a failure. More kinds may be added.
@@ -43,8 +44,13 @@ pub struct Error(Arc<Inner>);
 pub enum ErrorKind {
     /// A setting or a value is wrong. Nothing was sent.
     Configuration,
-    /// No answer arrived: name resolution, the connection or TLS failed, or the transfer broke off.
+    /// No answer arrived: name resolution or the connection failed, or the transfer broke off.
     Transport,
+    /// The certificate of the server is not trusted, or the server does not take the one of this machine. Somebody else may
+    /// have answered in the server's place.
+    Certificate,
+    /// A proxy refuses its user name and password, or misses them (407).
+    ProxyCredentials,
     /// No token or no answer was there when the time limit passed.
     TimedOut,
     /// The server asks for fewer requests, with a 429 or with a message that says so under another status.
@@ -57,7 +63,7 @@ pub enum ErrorKind {
     Refused,
     /// Something other than Alvys answered: a proxy, a captive portal or a bot check.
     Intercepted,
-    /// An answer arrived, but it contains no usable token.
+    /// An answer arrived, but it contains no usable token, or cannot be read at all.
     InvalidResponse,
     /// The token belongs to another organization than the expected one.
     WrongOrganization,
@@ -77,6 +83,8 @@ impl ErrorKind {
         match self {
             Self::Configuration => "configuration",
             Self::Transport => "transport",
+            Self::Certificate => "certificate",
+            Self::ProxyCredentials => "proxy_credentials",
             Self::TimedOut => "timed_out",
             Self::RateLimited => "rate_limited",
             Self::Unavailable => "unavailable",
@@ -99,8 +107,24 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-#[derive(thiserror::Error)]
-#[error("{}", self.line())]
+/// Why a request has no answer that can be read, as far as the HTTP client tells; for drivers. See [`Error::on_the_way`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransportFault {
+    /// The request never arrived: there is no address or no connection.
+    NeverArrived,
+    /// The request may have arrived. No answer has.
+    MayHaveArrived,
+    /// An answer arrived. Its head or framing breaks the rules of HTTP or the limits of the HTTP client, or it was cut short.
+    Unreadable,
+    /// The server's certificate is not trusted, or the server does not take the client's.
+    Certificate,
+    /// A proxy refuses its user name and password, or misses them (407).
+    ProxyCredentials,
+    /// The settings do not allow the request.
+    Configuration,
+}
+
 pub(crate) struct Inner {
     pub(crate) kind: ErrorKind,
     pub(crate) what: Cow<'static, str>,
@@ -115,7 +139,6 @@ pub(crate) struct Inner {
     pub(crate) missing_scopes: Vec<Scope>,
     /// Whether the server may have issued, and billed, a token that is lost.
     pub(crate) costly: bool,
-    #[source]
     pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -191,6 +214,22 @@ impl Error {
         self.0.what()
     }
 
+    /// The innermost [`source`](StdError::source) in one line of at most 200 characters: why a request has no answer, in the
+    /// words of the HTTP client or the system.
+    #[must_use]
+    pub fn cause(&self) -> Option<String> {
+        let mut cause: &(dyn StdError + 'static) = self.0.source.as_deref()?;
+        loop {
+            // An `io::Error` passes over the error that it wraps.
+            let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            match wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| cause.source()) {
+                Some(next) => cause = next,
+                None => break,
+            }
+        }
+        Some(words::one_line(&cause.to_string(), |word| word))
+    }
+
     /// The likely cause and what to do, in one sentence.
     pub fn hint(&self) -> &str {
         &self.0.hint
@@ -226,21 +265,60 @@ impl Error {
         })
     }
 
-    /// An error of the kind [`ErrorKind::Transport`], for drivers: the answer to a token request was a success and broke off.
+    /// A request to `peer` that has no answer that can be read, for drivers. The fault decides the kind, what is told, and
+    /// whether trying again can help.
     ///
-    /// It is retryable. But Alvys may have billed the token in that answer, so the lifecycle asks once more at once and after
-    /// that with long pauses only. `what` says which step failed. It must not contain a secret.
-    pub fn cut_short(what: impl Into<Cow<'static, str>>, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::build(Inner {
-            retryable: true,
-            costly: true,
-            source: Some(source.into()),
-            ..Inner::new(
+    /// An answer that cannot be read may hold a token that Alvys bills. So the lifecycle asks once more at once, and after that
+    /// with long pauses only.
+    ///
+    /// ```
+    /// use alvys_auth_core::{Error, ErrorKind, TransportFault};
+    ///
+    /// let source = std::io::Error::other("invalid peer certificate: UnknownIssuer");
+    /// let error = Error::on_the_way(TransportFault::Certificate, "the token endpoint", source);
+    /// assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Certificate, false));
+    /// assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
+    /// assert_eq!(error.cause().as_deref(), Some("invalid peer certificate: UnknownIssuer"));
+    /// ```
+    #[must_use]
+    pub fn on_the_way(fault: TransportFault, peer: &str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        let (kind, what, hint) = match fault {
+            TransportFault::NeverArrived => (
                 ErrorKind::Transport,
-                what,
+                format!("no connection to {peer}"),
+                "check the network, the DNS and the proxy settings of this machine",
+            ),
+            TransportFault::MayHaveArrived => (
+                ErrorKind::Transport,
+                format!("{peer} broke off instead of answering"),
                 "check the network and any proxy between this machine and the server: something ends connections early",
-            )
-        })
+            ),
+            TransportFault::Unreadable => (
+                ErrorKind::InvalidResponse,
+                format!("the answer of {peer} cannot be read"),
+                "something between here and Alvys changes the answer, cuts it short, or adds more headers than the HTTP client \
+                 takes: check the URL and the proxies",
+            ),
+            TransportFault::Certificate => (
+                ErrorKind::Certificate,
+                format!("the certificate of {peer} is not trusted"),
+                "somebody may answer in its place: find out who; if it is your company's proxy, name its certificates, for \
+                 example with ALVYS_CA_BUNDLE; else check the clock of this machine",
+            ),
+            TransportFault::ProxyCredentials => (
+                ErrorKind::ProxyCredentials,
+                "the proxy refuses its user name and password".to_owned(),
+                "correct the proxy's credentials in its URL, as in HTTPS_PROXY=http://user:password@proxy:3128",
+            ),
+            TransportFault::Configuration => (
+                ErrorKind::Configuration,
+                format!("the settings do not allow a request to {peer}"),
+                "correct the URL, the proxy or the TLS settings",
+            ),
+        };
+        let costly = fault == TransportFault::Unreadable;
+        let retryable = costly || kind == ErrorKind::Transport;
+        Self::build(Inner { retryable, costly, source: Some(source.into()), ..Inner::new(kind, what, hint) })
     }
 
     /// An error of the kind [`ErrorKind::TimedOut`], for drivers. It is retryable.
@@ -273,9 +351,30 @@ impl Error {
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what())?;
+        if let Some(cause) = self.cause().filter(|_| f.alternate()) {
+            write!(f, ": {cause}")?;
+        }
+        write!(f, "; {}", self.hint())
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}
+
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.to_string())
+            .field("retryable", &self.0.retryable)
+            .field("source", &self.0.source)
+            .finish()
     }
 }
 
@@ -298,11 +397,7 @@ impl Inner {
         }
     }
 
-    /// `what (status code: what the server said, request id); hint`
-    fn line(&self) -> String {
-        format!("{}; {}", self.what(), self.hint)
-    }
-
+    /// `what (status code: what the server said, request id)`
     fn what(&self) -> String {
         let mut facts = Vec::new();
         if let Some(status) = self.status {
@@ -322,16 +417,5 @@ impl Inner {
         }
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
         format!("{}{facts}", self.what)
-    }
-}
-
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.kind)
-            .field("message", &self.line())
-            .field("retryable", &self.retryable)
-            .field("source", &self.source)
-            .finish()
     }
 }

@@ -16,7 +16,7 @@ mod words;
 
 pub use call::{Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, RateLimits, Ticket, Verdict};
 pub use credentials::Credentials;
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, TransportFault};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};
 pub use provider::{CredentialsProvider, Given, Mark, Tenant, TenantProvider};
 pub use scope::{Scope, Scopes};
@@ -26,3 +26,4 @@ pub use token::{
     Attempt, Change, Lifecycle, Next, Policy, Snapshot, Status, Step, Token, TokenRequest, TokenResponse,
     UnverifiedClaims, Wait,
 };
+pub use words::{echoes, is_invisible};

@@ -24,16 +24,17 @@ pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Dur
     wait.map(|wait| wait.min(LONGEST))
 }
 
+/// Of several the longest: each server on the way may have added its own.
 fn asked_directly(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Some(wait) = seconds(value) {
-        return Some(wait);
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    let Some(now) = server_time(headers) else {
-        return Some(UNDATED);
+    let values = headers.get_all(RETRY_AFTER).iter().filter_map(|value| value.to_str().ok());
+    let wait = |value: &str| {
+        let by_date = || {
+            let date = httpdate::parse_http_date(value.trim()).ok()?;
+            Some(server_time(headers).map_or(UNDATED, |now| date.duration_since(now).unwrap_or_default()))
+        };
+        seconds(value.trim()).or_else(by_date)
     };
-    Some(date.duration_since(now).unwrap_or_default())
+    values.filter_map(wait).max()
 }
 
 /// `X-RateLimit-Reset`: a time in Unix seconds, by the server's clock.

@@ -1,5 +1,7 @@
 //! Reads what a server says about an error, and removes everything that must not be shown or logged.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
@@ -13,6 +15,10 @@ const LONGEST_QUOTE: usize = 200;
 const LONGEST_ID: usize = 40;
 /// The longest error code or request id that is kept, in bytes.
 const LONGEST_WORD: usize = 128;
+/// How long a part of a secret must be to count as an echo of it, in characters.
+const ECHO: usize = 10;
+/// How many layers of escapes are taken off a text.
+const LAYERS: usize = 4;
 
 /// The response headers that a server's support asks for, most useful first.
 const SUPPORT_HEADERS: [&str; 6] =
@@ -37,14 +43,15 @@ pub(crate) struct Problem {
 impl Problem {
     pub(crate) fn read(body: &[u8]) -> Self {
         let object = serde_json::from_slice::<Map<String, Value>>(body).ok().unwrap_or_default();
-        let code = ["error", "errorCode"].iter().filter_map(|name| text(&object, name)).find(|code| is_word(code));
-        let mut said: Vec<&str> = ["error_description", "detail", "message", "title"]
-            .iter()
-            .filter_map(|name| text(&object, name))
-            .take(1)
-            .collect();
-        let complaints = field_errors(&object);
-        said.extend(complaints.iter().map(String::as_str));
+        // Gateways put the members into an object of its own: `{"error": {"code": …, "message": …}}`.
+        let inner = member(&object, "error").and_then(Value::as_object);
+        let names = ["error", "errorCode"].map(|name| (&object, name));
+        let mut names = names.into_iter().chain(inner.map(|inner| (inner, "code")));
+        let code = names.find_map(|(object, name)| text(object, name).filter(|code| is_word(code)));
+        let described =
+            |object| ["error_description", "detail", "message", "title"].iter().find_map(|name| text(object, name));
+        let said = described(&object).or_else(|| inner.and_then(described)).map(str::to_owned);
+        let said: Vec<String> = said.into_iter().chain(complaints(&object)).collect();
         let uri = text(&object, "error_uri").map(str::to_owned);
         Self { code: code.map(str::to_owned), said: said.join(" "), uri }
     }
@@ -62,52 +69,130 @@ pub(crate) fn plain_uri(uri: String, secret: &str) -> Option<String> {
     let located = Origin::of(&parsed).is_some() && parsed.authority().is_some_and(has_host_and_port);
     let plain = uri.len() <= LONGEST_QUOTE && uri.bytes().all(|byte| byte.is_ascii_graphic());
     let token = uri.contains("eyJ") || uri.split(['/', '.', '?', '&', '=', '#']).any(looks_like_token);
-    (located && plain && !token && !repeats(&uri, secret)).then_some(uri)
+    (located && plain && !token && !echoes(&uri, secret)).then_some(uri)
 }
 
 /// What the server said in one line: without control characters, `secret` and tokens, and at most 200 characters long.
 pub(crate) fn cleaned(said: &str, secret: &str) -> String {
-    if repeats(said, secret) {
+    if echoes(said, secret) {
         return "withheld, because it repeats the secret".to_owned();
     }
-    let words = said.split(|c: char| c.is_whitespace() || is_invisible(c)).filter(|word| !word.is_empty());
-    let line = words.map(|word| if looks_like_token(word) { "[token]" } else { word }).collect::<Vec<_>>().join(" ");
+    one_line(said, |word| if looks_like_token(word) { "[token]" } else { word })
+}
+
+/// `text` in one line, without control characters, and at most 200 characters long; each word as `shown`.
+pub(crate) fn one_line(text: &str, shown: impl FnMut(&str) -> &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || is_invisible(c)).filter(|word| !word.is_empty());
+    let line = words.map(shown).collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(LONGEST_QUOTE) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line,
     }
 }
 
-/// Whether `text` contains `secret`, as it is or as JSON or a URL would escape it. Ignores case.
-fn repeats(text: &str, secret: &str) -> bool {
-    let quoted = Zeroizing::new(serde_json::to_string(secret).unwrap_or_default().to_lowercase());
-    let secret = Zeroizing::new(secret.to_lowercase());
-    let unescaped = |text: &str| percent_decode_str(text).decode_utf8_lossy().to_lowercase();
-    [text.to_lowercase(), unescaped(text), unescaped(&text.replace('+', " "))]
-        .iter()
-        .any(|text| text.contains(secret.as_str()) || text.contains(quoted.trim_matches('"')))
+/// Whether `text` repeats ten characters of `secret` in a row, or all of a shorter one: for programs that show what a server
+/// said. Escapes of URLs, HTML and JSON, white space, punctuation, case and the direction make no difference.
+///
+/// ```
+/// use alvys_auth_core::echoes;
+///
+/// assert!(echoes("bad secret: TR0UB4DOR%2526 3", "tr0ub4dor&3-staple"));
+/// assert!(!echoes("bad secret: tr0ub4", "tr0ub4dor&3-staple"));
+/// ```
+#[must_use]
+pub fn echoes(text: &str, secret: &str) -> bool {
+    let letters =
+        |text: &[char]| Zeroizing::new(text.iter().copied().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>());
+    let (text, secret) = (unescaped(text), unescaped(secret));
+    let few = letters(&secret);
+    shares(&text, &secret) || few.len() >= ECHO.min(secret.len()) && shares(&letters(&text), &few)
 }
 
-/// Whether `c` is a control character, changes the direction of the text, or takes no space.
-fn is_invisible(c: char) -> bool {
+fn shares(text: &[char], secret: &[char]) -> bool {
+    let long = ECHO.min(secret.len()).max(1);
+    let backwards = Zeroizing::new(secret.iter().rev().copied().collect::<Vec<_>>());
+    let parts: BTreeSet<&[char]> = secret.windows(long).chain(backwards.windows(long)).collect();
+    text.windows(long).any(|part| parts.contains(part))
+}
+
+/// The characters of `text` in lower case, without white space and escapes.
+fn unescaped(text: &str) -> Zeroizing<Vec<char>> {
+    let mut plain = Zeroizing::new(text.to_lowercase());
+    for _ in 0..LAYERS {
+        let decoded = Zeroizing::new(percent_decode_str(&plain).decode_utf8_lossy().into_owned());
+        plain = Zeroizing::new(without_references(&decoded).to_lowercase());
+    }
+    let shown = |c: &char| !c.is_whitespace() && !is_invisible(*c);
+    Zeroizing::new(plain.chars().filter(shown).collect())
+}
+
+/// `text` with one layer of the escapes of HTML (`&amp;`, `&#38;`) and JSON (`\\`, `\u0026`) taken off.
+fn without_references(text: &str) -> String {
+    let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find(['&', '\\']) {
+        let (before, escaped) = rest.split_at(at);
+        plain.push_str(before);
+        let numbered = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
+        let (length, c) = match (escaped.strip_prefix('\\'), escaped.get(1..).and_then(|name| name.split_once(';'))) {
+            (Some(json), _) => match json.chars().next() {
+                Some('u') => (6, json.get(1..5).and_then(|digits| numbered(digits, 16))),
+                Some('b' | 'f' | 'n' | 'r' | 't') => (2, Some(' ')),
+                c => (1 + c.map_or(0, char::len_utf8), c),
+            },
+            (None, Some((name, _))) => {
+                let c = match (name, name.strip_prefix("#x"), name.strip_prefix('#')) {
+                    ("amp", ..) => Some('&'),
+                    ("lt" | "gt" | "quot" | "apos" | "nbsp", ..) => Some(' '),
+                    (_, Some(digits), _) => numbered(digits, 16),
+                    (_, None, digits) => digits.and_then(|digits| numbered(digits, 10)),
+                };
+                (name.len() + 2, c)
+            }
+            (None, None) => (1, None),
+        };
+        let length = if c.is_some() { length } else { 1 };
+        plain.push(c.unwrap_or(' '));
+        rest = escaped.get(length..).unwrap_or_default();
+    }
+    plain.push_str(rest);
+    plain
+}
+
+/// Whether `c` is a control character, or one that changes the direction of a text, hides in it, or takes no space: a terminal
+/// or a reader would obey it, and not see it.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text of the member `name`. Ignores the case of names, because servers differ in it.
+/// The member `name`. Ignores the case of names, because servers differ in it.
+fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
 fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
-    object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1.as_str()
+    member(object, name)?.as_str()
 }
 
-/// The `errors` member of a validation problem: each field with the first message about it.
-fn field_errors(object: &Map<String, Value>) -> Option<String> {
-    let (_, errors) = object.iter().find(|(key, _)| key.eq_ignore_ascii_case("errors"))?;
-    let complaints: Vec<String> = errors
-        .as_object()?
-        .iter()
-        .filter_map(|(field, said)| Some(format!("{field}: {}", said.as_str().or_else(|| said.get(0)?.as_str())?)))
-        .collect();
-    (!complaints.is_empty()).then(|| complaints.join(" "))
+/// The `errors` member: each field with the first message about it, or a list of messages.
+fn complaints(object: &Map<String, Value>) -> Vec<String> {
+    match member(object, "errors") {
+        Some(Value::Object(errors)) => errors
+            .iter()
+            .filter_map(|(field, said)| Some(format!("{field}: {}", said.as_str().or_else(|| said.get(0)?.as_str())?)))
+            .collect(),
+        Some(Value::Array(errors)) => {
+            let said =
+                |error: &'_ Value| Some(error.as_str().or_else(|| text(error.as_object()?, "message"))?.to_owned());
+            errors.iter().filter_map(said).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Whether `word` can be an error code or an id: printable ASCII without spaces, at most 128 bytes.

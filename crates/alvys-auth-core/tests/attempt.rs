@@ -152,7 +152,8 @@ fn only_a_refusal_that_other_credentials_may_mend_is_asked_about() {
     for (response, asks) in [
         (denied(), true),
         (answer(403, r#"{"error":"access_denied"}"#), true),
-        (answer(401, ""), false),
+        (answer(401, ""), true),
+        (answer(407, ""), false),
         (answer(400, r#"{"error":"invalid_client"}"#), true),
         (answer(400, r#"{"error":"unauthorized_client"}"#), true),
         (answer(429, ""), false),

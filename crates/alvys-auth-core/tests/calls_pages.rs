@@ -19,14 +19,17 @@ fn html_where_json_was_due_is_an_error_of_its_own_and_costs_no_token() {
         (429, "bot check"),
         (404, "check the base URL of the API and the path"),
         (405, "check the base URL of the API and the path"),
+        (501, "check the base URL of the API and the path"),
         (500, "gateway cannot reach"),
         (502, "gateway cannot reach"),
+        (504, "gateway cannot reach"),
     ] {
         for method in ["GET", "HEAD", "POST"] {
             let error = failed(judged(&mut call(method, "loads", CallOptions::new()), &html(status)));
-            assert_eq!(error.kind(), ErrorKind::Intercepted, "{status}");
+            let outage = [500, 502, 504].contains(&status);
+            let kind = if outage { ErrorKind::Unavailable } else { ErrorKind::Intercepted };
+            assert_eq!((error.kind(), error.is_retryable()), (kind, outage), "{status}");
             assert!(error.hint().contains(hint), "{status}: {error}");
-            assert_eq!(error.is_retryable(), status >= 500);
             assert_eq!(error.status().unwrap().as_u16(), status);
         }
     }
@@ -46,9 +49,24 @@ fn a_success_without_content_is_no_page_whatever_its_label() {
         assert!(delivers(&mut call("DELETE", "loads/1", CallOptions::new()), &done), "{done:?}");
         assert!(get().delivers_bare(done.status(), done.headers()), "{done:?}");
     }
-    for page in [empty(401), empty(404), empty(502), html(205), with(html(200), "content-length", "10")] {
+    for page in [empty(401), empty(404), html(205), with(html(200), "content-length", "10")] {
         assert_eq!(failed(judged(&mut get(), &page)).kind(), ErrorKind::Intercepted, "{page:?}");
     }
+}
+
+#[test]
+fn a_page_about_the_form_or_the_length_of_the_request_is_delivered() {
+    for status in [411, 413, 414, 417, 431] {
+        assert!(delivers(&mut call("POST", "documents", CallOptions::new()), &html(status)), "{status}");
+    }
+    assert!(!delivers(&mut call("POST", "documents", CallOptions::new()), &html(400)));
+}
+
+#[test]
+fn a_load_balancers_page_that_limits_the_rate_is_a_rate_limit() {
+    let limited = with(html(429), "retry-after", "3600");
+    let error = failed(judged(&mut get(), &limited));
+    assert_eq!((error.kind(), error.retry_after()), (ErrorKind::RateLimited, Some(seconds(3600))));
 }
 
 #[test]
@@ -67,7 +85,8 @@ fn html_from_where_a_redirect_led_is_no_answer_either_and_costs_nothing() {
                 };
                 assert!(!delivers, "{status} {method}");
                 let error = failed(call.judge(&page, &reader(), |_| panic!("the token was not there")));
-                assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Intercepted, None), "{status}");
+                let kind = if status >= 500 { ErrorKind::Unavailable } else { ErrorKind::Intercepted };
+                assert_eq!((error.kind(), error.retry_after()), (kind, None), "{status}");
                 assert_eq!(error.is_retryable(), status >= 500 && !may_be_done, "{status} {method}");
                 assert_eq!(error.hint().contains("may already have taken effect"), may_be_done, "{error}");
             }

@@ -217,9 +217,22 @@ fn a_path_is_put_below_the_base_and_a_full_url_taken_as_it_is() {
         ("@evil.example", "https://integrations.alvys.com/api/p/v1/@evil.example"),
         ("/https://evil.example", "https://integrations.alvys.com/api/p/v1/https://evil.example"),
         ("https://elsewhere.example/x", "https://elsewhere.example/x"),
-        ("HTTPS://elsewhere.example/../x", "https://elsewhere.example/../x"),
+        ("HTTPS://elsewhere.example/x", "https://elsewhere.example/x"),
     ] {
         assert_eq!(api.url(path).unwrap_or_else(|error| panic!("{path}: {error}")), url, "{path}");
+    }
+}
+
+#[test]
+fn what_clients_spell_in_different_ways_is_percent_encoded() {
+    for (path, url) in [
+        ("caf\u{e9}?\u{e9}=\u{e9}", "https://integrations.alvys.com/api/p/v1/caf%C3%A9?%C3%A9=%C3%A9"),
+        (r"a\b?c\d", "https://integrations.alvys.com/api/p/v1/a%5Cb?c%5Cd"),
+        (r#""[]^{|}'?[]'"#, "https://integrations.alvys.com/api/p/v1/%22%5B%5D%5E%7B%7C%7D'?%5B%5D%27"),
+        ("a%2fb%5c%zz?a+b&c%20d", "https://integrations.alvys.com/api/p/v1/a%2fb%5c%zz?a+b&c%20d"),
+        ("https://elsewhere.example/\u{e9}'?'", "https://elsewhere.example/%C3%A9'?%27"),
+    ] {
+        assert_eq!(Api::production().url(path).map_err(|error| format!("{path}: {error}")).unwrap(), url);
     }
 }
 
@@ -243,6 +256,8 @@ fn a_path_that_leaves_the_base_is_refused() {
         "loads/..?page=2",
         "loads#fragment",
         "loads/..#",
+        "https://elsewhere.example/../x",
+        "https://elsewhere.example/x/%2E%2e",
     ] {
         let error = configuration_error(Api::production().url(path));
         assert!(error.to_string().contains("leaves the API base, or has a fragment"), "{path}: {error}");

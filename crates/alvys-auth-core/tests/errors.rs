@@ -1,7 +1,7 @@
 //! What an error tells programs, beside its one line for people.
 
 use alvys_auth_core::ErrorKind::*;
-use alvys_auth_core::{CallOptions, Error};
+use alvys_auth_core::{CallOptions, Error, TransportFault};
 use serde_json::json;
 
 use crate::support::{answer, call, failed, judged, read, with};
@@ -24,6 +24,8 @@ fn a_kind_is_named_in_snake_case() {
     for kind in [
         Configuration,
         Transport,
+        Certificate,
+        ProxyCredentials,
         TimedOut,
         RateLimited,
         Unavailable,
@@ -42,6 +44,32 @@ fn a_kind_is_named_in_snake_case() {
         assert_eq!(kind.to_string(), kind.as_str());
     }
     assert_eq!((TimedOut.as_str(), UnknownTenant.as_str()), ("timed_out", "unknown_tenant"));
+}
+
+#[test]
+fn what_stood_in_the_way_decides_what_is_told_and_whether_trying_again_can_help() {
+    for (fault, kind, retryable, words) in [
+        (TransportFault::NeverArrived, Transport, true, "no connection to the API"),
+        (TransportFault::MayHaveArrived, Transport, true, "the API broke off"),
+        (TransportFault::Unreadable, InvalidResponse, true, "the answer of the API cannot be read"),
+        (TransportFault::Certificate, Certificate, false, "ALVYS_CA_BUNDLE"),
+        (TransportFault::ProxyCredentials, ProxyCredentials, false, "the proxy refuses its user name and password"),
+        (TransportFault::Configuration, Configuration, false, "the settings do not allow a request to the API"),
+    ] {
+        let error = Error::on_the_way(fault, "the API", "a cause");
+        assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{fault:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn the_innermost_cause_is_one_line_for_logs_and_no_part_of_the_error_itself() {
+    let inner = std::io::Error::other("refused\r\n\u{1b}[2J by the system");
+    let error = Error::on_the_way(TransportFault::NeverArrived, "the API", std::io::Error::other(inner));
+    assert_eq!(error.cause().as_deref(), Some("refused [2J by the system"));
+    assert_eq!(format!("{error:#}"), format!("{}: refused [2J by the system; {}", error.what(), error.hint()));
+    assert_eq!(error.to_string(), format!("{}; {}", error.what(), error.hint()));
+    assert_eq!(Error::timed_out("too slow").cause(), None);
 }
 
 #[test]

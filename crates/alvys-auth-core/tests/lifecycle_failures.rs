@@ -6,8 +6,8 @@ use alvys_auth_core::{Change, Credentials, Error, ErrorKind, Lifecycle, Policy, 
 use http::Response;
 
 use crate::support::{
-    answer, at, complete, denied, fetched, granted, just_before, lifecycle, obtain, refused, unreachable_server, used,
-    waited, with, with_policy,
+    answer, at, complete, denied, fetched, granted, half_an_answer, just_before, lifecycle, obtain, refused,
+    unreachable_server, used, waited, with, with_policy,
 };
 
 mod support;
@@ -93,7 +93,7 @@ fn every_transient_failure_is_waited_for() {
         fail(&mut lifecycle, &response, at(0));
         assert!(waited(&mut lifecycle, at(0)).error().is_some_and(Error::is_retryable));
     }
-    for error in [unreachable_server(), Error::timed_out("too slow"), Error::cut_short("broke off", "reset")] {
+    for error in [unreachable_server(), Error::timed_out("too slow"), half_an_answer()] {
         let mut lifecycle = lifecycle();
         let attempt = fetched(&mut lifecycle, at(0));
         complete(&mut lifecycle, attempt.failed(error), at(0));

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Error, Lifecycle, Policy, Step, Timestamp, TokenResponse};
+use alvys_auth_core::{Change, Lifecycle, Policy, Step, Timestamp, TokenResponse};
 use http::Response;
 
 use crate::support::{
-    answer, at, complete, fetched, granted, holding, just_before, lifecycle, obtain, refused, seconds,
+    answer, at, complete, fetched, granted, half_an_answer, holding, just_before, lifecycle, obtain, refused, seconds,
     unreachable_server, used, waited, with, with_policy,
 };
 
@@ -141,7 +141,7 @@ fn an_answer_that_broke_off_has_cost_a_token_too() {
     let mut now = at(0);
     for expected in [Duration::from_millis(1), seconds(5), seconds(10)] {
         let attempt = fetched(&mut lifecycle, now);
-        let change = complete(&mut lifecycle, attempt.failed(Error::cut_short("the answer broke off", "reset")), now);
+        let change = complete(&mut lifecycle, attempt.failed(half_an_answer()), now);
         let Change::Paused { until, .. } = change else { panic!("{change:?}") };
         assert_eq!(until.saturating_duration_since(now), expected);
         now = until;
@@ -183,6 +183,25 @@ fn answers_that_cost_tokens_become_ever_rarer_whatever_comes_between_them() {
         now = now.saturating_add(pause(&mut lifecycle, &answer(503, ""), now));
     }
     assert_eq!(costly[1..], [5, 10, 20].map(seconds));
+}
+
+#[test]
+fn a_caller_asks_twice_where_answers_cannot_be_read_and_no_more() {
+    for nonsense in [answer(200, "garbage"), with(answer(200, "garbage"), "retry-after", "1")] {
+        let mut lifecycle = lifecycle();
+        pause(&mut lifecycle, &nonsense, at(0));
+        let first = waited(&mut lifecycle, at(0));
+        let told = nonsense.headers().contains_key("retry-after");
+        assert_eq!(
+            first.is_in_vain(at(15), at(0)),
+            told,
+            "asked for once more at once, unless the server asks for a wait"
+        );
+        let again = first.until();
+        pause(&mut lifecycle, &nonsense, again);
+        let second = waited(&mut lifecycle, again);
+        assert!(second.is_in_vain(at(60), again), "each answer may cost a token");
+    }
 }
 
 #[test]

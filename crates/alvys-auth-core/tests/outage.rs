@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{Attempt, Error, Next, Policy, Step, Timestamp};
 
-use crate::support::{answer, at, denied, html, with, with_policy};
+use crate::support::{answer, at, denied, half_an_answer, html, with, with_policy};
 
 mod support;
 
@@ -44,7 +44,7 @@ fn an_outage_of_ten_minutes_costs_a_bounded_number_of_requests() {
     let limited = requests(latency, |attempt| attempt.answered(&with(answer(429, ""), "retry-after", "60")));
     let denied = requests(latency, |attempt| attempt.answered(&denied()));
     let unreadable = requests(latency, |attempt| attempt.answered(&answer(200, "{\"access_tok")));
-    let cut_short = requests(latency, |attempt| attempt.failed(Error::cut_short("the answer broke off", "reset")));
+    let cut_short = requests(latency, |attempt| attempt.failed(half_an_answer()));
     let hang = requests(Duration::from_secs(10), |attempt| attempt.failed(Error::timed_out("no answer")));
     println!(
         "requests in ten minutes of nothing but 503: {unavailable}, pages: {page}, 429: {limited}, \

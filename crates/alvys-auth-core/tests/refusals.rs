@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use alvys_auth_core::ErrorKind::{
-    self, Credentials as WrongCredentials, Intercepted, InvalidResponse, RateLimited, Refused, Unavailable,
+    self, Credentials as WrongCredentials, Intercepted, InvalidResponse, ProxyCredentials, RateLimited, Refused,
+    Unavailable,
 };
 use alvys_auth_core::{Flow, TokenResponse};
 
@@ -45,7 +46,9 @@ const CURRENT: &[Row] = &[
     (400, r#"{"error":"invalid_scope"}"#,
         Refused, false, Some("invalid_scope"), "remove the scopes from the request"),
     (429, r#"{"error":"too_many_requests","error_description":"Global limit has been reached"}"#,
-        RateLimited, true, Some("too_many_requests"), "share them between processes"),
+        RateLimited, true, Some("too_many_requests"), "ask for tokens less often: keep them"),
+    (429, r#"{"error":"access_denied","error_description":"Global limit has been reached"}"#,
+        RateLimited, true, Some("access_denied"), "wait as long as the server says"),
     (429, r#"{"error":"too_many_requests","error_description":"Too many requests"}"#,
         RateLimited, true, Some("too_many_requests"), "share them between processes"),
     (429, r#"{"statusCode":429,"error":"Too Many Requests","message":"Slow down","errorCode":"too_many_requests"}"#,
@@ -55,9 +58,16 @@ const CURRENT: &[Row] = &[
     (503, r#"{"error":"invalid_client"}"#,
         Unavailable, true, Some("invalid_client"), "the server's side"),
     (401, "",
-        Intercepted, false, None, "the body is empty"),
+        WrongCredentials, false, None, "secret"),
+    (403, "",
+        Refused, false, None, "audience"),
     (407, "proxy authentication required",
-        Intercepted, false, None, "a proxy asks for a user name and a password"),
+        ProxyCredentials, false, None, "the proxy's credentials"),
+    (502, r#"{"error":{"code":"upstream_down","message":"no backend"}}"#,
+        Unavailable, true, Some("upstream_down"), "the server's side"),
+    (502, "<html>bad gateway</html>",
+        Unavailable, true, None, "HTML page"),
+    (429, "<html>", Intercepted, true, None, "bot check"),
     (501, "<html>",
         Intercepted, false, None, "HTML page"),
     (429, "",
@@ -139,6 +149,42 @@ fn a_validation_problem_names_its_fields() {
         let line = error.to_string();
         assert!(line.contains("client_id: The ClientId field is required."), "{line}");
     }
+}
+
+#[test]
+fn a_load_balancers_page_that_limits_the_rate_is_a_rate_limit() {
+    let error = read(&with(answer(429, "<html>"), "retry-after", "7")).unwrap_err();
+    assert_eq!((error.kind(), error.retry_after()), (RateLimited, Some(Duration::from_secs(7))));
+}
+
+#[test]
+fn what_a_gateway_says_is_quoted_in_its_own_format() {
+    for (body, code, said) in [
+        (r#"{"error":{"code":"quota","message":"too much"}}"#, Some("quota"), "too much"),
+        (r#"{"Error":{"Message":"too much"}}"#, None, "too much"),
+        (
+            r#"{"error":"x","message":"outer","errors":[{"message":"one"},{"message":"two"},{"other":1}]}"#,
+            Some("x"),
+            "outer one two",
+        ),
+        (r#"{"errors":["plain"]}"#, None, "plain"),
+    ] {
+        let error = read(&answer(400, body)).unwrap_err();
+        assert_eq!((error.oauth_code(), error.oauth_description()), (code, Some(said)), "{body}");
+    }
+}
+
+#[test]
+fn of_two_waits_the_longer_counts() {
+    let wait = |values: [&str; 2]| {
+        let response = values
+            .iter()
+            .fold(with(answer(503, ""), "date", DATE), |response, value| with(response, "retry-after", value));
+        read(&response).unwrap_err().retry_after()
+    };
+    assert_eq!(wait(["5", "7"]), Some(Duration::from_secs(7)));
+    assert_eq!(wait(["Tue, 14 Nov 2023 22:13:50 GMT", "7"]), Some(Duration::from_secs(30)));
+    assert_eq!(wait(["soon", "7"]), Some(Duration::from_secs(7)));
 }
 
 #[test]

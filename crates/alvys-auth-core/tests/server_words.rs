@@ -1,6 +1,6 @@
 //! What an error keeps of the server's own words: little, in one line, and nothing that must not be seen.
 
-use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, TokenRequest, TokenResponse};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, TokenRequest, TokenResponse, echoes, is_invisible};
 
 use crate::support::{answer, jwt, read, with};
 
@@ -55,6 +55,56 @@ fn our_secret_is_struck_from_what_the_server_said() {
             assert!(!shown.contains("tr0ub4dor") && !shown.contains("ünïcode"), "{shown}");
         }
     }
+}
+
+#[test]
+fn an_echo_of_our_secret_is_struck_in_whatever_form_it_comes() {
+    let secret = "Zq7+w&K9\"vB2<mN4/xR8";
+    let html =
+        |text: &str| text.replace('&', "&amp;").replace('"', "&#34;").replace('<', "&lt;").replace('+', "&#x2B;");
+    let url = |text: &str| {
+        text.replace('%', "%25").replace('+', "%2B").replace('&', "%26").replace('"', "%22").replace('/', "%2f")
+    };
+    let json = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace('&', "\\u0026").replace('/', "\\/");
+    let all: String = secret.chars().map(|c| format!("&#{};", u32::from(c))).collect();
+    let backwards: String = secret.chars().rev().collect();
+    for echo in [
+        secret.to_lowercase(),
+        secret[..14].to_owned(),
+        secret[6..].to_owned(),
+        format!("{} … {}", &secret[..12], "the rest is gone"),
+        secret.chars().map(|c| format!("{c}-")).collect(),
+        secret.chars().map(|c| format!("{c}\u{ad}\n")).collect(),
+        html(secret),
+        html(&html(secret)),
+        url(secret),
+        url(&url(secret)),
+        url(&url(&url(secret))),
+        json(secret),
+        json(&json(secret)),
+        url(&json(secret)),
+        all,
+        backwards.clone(),
+        html(&backwards),
+    ] {
+        let shown = told(secret, &format!("bad secret <{echo}>")).to_string();
+        assert!(shown.contains("withheld, because it repeats the secret"), "{echo}: {shown}");
+    }
+    for other in ["Zq7+w&K9\"v", "bad client_secret", "", "%", "&", "\\", "&#xfffffff;", "\\u12", "&;"] {
+        assert!(!echoes(other, secret), "{other}");
+    }
+    assert!(echoes("no: ?!§", "?!§") && !echoes("no: ?!", "?!§"), "a short one is compared whole");
+    assert!(!echoes("anything", ""));
+}
+
+#[test]
+fn nothing_that_hides_in_a_text_is_shown() {
+    let hidden =
+        ['\u{61c}', '\u{ad}', '\u{e0041}', '\u{e007f}', '\u{200b}', '\u{2066}', '\u{fe0f}', '\u{180e}', '\u{7}'];
+    let line = told("s3cret", &format!("o{}k", String::from_iter(hidden))).to_string();
+    assert!(hidden.iter().all(|c| is_invisible(*c) && !line.contains(*c)), "{line:?}");
+    assert!(line.contains("\"o k\""), "{line:?}");
+    assert!("aß漢🚚\u{301}".chars().all(|c| !is_invisible(c)));
 }
 
 #[test]

@@ -140,7 +140,11 @@ impl Passage {
 
     /// No answer has come; see [`Call::failed`].
     pub fn failed(&mut self, unanswered: bool) -> bool {
-        self.call.failed(unanswered)
+        let again = self.call.failed(unanswered);
+        if again {
+            events::unanswered(&self.endpoint);
+        }
+        again
     }
 
     /// Here is the answer, as far as it was looked at; see [`Call::looked`].

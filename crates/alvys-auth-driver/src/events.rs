@@ -31,13 +31,13 @@ pub(crate) fn changed(client_id: &str, change: &Change, now: Timestamp) {
         Change::Paused { until, error } => {
             let pause_ms = until.saturating_duration_since(now).as_millis() as u64;
             if error.is_retryable() {
-                warn!(target: TARGET, client_id, pause_ms, %error, "paused: the token request failed");
+                warn!(target: TARGET, client_id, pause_ms, error = format_args!("{error:#}"), "paused: the token request failed");
             } else {
-                error!(target: TARGET, client_id, pause_ms, %error, "failed: the token request was refused");
+                error!(target: TARGET, client_id, pause_ms, error = format_args!("{error:#}"), "failed: the token request was refused");
             }
         }
         Change::ProviderFailed(error) => {
-            warn!(target: TARGET, client_id, %error, "looked for other credentials and got none; goes on with those in use");
+            warn!(target: TARGET, client_id, error = format_args!("{error:#}"), "looked for other credentials and got none; goes on with those in use");
         }
         Change::Rejected => info!(target: TARGET, client_id, "the API rejected the held access token"),
         Change::Invalidated => info!(target: TARGET, client_id, "gave up the held access token"),
@@ -63,6 +63,11 @@ pub(crate) fn shaped(endpoint: &Endpoint, wait: Duration) {
     debug!(target: TARGET, endpoint = endpoint.name(), wait_ms = wait.as_millis() as u64, "held a call back to stay within the rate limits");
 }
 
+/// A call is sent again, because its connection closed before an answer came.
+pub(crate) fn unanswered(endpoint: &Endpoint) {
+    info!(target: TARGET, endpoint = endpoint.name(), "repeats a call: its connection closed before an answer came");
+}
+
 /// What was decided about an answer that is not delivered.
 pub(crate) fn judged(endpoint: &Endpoint, status: StatusCode, verdict: &Verdict) {
     let (endpoint, status) = (endpoint.name(), status.as_u16());
@@ -71,7 +76,9 @@ pub(crate) fn judged(endpoint: &Endpoint, status: StatusCode, verdict: &Verdict)
             let wait_ms = after.as_millis() as u64;
             info!(target: TARGET, endpoint, status, wait_ms, "repeats a call");
         }
-        Verdict::Fail(error) => warn!(target: TARGET, endpoint, status, %error, "a call failed"),
+        Verdict::Fail(error) => {
+            warn!(target: TARGET, endpoint, status, error = format_args!("{error:#}"), "a call failed")
+        }
     }
 }
 

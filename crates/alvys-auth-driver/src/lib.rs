@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod builder;
 mod call;
+mod causes;
 mod client;
 mod clock;
 mod engine;
@@ -14,6 +15,9 @@ mod tenants;
 
 pub use builder::{Builder, Common, Driver, Many, One, Parts, TenantsBuilder};
 pub use call::{Caller, Failure, Passage, look};
+#[cfg(feature = "h2")]
+pub use causes::farewell;
+pub use causes::{fault, is_unanswered};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Action, Engine, Flight, Question, Task, Watch};

@@ -1,15 +1,15 @@
 //! One call through the proxy: token and turn, send, judge; the answer passes as it comes.
 
-use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alvys_auth_core::{CallOptions, CallStep, Error, Hold, Token};
-use alvys_auth_driver::{Caller, LOOK_TIME, Passage, Time, look};
+use alvys_auth_core::{CallOptions, CallStep, Error, Hold, Token, TransportFault};
+use alvys_auth_driver::{Caller, LOOK_TIME, Passage, Time, is_unanswered, look};
+use alvys_auth_reqwest::explain;
 use bytes::Bytes;
-use http::header::EXPECT;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -60,6 +60,10 @@ impl Inner {
             options = options.single_use_body();
         }
         headers::towards_api(&mut headers, parts.version);
+        if matches!(upload, Upload::None) && [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
+            // The client may have told it by the end of an HTTP/2 stream alone (RFC 9110, section 8.6).
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
 
         let Account { tokens, pace } = &account;
         let caller = Caller { tokens, api: self.upstream.api.clone(), pace: pace.clone(), time: Time::boot() };
@@ -121,7 +125,7 @@ impl Forwarding<'_> {
         upload: Upload,
         (slot, route): (OwnedSemaphorePermit, &Route),
     ) -> Result<Response<Answer>, Problem> {
-        let (mut upload, mut answer, mut held) = (Some(upload), None, None);
+        let (mut upload, mut answer, mut held, mut anew) = (Some(upload), None, None, false);
         loop {
             match (self.call.step(), answer.take()) {
                 (CallStep::NeedToken, _) => held = self.token().await?,
@@ -137,13 +141,17 @@ impl Forwarding<'_> {
                     *next.headers_mut() = headers.clone();
                     *next.body_mut() = body;
                     self.call.authorize(next.headers_mut());
-                    match self.send(next).await {
+                    match self.send(next, anew).await {
                         Ok(head) => {
                             self.call.answered(head.status(), head.headers(), Some(&self.destination.uri));
                             answer = Some(head);
                         }
-                        Err(problem) if !self.call.failed(false) => return Err(problem),
-                        Err(_) => {}
+                        Err((error, unanswered)) if !self.call.failed(unanswered) => {
+                            // A body that the client did not finish is not the API's failure.
+                            let failure = self.progress.failure().map(Failure::problem);
+                            return Err(failure.unwrap_or_else(|| self.failed(&error)));
+                        }
+                        Err(_) => anew = true,
                     }
                 }
                 (CallStep::Look, Some(refused)) => {
@@ -168,37 +176,34 @@ impl Forwarding<'_> {
         Ok(held)
     }
 
-    /// Sends once, and waits for the head of the answer for as long as the request makes progress.
-    async fn send(&self, request: reqwest::Request) -> Result<Response<reqwest::Body>, Problem> {
+    /// Sends once, and waits for the head of the answer for as long as the request makes progress. An error comes with whether
+    /// the connection closed before any byte of an answer arrived.
+    async fn send(&self, request: reqwest::Request, anew: bool) -> Result<Response<reqwest::Body>, (Error, bool)> {
         self.inner.watch.sends(&self.subject);
         self.progress.note();
-        let mut sending = pin!(self.inner.upstream.client.execute(request));
+        let mut sending = pin!(self.inner.upstream.client(anew).execute(request));
         let limit = self.inner.settings.answer_within;
         loop {
-            let error = tokio::select! {
+            return tokio::select! {
                 sent = &mut sending => match sent {
                     // Nobody asked for another protocol: what follows such a head is no answer.
                     Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                        let cause = io::Error::new(io::ErrorKind::InvalidData, "status 101 without an Upgrade");
-                        Error::transport("the API changed the protocol instead of answering", cause)
+                        let cause = "it changed the protocol although nobody asked for that (status 101)";
+                        Err((Error::on_the_way(TransportFault::Unreadable, "the API", cause), false))
                     }
-                    Ok(answer) => return Ok(answer.into()),
-                    Err(error) if error.is_connect() => Error::transport("no connection to the API", error.without_url()),
-                    Err(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
-                    Err(error) => Error::transport("the API broke off instead of answering", error.without_url()),
+                    Ok(answer) => Ok(answer.into()),
+                    Err(error) => {
+                        let unanswered = is_unanswered(&error);
+                        Err((explain("the API", error), unanswered))
+                    }
                 },
                 () = tokio::time::sleep(self.progress.left(limit)) => {
                     if !self.progress.left(limit).is_zero() {
                         continue;
                     }
-                    Error::timed_out("the API did not answer in time")
+                    Err((Error::timed_out("the API did not answer in time"), false))
                 }
             };
-            // A body that the client did not finish is not the API's failure.
-            return Err(match self.progress.failure() {
-                Some(failure) => failure.problem(),
-                None => self.failed(&error),
-            });
         }
     }
 

@@ -6,6 +6,7 @@ use alvys_auth_driver::Time;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::json;
+use tokio::time::{Instant, timeout_at};
 
 use crate::answer::Answer;
 use crate::headers::{TOKEN_REQUEST, says_true};
@@ -56,23 +57,21 @@ impl Inner {
     /// ready again. The source limits the token requests. With several tenants and no tenant in the request, the proxy is
     /// always ready, because one tenant in trouble must not keep calls of the others away.
     async fn ready(&self, route: Option<&Route>) -> Response<Answer> {
-        let checked = tokio::time::timeout(READY_WITHIN, self.check_ready(route)).await;
-        match checked {
-            Ok(Ok(())) => text("ready\n"),
-            Ok(Err(problem)) if problem.status == StatusCode::NOT_FOUND => problem.into_response(),
-            Ok(Err(problem)) => not_ready(problem),
-            Err(_) => not_ready(Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "timed_out",
-                "the access token did not arrive within 2 s",
-                "ask again",
-            )),
+        match self.check_ready(route).await {
+            Ok(()) => text("ready\n"),
+            Err(problem) if problem.status == StatusCode::NOT_FOUND => problem.into_response(),
+            Err(problem) => not_ready(problem),
         }
     }
 
     async fn check_ready(&self, route: Option<&Route>) -> Result<(), Problem> {
+        let give_up = Instant::now() + READY_WITHIN;
+        let late = || {
+            let what = "the access token did not arrive within 2 s";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", what, "ask again")
+        };
         let account = match (route.filter(|route| route.tenant.is_some()), self.accounts.sole()) {
-            (Some(route), _) => self.account(route).await?,
+            (Some(route), _) => timeout_at(give_up, self.account(route)).await.map_err(|_| late())??,
             (None, Some(account)) => account.clone(),
             (None, None) => return Ok(()),
         };
@@ -82,8 +81,12 @@ impl Inner {
         if status.is_ready() || renewable {
             return Ok(());
         }
-        let token = self.token_of(&account, &Subject::check(tenant, "/readyz")).await;
-        token.map(drop).map_err(|error| Problem::no_token(&error))
+        let subject = Subject::check(tenant, "/readyz");
+        match timeout_at(give_up, self.token_of(&account, &subject)).await {
+            Ok(token) => token.map(drop).map_err(|error| Problem::no_token(&error)),
+            // What keeps it from arriving, where that is known.
+            Err(_) => Err(account.tokens.status().last_error.map_or_else(late, |error| Problem::no_token(&error))),
+        }
     }
 
     /// The token, for programs that call the API without this proxy.

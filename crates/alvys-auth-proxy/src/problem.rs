@@ -99,10 +99,11 @@ impl Problem {
         if let Some(id) = error.request_id() {
             more.insert("request_id".to_owned(), id.into());
         }
+        let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
         Self {
             retry_after: error.retry_after(),
             more: Box::new(more),
-            ..Self::new(status, error.kind().as_str(), error.what(), error.hint())
+            ..Self::new(status, error.kind().as_str(), error.what() + &cause, error.hint())
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Error, Token};
+use alvys_auth_reqwest::Http;
 use tokio::sync::Semaphore;
 
 use crate::accounts::{Account, Accounts};
@@ -33,7 +34,7 @@ impl Proxy {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a setting is wrong or the HTTP client cannot be
     /// built.
     pub fn new(accounts: impl Accounts, api: Api, settings: Settings) -> Result<Self, Error> {
-        Self::with_client(accounts, api, settings, reqwest::Client::builder())
+        Self::with_client(accounts, api, settings, reqwest::Client::builder)
     }
 
     /// Like [`new`](Self::new), with your own transport settings: certificates, proxies, name resolution.
@@ -48,9 +49,9 @@ impl Proxy {
         accounts: impl Accounts,
         api: Api,
         settings: Settings,
-        client: reqwest::ClientBuilder,
+        http: impl Into<Http>,
     ) -> Result<Self, Error> {
-        let upstream = Upstream::new(api, client, &settings)?;
+        let upstream = Upstream::new(api, &http.into(), &settings)?;
         Ok(Self(Arc::new(Inner {
             accounts: Box::new(accounts),
             upstream,

@@ -81,7 +81,7 @@ fn state(status: &Status) -> String {
         state.push_str(&format!("; no token request for {}", Span(pause)));
     }
     if let Some(error) = &status.last_error {
-        state.push_str(&format!("; last failure: {error}"));
+        state.push_str(&format!("; last failure: {error:#}"));
     }
     state
 }

@@ -60,7 +60,7 @@ impl Watch {
 
     /// A token was asked for, and none was to be had; without a source when there is not even that.
     pub(crate) fn no_token(&self, subject: &Subject, source: Option<&Tokens>, error: &Error) {
-        let (reason, what) = (error.kind().as_str(), error.to_string());
+        let (reason, what) = (error.kind().as_str(), format!("{error:#}"));
         let paused_for = source.and_then(|source| source.status().paused_for).unwrap_or_default();
         let mut all = lock(&self.known);
         let known = all.get_or_insert_mut(subject.tenant.clone(), Known::default);
@@ -75,7 +75,7 @@ impl Watch {
         }
         if !error.is_retryable() && last.is_none_or(|last| last.reason != reason) {
             let tenant = subject.tenant.as_deref().map(|tenant| format!(" for {tenant}")).unwrap_or_default();
-            warn!(target: NOTICES, "no access token{tenant}: {error}");
+            warn!(target: NOTICES, "no access token{tenant}: {error:#}");
         }
     }
 
@@ -101,7 +101,7 @@ impl Watch {
             let is_counted = lock(&self.known).peek(&subject.tenant).and_then(|known| {
                 let (what, paused_until) = known.counted.as_ref()?;
                 Some(
-                    *what == error.to_string()
+                    *what == format!("{error:#}")
                         && (status.paused_for.is_none() || until <= paused_until.saturating_add(ANOTHER)),
                 )
             });

@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Error};
+use alvys_auth_reqwest::Http;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use reqwest::{Client, ClientBuilder, Url, redirect};
@@ -20,7 +21,9 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 /// The destinations of requests: the API's origin and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
-    pub(crate) client: Client,
+    client: Client,
+    /// Keeps no connection for the next request.
+    anew: Client,
     base: Url,
     mcp: Option<Url>,
 }
@@ -33,35 +36,46 @@ pub(crate) struct Destination {
 
 impl Upstream {
     /// Checks the URLs and builds the client. Some rules override the settings of its builder.
-    pub(crate) fn new(mut api: Api, client: ClientBuilder, settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn new(mut api: Api, http: &Http, settings: &Settings) -> Result<Self, Error> {
         let base = url("API base", api.base())?;
         let mcp = settings.mcp.as_deref().map(|mcp| url("MCP server", mcp)).transpose()?;
         if let Some(mcp) = &mcp {
             api = api.allow(mcp.as_str())?;
         }
         let plain = base.scheme() == "http" || mcp.as_ref().is_some_and(|mcp| mcp.scheme() == "http");
-        let client = client
-            // The caller gets the redirect, and a redirect must not take the token to another server.
-            .redirect(redirect::Policy::none())
-            .referer(false)
-            // Bodies are forwarded unchanged.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .connect_timeout(CONNECT_WITHIN)
-            .http2_keep_alive_interval(ASK_EVERY)
-            .tcp_nodelay(true);
+        let ruled = |client: ClientBuilder| {
+            client
+                // The caller gets the redirect, and a redirect must not take the token to another server.
+                .redirect(redirect::Policy::none())
+                .referer(false)
+                // Bodies are forwarded unchanged.
+                .no_gzip()
+                .no_brotli()
+                .no_zstd()
+                .no_deflate()
+                .connect_timeout(CONNECT_WITHIN)
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .http2_keep_alive_interval(ASK_EVERY)
+                .tcp_nodelay(true)
+        };
         // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
-        let client = if plain { client.no_proxy() } else { client.https_only(true) };
-        let client = client.build().map_err(|error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Error::configuration(
-                format!("the HTTP client cannot be built{cause}"),
-                "check its certificates, proxies and TLS settings",
-            )
-        })?;
-        Ok(Self { api, client, base, mcp })
+        let built = |client: ClientBuilder| {
+            let client = if plain { ruled(client).no_proxy() } else { ruled(client).https_only(true) };
+            client.build().map_err(|error| {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                Error::configuration(
+                    format!("the HTTP client cannot be built{cause}"),
+                    "check its certificates, proxies and TLS settings",
+                )
+            })
+        };
+        let (client, anew) = (built(http.builder())?, built(http.builder().pool_max_idle_per_host(0))?);
+        Ok(Self { api, client, anew, base, mcp })
+    }
+
+    /// What sends a request, on a new connection where it is sent `anew`.
+    pub(crate) fn client(&self, anew: bool) -> &Client {
+        if anew { &self.anew } else { &self.client }
     }
 
     /// The destination of a request. Only the path and the query come from the request.

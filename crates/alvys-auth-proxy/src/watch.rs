@@ -136,7 +136,7 @@ impl Watch {
 
     pub(crate) fn failed(&self, subject: &Subject, error: &Error) {
         count(&self.metrics.refusals, "kind", error.kind().as_str());
-        self.remember(Some(subject), format!("failed: {error}"));
+        self.remember(Some(subject), format!("failed: {error:#}"));
     }
 
     pub(crate) fn waiting(&self, subject: &Subject) -> Waiting<'_> {

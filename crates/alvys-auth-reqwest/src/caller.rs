@@ -1,7 +1,7 @@
 //! The loop around one authorized call.
 
 use alvys_auth_core::{CallOptions, CallStep, Error};
-use alvys_auth_driver::{AsyncTokens, Failure, LOOK_TIME, Passage, look};
+use alvys_auth_driver::{AsyncTokens, Failure, LOOK_TIME, Passage, is_unanswered, look};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Uri};
 use reqwest::{Request, Response, Url};
@@ -14,9 +14,14 @@ pub(crate) type Tokens = alvys_auth_driver::Tokens<dyn AsyncTokens>;
 
 /// Something that sends a request once.
 pub(crate) trait Exchange {
-    type Error: Send;
+    type Error: std::error::Error + Send + Sync + 'static;
 
-    fn send(&mut self, request: Request) -> impl Future<Output = Result<Response, Self::Error>> + Send;
+    /// Sends it, on a new connection where it is sent `anew`.
+    fn send(
+        &mut self,
+        request: Request,
+        anew: bool,
+    ) -> impl Future<Output = Result<Response, Failure<Self::Error>>> + Send;
 }
 
 pub(crate) async fn call<X: Exchange>(
@@ -29,10 +34,10 @@ pub(crate) async fn call<X: Exchange>(
     let options = if streamed { options.single_use_body() } else { options };
     let uri = to_uri(request.url())?;
     let Some(mut call) = caller.begin(request.method(), &uri, request.headers(), options)? else {
-        return client.send(request).await.map_err(Failure::Transport);
+        return client.send(request, false).await;
     };
     state_empty_body(&mut request);
-    let (mut request, mut answer) = (Some(request), None);
+    let (mut request, mut answer, mut anew) = (Some(request), None, false);
     loop {
         match (call.step(), answer.take()) {
             (CallStep::NeedToken, _) => {
@@ -46,13 +51,13 @@ pub(crate) async fn call<X: Exchange>(
                 let mut next = request.take().ok_or_else(Passage::lost)?;
                 request = next.try_clone();
                 call.authorize(next.headers_mut());
-                match client.send(next).await {
+                match client.send(next, anew).await {
                     Ok(head) => {
                         call.answered(head.status(), head.headers(), Some(&to_uri(head.url())?));
                         answer = Some(head);
                     }
-                    Err(error) if !call.failed(false) => return Err(Failure::Transport(error)),
-                    Err(_) => {}
+                    Err(Failure::Transport(error)) if call.failed(is_unanswered(&error)) => anew = true,
+                    Err(failure) => return Err(failure),
                 }
             }
             (CallStep::Look, Some(refused)) => {

@@ -12,6 +12,7 @@ use reqwest::{Body, Request, Response, Url};
 
 use crate::caller::{self, Caller, Exchange, Tokens};
 use crate::connections::Connections;
+use crate::transport::explain;
 use crate::{Api, CallOptions, Error, Http};
 
 const MOST_REDIRECTS: usize = 10;
@@ -25,6 +26,9 @@ pub type AnswerFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + S
 /// request, and for each further piece. A request whose body is a stream or longer than 256 KiB may take 10 minutes each
 /// instead, because reqwest cannot tell a long upload from a silent server; so may one with a
 /// [`timeout`](alvys_auth_driver::RequestBuilder::timeout) of its own, besides that.
+///
+/// An answer may have 256 headers, over HTTP/2 of 256 KiB in all. Settings of your own bring the limits of reqwest, unless
+/// `http1_max_headers` and `http2_max_header_list_size` change them.
 ///
 /// Settings of your own ([`http`](alvys_auth_driver::ClientBuilder::http)) hold for uploads too: a `read_timeout` begins when
 /// the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only, and to no proxy:
@@ -51,7 +55,8 @@ impl Transport for Calls {
         let proxied = !is_plain_http(api);
         let finish = move |http: reqwest::ClientBuilder| {
             // The URL of a call would go along to wherever a redirect leads.
-            let http = http.referer(false).redirect(redirects());
+            let http =
+                http.referer(false).redirect(redirects()).http1_allow_obsolete_multiline_headers_in_responses(true);
             if proxied { http } else { http.no_proxy() }
         };
         Ok(Self { connections: Connections::new(http, finish)?, proxied })
@@ -82,14 +87,9 @@ impl Transport for Calls {
                     "call it with a client of its own, whose API base is plain http too",
                 ));
             }
-            let http = Plain(this.connections.sending(&request)?);
-            caller::call(&caller, request, options, http).await.map_err(|failure| match failure {
+            caller::call(&caller, request, options, this.connections).await.map_err(|failure| match failure {
                 Failure::Call(error) => error,
-                Failure::Transport(error) if error.is_timeout() => Error::timed_out("the API did not answer in time"),
-                Failure::Transport(error) if error.is_connect() => {
-                    Error::transport("no connection to the API", error.without_url())
-                }
-                Failure::Transport(error) => Error::transport("the call failed on the way", error.without_url()),
+                Failure::Transport(error) => explain("the API", error),
             })
         })
     }
@@ -144,14 +144,12 @@ fn is_plain_http(api: &Api) -> bool {
     api.base().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
 }
 
-/// A plain client, without middleware.
-struct Plain(reqwest::Client);
-
-impl Exchange for Plain {
+/// Plain clients, without middleware.
+impl Exchange for Connections {
     type Error = reqwest::Error;
 
-    async fn send(&mut self, request: Request) -> Result<Response, reqwest::Error> {
-        self.0.execute(request).await
+    async fn send(&mut self, request: Request, anew: bool) -> Result<Response, Failure<reqwest::Error>> {
+        self.sending(&request, anew)?.execute(request).await.map_err(Failure::Transport)
     }
 }
 

@@ -22,8 +22,9 @@ const LONG_BODY: usize = 256 * 1024;
 pub(crate) struct Connections {
     /// A finished client of the caller's own, for every call.
     shared: Option<reqwest::Client>,
-    /// For what is answered soon, and for what takes its time. Without the second one the first one is for both.
-    own: Arc<[Option<PerRuntime>; 2]>,
+    /// For what is answered soon, for what takes its time, and for what must not go out on a kept connection. Without the
+    /// second one the first one is for both.
+    own: Arc<[Option<PerRuntime>; 3]>,
 }
 
 impl Connections {
@@ -34,11 +35,13 @@ impl Connections {
     ) -> Result<Self, Error> {
         let within = |limit| move || default_http().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit);
         let patient = http.is_none().then(|| PerRuntime::new(move || finish(within(UPLOAD_TIMEOUT)())));
+        let anew = http.clone().unwrap_or_else(|| within(UPLOAD_TIMEOUT).into());
+        let anew = PerRuntime::new(move || finish(anew.builder()).pool_max_idle_per_host(0));
         let http = http.unwrap_or_else(|| within(READ_TIMEOUT).into());
         let quick = PerRuntime::new(move || finish(http.builder()));
         // What is wrong with the settings is told now, and not by the first call.
         quick.client()?;
-        Ok(Self { shared: None, own: Arc::new([Some(quick), patient]) })
+        Ok(Self { shared: None, own: Arc::new([Some(quick), patient, Some(anew)]) })
     }
 
     /// A finished client of the caller's own, for every call.
@@ -48,11 +51,15 @@ impl Connections {
 
     /// What sends this one from the runtime that this is called in. reqwest counts its read timeout from the start of a
     /// request, and so takes a long upload for a silent server. A request with a time limit of its own is bounded by that.
-    pub(crate) fn sending(&self, request: &Request) -> Result<reqwest::Client, Error> {
+    pub(crate) fn sending(&self, request: &Request, anew: bool) -> Result<reqwest::Client, Error> {
         let long = |body: &reqwest::Body| body.as_bytes().is_none_or(|bytes| bytes.len() > LONG_BODY);
         let takes_long = request.timeout().is_some() || request.body().is_some_and(long);
-        let [quick, patient] = &*self.own;
-        let own = patient.as_ref().filter(|_| takes_long).or(quick.as_ref());
+        let [quick, patient, new] = self.own.each_ref().map(Option::as_ref);
+        let own = match takes_long {
+            _ if anew => new,
+            true => patient.or(quick),
+            false => quick,
+        };
         match (&self.shared, own) {
             (None, Some(own)) => own.client(),
             (shared, _) => Ok(shared.clone().unwrap_or_default()),
@@ -75,7 +82,7 @@ mod tests {
         let request = change(reqwest::Client::new().post("http://127.0.0.1/")).build().expect("a request");
         let runtime = Builder::new_current_thread().build().expect("a runtime");
         let _inside = runtime.enter();
-        let shown = format!("{:?}", connections.sending(&request).expect("a client"));
+        let shown = format!("{:?}", connections.sending(&request, false).expect("a client"));
         let (_, limit) = shown.split_once("read_timeout: ").expect("a time limit");
         limit.chars().take_while(|c| c.is_ascii_alphanumeric()).collect()
     }

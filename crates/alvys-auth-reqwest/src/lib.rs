@@ -24,6 +24,7 @@ pub use provider::{AsyncCredentialsProvider, AsyncTenantProvider, ProviderFuture
 pub use settings::Http;
 pub use source::{Builder, Reqwest, TokenSource};
 pub use tenants::{Tenants, TenantsBuilder};
+pub use transport::explain;
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, http, reqwest};
 

@@ -88,7 +88,7 @@ struct Rest<'a> {
 impl Exchange for Rest<'_> {
     type Error = reqwest_middleware::Error;
 
-    async fn send(&mut self, request: Request) -> Result<Response, Self::Error> {
-        self.next.clone().run(request, self.extensions).await
+    async fn send(&mut self, request: Request, _: bool) -> Result<Response, Failure<Self::Error>> {
+        self.next.clone().run(request, self.extensions).await.map_err(Failure::Transport)
     }
 }

@@ -49,9 +49,14 @@ impl fmt::Debug for Http {
     }
 }
 
+/// The most headers of an answer, and their length in all over HTTP/2. More make the answer unreadable.
+const MOST_HEADERS: usize = 256;
+const LONGEST_HEADERS: u32 = 256 * 1024;
+
 /// A builder with our user agent, and with TLS settings that all such builders share.
 pub(crate) fn default_http() -> ClientBuilder {
     let http = Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
+    let http = http.http1_max_headers(MOST_HEADERS).http2_max_header_list_size(LONGEST_HEADERS);
     match SHARED.get().cloned().or_else(made) {
         Some(shared) => http.tls_backend_preconfigured(shared),
         // reqwest tries by itself, and says what is wrong.

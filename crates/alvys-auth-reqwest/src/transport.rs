@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Error, TokenRequest};
-use alvys_auth_driver::BODY_LIMIT;
+use alvys_auth_core::{Error, TokenRequest, TransportFault};
+use alvys_auth_driver::{BODY_LIMIT, farewell, fault};
 use reqwest::redirect;
 
 use crate::runtimes::PerRuntime;
@@ -12,6 +12,8 @@ use crate::settings::Http;
 /// How long a connection is kept for the next token request. That is long enough for a wave of tenants. It is shorter than
 /// the time after which servers close idle connections, so no token request, which cannot be repeated, meets a closed one.
 const KEPT_FOR: Duration = Duration::from_secs(2);
+
+const PEER: &str = "the token endpoint";
 
 /// What sends token requests.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ impl Transport {
                 // Whether and when to try again is decided by the lifecycle alone.
                 .retry(reqwest::retry::never())
                 .pool_idle_timeout(KEPT_FOR)
+                // A folded header is read as RFC 9112, section 5.2, asks.
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
                 .connect_timeout(timeout / 2)
                 .https_only(!plain_http);
             // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
@@ -55,29 +59,18 @@ impl Transport {
 
     /// Sends the request once and reads the answer, whatever its status.
     pub(crate) async fn send(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, Error> {
-        let failed = |what: &'static str| {
-            move |error: reqwest::Error| match error {
-                error if error.is_timeout() => Error::timed_out("the token endpoint did not answer in time"),
-                error if error.is_connect() => {
-                    Error::transport("no connection to the token endpoint", error.without_url())
-                }
-                error => Error::transport(what, error.without_url()),
-            }
-        };
         let (parts, body) = request.into_parts();
         let request =
             self.clients.client()?.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
         let sent = request.timeout(self.timeout).send().await;
-        let mut answer = sent.map_err(failed("the token request could not be sent"))?;
+        let mut answer = sent.map_err(|error| explain(PEER, error))?;
 
         let success = answer.status().is_success();
-        let cut_short = |error: reqwest::Error| {
-            let what = "the answer of the token endpoint was cut short";
-            if success && !error.is_timeout() {
-                Error::cut_short(what, error.without_url())
-            } else {
-                failed(what)(error)
+        let cut_short = |error: reqwest::Error| match error {
+            error if success && !error.is_timeout() => {
+                Error::on_the_way(TransportFault::Unreadable, PEER, error.without_url())
             }
+            error => explain(PEER, error),
         };
         let mut body = Vec::new();
         while body.len() < BODY_LIMIT
@@ -90,5 +83,29 @@ impl Transport {
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
+    }
+}
+
+/// What an error of reqwest means for a request to `peer`, such as `the API`.
+pub fn explain(peer: &str, error: reqwest::Error) -> Error {
+    if error.is_timeout() {
+        return Error::timed_out(match error.is_connect() {
+            true => format!("no connection to {peer} in time"),
+            false => format!("{peer} did not answer in time"),
+        });
+    }
+    let known = match fault(&error) {
+        // reqwest tells of a 407 to its CONNECT in words alone.
+        None if error.is_connect() && format!("{error:?}").contains("ProxyAuthRequired") => {
+            TransportFault::ProxyCredentials
+        }
+        None if error.is_connect() => TransportFault::NeverArrived,
+        None if error.is_builder() => TransportFault::Configuration,
+        None => TransportFault::MayHaveArrived,
+        Some(fault) => fault,
+    };
+    match farewell(&error) {
+        Some(reason) => Error::on_the_way(known, peer, reason),
+        None => Error::on_the_way(known, peer, error.without_url()),
     }
 }

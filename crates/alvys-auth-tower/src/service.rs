@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use alvys_auth_core::{CallOptions, CallStep};
-use alvys_auth_driver::{LOOK_TIME, Passage, look};
+use alvys_auth_driver::{LOOK_TIME, Passage, is_unanswered, look};
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
@@ -99,8 +99,12 @@ where
                         call.answered(head.status(), head.headers(), Some(&uri));
                         answer = Some(head);
                     }
-                    Err(error) if !call.failed(false) => return Err(error.into()),
-                    Err(_) => {}
+                    Err(error) => {
+                        let error: BoxError = error.into();
+                        if !call.failed(is_unanswered(&*error)) {
+                            return Err(error);
+                        }
+                    }
                 }
             }
             (CallStep::Look, Some(refused)) => {

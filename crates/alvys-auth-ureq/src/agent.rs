@@ -8,7 +8,9 @@ use ureq::http::Uri;
 use ureq::typestate::AgentScope;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::time::Duration;
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, RustlsConnector, TcpConnector};
+
+use crate::early::Hearing;
 
 /// The settings of such an agent, beside which ureq's defaults hold.
 pub(crate) fn config() -> ConfigBuilder<AgentScope> {
@@ -17,7 +19,9 @@ pub(crate) fn config() -> ConfigBuilder<AgentScope> {
 
 /// An agent that starts no thread to look up an address.
 pub(crate) fn agent(config: ConfigBuilder<AgentScope>) -> Agent {
-    Agent::with_parts(config.build(), DefaultConnector::default(), Addresses(DefaultResolver::default()))
+    let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(Hearing);
+    let connector = connector.chain(RustlsConnector::default());
+    Agent::with_parts(config.build(), connector, Addresses(DefaultResolver::default()))
 }
 
 /// ureq's resolver, but for literal addresses: ureq starts a thread for each request that has a time limit, because a look-up

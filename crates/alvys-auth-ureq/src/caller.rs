@@ -3,14 +3,15 @@
 use std::io::Read;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use alvys_auth_core::{Call, CallOptions, CallStep};
-use alvys_auth_driver::{BlockingTokens, Failure, LOOK_TIME, Passage};
+use alvys_auth_driver::{BlockingTokens, Failure, LOOK_TIME, Passage, is_unanswered};
 use event_listener::Listener;
 use ureq::config::RedirectAuthHeaders;
+use ureq::http::header::EXPECT;
 use ureq::http::request::Parts;
-use ureq::http::{Method, Request, Response};
+use ureq::http::{HeaderValue, Method, Request, Response};
 use ureq::{Agent, AsSendBody, Body, ResponseExt};
 
 /// Whose calls are made.
@@ -19,17 +20,18 @@ pub(crate) type Caller = alvys_auth_driver::Caller<Tokens>;
 /// Any blocking source of tokens.
 pub(crate) type Tokens = alvys_auth_driver::Tokens<dyn BlockingTokens>;
 
-/// `send` adds the body; it is called again unless `options` say that the body can be used once only.
+/// `send` adds the body, and uses a new connection where it is told to send anew; it is called again unless `options` say that
+/// the body can be used once only.
 pub(crate) fn call(
     caller: &Caller,
     parts: Parts,
     options: CallOptions,
-    mut send: impl FnMut(Request<()>) -> Result<Response<Body>, ureq::Error>,
+    mut send: impl FnMut(Request<()>, bool) -> Result<Response<Body>, ureq::Error>,
 ) -> Result<Response<Body>, Failure<ureq::Error>> {
     let Some(mut call) = caller.begin(&parts.method, &parts.uri, &parts.headers, options)? else {
-        return send(Request::from_parts(parts, ())).map_err(Failure::Transport);
+        return send(Request::from_parts(parts, ()), false).map_err(Failure::Transport);
     };
-    let mut answer = None;
+    let (mut answer, mut anew) = (None, false);
     loop {
         match (call.step(), answer.take()) {
             (CallStep::NeedToken, _) => {
@@ -42,15 +44,15 @@ pub(crate) fn call(
             (CallStep::Send, _) => {
                 let mut next = Request::from_parts(parts.clone(), ());
                 call.authorize(next.headers_mut());
-                match send(next) {
+                match send(next, anew) {
                     Ok(head) => {
                         // The token did not go along to where a redirect led.
                         let redirected = head.get_redirect_history().is_some_and(|history| history.len() > 1);
                         call.answered(head.status(), head.headers(), Some(&parts.uri).filter(|_| !redirected));
                         answer = Some(head);
                     }
-                    Err(error) if !call.failed(false) => return Err(Failure::Transport(error)),
-                    Err(_) => {}
+                    Err(ureq::Error::Io(cause)) if call.failed(is_unanswered(&cause)) => anew = true,
+                    Err(error) => return Err(Failure::Transport(error)),
                 }
             }
             (CallStep::Look, Some(refused)) => {
@@ -75,6 +77,16 @@ pub(crate) fn configured<S: AsSendBody>(agent: &Agent, request: Request<S>) -> R
         .save_redirect_history(true);
     let config = if plain_http { config.proxy(None) } else { config };
     config.build()
+}
+
+/// The request, to go out on a new connection where it is sent `anew`.
+pub(crate) fn on_connection<S: AsSendBody>(agent: &Agent, request: Request<S>, anew: bool) -> Request<S> {
+    if anew { agent.configure_request(request).max_idle_age(Duration::ZERO).build() } else { request }
+}
+
+/// Lets a long body wait until the server has agreed to take it, for a second at the most (RFC 9110, section 10.1.1).
+pub(crate) fn expect_consent<S>(request: &mut Request<S>) {
+    request.headers_mut().entry(EXPECT).or_insert(HeaderValue::from_static("100-continue"));
 }
 
 /// Whether requests of this method tell the length of their body even where that is zero (RFC 9110, section 8.6).

@@ -8,26 +8,33 @@ use std::time::Duration;
 use alvys_auth_core::{Api, CallOptions, Error};
 use alvys_auth_driver::{Failure, Transport};
 use ureq::http::{Request, Response};
-use ureq::{Agent, Body, SendBody, Timeout};
+use ureq::{Agent, Body, SendBody};
 
 use crate::agent::{agent, config};
-use crate::caller::{self, Caller, Tokens, configured, expects_body};
+use crate::caller::{self, Caller, Tokens, configured, expect_consent, expects_body, on_connection};
+use crate::transport::explain;
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
 /// of an answer, and for each further piece.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// From this many bytes on a body is sent when the server agrees, as curl does.
+const LARGE: usize = 1024 * 1024;
 
 /// Sends the calls of a [`Client`](crate::Client) with ureq.
 ///
 /// By default a call may take 10 seconds each for the host's address and for a connection, and 30 each for a piece of the
 /// request to be taken, for the head of the answer and for each further piece.
 ///
+/// A body of more than a mebibyte, and any stream, waits for the server's consent, for a second at the most. An answer that comes
+/// before the body is sent is delivered, even where the server closes its connection then.
+///
 /// An agent of your own ([`http`](alvys_auth_driver::ClientBuilder::http), or
-/// [`sharing`](alvys_auth_driver::ClientBuilder::sharing), which is the same here) brings time limits of its own: without them
-/// ureq waits for ever. `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is followed without
-/// the token, and what it leads to is delivered as it is, except a page of HTML. Plain http is sent to this machine only, and
-/// to no proxy; ureq alone decides where a redirect may lead, over plain http too, and takes neither token nor body along.
+/// [`sharing`](alvys_auth_driver::ClientBuilder::sharing), which is the same here) brings time limits of its own:
+/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole.
+/// `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is followed without the token, and
+/// what it leads to is delivered as it is, except a page of HTML. Plain http is sent to this machine only, and to no
+/// proxy; ureq alone decides where a redirect may lead, over plain http too, and takes neither token nor body along.
 #[derive(Clone)]
 pub struct Calls(Agent);
 
@@ -105,24 +112,22 @@ impl Transport for Calls {
         let (parts, Payload(mut body)) = request?.0.into_parts();
         let streamed = matches!(body, Content::Stream(_));
         let options = if streamed { options.single_use_body() } else { options };
-        caller::call(&caller, parts, options, |request| self.run(request, &mut body)).map_err(|failure| match failure {
-            Failure::Call(error) => error,
-            Failure::Transport(ureq::Error::Timeout(limit)) => Error::timed_out(match limit {
-                Timeout::Resolve | Timeout::Connect => "no connection to the API in time",
-                Timeout::PerWrite | Timeout::SendRequest | Timeout::SendBody => {
-                    "the API did not take the request in time"
-                }
-                _ => "the API did not answer in time",
-            }),
-            Failure::Transport(error) => Error::transport("the call failed on the way", error),
+        caller::call(&caller, parts, options, |request, anew| self.run(request, &mut body, anew)).map_err(|failure| {
+            match failure {
+                Failure::Call(error) => error,
+                Failure::Transport(error) => explain("the API", error),
+            }
         })
     }
 }
 
 impl Calls {
     /// Sends one request once, whatever its answer.
-    fn run(&self, request: Request<()>, body: &mut Content) -> Result<Response<Body>, ureq::Error> {
-        let request = configured(&self.0, request);
+    fn run(&self, request: Request<()>, body: &mut Content, anew: bool) -> Result<Response<Body>, ureq::Error> {
+        let mut request = on_connection(&self.0, configured(&self.0, request), anew);
+        if !matches!(body, Content::Bytes(bytes) if bytes.len() <= LARGE) {
+            expect_consent(&mut request);
+        }
         match body {
             Content::Bytes(bytes) if bytes.is_empty() && !expects_body(request.method()) => self.0.run(request),
             Content::Bytes(bytes) => self.0.run(request.map(|()| bytes.as_slice())),

@@ -3,6 +3,7 @@
 mod agent;
 mod caller;
 mod client;
+mod early;
 #[cfg(feature = "middleware")]
 mod middleware;
 mod source;
@@ -20,6 +21,7 @@ pub use client::{Calls, Outgoing, Payload};
 pub use middleware::Authorize;
 pub use source::{Builder, TokenSource, Ureq};
 pub use tenants::{Tenants, TenantsBuilder};
+pub use transport::explain;
 // What appears in signatures here, under the very names it has there.
 pub use {alvys_auth_core, alvys_auth_driver, ureq, ureq::http};
 

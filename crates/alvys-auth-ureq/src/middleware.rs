@@ -5,13 +5,14 @@ use std::io::{Cursor, Read};
 
 use alvys_auth_core::{Api, CallOptions, Error};
 use alvys_auth_driver::{BlockingTokens, Failure, Pace, Time};
-use ureq::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use ureq::http::HeaderValue;
+use ureq::http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
 use ureq::http::request::Parts;
 use ureq::http::{Request, Response};
 use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::{Agent, Body, SendBody};
 
-use crate::caller::{self, Caller, configured, expects_body};
+use crate::caller::{self, Caller, configured, expects_body, on_connection};
 
 /// The longest body that is kept, in bytes, so that it can be sent again.
 const KEPT: u64 = 1024 * 1024;
@@ -74,7 +75,8 @@ impl Authorize {
     }
 
     /// Sends again, with the settings of the first time.
-    fn run(&self, request: Request<&[u8]>) -> Result<Response<Body>, ureq::Error> {
+    fn run(&self, request: Request<&[u8]>, anew: bool) -> Result<Response<Body>, ureq::Error> {
+        let request = on_connection(&self.agent, request, anew);
         if request.body().is_empty() { self.agent.run(request.map(|_| ())) } else { self.agent.run(request) }
     }
 }
@@ -94,14 +96,15 @@ impl Middleware for Authorize {
         let mut kept = Vec::new();
         rest.by_ref().take(KEPT + 1).read_to_end(&mut kept)?;
         let options = if kept.len() as u64 > KEPT {
+            parts.headers.entry(EXPECT).or_insert(HeaderValue::from_static("100-continue"));
             options.single_use_body()
         } else {
             tell_length(&mut parts, kept.len());
             options
         };
         let mut first = Some(next);
-        let answer = caller::call(&self.caller, parts, options, |request| match first.take() {
-            None => self.run(request.map(|()| kept.as_slice())),
+        let answer = caller::call(&self.caller, parts, options, |request, anew| match first.take() {
+            None => self.run(request.map(|()| kept.as_slice()), anew),
             Some(next) if kept.is_empty() => next.handle(request.map(|()| SendBody::none())),
             Some(next) => {
                 let mut body = Cursor::new(&kept).chain(&mut rest);

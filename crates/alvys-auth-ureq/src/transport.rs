@@ -1,12 +1,14 @@
 //! Sends one token request with ureq, under rules that the caller's settings cannot loosen.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::time::Duration;
 
-use alvys_auth_core::{Error, TokenRequest};
-use alvys_auth_driver::BODY_LIMIT;
+use alvys_auth_core::{Error, TokenRequest, TransportFault};
+use alvys_auth_driver::{BODY_LIMIT, fault};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Timeout};
+
+const PEER: &str = "the token endpoint";
 
 /// What sends token requests.
 #[derive(Debug)]
@@ -36,32 +38,59 @@ impl Transport {
             .https_only(!self.plain_http);
         // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
         let config = if self.plain_http { config.proxy(None) } else { config };
-        let mut answer = self.agent.run(config.build()).map_err(|error| failed("the token request failed", error))?;
+        let mut answer = self.agent.run(config.build()).map_err(|error| explain(PEER, error))?;
 
         let mut body = Vec::new();
         let limit = BODY_LIMIT as u64;
         let read = answer.body_mut().as_reader().take(limit).read_to_end(&mut body);
         read.map_err(|error| match ureq::Error::from(error) {
-            error @ ureq::Error::Timeout(_) => failed("", error),
-            error if answer.status().is_success() => {
-                Error::cut_short("the answer of the token endpoint was cut short", error)
-            }
-            error => failed("the answer of the token endpoint was cut short", error),
+            error @ ureq::Error::Timeout(_) => explain(PEER, error),
+            error if answer.status().is_success() => Error::on_the_way(TransportFault::Unreadable, PEER, error),
+            error => explain(PEER, error),
         })?;
         let (parts, _) = answer.into_parts();
         Ok(Response::from_parts(parts, body))
     }
 }
 
-fn failed(what: &'static str, error: ureq::Error) -> Error {
+/// What an error of ureq means for a request to `peer`, such as `the API`.
+pub fn explain(peer: &str, error: ureq::Error) -> Error {
+    use TransportFault::{Configuration, MayHaveArrived, NeverArrived, ProxyCredentials, Unreadable};
+    use ureq::Error as Told;
+
+    let no_address = |error: &io::Error| {
+        error
+            .get_ref()
+            .is_some_and(|cause| cause.to_string().starts_with("failed to lookup address"))
+            .then_some(NeverArrived)
+    };
+    let known = match &error {
+        Told::Timeout(limit) => {
+            return Error::timed_out(match limit {
+                Timeout::Resolve | Timeout::Connect => format!("no connection to {peer} in time"),
+                Timeout::PerWrite | Timeout::SendRequest | Timeout::SendBody => {
+                    format!("{peer} did not take the request in time")
+                }
+                _ => format!("{peer} did not answer in time"),
+            });
+        }
+        Told::Io(error) => fault(error).or_else(|| no_address(error)).unwrap_or(MayHaveArrived),
+        Told::Rustls(error) => fault(error).unwrap_or(NeverArrived),
+        // ureq tells of a 407 to its CONNECT in words alone.
+        Told::ConnectProxyFailed(reason) if reason.contains("407") => ProxyCredentials,
+        Told::HostNotFound | Told::ConnectionFailed | Told::ConnectProxyFailed(_) => NeverArrived,
+        Told::Protocol(_) | Told::LargeResponseHeader(..) => Unreadable,
+        Told::BadUri(_)
+        | Told::Http(_)
+        | Told::InvalidProxyUrl
+        | Told::Pem(_)
+        | Told::RequireHttpsOnly(_)
+        | Told::Tls(_)
+        | Told::TlsRequired => Configuration,
+        _ => MayHaveArrived,
+    };
     match error {
-        ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            Error::timed_out("no connection to the token endpoint in time")
-        }
-        ureq::Error::Timeout(_) => Error::timed_out("the token endpoint did not answer in time"),
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Tls(_) | ureq::Error::Rustls(_) => {
-            Error::transport("no connection to the token endpoint", error)
-        }
-        error => Error::transport(what, error),
+        Told::Io(cause) => Error::on_the_way(known, peer, cause),
+        error => Error::on_the_way(known, peer, error),
     }
 }

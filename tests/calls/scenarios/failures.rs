@@ -10,6 +10,9 @@ use std::time::Duration;
 use alvys_auth_core::{Api, ErrorKind};
 use alvys_auth_sandbox::{Fault, Route};
 use alvys_auth_tests::caller::{Call, Caller, Failure, Setup};
+use alvys_auth_tests::eventually;
+use alvys_auth_tests::raw::Raw;
+use http::Method;
 
 use crate::start;
 
@@ -24,15 +27,66 @@ fn assert_told<C: Caller>(failure: Failure, kind: ErrorKind) {
     }
 }
 
-pub(crate) fn a_reset_connection_is_an_error_and_sent_once<C: Caller>() {
+pub(crate) fn a_reset_connection_is_an_error_and_sent_again_once_where_that_is_safe<C: Caller>() {
     let sandbox = start();
     let caller = C::build(Setup::of(&sandbox));
-    for (calls, call) in (1..).zip([Call::get("loads"), Call::post("loads")]) {
-        sandbox.inject(Route::Api, Fault::reset().once());
+    for (calls, call) in [(2, Call::get("loads")), (3, Call::post("loads")), (5, Call::post("loads").idempotent())] {
+        sandbox.inject(Route::Api, Fault::reset().times(2));
         assert_told::<C>(caller.call(call).expect_err("no answer"), ErrorKind::Transport);
         assert_eq!((sandbox.api_requests(), sandbox.token_requests()), (calls, 1));
+        sandbox.clear_faults();
     }
+    sandbox.inject(Route::Api, Fault::reset().once());
     assert_eq!(caller.call(Call::get("loads")).expect("an answer").status, 200);
+}
+
+/// An API that answers one request on each connection, and closes that when the next one has arrived.
+fn forgetful() -> Raw {
+    Raw::start(|asked| {
+        if asked.before > 0 {
+            return Ok(false);
+        }
+        asked.stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").map(|()| true)
+    })
+}
+
+pub(crate) fn a_call_that_a_kept_connection_swallows_is_sent_again_where_that_is_safe<C: Caller>() {
+    let (sandbox, server) = (start(), forgetful());
+    let api = Api::at(server.url()).expect("an acceptable API base");
+    let caller = C::build(Setup { api, ..Setup::of(&sandbox) });
+    for (call, safe) in [
+        (Call::get("loads"), true),
+        (Call::post("loads"), false),
+        (Call::post("loads").idempotent(), true),
+        (Call::new(Method::DELETE, "loads/1"), false),
+    ] {
+        // The stack may not have its connection back yet, and open another one.
+        eventually("a call meets a kept connection", || {
+            assert_eq!(caller.call(Call::get("loads")).expect("an answer").status, 200);
+            let before = server.requests();
+            let answer = caller.call(call.clone());
+            match (answer, server.requests() - before) {
+                (Ok(_), 1) => false,
+                (Ok(_), 2) => safe,
+                (Err(_), 1) => !safe,
+                other => panic!("{call:?}: {other:?}"),
+            }
+        });
+    }
+}
+
+pub(crate) fn interim_answers_without_end_are_given_up<C: Caller>() {
+    let sandbox = start();
+    let server = Raw::start(|asked| {
+        loop {
+            asked.stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")?;
+            sleep(Duration::from_millis(1));
+        }
+    });
+    let api = Api::at(server.url()).expect("an acceptable API base");
+    let caller = C::build(Setup { api, timeout: Duration::from_millis(300), ..Setup::of(&sandbox) });
+    caller.call(Call::get("loads")).expect_err("no answer");
+    assert_eq!(server.requests(), 1);
 }
 
 pub(crate) fn a_truncated_answer_is_an_error<C: Caller>() {

@@ -147,3 +147,15 @@ pub(crate) fn an_answer_that_is_not_about_the_token_is_delivered_whatever_its_st
     }
     assert_eq!((sandbox.token_requests(), sandbox.api_requests()), (1, 9));
 }
+
+pub(crate) fn a_path_goes_out_in_the_same_bytes_whatever_the_stack<C: Caller>() {
+    let sandbox = start();
+    let caller = C::build(Setup::of(&sandbox));
+    for (path, sent) in
+        [("caf\u{e9}/\u{2713}", "caf%C3%A9/%E2%9C%93"), (r"a\b", "a%5Cb"), ("a{b}|^[c]'", "a%7Bb%7D%7C%5E%5Bc%5D'")]
+    {
+        caller.call(Call::get(path)).expect("an answer");
+        let received = calls_to(&sandbox).pop().expect("a call");
+        assert_eq!(received.path(), format!("/api/p/v1/{sent}"), "{path}");
+    }
+}

@@ -1,10 +1,11 @@
 //! `alvys-auth request`: one authorized call.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use alvys_auth_core::echoes;
 use alvys_auth_ureq::RequestBuilder;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING,
@@ -14,7 +15,7 @@ use ureq::Body;
 
 use super::scopes::scope;
 use crate::client::{Authorized, Limits};
-use crate::failure::{Class, Failure, NOT_THE_API, UNREADABLE, is_unreadable};
+use crate::failure::{Class, Failure};
 use crate::messages::{self, one_line};
 use crate::session::Wanted;
 use crate::settings::SettingsArgs;
@@ -140,8 +141,8 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
 enum Payload {
     /// A body that can be sent again.
     Bytes(Vec<u8>),
-    /// A body that is too long to be kept, and is sent only once.
-    Stream(Box<dyn Read + Send>),
+    /// A body that is too long to be kept, and is sent only once; and its length, where that is known.
+    Stream(Box<dyn Read + Send>, Option<u64>),
 }
 
 fn is_stdin(data: &str) -> bool {
@@ -153,24 +154,25 @@ fn payload(data: &str) -> Result<Payload, Failure> {
         if io::stdin().is_terminal() {
             messages::warn("reading the body from this terminal; end it with Ctrl-D");
         }
-        return begun(io::stdin(), "stdin");
+        return begun(io::stdin(), "stdin", None);
     }
     match data.strip_prefix('@') {
         Some(path) => {
             let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-            begun(file, path)
+            let length = file.metadata().ok().filter(Metadata::is_file).map(|metadata| metadata.len());
+            begun(file, path, length)
         }
         None => Ok(Payload::Bytes(data.as_bytes().to_vec())),
     }
 }
 
-fn begun(mut source: impl Read + Send + 'static, name: &str) -> Result<Payload, Failure> {
+fn begun(mut source: impl Read + Send + 'static, name: &str, length: Option<u64>) -> Result<Payload, Failure> {
     let mut kept = Vec::new();
     source.by_ref().take(KEPT + 1).read_to_end(&mut kept).map_err(|error| unreadable(name, &error))?;
     Ok(if kept.len() as u64 <= KEPT {
         Payload::Bytes(kept)
     } else {
-        Payload::Stream(Box::new(io::Cursor::new(kept).chain(source)))
+        Payload::Stream(Box::new(io::Cursor::new(kept).chain(source)), length)
     })
 }
 
@@ -195,7 +197,11 @@ fn with_body(call: RequestBuilder, body: Option<Payload>) -> RequestBuilder {
     match body {
         None => call,
         Some(Payload::Bytes(bytes)) => call.body(bytes),
-        Some(Payload::Stream(stream)) => call.body(alvys_auth_ureq::Payload::stream(stream)),
+        Some(Payload::Stream(stream, length)) => {
+            let call = call.body(alvys_auth_ureq::Payload::stream(stream));
+            // Without it the body goes out in chunks, which not every server takes.
+            length.into_iter().fold(call, |call, length| call.header(CONTENT_LENGTH, length))
+        }
     }
 }
 
@@ -210,10 +216,10 @@ fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool) -> Result<
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let read = body.read(&mut buffer).map_err(|error| {
-            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-            if inner.is_some_and(is_unreadable) {
-                return Failure::new(Class::Nonsense, format!("{UNREADABLE}: {error}"), NOT_THE_API);
-            }
+            let error = match ureq::Error::from(error) {
+                error @ ureq::Error::Protocol(_) => return alvys_auth_ureq::explain("the API", error).into(),
+                error => error,
+            };
             let todo = "call again if it is safe to send this request twice";
             Failure::new(Class::Unreachable, format!("the answer was cut short: {error}"), todo)
         })?;
@@ -259,7 +265,8 @@ fn shown_body(mut answer: Response<Body>, token: &str) -> String {
     let mut body = Vec::new();
     // A part that cannot be read is not shown.
     let _ = answer.body_mut().as_reader().take(LOOK).read_to_end(&mut body);
-    shown(&body).replace(token, "[token]")
+    let body = shown(&body).replace(token, "[token]");
+    if echoes(&body, token) { "withheld, because it repeats the token".to_owned() } else { body }
 }
 
 /// The failure for the status of an answer. The client has dealt with refused tokens and with waits before.

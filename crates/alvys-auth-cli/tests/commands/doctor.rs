@@ -294,7 +294,8 @@ fn the_call_is_judged_as_any_other() {
     for (fault, code) in
         [(Fault::status(403), 77), (Fault::status(500), 75), (Fault::challenge(200), 76), (Fault::reset(), 69)]
     {
-        world.sandbox.inject(Route::Api, fault.once());
+        // A call whose connection is reset is sent again.
+        world.sandbox.inject(Route::Api, fault.times(if code == 69 { 2 } else { 1 }));
         let doctor = world.run(&["doctor", "--json"]);
         doctor.ended(code);
         assert_eq!(step(&doctor, "API call").0, "failed");

@@ -161,7 +161,7 @@ fn the_exit_code_tells_what_became_of_the_call() {
         (Fault::status(503).retry_after(hour), 75, "Try again in 3600 s"),
         (Fault::status(429).retry_after(hour), 75, "Try again in 3600 s"),
         (Fault::challenge(200), 76, "HTML page"),
-        (Fault::reset(), 69, "on the way"),
+        (Fault::challenge(502), 75, "HTML page"),
         (Fault::truncate(), 69, "cut short"),
     ];
     for (fault, code, said) in cases {
@@ -175,6 +175,44 @@ fn the_exit_code_tells_what_became_of_the_call() {
     assert_eq!(world.run(&["request", "GET", "loads"]).text(), "");
     world.sandbox.inject(Route::Api, Fault::truncate().once());
     world.run(&["request", "GET", "loads"]).failed(69);
+}
+
+#[test]
+fn a_connection_that_closes_unanswered_is_tried_once_more_where_that_is_safe() {
+    let world = World::new();
+    world.sandbox.inject(Route::Api, Fault::reset().once());
+    assert_eq!(world.run(&["request", "GET", "loads"]).code, Some(0));
+    world.sandbox.inject(Route::Api, Fault::reset().times(2));
+    let ran = world.run(&["request", "GET", "loads"]);
+    assert!(ran.failed(69).contains("the API broke off instead of answering"), "{ran:?}");
+    world.sandbox.inject(Route::Api, Fault::reset().once());
+    world.run(&["request", "POST", "loads", "-d", "{}"]).failed(69);
+    assert_eq!(world.sandbox.api_requests(), 5);
+}
+
+#[test]
+fn a_file_goes_out_with_its_length_however_long_it_is() {
+    let world = World::new();
+    for length in [3, 9 * 1024 * 1024] {
+        let file = world.file("body", vec![b'a'; length]);
+        let ran =
+            world.run(&["request", "POST", "documents", "-H", "content-type: text/plain", "-d", &format!("@{file}")]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let received = world.sandbox.requests().pop().unwrap();
+        assert_eq!(received.header("content-length"), Some(length.to_string().as_str()));
+        assert_eq!((received.header("transfer-encoding"), received.body().len()), (None, length));
+    }
+}
+
+#[test]
+fn an_error_body_that_repeats_the_token_is_not_shown() {
+    let world = World::new();
+    let token = world.token();
+    let split: String = token.chars().map(|c| format!("{c} ")).collect();
+    world.sandbox.inject(Route::Api, Fault::reply(400, format!("you sent {split}")).once());
+    let ran = world.run(&["request", "GET", "loads", "--show-error-body"]);
+    assert!(ran.stderr.contains("withheld, because it repeats the token"), "{ran:?}");
+    assert!(!ran.stderr.contains(&split[..40]), "{ran:?}");
 }
 
 #[test]
@@ -347,7 +385,7 @@ fn an_answer_that_cannot_be_read_is_one_that_makes_no_sense() {
             (&stream).write_all(answer.as_bytes()).unwrap();
         });
         let ran = world.run(&["request", "GET", "loads", "--api-base-url", &base]);
-        assert!(ran.failed(76).contains("the answer cannot be read"), "{answer:?}: {ran:?}");
+        assert!(ran.failed(76).contains("the answer of the API cannot be read"), "{answer:?}: {ran:?}");
         server.join().unwrap();
     }
 }

@@ -97,6 +97,17 @@ fn try_later_is_75_with_the_wait_on_stderr_and_in_json() {
 }
 
 #[test]
+fn a_load_balancers_page_about_an_outage_is_75() {
+    let hour = Duration::from_secs(3600);
+    for fault in [Fault::challenge(502).retry_after(hour), Fault::challenge(429).retry_after(hour)] {
+        let world = World::new();
+        world.sandbox.inject(Route::Token, fault.clone());
+        let ran = world.run(&["token"]);
+        assert!(ran.failed(75).contains("Try again in 3"), "{fault:?}: {ran:?}");
+    }
+}
+
+#[test]
 fn a_short_wait_is_waited() {
     let world = World::new();
     world.sandbox.inject(Route::Token, Fault::status(429).retry_after(Duration::from_secs(1)).once());
@@ -119,6 +130,15 @@ fn an_answer_that_makes_no_sense_is_76() {
         let ran = world.run(&["token", "--json-errors"]);
         assert_eq!(error(&ran, 76)["class"], "nonsense", "{fault:?}");
     }
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_asked_for_twice_and_is_76() {
+    let world = World::new();
+    world.sandbox.inject(Route::Token, Fault::truncate());
+    let ran = world.run(&["token"]);
+    assert!(ran.failed(76).contains("the answer of the token endpoint cannot be read: "), "{ran:?}");
+    assert_eq!(world.sandbox.token_requests(), 2, "each may have bought a token");
 }
 
 #[test]

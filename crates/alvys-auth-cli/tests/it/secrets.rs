@@ -135,6 +135,24 @@ fn headers_that_may_hold_a_secret_are_not_shown() {
 }
 
 #[test]
+fn headers_that_repeat_the_secret_or_the_token_are_not_shown() {
+    let world = World::new();
+    let secret = world.secret();
+    let backwards: String = secret.chars().rev().collect();
+    let echo =
+        |fault: Fault, secret: &str| fault.header("x-debug", format!("auth={secret}")).header("x-plain", "shown");
+    for told in [secret.as_str(), &secret[..secret.len() - 1], &backwards] {
+        world.sandbox.inject(Route::Token, echo(Fault::reply(403, r#"{"error":"access_denied"}"#), told).once());
+        let shown = world.run(&["-vv", "token", "--force"]);
+        assert!(shown.stderr.contains("x-debug: [redacted]") && shown.stderr.contains("x-plain: shown"), "{shown:?}");
+    }
+    let token = world.token(&["--force"]);
+    world.sandbox.inject(Route::Api, echo(Fault::reply(404, "{}"), &token[20..60]).once());
+    let shown = world.run(&["-vv", "request", "GET", "loads"]);
+    assert!(shown.stderr.contains("x-debug: [redacted]") && shown.stderr.contains("x-plain: shown"), "{shown:?}");
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn nobody_sees_a_secret_or_a_token_in_the_list_of_processes() {
     let world = World::new();

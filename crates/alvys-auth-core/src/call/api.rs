@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Uri};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
 
 use crate::error::Inner;
 use crate::url::{Origin, check_url, has_host_and_port, is_loopback};
@@ -13,6 +13,11 @@ use crate::{Call, CallOptions, Environment, Error, ErrorKind};
 /// integration host with and without the `s`.
 const DOCUMENTED: [&str; 5] =
     ["integrations.alvys.com", "integration.alvys.com", "api.alvys.com", "mcp.alvys.com", "qaapi.alvys.net"];
+
+/// What HTTP clients spell in different ways unless it is percent-encoded, beside all that is not ASCII.
+const ENCODED: &AsciiSet =
+    &AsciiSet::EMPTY.add(b'"').add(b'[').add(b'\\').add(b']').add(b'^').add(b'{').add(b'|').add(b'}');
+const IN_QUERIES: &AsciiSet = &ENCODED.add(b'\'');
 
 /// Where authorized calls go, and which servers may receive a token.
 ///
@@ -107,16 +112,7 @@ impl Api {
     /// [`ErrorKind::Configuration`] when the path contains `.` or `..` segments or a fragment, or makes no valid URL.
     pub fn url(&self, path: &str) -> Result<Uri, Error> {
         if path.split_once("://").is_some_and(|(scheme, _)| !scheme.contains(['/', '?', '#'])) {
-            return check_url("URL", "https://integrations.alvys.com/api/p/v1/loads", path);
-        }
-        let (segments, _) = path.split_once(['?', '#']).unwrap_or((path, ""));
-        // Some servers decode the path before they split it into segments.
-        let decoded = percent_decode_str(segments).decode_utf8_lossy();
-        if decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) || path.contains('#') {
-            return Err(Error::configuration(
-                "the path leaves the API base, or has a fragment",
-                "give a path below the base, such as loads/search, without . and .. segments and without #",
-            ));
+            return spelled(check_url("URL", "https://integrations.alvys.com/api/p/v1/loads", path)?);
         }
         let own = self.base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, own)| own);
         let path = path.trim_start_matches('/');
@@ -125,12 +121,9 @@ impl Api {
             Some(rest) if rest.starts_with('/') => format!("/{}", rest.trim_start_matches('/')),
             _ => format!("/{path}"),
         };
-        format!("{}{below}", self.base).parse().map_err(|_| {
-            Error::configuration(
-                "the path makes no valid URL",
-                "percent-encode the characters that a URL must not contain, for example a space as %20",
-            )
-        })
+        let fragment = path.contains('#');
+        let url = format!("{}{below}", self.base).parse().map_err(|_| unusable());
+        if fragment { Err(outside()) } else { spelled(url?) }
     }
 
     /// Whether a token may go to `uri`.
@@ -178,4 +171,35 @@ impl Api {
         self.permits(uri)?;
         Ok(Some(Call::new(self.patience, method, uri, headers, options)))
     }
+}
+
+/// The URL in the one spelling that all HTTP clients send as it is (RFC 3986, section 3.3).
+fn spelled(url: Uri) -> Result<Uri, Error> {
+    // Some servers decode the path before they split it into segments.
+    let decoded = percent_decode_str(url.path()).decode_utf8_lossy();
+    if decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) {
+        return Err(outside());
+    }
+    let path = utf8_percent_encode(url.path(), ENCODED);
+    let spelled = match url.query() {
+        Some(query) => format!("{path}?{}", utf8_percent_encode(query, IN_QUERIES)),
+        None => path.to_string(),
+    };
+    let mut parts = url.into_parts();
+    parts.path_and_query = spelled.parse().ok();
+    Uri::from_parts(parts).map_err(|_| unusable())
+}
+
+fn outside() -> Error {
+    Error::configuration(
+        "the path leaves the API base, or has a fragment",
+        "give a path below the base, such as loads/search, without . and .. segments and without #",
+    )
+}
+
+fn unusable() -> Error {
+    Error::configuration(
+        "the path makes no valid URL",
+        "percent-encode the characters that a URL must not contain, for example a space as %20",
+    )
 }

@@ -219,9 +219,9 @@ impl Call {
     /// The request was sent, or could not be, and no answer came. True when the call goes on with [`next`](Self::next), false
     /// when the caller gets the error of the HTTP client.
     ///
-    /// `unanswered` says that a connection which had been kept from an earlier request closed before any byte of an answer
-    /// arrived: the server most likely closed it at that moment and has not seen the request. A request that may be sent twice
-    /// is then sent again, once.
+    /// `unanswered` says that the connection closed before any byte of an answer arrived. Most likely it had been kept from an
+    /// earlier request, the server closed it at that moment, and has not seen this request. A request that may be sent twice is
+    /// then sent again, once (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1), best on a new connection.
     pub fn failed(&mut self, unanswered: bool) -> bool {
         let again = unanswered && !self.resent && !self.options.single_use_body && self.is_repeatable();
         if again {
@@ -318,11 +318,13 @@ impl Call {
         Verdict::Repeat { after: pause }
     }
 
-    /// Whether this is HTML that nobody asked for. A success without content is none, whatever its label.
+    /// Whether this is HTML that nobody asked for. A success without content is none, whatever its label. Nor is what a server in
+    /// front of the API says about the form and the length of the request.
     fn is_page(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         let nothing = || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
         let done = status == StatusCode::NO_CONTENT || status.is_success() && nothing();
-        !self.wants_html && !status.is_redirection() && !done && is_html(headers)
+        let form = matches!(status.as_u16(), 411 | 413 | 414 | 417 | 431);
+        !self.wants_html && !status.is_redirection() && !done && !form && is_html(headers)
     }
 
     /// Whether sending the request twice does the same as sending it once.

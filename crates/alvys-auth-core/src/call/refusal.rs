@@ -44,13 +44,15 @@ impl Refused<'_> {
     pub(crate) fn intercepted(&self, may_be_done: bool) -> Error {
         let hint = match self.status.as_u16() {
             _ if may_be_done => MAY_BE_DONE,
-            404 | 405 => "check the base URL of the API and the path",
+            404 | 405 | 501 => "check the base URL of the API and the path",
             500.. => "a gateway cannot reach the API; try again later",
             _ => "check for a proxy, a captive portal or a bot check: open the URL in a browser on this machine",
         };
         let what = "an HTML page answered instead of the API";
-        let retryable = self.status.is_server_error() && !may_be_done;
-        self.error(Inner { retryable, ..Inner::new(ErrorKind::Intercepted, what, hint) })
+        // A load balancer tells of an outage in HTML.
+        let outage = self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED;
+        let kind = if outage { ErrorKind::Unavailable } else { ErrorKind::Intercepted };
+        self.error(Inner { retryable: outage && !may_be_done, ..Inner::new(kind, what, hint) })
     }
 
     /// A 401 that a new token does not help against.

@@ -12,6 +12,7 @@
 
 use http::{Request, Response};
 
+use crate::token::policy::TICK;
 use crate::{Credentials, Error, Given, Mark, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
@@ -53,8 +54,12 @@ impl Wait {
     }
 
     /// Whether a caller who waits until `deadline` at the longest may as well give up now.
+    ///
+    /// That is so as well where two answers in a row could not be read: nobody waits for a third, which may cost a token too.
     pub fn is_in_vain(&self, deadline: Timestamp, now: Timestamp) -> bool {
-        now >= deadline || !self.in_flight && self.until > deadline
+        let costly = self.error.as_ref().is_some_and(Error::has_cost_a_token);
+        let last = if costly { deadline.min(now.saturating_add(TICK)) } else { deadline };
+        now >= deadline || !self.in_flight && self.until > last
     }
 
     /// The error for a caller who will not wait that long: what went wrong last, or that time ran out.

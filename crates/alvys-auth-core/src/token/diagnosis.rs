@@ -1,5 +1,6 @@
 //! Finds the likely cause of a refusal: a table of what the token endpoints of Alvys answer, and what to do about it.
 
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 
 use crate::error::Inner;
@@ -65,23 +66,25 @@ fn meaning(answer: &Answer<'_>, code: &str, said: &str) -> Meaning {
     let transient = matches!(status, 408 | 425 | 429 | 500..) && status != 501;
     let html = answer.body.starts_with(b"<");
     let gone = legacy && matches!(status, 404 | 405);
-    if html && status != 503 && !gone {
+    // A load balancer tells of an outage in HTML too.
+    let outage = transient && (status >= 500 || status == 429 && answer.headers.contains_key(RETRY_AFTER));
+    if html && !outage && !gone && status != 407 {
         let hint = "an HTML page came back: check for a proxy, a captive portal or a bot check between here and Alvys";
         // A bot check or a captive portal passes. A page that says that there is nothing at this URL does not.
         return intercepted(!matches!(status, 300..400 | 404 | 405 | 501), hint);
     }
-    match by_code(code, said) {
+    match by_code(status, code, said) {
         Some(verdict) if verdict.retryable || !transient => verdict,
         _ => by_status(answer, legacy, html, !code.is_empty() || !said.is_empty()),
     }
 }
 
 /// The meaning of the error codes and descriptions that the token endpoints are known to send.
-fn by_code(code: &str, said: &str) -> Option<Meaning> {
+fn by_code(status: u16, code: &str, said: &str) -> Option<Meaning> {
     let says = |words| said.contains(words);
     Some(match code {
         // The token endpoint sends this rate limit with the status 500.
-        _ if says("Global limit has been reached") => too_many(
+        _ if status != 429 && says("Global limit has been reached") => too_many(
             "this is a rate limit, whatever the status says; ask for tokens less often, and share them between processes",
         ),
         "too_many_requests" | "slow_down" => {
@@ -128,7 +131,7 @@ fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> 
     match answer.status.as_u16() {
         429 => too_many("wait as long as the server says, and share one token between processes"),
         501 => refused("this endpoint does not know the grant type client_credentials: check the token URL"),
-        503 if html => unavailable("an HTML page came back: the server is down, or a proxy cannot reach it"),
+        500.. if html => unavailable("an HTML page came back: the server is down, or a proxy cannot reach it"),
         408 | 425 | 500.. => unavailable(WAIT),
         403 if legacy => wrong_credentials(
             "check the client id, the client secret and the tenant; the legacy endpoint answers 403 when one of them is wrong",
@@ -138,7 +141,12 @@ fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> 
              on 2025-07-31",
         ),
         404 | 405 => refused("there is no such token endpoint: check the token URL"),
-        407 => intercepted(false, "a proxy asks for a user name and a password: check the proxy settings"),
+        407 => Meaning {
+            kind: ErrorKind::ProxyCredentials,
+            retryable: false,
+            what: "the proxy refuses its user name and password",
+            hint: "correct the proxy's credentials in its URL, as in HTTPS_PROXY=http://user:password@proxy:3128",
+        },
         415 => refused("the endpoint does not take this content type: choose the other encoding, json or form"),
         300..400 => Meaning {
             what: "the token endpoint answered with a redirect, which was not followed because it would take the secret along",
@@ -147,14 +155,14 @@ fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> 
                 "check the token URL, and check for a captive portal or a proxy between here and Alvys",
             )
         },
-        _ if empty => intercepted(
-            false,
-            "the body is empty: check for a proxy, a firewall or a captive portal between here and Alvys",
-        ),
         401 => wrong_credentials(CHECK_CREDENTIALS),
         403 => refused(
             "the server knows the application but does not allow the request: check the audience and the application's \
              permissions",
+        ),
+        _ if empty => intercepted(
+            false,
+            "the body is empty: check for a proxy, a firewall or a captive portal between here and Alvys",
         ),
         400..500 => refused("check the token URL, the tenant and the values sent"),
         _ if explained => refused("the status says success but the body reports an error: act on what the server said"),

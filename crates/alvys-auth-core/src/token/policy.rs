@@ -28,7 +28,7 @@ pub struct Policy {
 }
 
 /// The shortest duration that a policy takes: the core counts in milliseconds.
-const TICK: Duration = Duration::from_millis(1);
+pub(crate) const TICK: Duration = Duration::from_millis(1);
 /// The pauses after answers that have cost a token and could not be read, from the second one on.
 const COSTLY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// A longer limit is as good as none, and HTTP clients may fail to add it to their clocks.

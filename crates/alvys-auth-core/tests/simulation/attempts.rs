@@ -4,7 +4,7 @@ use http::Response;
 
 use super::event::{Answer, Reading};
 use super::*;
-use crate::support::{answer, denied, html, unreachable_server, with};
+use crate::support::{answer, denied, half_an_answer, html, unreachable_server, with};
 
 /// An attempt that is not over, and where it stands.
 pub(super) struct Open {
@@ -167,7 +167,7 @@ impl World {
         let response = match answered {
             Answer::Token(lifetime) => return self.succeed(open, lifetime),
             Answer::Transport => Err(unreachable_server()),
-            Answer::CutShort => Err(Error::cut_short("the answer broke off", "reset")),
+            Answer::CutShort => Err(half_an_answer()),
             Answer::Unavailable => Ok(answer(503, "")),
             Answer::RetryAfter(seconds) => Ok(with_wait(429, seconds)),
             Answer::Denied => Ok(denied()),
@@ -299,7 +299,6 @@ impl World {
 
     fn is_costly(&self, error: &Error) -> bool {
         error.kind() == ErrorKind::InvalidResponse
-            || error.kind() == ErrorKind::Transport && error.what().contains("broke off")
     }
 
     /// Carries an attempt out to its end with a provider and a server that are well.

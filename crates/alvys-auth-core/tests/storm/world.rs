@@ -7,7 +7,7 @@ use alvys_auth_core::{
 };
 use http::Response;
 
-use crate::support::{answer, denied, granted, html, with};
+use crate::support::{answer, denied, granted, half_an_answer, html, with};
 
 /// How long a storm lasts, how exact its times are, and how long a caller waits, in milliseconds.
 const LASTS: u64 = 300_000;
@@ -247,7 +247,7 @@ impl Storm {
         let outcome = match fault {
             Some(Fault::Unavailable) => Ok(answer(503, "")),
             Some(Fault::Limited) => Ok(with(answer(429, ""), "retry-after", "2")),
-            Some(Fault::CutShort) => Err(Error::cut_short("the answer broke off", "reset")),
+            Some(Fault::CutShort) => Err(half_an_answer()),
             Some(Fault::Reset) => Err(Error::transport("the connection failed", "reset")),
             Some(Fault::Hang) => Err(Error::timed_out("no answer")),
             Some(Fault::Page) => Ok(html(200)),

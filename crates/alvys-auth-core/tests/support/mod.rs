@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{
     Api, Attempt, Call, CallOptions, CallStep, Change, Credentials, Error, Flow, Given, Hold, Lifecycle, Mark, Next,
-    Policy, Step, Timestamp, Token, TokenRequest, TokenResponse, Verdict, Wait,
+    Policy, Step, Timestamp, Token, TokenRequest, TokenResponse, TransportFault, Verdict, Wait,
 };
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -218,6 +218,11 @@ pub(crate) fn repeated(verdict: Verdict) -> Duration {
 
 pub(crate) fn unreachable_server() -> Error {
     Error::transport("the connection failed", "connection refused")
+}
+
+/// What cannot be read and may hold a token.
+pub(crate) fn half_an_answer() -> Error {
+    Error::on_the_way(TransportFault::Unreadable, "the token endpoint", "reset")
 }
 
 pub(crate) fn cases(cases: u32) -> ProptestConfig {

@@ -57,6 +57,25 @@ async fn a_proxy_that_gets_no_token_is_not_ready_until_it_does() {
 }
 
 #[tokio::test]
+async fn what_keeps_the_token_away_is_told_with_its_cause_on_every_page() {
+    let (sandbox, gone) = (Sandbox::start().unwrap(), Sandbox::start().unwrap());
+    let tokens = tokens(&gone, &sandbox.application());
+    drop(gone);
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let running = Running::start(Account::new(tokens).unpaced(), api, Settings::new()).await;
+    let get = |path: &str| client().get(format!("http://{}{path}", running.address())).send();
+    let unready = problem(get("/readyz").await.unwrap()).await;
+    let without_token = problem(get(LOADS).await.unwrap()).await;
+    for ((status, document), expected) in [(unready, 503), (without_token, 502)] {
+        assert_eq!((status, document["reason"].as_str()), (expected, Some("transport")), "{document}");
+        let detail = document["detail"].as_str().unwrap();
+        assert!(detail.starts_with("no connection to the token endpoint: Connection refused"), "{detail}");
+    }
+    let page = get("/status").await.unwrap().text().await.unwrap();
+    assert!(page.contains("last failure: no connection to the token endpoint: Connection refused"), "{page}");
+}
+
+#[tokio::test]
 async fn a_problem_gives_its_advice_once() {
     let stage = Stage::start().await;
     wait_for(&stage, "/readyz", 200).await;

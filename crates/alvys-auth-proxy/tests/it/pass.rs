@@ -202,9 +202,9 @@ async fn an_mcp_location_leads_below_mcp() {
 #[tokio::test]
 async fn transport_settings_that_would_lead_astray_are_overruled() {
     let (sandbox, elsewhere) = (Sandbox::start().unwrap(), Sandbox::start().unwrap());
-    let client_settings = reqwest::Client::builder()
-        .proxy(reqwest::Proxy::all(elsewhere.url()).unwrap())
-        .redirect(reqwest::redirect::Policy::limited(10));
+    let through = reqwest::Proxy::all(elsewhere.url()).unwrap();
+    let client_settings =
+        move || reqwest::Client::builder().proxy(through.clone()).redirect(reqwest::redirect::Policy::limited(10));
     let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
     let api = Api::at(&sandbox.api_url()).unwrap();
     let proxy = Proxy::with_client(account, api, Settings::new(), client_settings).unwrap();

@@ -1,11 +1,15 @@
 //! Bytes that no client library sends.
 
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use alvys_auth_proxy::{Account, Api, Settings};
 use alvys_auth_sandbox::Sandbox;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::stage::{Running, Stage, raw, status, tokens};
+use crate::stage::{Running, SOON, Stage, client, raw, status, tokens};
 
 #[tokio::test]
 async fn a_request_with_two_lengths_is_one_request_or_none() {
@@ -149,6 +153,120 @@ async fn an_answer_with_chunks_and_a_length_keeps_the_chunks() {
         assert!(!head.contains("content-length") && head.contains("transfer-encoding: chunked"), "{head}");
         assert_eq!(body, "5\r\nhello\r\n0\r\n\r\n", "{framing}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_told_as_one() {
+    for bytes in ["nonsense\r\n\r\n", "HTTP/1.1 200 OK\r\nno header\r\n\r\n"] {
+        let answer = answered(bytes).await;
+        assert_eq!(status(&answer), 502, "{answer}");
+        assert!(answer.contains("the answer of the API cannot be read: "), "{answer}");
+        assert!(answer.contains(r#""reason":"invalid_response""#), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_folded_header_of_an_answer_becomes_one_line() {
+    let answer = answered("HTTP/1.1 200 OK\r\nx-long: one\r\n two\r\nContent-Length: 0\r\n\r\n").await;
+    assert!(answer.contains("\r\nx-long: one two\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_gateways_page_about_the_length_of_a_request_passes() {
+    let answer = answered("HTTP/1.1 413 Too Large\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>").await;
+    assert!(status(&answer) == 413 && answer.ends_with("<html>"), "{answer}");
+}
+
+/// A proxy for an API that answers one request on each connection, and closes when the next one has arrived. Gives how many
+/// requests arrive.
+async fn forgetful(sandbox: &Sandbox) -> (Running, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}/api/p/v1", listener.local_addr().unwrap());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counted = Arc::clone(&counted);
+            tokio::spawn(async move {
+                for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}", ""] {
+                    if stream.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        let _ = stream.write_all(answer.as_bytes()).await;
+                    }
+                }
+            });
+        }
+    });
+    let account = Account::new(tokens(sandbox, &sandbox.application())).unpaced();
+    (Running::start(account, Api::at(&base).unwrap(), Settings::new()).await, requests)
+}
+
+#[tokio::test]
+async fn a_call_that_a_kept_connection_swallows_is_sent_again_where_that_is_safe() {
+    let sandbox = Sandbox::start().unwrap();
+    let (running, requests) = forgetful(&sandbox).await;
+    let url = format!("http://{}/api/p/v1/loads", running.address());
+    let get = client().get(&url);
+    let post = client().post(&url);
+    let idempotent = client().post(&url).header("x-alvys-idempotent", "true");
+    for (call, safe) in [(get, true), (post, false), (idempotent, true)] {
+        let met = async {
+            loop {
+                let warm = client().get(&url).send().await.unwrap();
+                assert_eq!(warm.bytes().await.unwrap(), "{}");
+                let before = requests.load(Ordering::SeqCst);
+                let answer = call.try_clone().unwrap().send().await.unwrap().status();
+                // A connection that is not back yet is not used again.
+                match (answer.as_u16(), requests.load(Ordering::SeqCst) - before) {
+                    (200, 1) => {}
+                    (200, 2) if safe => return,
+                    (502, 1) if !safe => return,
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        tokio::time::timeout(SOON, met).await.expect("a call meets a kept connection");
+    }
+}
+
+#[tokio::test]
+async fn a_post_without_a_body_states_its_length_on_the_way() {
+    let stage = Stage::start().await;
+    let bare = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    raw(stage.address(), bare).await;
+    assert_eq!(stage.last().header("content-length"), Some("0"));
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    for method in [http::Method::POST, http::Method::PUT, http::Method::PATCH] {
+        http2.request(method, stage.url("/api/p/v1/loads/1")).send().await.unwrap();
+        assert_eq!(stage.last().header("content-length"), Some("0"));
+    }
+    http2.get(stage.url("/api/p/v1/loads")).send().await.unwrap();
+    assert_eq!(stage.last().header("content-length"), None);
+}
+
+/// hyper looks for an answer when it is woken, and gives up when a write fails first: how often that is soon enough is not for
+/// the proxy to decide.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_before_the_end_of_an_upload_passes_as_far_as_hyper_lets_it() {
+    let (sandbox, listener) = (Sandbox::start().unwrap(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let base = format!("http://{}/api/p/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let refusal = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+            let _ = stream.write_all(refusal.as_bytes());
+        }
+    });
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let running = Running::start(account, Api::at(&base).unwrap(), Settings::new()).await;
+    let url = format!("http://{}/api/p/v1/documents", running.address());
+    let mut told = 0;
+    for _ in 0..30 {
+        let answer = client().post(&url).body(vec![b'a'; 100_000]).send().await;
+        told += usize::from(answer.is_ok_and(|answer| answer.status() == 413));
+    }
+    println!("{told} of 30 told");
+    assert!(told > 0, "of 30; 15 to 26 were measured");
 }
 
 #[tokio::test]

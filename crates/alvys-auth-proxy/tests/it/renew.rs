@@ -176,7 +176,7 @@ async fn a_page_of_somebody_else_is_a_bad_gateway() {
 async fn an_api_that_breaks_off_or_hangs_is_told_apart() {
     let stage = Stage::with(Settings::new().answer_within(Duration::from_secs(2))).await;
     stage.tokens.token().await.unwrap();
-    stage.sandbox.inject(Route::Api, Fault::reset().once());
+    stage.sandbox.inject(Route::Api, Fault::reset().times(2));
     let (status, document) = problem(stage.get(LOADS).send().await.unwrap()).await;
     assert_eq!((status, document["reason"].as_str()), (502, Some("transport")));
     stage.sandbox.inject(Route::Api, Fault::hang().once());

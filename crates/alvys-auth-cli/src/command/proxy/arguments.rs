@@ -153,7 +153,8 @@ impl Args {
             Some(patience) => api.patience(patience),
             None => api,
         };
-        Ok(Proxy::with_client(accounts, api, settings, certificates.client())?)
+        let certificates = certificates.clone();
+        Ok(Proxy::with_client(accounts, api, settings, move || certificates.client())?)
     }
 }
 
