@@ -9,7 +9,7 @@ use http::{Method, Request, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credentials::check_value;
-use crate::token::Head;
+use crate::token::{Head, Tail};
 use crate::url::check_url;
 use crate::{Error, Scope};
 
@@ -256,7 +256,7 @@ impl Flow {
         self.organization.as_deref()
     }
 
-    pub(crate) fn body_tenant(&self) -> Option<&str> {
+    fn body_tenant(&self) -> Option<&str> {
         match &self.settings.kind {
             Kind::Legacy { tenant, tenant_in_body: true, .. } => Some(tenant),
             _ => None,
@@ -264,7 +264,7 @@ impl Flow {
     }
 
     /// The audience to send. None in the legacy flow.
-    pub(crate) fn checked_audience(&self) -> Result<Option<&str>, Error> {
+    fn checked_audience(&self) -> Result<Option<&str>, Error> {
         match (&self.settings.audience, self.is_legacy()) {
             (None, true) => Ok(None),
             (None, false) => Ok(Some(AUDIENCE)),
@@ -277,7 +277,7 @@ impl Flow {
     }
 
     /// The `scope` parameter to send, if any.
-    pub(crate) fn checked_scope(&self) -> Result<Option<String>, Error> {
+    fn checked_scope(&self) -> Result<Option<String>, Error> {
         if self.settings.scopes.is_empty() {
             return Ok(None);
         }
@@ -314,7 +314,14 @@ impl Flow {
         };
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let head = Head { parts, tail: OnceLock::new(), scopes: OnceLock::new() };
+        let scope = self.checked_scope()?;
+        let tail = Tail {
+            audience: self.checked_audience()?,
+            grant_type: "client_credentials",
+            scope: scope.as_deref(),
+            tenant_id: self.body_tenant(),
+        };
+        let head = Head { parts, tail: tail.render(self.body_encoding())?, scopes: OnceLock::new() };
         Ok(Arc::clone(self.settings.rendered.0.get_or_init(|| Arc::new(head))))
     }
 
