@@ -195,7 +195,7 @@ impl Flow {
     /// Sends these scopes in the token request. Current flow only. Few programs need this.
     ///
     /// A token of Alvys always has every scope that was granted to the application. Alvys refuses a token request that
-    /// names a scope that was not granted. To see what a token may do, read [`Token::scopes`](crate::Token::scopes).
+    /// names a scope that was not granted. To see what a token may do, read [`scopes`](crate::TokenResponse::scopes) of it.
     pub fn scopes<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.settings().scopes = scopes.into_iter().map(Into::into).collect();
         self
