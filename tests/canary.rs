@@ -53,6 +53,7 @@ fn full_run<S: Source + Debug>(transcript: &Transcript) -> Vec<String> {
             policy: policy.clone(),
             patience: Duration::from_millis(500),
             time: Time::boot(),
+            store: None,
         };
         transcript.add(&settings);
         let source = S::build(settings.clone()).expect("acceptable settings");

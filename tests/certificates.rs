@@ -141,6 +141,7 @@ fn a_stranger_is_told_as_one_and_asked_once<S: Source>() {
         policy: Policy::new(),
         patience: Duration::from_secs(15),
         time: Time::boot(),
+        store: None,
     };
     let error = S::build(settings).expect("a source").token().expect_err("nobody vouches for the server");
     assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Certificate, false), "{error:#}");

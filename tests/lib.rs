@@ -1,5 +1,10 @@
 //! What the end-to-end tests share: one face for both drivers, one for all clients, and one way to reach the sandbox.
 
+/// The page about sharing tokens, whose examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sharing.md")]
+pub struct Sharing;
+
 pub mod caller;
 pub mod provided;
 pub mod raw;
@@ -9,6 +14,7 @@ pub mod transcript;
 pub mod many;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -17,6 +23,7 @@ use std::time::{Duration, Instant};
 use alvys_auth_core::{Credentials, Error, Flow, Policy, Status, Token};
 use alvys_auth_driver::{Clock, ManualClock, Time};
 use alvys_auth_sandbox::{Application, Sandbox};
+use alvys_auth_store::{FileStore, Sealed};
 use tokio::runtime::Runtime;
 
 /// How to build a source under test; everything not given is the driver's default.
@@ -32,6 +39,8 @@ pub struct Settings {
     pub patience: Duration,
     /// Which clock the source goes by.
     pub time: Time,
+    /// The directory through which the token is shared, if it is.
+    pub store: Option<PathBuf>,
 }
 
 impl Settings {
@@ -48,7 +57,14 @@ impl Settings {
 
     fn new(flow: Flow, application: &Application) -> Self {
         let credentials = credentials(application.client_id(), application.client_secret());
-        Self { flow, credentials, policy: Policy::new(), patience: Duration::from_secs(15), time: Time::boot() }
+        Self {
+            flow,
+            credentials,
+            policy: Policy::new(),
+            patience: Duration::from_secs(15),
+            time: Time::boot(),
+            store: None,
+        }
     }
 
     /// With another policy.
@@ -62,6 +78,13 @@ impl Settings {
     #[must_use]
     pub fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
         self.time = Arc::clone(clock).into();
+        self
+    }
+
+    /// Sharing the token through files in that directory.
+    #[must_use]
+    pub fn store(mut self, directory: &Path) -> Self {
+        self.store = Some(directory.to_owned());
         self
     }
 
@@ -214,11 +237,15 @@ pub struct Async {
 
 impl Source for Async {
     fn build(settings: Settings) -> Result<Self, Error> {
-        let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
+        let mut builder = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials)
             .policy(settings.policy)
             .patience(settings.patience)
-            .clock(settings.time)
-            .build()?;
+            .clock(settings.time);
+        if let Some(directory) = settings.store {
+            builder =
+                builder.store(Arc::new(alvys_auth_reqwest::Blocking::new(Sealed::new(FileStore::new(directory)?))));
+        }
+        let source = builder.build()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         Ok(Self { source, runtime: Arc::new(runtime.expect("a runtime")) })
     }
@@ -257,12 +284,14 @@ pub struct Blocking(alvys_auth_ureq::TokenSource);
 
 impl Source for Blocking {
     fn build(settings: Settings) -> Result<Self, Error> {
-        let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
+        let mut builder = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials)
             .policy(settings.policy)
             .patience(settings.patience)
-            .clock(settings.time)
-            .build()?;
-        Ok(Self(source))
+            .clock(settings.time);
+        if let Some(directory) = settings.store {
+            builder = builder.store(Arc::new(Sealed::new(FileStore::new(directory)?)));
+        }
+        Ok(Self(builder.build()?))
     }
 
     fn token(&self) -> Result<Token, Error> {

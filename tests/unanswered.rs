@@ -29,6 +29,7 @@ fn settings(endpoint: &str) -> Settings {
         policy: Policy::new(),
         patience: Duration::from_secs(15),
         time: Time::boot(),
+        store: None,
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 
 use crate::{Scope, words};
 
@@ -39,7 +40,8 @@ pub struct Error(Arc<Inner>);
 ///
 /// assert_eq!(ErrorKind::RateLimited.as_str(), "rate_limited");
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A setting or a value is wrong. Nothing was sent.
@@ -342,6 +344,10 @@ impl Error {
 
     pub(crate) fn new(kind: ErrorKind, what: impl Into<Cow<'static, str>>, hint: impl Into<Cow<'static, str>>) -> Self {
         Self::build(Inner::new(kind, what, hint))
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
     }
 
     pub(crate) fn build(inner: Inner) -> Self {

@@ -263,6 +263,10 @@ impl Flow {
         }
     }
 
+    pub(crate) fn requested_scopes(&self) -> &[Scope] {
+        &self.settings.scopes
+    }
+
     /// The audience to send. None in the legacy flow.
     fn checked_audience(&self) -> Result<Option<&str>, Error> {
         match (&self.settings.audience, self.is_legacy()) {

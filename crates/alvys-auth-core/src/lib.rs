@@ -8,6 +8,7 @@ mod jitter;
 mod provider;
 mod retry_after;
 mod scope;
+pub mod share;
 mod tenants;
 mod time;
 mod token;

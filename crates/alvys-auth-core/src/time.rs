@@ -4,6 +4,8 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A point in time: milliseconds since an origin that the driver chooses.
 ///
 /// The core never reads a clock. Its driver passes the current time as `now`. The driver's clock must not run backwards, and
@@ -19,7 +21,8 @@ use std::time::Duration;
 /// assert_eq!(later.saturating_duration_since(start), Duration::from_secs(2));
 /// assert_eq!(start.saturating_duration_since(later), Duration::ZERO);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub struct Timestamp(
     /// One more than the milliseconds: an `Option` of this then takes no room of its own.
     NonZeroU64,
@@ -55,6 +58,18 @@ impl Timestamp {
 impl Default for Timestamp {
     fn default() -> Self {
         Self::from_millis(0)
+    }
+}
+
+impl From<u64> for Timestamp {
+    fn from(millis: u64) -> Self {
+        Self::from_millis(millis)
+    }
+}
+
+impl From<Timestamp> for u64 {
+    fn from(timestamp: Timestamp) -> Self {
+        timestamp.as_millis()
     }
 }
 

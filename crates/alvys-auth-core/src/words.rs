@@ -21,7 +21,7 @@ const ECHO: usize = 10;
 const LAYERS: usize = 4;
 
 /// The response headers that a server's support asks for, most useful first.
-const SUPPORT_HEADERS: [&str; 6] =
+pub(crate) const SUPPORT_HEADERS: [&str; 6] =
     ["x-auth0-requestid", "x-request-id", "cf-ray", "x-correlation-id", "x-ms-request-id", "x-azure-ref"];
 
 /// The body without a byte order mark and white space around it.

@@ -21,6 +21,8 @@ pub trait Driver: Sized {
     type Transport;
     /// What is asked for credentials.
     type Provider: ?Sized;
+    /// What the token is shared through.
+    type Store: ?Sized;
     /// The token source.
     type Source;
 
@@ -52,6 +54,8 @@ pub struct Parts<D: Driver> {
 pub struct Common<D: Driver> {
     /// What sends token requests.
     pub transport: D::Transport,
+    /// What the token is shared through, if anything.
+    pub store: Option<Arc<D::Store>>,
     /// How long the provider may take to answer.
     pub time_limit: Duration,
     /// How long callers wait for a token.
@@ -86,6 +90,7 @@ pub(crate) struct Settings<D: Driver> {
     pub(crate) policy: Arc<Policy>,
     pub(crate) patience: Duration,
     pub(crate) http: Option<D::Http>,
+    pub(crate) store: Option<Arc<D::Store>>,
     pub(crate) time: Time,
 }
 
@@ -113,8 +118,8 @@ type TenantHook = Box<dyn Fn(&str, &Change) + Send + Sync>;
 
 impl<D: Driver, K> Builder<D, K> {
     fn of(kind: K) -> Self {
-        let (policy, patience, http, time) = (Arc::default(), PATIENCE, None, Time::boot());
-        Self { settings: Settings { policy, patience, http, time }, kind }
+        let (policy, patience, time) = (Arc::default(), PATIENCE, Time::boot());
+        Self { settings: Settings { policy, patience, http: None, store: None, time }, kind }
     }
 
     /// When to renew, how long a request may take, how long to back off.
@@ -134,6 +139,16 @@ impl<D: Driver, K> Builder<D, K> {
     /// those that are set over yours.
     pub fn http(mut self, http: impl Into<D::Http>) -> Self {
         self.settings.http = Some(http.into());
+        self
+    }
+
+    /// Shares tokens with everybody who uses the same store: other processes of this host, or of a fleet. One of them asks
+    /// for a token, and the others take it from there. By default nothing is shared.
+    ///
+    /// While a token is held and is not due for renewal, the store is not asked. When it cannot be used, the source goes on
+    /// alone, and tells of that once.
+    pub fn store(mut self, store: Arc<D::Store>) -> Self {
+        self.settings.store = Some(store);
         self
     }
 
@@ -182,18 +197,18 @@ impl<D: Driver> Builder<D> {
     /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when a value is refused or no HTTP client can
     /// be built.
     pub fn build(self) -> Result<D::Source, Error> {
-        let (Settings { policy, patience, http, time }, one) = (self.settings, self.kind);
+        let (Settings { policy, patience, http, store, time }, one) = (self.settings, self.kind);
         let request = TokenRequest::new(one.flow, one.credentials)?;
         let timeout = policy.timeout();
         let transport = D::transport(http, &request, timeout)?;
         let (provider, known) = one.provider.unzip();
         let time_limit = provider.as_deref().and_then(D::time_limit).unwrap_or(timeout);
         let asked = provider.is_some().then(|| (known.flatten(), None, time_limit));
-        let engine = Engine::new(request, policy, asked, time, one.watch);
+        let engine = Engine::new(request, policy, asked, store.is_some(), time, one.watch);
         if let Some(held) = one.held {
             engine.adopt(held);
         }
-        let common = Arc::new(Common { transport, time_limit, patience });
+        let common = Arc::new(Common { transport, store, time_limit, patience });
         Ok(D::source(Arc::new(Parts { engine, provider, common })))
     }
 }

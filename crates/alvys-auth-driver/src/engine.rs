@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use alvys_auth_core::share::{Id, Operation};
 use alvys_auth_core::{
     Attempt, Change, Credentials, Error, Flow, Given, Lifecycle, Mark, Next, Policy, Snapshot, Status, Step, Timestamp,
     Token, TokenRequest, TokenResponse,
@@ -14,7 +15,7 @@ use arc_swap::ArcSwap;
 use event_listener::EventListener;
 use http::{Request, Response};
 
-use crate::{Bell, Time, events};
+use crate::{Bell, Shared, Time, events};
 
 /// Watches a source; a function that is told of every change does. See [`Builder::on_change`](crate::Builder::on_change).
 pub trait Watch: Send + Sync {
@@ -66,11 +67,13 @@ pub enum Action<T, W> {
 
 impl Engine {
     /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one, as
-    /// [`Lifecycle::with_provider`] takes it.
+    /// [`Lifecycle::with_provider`] takes it; `shared` says that there is a
+    /// store.
     pub fn new(
         request: TokenRequest,
         policy: impl Into<Arc<Policy>>,
         provider: Option<(Option<Mark>, Option<Timestamp>, Duration)>,
+        shared: bool,
         time: Time,
         watch: Option<Box<dyn Watch>>,
     ) -> Self {
@@ -79,6 +82,12 @@ impl Engine {
         let mut lifecycle = Lifecycle::new(request, policy, RandomState::new().hash_one(()));
         if let Some((known, given_at, time_limit)) = provider {
             lifecycle = lifecycle.with_provider(known, given_at, time_limit);
+        }
+        if shared {
+            // The same keys, which come from the system, make ids that nobody else has.
+            let random = RandomState::new();
+            let bits = [random.hash_one(0), random.hash_one(1)].map(u64::to_be_bytes).concat();
+            lifecycle = lifecycle.with_store(Id::from_bytes(bits.try_into().unwrap_or_default()));
         }
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
         let state = Mutex::new(State { lifecycle, bell: None });
@@ -185,9 +194,11 @@ impl Engine {
             }
             Step::Wait(wait) if wait.is_in_vain(deadline, now) => Action::Over(Err(wait.give_up())),
             Step::Wait(wait) => {
-                let left = wait.until().min(deadline).saturating_duration_since(now);
                 let bell = state.bell.get_or_insert_with(|| this.time.bell());
-                Action::Wait(bell.listen(), bell.timer(left))
+                // The time is read once more: a clock that was moved before the bell was heard does not ring again.
+                let change = bell.listen();
+                let left = wait.until().min(deadline).saturating_duration_since(this.time.now());
+                Action::Wait(change, bell.timer(left))
             }
         }
     }
@@ -264,12 +275,15 @@ pub struct Flight {
 
 /// What to do for an attempt.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "made once for each request, and never kept")]
 pub enum Task {
     /// Ask the provider, showing it this mark; hand in what it [`provided`](Flight::provided).
     Ask(Option<Mark>, Question),
     /// Send this request; hand in what it was [`answered`](Flight::answered).
     Send(Request<Vec<u8>>),
+    /// Do this at the store, for the token of this request; hand in what was [`stored`](Flight::stored).
+    Store(TokenRequest, Operation<TokenResponse, Error>),
+    /// Wait for this event, but no longer than this on the system's timers.
+    Wait(EventListener, Duration),
 }
 
 impl Flight {
@@ -284,19 +298,29 @@ impl Flight {
                 let request = attempt.to_http();
                 (attempt, Task::Send(request))
             }
+            Next::Store(attempt, operation) => {
+                let request = attempt.request().clone();
+                (attempt, Task::Store(request, operation))
+            }
+            Next::Wait(attempt, until) => {
+                let bell = state.bell.get_or_insert_with(|| engine.time.bell());
+                let change = bell.listen();
+                let left = until.saturating_duration_since(engine.time.now());
+                (attempt, Task::Wait(change, bell.timer(left)))
+            }
             Next::Over(change) => {
                 engine.changed(state, &change);
                 return None;
             }
             _ => return None,
         };
-        let (news, renewal) = (attempt.take_news(), attempt.is_renewal());
+        let (news, renewal) = (Vec::from_iter(std::iter::from_fn(|| attempt.take_news())), attempt.is_renewal());
         let client_id = state.lifecycle.request().client_id().to_owned();
         // Kept before anybody is told: a subscriber that panics abandons the attempt too.
         self.attempt = Some(attempt);
         engine.publish(&state.lifecycle);
         drop(state);
-        if let Some(news) = news {
+        for news in news {
             engine.changed(engine.lock(), &news);
         }
         if let Task::Send(_) = &task {
@@ -308,6 +332,11 @@ impl Flight {
     /// Hands in what the provider gave; none when it has not answered in time.
     pub fn provided(&mut self, given: Option<Result<Given<Credentials>, Error>>) {
         self.attempt = self.attempt.take().map(|attempt| attempt.provided(given));
+    }
+
+    /// Hands in what the store answered.
+    pub fn stored(&mut self, answer: Shared) {
+        self.attempt = self.attempt.take().map(|attempt| attempt.stored(answer));
     }
 
     /// Hands in what the request was answered, or why it was not.

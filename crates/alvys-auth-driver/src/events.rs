@@ -48,6 +48,10 @@ pub(crate) fn changed(client_id: &str, change: &Change, now: Timestamp) {
         Change::Hedged => {
             warn!(target: TARGET, client_id, "the token request has not been answered for a while: sends a second one, which may be billed");
         }
+        Change::StoreFailed(error) => {
+            warn!(target: TARGET, client_id, %error, "the token is not shared now: the store cannot be used");
+        }
+        Change::Shared => debug!(target: TARGET, client_id, "told the others who share the token"),
         Change::PauseEnded => info!(target: TARGET, client_id, "a pause was ended by hand"),
         _ => debug!(target: TARGET, client_id, "the token request ended too late to matter"),
     }

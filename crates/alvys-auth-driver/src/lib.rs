@@ -10,6 +10,7 @@ mod clock;
 mod engine;
 mod events;
 mod pace;
+mod sharing;
 mod source;
 mod tenants;
 
@@ -22,11 +23,15 @@ pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Action, Engine, Flight, Question, Task, Watch};
 pub use pace::{Pace, Turn};
+pub use sharing::{AsyncSharing, BlockingSharing, Shared, SharedFuture};
 pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
 pub use tenants::{Making, OfTenant, Renewing, Search, TenantDriver, Tenants, Worker};
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);
+
+/// How long an operation at a shared store may take.
+pub const STORE_TIME: Duration = Duration::from_secs(5);
 
 /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
 /// told as such.

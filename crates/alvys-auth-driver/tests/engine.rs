@@ -25,7 +25,7 @@ fn credentials(secret: &str) -> Credentials {
 fn engine(flow: Flow) -> (Arc<Engine>, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new());
     let policy = Policy::new().rejection_grace(Duration::ZERO);
-    (Arc::new(Engine::new(request(flow), policy, None, Arc::clone(&clock).into(), None)), clock)
+    (Arc::new(Engine::new(request(flow), policy, None, false, Arc::clone(&clock).into(), None)), clock)
 }
 
 fn launched(engine: &Arc<Engine>) -> Flight {
@@ -153,7 +153,7 @@ fn a_pause_can_be_ended_by_hand() {
 fn a_provider_is_asked_once_until_it_has_answered() {
     let clock = Arc::new(ManualClock::new());
     let provider = Some((Some(Mark::new(1)), None, MINUTE));
-    let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), provider, clock.into(), None));
+    let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), provider, false, clock.into(), None));
     let mut flight = launched(&engine);
     let Some(Task::Ask(Some(known), question)) = flight.next_task() else { panic!("the provider is asked first") };
     assert_eq!(known, Mark::new(1));
@@ -180,7 +180,7 @@ fn a_hook_is_told_of_every_change() {
     let heard = Arc::clone(&told);
     let hook = move |change: &Change| heard.lock().unwrap().push(format!("{change:?}"));
     let policy = Policy::new().rejection_grace(Duration::ZERO);
-    let engine = Engine::new(request(Flow::current()), policy, None, Time::boot(), Some(Box::new(hook)));
+    let engine = Engine::new(request(Flow::current()), policy, None, false, Time::boot(), Some(Box::new(hook)));
     let engine = Arc::new(engine);
     fetch(&engine, Ok(http::Response::new(ANSWER)));
     let _ = engine.reject(&held(&engine).unwrap());
@@ -209,7 +209,7 @@ fn a_token_left_to_workers_is_lent_until_shortly_before_its_end() {
     let (clock, hurried) = (Arc::new(ManualClock::new()), Arc::new(AtomicUsize::new(0)));
     let watch: Box<dyn Watch> = Box::new(Workers(Arc::clone(&hurried)));
     let time = Time::from(Arc::clone(&clock));
-    let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), None, time, Some(watch)));
+    let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), None, false, time, Some(watch)));
     fetch(&engine, Ok(http::Response::new(ANSWER)));
     clock.advance(Duration::from_secs(3600 - 140));
     assert!(held(&engine).is_some());
@@ -307,7 +307,7 @@ fn a_subscriber_may_use_the_source_that_it_hears_of() {
         let _ = (engine.status(), polled(engine), engine.flow());
         counter.fetch_add(1, Ordering::SeqCst);
     };
-    let engine = Engine::new(request(Flow::current()), Policy::new(), None, Time::boot(), Some(Box::new(hook)));
+    let engine = Engine::new(request(Flow::current()), Policy::new(), None, false, Time::boot(), Some(Box::new(hook)));
     let engine = shared.get_or_init(|| Arc::new(engine));
     fetch(engine, Ok(http::Response::new(ANSWER)));
     assert_eq!(asked.load(Ordering::SeqCst), 1);

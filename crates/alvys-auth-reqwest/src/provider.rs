@@ -101,7 +101,9 @@ impl<P: TenantProvider + 'static> AsyncTenantProvider for P {
 }
 
 /// Asks a provider that blocks.
-async fn blocking<T: Send + 'static>(ask: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    ask: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
     let Ok(runtime) = Handle::try_current() else {
         return Err(Error::configuration(
             "a provider was asked outside of a tokio runtime",

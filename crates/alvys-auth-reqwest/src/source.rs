@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest};
-use alvys_auth_driver::{Action, AsyncTokens, Driver, Engine, Flight, Parts, Question, Task, TokenFuture};
+use alvys_auth_driver::{
+    Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, STORE_TIME, Task, TokenFuture,
+};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -135,6 +137,15 @@ impl TokenSource {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question).await),
                 Task::Send(request) => flight.answered(self.0.common.transport.send(request).await),
+                Task::Store(request, operation) => {
+                    if let Some(store) = &self.0.common.store {
+                        let answer = timeout(STORE_TIME, store.share(request, operation)).await;
+                        flight.stored(
+                            answer.unwrap_or_else(|_| Err(Error::timed_out("the store did not answer in time"))),
+                        );
+                    }
+                }
+                Task::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
     }
@@ -159,6 +170,7 @@ impl Driver for Reqwest {
     type Http = Http;
     type Transport = Transport;
     type Provider = dyn AsyncCredentialsProvider;
+    type Store = dyn AsyncSharing;
     type Source = TokenSource;
 
     fn time_limit(provider: &Self::Provider) -> Option<Duration> {

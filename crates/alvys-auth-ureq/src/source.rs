@@ -9,7 +9,7 @@ use std::time::Duration;
 use alvys_auth_core::{
     Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest,
 };
-use alvys_auth_driver::{Action, BlockingTokens, Driver, Engine, Flight, Parts, Question, Task};
+use alvys_auth_driver::{Action, BlockingSharing, BlockingTokens, Driver, Engine, Flight, Parts, Question, Task};
 use event_listener::Listener;
 use tracing::Span;
 use ureq::Agent;
@@ -129,6 +129,12 @@ impl TokenSource {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question)),
                 Task::Send(request) => flight.answered(self.0.common.transport.send(request)),
+                Task::Store(request, operation) => {
+                    if let Some(store) = &self.0.common.store {
+                        flight.stored(store.share(&request, operation));
+                    }
+                }
+                Task::Wait(change, timer) => drop(change.wait_timeout(timer)),
             }
         }
     }
@@ -167,6 +173,7 @@ impl Driver for Ureq {
     type Http = Agent;
     type Transport = Transport;
     type Provider = dyn CredentialsProvider;
+    type Store = dyn BlockingSharing;
     type Source = TokenSource;
 
     fn time_limit(provider: &Self::Provider) -> Option<Duration> {

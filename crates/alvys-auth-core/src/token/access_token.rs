@@ -102,6 +102,10 @@ impl Token {
         self.expires_in(now) >= least || self.0.obtained_at.is_some() && now <= self.0.half_at
     }
 
+    pub(crate) fn response(&self) -> TokenResponse {
+        self.0.response.clone()
+    }
+
     /// Whether both are the same access token, wherever they came from.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.header() == other.header()

@@ -12,7 +12,9 @@
 
 use http::{Request, Response};
 
+use crate::share::{Answer, Operation};
 use crate::token::policy::TICK;
+use crate::token::sharing::{Asked, AtStore};
 use crate::{Credentials, Error, Given, Mark, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// What to do now; the answer of [`Lifecycle::poll`](crate::Lifecycle::poll).
@@ -82,7 +84,8 @@ pub struct Attempt {
     pub(crate) request: TokenRequest,
     pub(crate) purpose: Purpose,
     pub(crate) stage: Stage,
-    pub(crate) news: Option<Change>,
+    pub(crate) news: Vec<Change>,
+    pub(super) store: AtStore,
 }
 
 /// Why an attempt was begun; that decides when its provider is asked.
@@ -108,6 +111,10 @@ pub(crate) enum Stage {
     Asking(Option<Error>),
     Sending,
     Answered(Result<TokenResponse, Error>),
+    /// The store is being asked, has answered, or is left alone until then.
+    AtStore(Asked),
+    Stored(Asked, Box<Result<Answer<TokenResponse, Error>, Error>>),
+    Waiting(Asked, Timestamp),
     Abandoned,
 }
 
@@ -122,6 +129,11 @@ pub enum Next {
     /// Send [the request](Attempt::to_http), and hand in what it was [`answered`](Attempt::answered), or how it
     /// [`failed`](Attempt::failed).
     Send(Attempt),
+    /// Do this at the store, under the name of [the request](Attempt::request), and hand in what was
+    /// [`stored`](Attempt::stored). Only with a [store](crate::Lifecycle::with_store).
+    Store(Attempt, Operation<TokenResponse, Error>),
+    /// Nothing before then; hand the attempt in again at that time. Only with a store.
+    Wait(Attempt, Timestamp),
     /// Nothing: the attempt is over, and this is what it has changed. Wake everybody who waits.
     Over(Change),
 }
@@ -132,6 +144,11 @@ impl Attempt {
         self.request.to_http()
     }
 
+    /// The request in question. It names the entry at a store.
+    pub fn request(&self) -> &TokenRequest {
+        &self.request
+    }
+
     /// Whether a usable token is held meanwhile, so that nobody has to wait for this attempt.
     pub fn is_renewal(&self) -> bool {
         self.renewal
@@ -139,7 +156,7 @@ impl Attempt {
 
     /// What changed between two steps, for logs: the credentials, or that the provider could give none.
     pub fn take_news(&mut self) -> Option<Change> {
-        self.news.take()
+        (!self.news.is_empty()).then(|| self.news.remove(0))
     }
 
     /// What the provider answered; none when it has not in time, and may do so later. Until
@@ -147,6 +164,14 @@ impl Attempt {
     pub fn provided(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
         let refusal = if let Stage::Asking(refusal) = self.stage { refusal } else { None };
         self.stage = Stage::Provided(given, refusal);
+        self
+    }
+
+    /// The store answered, or could not be used.
+    pub fn stored(mut self, answer: Result<Answer<TokenResponse, Error>, Error>) -> Self {
+        if let Stage::AtStore(asked) = self.stage {
+            self.stage = Stage::Stored(asked, Box::new(answer));
+        }
         self
     }
 
@@ -205,4 +230,8 @@ pub enum Change {
     Hedged,
     /// Somebody ended a pause.
     PauseEnded,
+    /// The store that the token is shared through cannot be used now. This is told once, until the store is back.
+    StoreFailed(Error),
+    /// The store knows the token, or the failure, that was told before.
+    Shared,
 }

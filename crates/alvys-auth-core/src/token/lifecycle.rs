@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use crate::jitter::Jitter;
 use crate::token::attempt::{Attempt, Change, Purpose, Stage, Step, Wait};
+use crate::token::sharing::{AtStore, Sharing};
 use crate::{Credentials, Error, ErrorKind, Mark, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse};
 
 /// How often the rejection grace is doubled at the most.
@@ -86,6 +87,8 @@ pub struct Lifecycle {
     pub(super) newest: u64,
     pub(super) oldest: u64,
     pub(super) jitter: Jitter,
+    /// The store that the token is shared through, if there is one.
+    pub(super) sharing: Option<Box<Sharing>>,
 }
 
 /// What is known of the provider of the credentials.
@@ -125,7 +128,7 @@ pub(crate) struct Failure {
     pub(crate) until: Timestamp,
     pub(crate) soon: Timestamp,
     /// How many transient, permanent and costly ones there were since the last token; decides the length of the next pause.
-    rows: [u32; 3],
+    pub(super) rows: [u32; 3],
 }
 
 impl Lifecycle {
@@ -145,6 +148,7 @@ impl Lifecycle {
             newest: 0,
             oldest: 0,
             jitter: Jitter(seed),
+            sharing: None,
         }
     }
 
@@ -212,6 +216,7 @@ impl Lifecycle {
         }
         self.rejections = if mem::take(&mut self.refused_young) { self.rejections + 1 } else { 0 };
         self.discarded = Some(held);
+        self.share_rejection();
         true
     }
 
@@ -230,7 +235,11 @@ impl Lifecycle {
             return false;
         };
         let given_up = self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token));
-        !given_up && matches!(self.arrived(token, false, now), Change::Obtained(_) | Change::Renewed(_))
+        let adopted = !given_up && matches!(self.arrived(token, false, now), Change::Obtained(_) | Change::Renewed(_));
+        if adopted {
+            self.share_anew();
+        }
+        adopted
     }
 
     /// Goes on with other credentials, as after a rotation: outcomes of the old ones do not count any more.
@@ -254,6 +263,7 @@ impl Lifecycle {
     /// that named an absurd time.
     pub fn end_pause(&mut self) {
         self.failure = None;
+        self.share_end_of_pause();
     }
 
     /// The token that is held, whether or not it is still usable.
@@ -343,7 +353,8 @@ impl Lifecycle {
             request: self.request.clone(),
             purpose,
             stage: Stage::Begun,
-            news: is_second.then_some(Change::Hedged),
+            news: is_second.then_some(Change::Hedged).into_iter().collect(),
+            store: AtStore::default(),
         }
     }
 
@@ -355,6 +366,7 @@ impl Lifecycle {
         let same_client = request.client_id() == self.request.client_id();
         self.request = request;
         self.in_flight = None;
+        self.share_anew();
         self.oldest = self.newest + 1;
         self.rejections = 0;
         self.failure.take_if(|failure| !(same_client && failure.error.is_retryable()));

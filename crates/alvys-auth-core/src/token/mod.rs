@@ -8,6 +8,7 @@ mod lifecycle;
 mod policy;
 mod request;
 mod response;
+mod sharing;
 mod snapshot;
 mod steps;
 

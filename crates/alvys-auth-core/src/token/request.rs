@@ -156,7 +156,8 @@ impl TokenRequest {
         self.part(self.0.client_id)
     }
 
-    pub(crate) fn client_secret(&self) -> &str {
+    /// The client secret of the credentials, to derive keys from. Handle it like a password.
+    pub fn client_secret(&self) -> &str {
         self.part(self.0.client_secret)
     }
 

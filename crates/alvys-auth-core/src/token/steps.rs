@@ -27,13 +27,18 @@ impl Lifecycle {
                 attempt.stage = Stage::Begun;
                 match result {
                     Err(error) if attempt.purpose == Purpose::Token && is_mendable(&error) => {
-                        self.ask(attempt, Some(error), now)
+                        self.refused(attempt, error, now)
                     }
-                    result => Next::Over(self.ended(&attempt, result, now)),
+                    result => self.finished(attempt, result, now),
                 }
             }
+            Stage::Stored(asked, answer) => {
+                attempt.stage = Stage::Begun;
+                self.stored(attempt, asked, *answer, now)
+            }
+            Stage::Waiting(asked, until) => self.waited(attempt, asked, until, now),
             // A request that nobody knows the end of is not sent twice.
-            Stage::Abandoned | Stage::Asking(_) | Stage::Sending => {
+            Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(_) => {
                 Next::Over(self.given_up(&attempt, Change::Abandoned))
             }
         }
@@ -48,7 +53,7 @@ impl Lifecycle {
 
     /// Starts the lease of the attempt that everybody waits for anew, with `more` time; after `hedge_after` a second request
     /// may join its own.
-    fn keep_lease(&mut self, more: Duration, hedge_after: Duration, now: Timestamp) {
+    pub(super) fn keep_lease(&mut self, more: Duration, hedge_after: Duration, now: Timestamp) {
         if let Some(current) = &mut self.in_flight {
             current.lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
             current.hedge_at = current.hedge_at.map(|_| now.saturating_add(hedge_after));
@@ -56,7 +61,7 @@ impl Lifecycle {
     }
 
     /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
-    fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
+    pub(super) fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
         let Some(Provider { known, time_limit, asked_by: None, asked_at }) = self.provider else {
             return self.take_over(attempt, None, refusal, now);
         };
@@ -84,7 +89,10 @@ impl Lifecycle {
     ) -> Next {
         // The provider took its time, or the driver rested: others may have taken over meanwhile.
         if !self.is_current(&attempt) {
-            return Next::Over(refusal.map_or(Change::Superseded, |error| self.ended(&attempt, Err(error), now)));
+            return match refusal {
+                Some(error) => self.finished(attempt, Err(error), now),
+                None => Next::Over(Change::Superseded),
+            };
         }
         let is_known = matches!(given, Some(Ok(_)));
         match given.map(|given| self.install(given)) {
@@ -94,10 +102,10 @@ impl Lifecycle {
                 self.invalidate();
                 return Next::Over(self.ended(&attempt, Err(error), now));
             }
-            Some(Err(error)) => attempt.news = Some(Change::ProviderFailed(error)),
+            Some(Err(error)) => attempt.news.push(Change::ProviderFailed(error)),
         }
         match (refusal, attempt.purpose) {
-            (Some(refusal), _) => Next::Over(self.ended(&attempt, Err(refusal), now)),
+            (Some(refusal), _) => self.finished(attempt, Err(refusal), now),
             (None, Purpose::Look | Purpose::Retry) if is_known && self.is_unknown_tenant() => self.send(attempt, now),
             (None, Purpose::Look) => Next::Over(self.given_up(&attempt, Change::Unchanged)),
             (None, Purpose::Retry) if self.is_futile(now) => Next::Over(self.spared(&attempt, now)),
@@ -120,18 +128,34 @@ impl Lifecycle {
         let routine = attempt.purpose == Purpose::Token && !refused;
         let purpose = if routine { Purpose::Token } else { Purpose::Replaced };
         let mut attempt = self.start(purpose, now);
-        attempt.news = Some(Change::CredentialsChanged);
+        attempt.news.push(Change::CredentialsChanged);
         self.send(attempt, now)
     }
 
-    fn send(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+    /// Lets the request be sent, unless the store knows better.
+    pub(super) fn send(&mut self, attempt: Attempt, now: Timestamp) -> Next {
+        if self.is_shared(&attempt, now) { self.claim(attempt, now) } else { self.dispatch(attempt, now) }
+    }
+
+    pub(super) fn dispatch(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
         // The request of another attempt, which was still open, was told to wait.
         if self.failure.as_ref().is_some_and(|failure| now < failure.soon && failure.error.is_retryable()) {
-            return Next::Over(self.given_up(&attempt, Change::Superseded));
+            let change = self.given_up(&attempt, Change::Superseded);
+            return self.report(attempt, change, now);
+        }
+        if self.sharing.is_some() {
+            // It may have waited for others.
+            attempt.started = now;
         }
         self.keep_lease(Duration::ZERO, self.policy.hedge_after, now);
         attempt.stage = Stage::Sending;
         Next::Send(attempt)
+    }
+
+    /// Takes in the result of an attempt, and lets the store know.
+    fn finished(&mut self, attempt: Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Next {
+        let change = self.ended(&attempt, result, now);
+        self.report(attempt, change, now)
     }
 
     /// Takes in the result of an attempt.
@@ -150,7 +174,7 @@ impl Lifecycle {
     }
 
     /// Takes in that an attempt ended without a result.
-    fn given_up(&mut self, attempt: &Attempt, change: Change) -> Change {
+    pub(super) fn given_up(&mut self, attempt: &Attempt, change: Change) -> Change {
         if !self.is_current(attempt) {
             return Change::Superseded;
         }

@@ -362,3 +362,9 @@ pub(crate) fn judged(call: &mut Call, answer: &Response<Vec<u8>>) -> Verdict {
 pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
+
+/// The error of an answer with this status.
+pub(crate) fn refusal_of(status: u16) -> Error {
+    let body = if status == 401 { r#"{"error":"access_denied"}"# } else { "{}" };
+    read(&answer(status, body)).expect_err("no token is in this answer")
+}

@@ -16,8 +16,12 @@ use crate::{Driver, Engine, Parts, Watch};
 
 /// What a driver adds to [`Tenants`].
 pub trait TenantDriver:
-    Driver<Http: Clone + Send + Sync, Transport: Send + Sync, Source: Clone + Deref<Target = Engine> + Send + Sync>
-    + 'static
+    Driver<
+        Http: Clone + Send + Sync,
+        Transport: Send + Sync,
+        Store: Send + Sync,
+        Source: Clone + Deref<Target = Engine> + Send + Sync,
+    > + 'static
 {
     /// What knows the tenants.
     type TenantProvider: ?Sized + Send + Sync;
@@ -113,7 +117,7 @@ impl<D: TenantDriver> Inner<D> {
 
     /// Makes the source of a tenant from what the provider gave.
     pub(super) fn make(self: &Arc<Self>, tenant: &Arc<str>, given: Given<Option<Tenant>>) -> Result<D::Source, Error> {
-        let Settings { policy, time, .. } = &self.settings;
+        let Settings { policy, time, store, .. } = &self.settings;
         let (given, mark) = given.first()?;
         let (flow, credentials) = given.ok_or_else(|| Error::unknown_tenant(tenant))?;
         let guarded = self.many.guard && flow.expected_organization().is_none();
@@ -122,7 +126,7 @@ impl<D: TenantDriver> Inner<D> {
         let request = TokenRequest::new(flow, credentials)?;
         let common = self.common(&request)?;
         let known = Some((Some(mark), Some(time.now()), common.time_limit));
-        let engine = Engine::new(request, Arc::clone(policy), known, time.clone(), self.watch(tenant));
+        let engine = Engine::new(request, Arc::clone(policy), known, store.is_some(), time.clone(), self.watch(tenant));
         let own = OfTenant {
             provider: Arc::clone(&self.many.provider),
             tenant: Arc::clone(tenant),
@@ -137,9 +141,10 @@ impl<D: TenantDriver> Inner<D> {
         if let Some(common) = place {
             return Ok(Arc::clone(common));
         }
-        let Settings { policy, patience, http, .. } = &self.settings;
+        let Settings { policy, patience, http, store, .. } = &self.settings;
         let transport = D::transport(http.clone(), request, policy.timeout())?;
-        let made = Common { transport, time_limit: self.time_limit(), patience: *patience };
+        let (time_limit, patience, store) = (self.time_limit(), *patience, store.clone());
+        let made = Common { transport, store, time_limit, patience };
         Ok(Arc::clone(place.insert(Arc::new(made))))
     }
 

@@ -1,0 +1,36 @@
+//! What tells shared tokens apart.
+
+use crate::{Scope, TokenRequest};
+
+/// The format of what is shared. Processes with another one share nothing with this one.
+const VERSION: u32 = 1;
+/// The number of the token among several that are shared for the same request.
+const NUMBER: u32 = 0;
+
+impl TokenRequest {
+    /// Everything that decides which token the request gets, apart from the secret, as one line of JSON: two requests with the
+    /// same text may share a token. The order of the scopes does not matter.
+    ///
+    /// ```
+    /// use alvys_auth_core::{Credentials, Flow, TokenRequest};
+    ///
+    /// let request = |flow, secret| TokenRequest::new(flow, Credentials::new("my-client", secret)?);
+    /// let one = request(Flow::current().scopes(["load:read", "trip:read"]), "s3cret")?;
+    /// let other = request(Flow::current().scopes(["trip:read", "load:read"]), "another")?;
+    /// assert_eq!(one.identity(), other.identity());
+    /// assert_ne!(one.identity(), request(Flow::current(), "s3cret")?.identity());
+    /// # Ok::<(), alvys_auth_core::Error>(())
+    /// ```
+    pub fn identity(&self) -> String {
+        let flow = self.flow();
+        let mut scopes: Vec<&str> = flow.requested_scopes().iter().map(Scope::as_str).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        let kind = if flow.is_legacy() { "legacy" } else { "current" };
+        let audience = flow.checked_audience().ok().flatten();
+        let values = (kind, self.head().parts.uri.to_string(), self.client_id(), audience, scopes);
+        let tenant = (flow.tenant(), flow.body_tenant(), flow.expected_organization());
+        // In JSON, two different lists of values are never the same text.
+        serde_json::to_string(&("alvys-auth", VERSION, NUMBER, values, tenant)).unwrap_or_default()
+    }
+}

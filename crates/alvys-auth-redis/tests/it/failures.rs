@@ -1,0 +1,276 @@
+//! What goes wrong at the server ends in time, with an error that says what it is.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use alvys_auth_core::share::{Operation, Outcome};
+use alvys_auth_core::{Error, ErrorKind};
+use alvys_auth_driver::ManualClock;
+use alvys_auth_redis::RedisStore;
+
+use crate::servers::{
+    Program, Server, claim, cluster, eventually, free_port, id, name, on_each_server, outcome, publish, run,
+};
+
+/// How long an operation may take, and as much again for a busy machine.
+const IN_TIME: Duration = Duration::from_secs(8);
+/// What no operation reaches that waits for an answer.
+const AT_ONCE: Duration = Duration::from_millis(900);
+/// How long operations fail at once.
+const REST: Duration = Duration::from_secs(5);
+
+on_each_server!(
+    a_server_that_is_gone_is_told_at_once_and_found_again_at_once,
+    a_server_that_hangs_costs_one_wait_and_then_none,
+    a_server_that_was_emptied_is_filled_again,
+    a_connection_that_was_closed_is_replaced_unnoticed,
+    a_claim_whose_answer_was_lost_is_made_once_more,
+    a_server_without_memory_says_so_and_keeps_what_it_has,
+    a_replica_says_that_it_takes_no_writes,
+    a_wrong_password_is_told_and_not_shown,
+    the_wrong_kind_of_store_is_told,
+);
+
+/// The error of a claim that must fail, and how long it took.
+fn failure(store: &RedisStore) -> (Error, Duration) {
+    let started = Instant::now();
+    let error = run(store, claim(1)).expect_err("the server cannot be used");
+    let took = started.elapsed();
+    assert!(took < IN_TIME, "{error} after {took:?}");
+    (error, took)
+}
+
+fn a_server_that_is_gone_is_told_at_once_and_found_again_at_once(program: &Program) {
+    let mut server = Server::start(program, &[]);
+    let store = server.store();
+    run(&store, claim(1)).unwrap();
+    server.kill();
+    for _ in 0..3 {
+        let (error, _) = failure(&store);
+        assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+        assert!(error.to_string().contains(&format!("no connection to the store {}", server.url())), "{error}");
+        assert!(error.is_retryable());
+    }
+    server.restart();
+    assert_eq!(outcome(&store, claim(2)), Outcome::Claimed);
+}
+
+fn a_server_that_hangs_costs_one_wait_and_then_none(program: &Program) {
+    let server = Server::start(program, &[]);
+    let clock = Arc::new(ManualClock::new());
+    let store = RedisStore::with_clock(&server.url(), Arc::clone(&clock)).unwrap();
+    run(&store, claim(1)).unwrap();
+    server.hang();
+    let (error, _) = failure(&store);
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert!(error.to_string().contains("has not answered in time"), "{error}");
+
+    clock.advance(REST - Duration::from_millis(1));
+    let (again, took) = failure(&store);
+    assert!(took < AT_ONCE, "who comes after that waits {took:?}");
+    assert_eq!(again.to_string(), error.to_string());
+
+    // After the rest one tries, and nobody waits for it.
+    clock.advance(Duration::from_millis(1));
+    thread::scope(|scope| {
+        let trying = scope.spawn(|| failure(&store));
+        eventually("somebody is not let through", || trying.is_finished() || failure(&store).1 < AT_ONCE);
+        assert_eq!(trying.join().unwrap().0.kind(), ErrorKind::TimedOut);
+    });
+
+    server.resume();
+    let (_, took) = failure(&store);
+    assert!(took < AT_ONCE);
+    clock.advance(REST);
+    assert_eq!(outcome(&store, claim(1)), Outcome::Claimed);
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(outcome(&store, claim(1)), Outcome::Claimed, "nothing is left of it");
+}
+
+fn a_server_that_was_emptied_is_filled_again(program: &Program) {
+    let mut server = Server::start(program, &[]);
+    let store = server.store();
+    run(&store, publish(1, 1)).unwrap();
+    server.tell::<()>("FLUSHALL");
+    server.tell::<()>("SCRIPT FLUSH");
+    assert!(run(&store, Operation::Look).unwrap().token.is_none());
+    run(&store, publish(1, 1)).unwrap();
+    server.kill();
+    server.restart();
+    assert!(run(&store, Operation::Look).unwrap().token.is_none());
+    assert_eq!(outcome(&store, claim(1)), Outcome::Claimed);
+}
+
+fn a_connection_that_was_closed_is_replaced_unnoticed(program: &Program) {
+    let server = Server::start(program, &[]);
+    let store = server.store();
+    for _ in 0..3 {
+        run(&store, claim(1)).unwrap();
+        server.tell::<()>("CLIENT KILL TYPE normal SKIPME yes");
+    }
+    assert_eq!(outcome(&store, claim(1)), Outcome::Claimed);
+}
+
+/// A way to the server that keeps the answers of the first connection to itself.
+fn lossy_way_to(server: &Server) -> u16 {
+    let (way, port) = (TcpListener::bind(("127.0.0.1", 0)).unwrap(), server.port);
+    let own = way.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for (index, client) in way.incoming().enumerate() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from, &mut to));
+            let (mut from, mut to) = (server, client);
+            thread::spawn(move || match index {
+                0 => std::io::copy(&mut from, &mut std::io::sink()),
+                _ => std::io::copy(&mut from, &mut to),
+            });
+        }
+    });
+    own
+}
+
+fn a_claim_whose_answer_was_lost_is_made_once_more(program: &Program) {
+    let server = Server::start(program, &[]);
+    // The script is there already, so that the first connection loses the answer to the claim itself.
+    assert_eq!(outcome(&server.store(), Operation::Look), Outcome::Seen);
+    let store = RedisStore::new(&format!("redis://127.0.0.1:{}", lossy_way_to(&server))).unwrap();
+    assert_eq!(outcome(&store, claim(1)), Outcome::Claimed);
+    assert_eq!(server.calls("set"), 2, "it was made twice, and the second time it was its own");
+    assert_eq!(outcome(&store, claim(2)), Outcome::Busy);
+}
+
+fn a_server_without_memory_says_so_and_keeps_what_it_has(program: &Program) {
+    let server = Server::start(program, &[]);
+    let store = server.store();
+    run(&store, claim(1)).unwrap();
+    run(&store, Operation::Fail { owner: id(1), failure: "sealed".into(), pause: REST * 60 }).unwrap();
+    run(&store, publish(1, 1)).unwrap();
+    run(&store, Operation::Claim { owner: id(1), unwanted: Some(id(1)), lease: REST * 60 }).unwrap();
+    server.tell::<()>("CONFIG SET maxmemory 1");
+    for operation in [publish(1, 2), Operation::Fail { owner: id(1), failure: "sealed".into(), pause: REST * 60 }] {
+        let error = run(&store, operation).expect_err("there is no memory");
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("is out of memory") && error.hint().contains("maxmemory"), "{error}");
+    }
+    let seen = run(&store, Operation::Look).unwrap();
+    assert_eq!(seen.token.map(|token| token.generation), Some(id(1)));
+    assert!(!seen.busy_for.is_zero() && seen.pause.is_none(), "what was not carried out has changed nothing");
+    server.tell::<()>("CONFIG SET maxmemory 0");
+    assert_eq!(outcome(&store, publish(1, 2)), Outcome::Published);
+}
+
+fn a_replica_says_that_it_takes_no_writes(program: &Program) {
+    let primary = Server::start(program, &[]);
+    let replica = Server::start(program, &["--replicaof", "127.0.0.1", &primary.port.to_string()]);
+    let store = replica.store();
+    eventually("the replica is in step", || {
+        replica.tell::<String>("INFO replication").contains("master_link_status:up")
+    });
+    let (error, _) = failure(&store);
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("is a replica that takes no writes"), "{error}");
+    replica.tell::<()>("REPLICAOF NO ONE");
+    assert_eq!(outcome(&store, claim(1)), Outcome::Claimed);
+}
+
+fn a_wrong_password_is_told_and_not_shown(program: &Program) {
+    let server = Server::start(program, &["--requirepass", "right-one"]);
+    let at = |login: &str| RedisStore::new(&format!("redis://{login}127.0.0.1:{}", server.port)).unwrap();
+    for login in [":wrong-one@", "default:wrong-one@", "nobody:wrong-one@"] {
+        let (error, _) = failure(&at(login));
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("refuses the user or the password"), "{error}");
+        assert!(!format!("{error} {error:?} {:?}", at(login)).contains("wrong-one"));
+    }
+    let (error, _) = failure(&at(""));
+    assert!(error.to_string().contains("asks for a password"), "{error}");
+    for login in [":right-one@", "default:right-one@"] {
+        run(&at(login), claim(1)).unwrap();
+    }
+}
+
+fn the_wrong_kind_of_store_is_told(program: &Program) {
+    let server = Server::start(program, &[]);
+    let error_of = |url: String| failure(&RedisStore::new(&url).unwrap()).0.to_string();
+    let error = error_of(format!("redis+cluster://127.0.0.1:{}", server.port));
+    assert!(error.contains("is not a cluster"), "{error}");
+    let error = error_of(format!("redis+sentinel://127.0.0.1:{}/alvys", server.port));
+    assert!(error.contains("is not a sentinel"), "{error}");
+    let sentinel = Server::sentinel(program, &server);
+    let error = error_of(format!("redis+sentinel://127.0.0.1:{}/another", sentinel.port));
+    assert!(error.contains("knows a primary that is up"), "{error}");
+    let nodes = cluster(program, &[]);
+    let errors = (0..64).filter_map(|number| {
+        let store = nodes[0].store();
+        alvys_auth_store::BlockingStore::run(&store, &name(number), claim(1)).err()
+    });
+    let errors: Vec<_> = errors.map(|error| error.to_string()).collect();
+    assert!(!errors.is_empty() && errors.iter().all(|error| error.contains("is a node of a cluster")), "{errors:?}");
+}
+
+#[test]
+fn an_address_where_nothing_is_or_something_else_is_told() {
+    let error_at = |url: &str| failure(&RedisStore::new(url).unwrap()).0;
+    for way in ["redis://", "redis+cluster://", "rediss://"] {
+        let error = error_at(&format!("{way}127.0.0.1:{}", free_port()));
+        assert!(error.to_string().contains("no connection to the store"), "{error}");
+    }
+    let error = error_at(&format!("redis+sentinel://127.0.0.1:{}/alvys", free_port()));
+    assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+    let error = error_at("redis://store.invalid");
+    assert!(matches!(error.kind(), ErrorKind::Transport | ErrorKind::TimedOut), "{error}");
+
+    let web = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = web.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in web.incoming() {
+            let mut client = client.unwrap();
+            let _ = client.read(&mut [0; 64]);
+            let _ = client.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let error = error_at(&format!("redis://127.0.0.1:{port}"));
+    assert_eq!(error.kind(), ErrorKind::Transport, "{error}");
+}
+
+/// At whatever point it falls silent: while the password or a certificate is expected, or when sentinels are asked.
+#[test]
+fn what_accepts_connections_and_says_nothing_is_given_up_in_time() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let host = format!("127.0.0.1:{}", silent.local_addr().unwrap().port());
+    thread::scope(|scope| {
+        for url in [
+            format!("redis://{host}"),
+            format!("redis://:password@{host}"),
+            format!("rediss://{host}"),
+            format!("redis+cluster://{host},{host}"),
+            format!("redis+sentinel://{host},{host},{host},{host},{host}/alvys"),
+        ] {
+            scope.spawn(move || {
+                let store = RedisStore::new(&url).unwrap();
+                let (error, _) = failure(&store);
+                assert_eq!(error.kind(), ErrorKind::TimedOut, "{url}: {error}");
+                assert!(failure(&store).1 < AT_ONCE, "{url}");
+            });
+        }
+    });
+}
+
+/// A crowd waits for one connection that cannot be made, and not one after the other.
+#[test]
+fn everybody_who_waits_for_a_connection_has_its_failure() {
+    let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("redis://:password@127.0.0.1:{}", silent.local_addr().unwrap().port());
+    let store = RedisStore::new(&url).unwrap();
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| failure(&store));
+        }
+    });
+    assert!(started.elapsed() < IN_TIME);
+}

@@ -1,0 +1,9 @@
+//! The store on real servers, which the tests start and stop, and what it makes of its URL.
+//!
+//! `redis-server` and `valkey-server` are looked for on the path, or where REDIS_SERVER and VALKEY_SERVER name them. Without
+//! them a test says so and does nothing, unless ALVYS_REQUIRE_REDIS is 1.
+
+#![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
+
+mod contract;
+mod servers;

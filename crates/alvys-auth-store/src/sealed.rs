@@ -1,0 +1,102 @@
+//! Stores for token sources: what they keep is sealed on the way in and opened on the way out.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use alvys_auth_core::share::{Answer, Operation};
+use alvys_auth_core::{Error, TokenRequest, TokenResponse};
+use alvys_auth_driver::{AsyncSharing, BlockingSharing, Shared, SharedFuture};
+use tracing::warn;
+
+use crate::{AsyncStore, BlockingStore, Key, Name, SealedAnswer, SealedOperation, StoreFuture};
+
+/// A store as a token source takes it.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use alvys_auth_store::{MemoryStore, Sealed};
+/// use alvys_auth_ureq::{Credentials, Flow, TokenSource};
+///
+/// let store = Arc::new(Sealed::new(MemoryStore::new()));
+/// let tokens = TokenSource::builder(Flow::current(), Credentials::new("my-client", "s3cret")?).store(store).build()?;
+/// # Ok::<(), alvys_auth_ureq::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Sealed<S> {
+    store: S,
+    /// Whether it was told that something there does not open.
+    told: AtomicBool,
+}
+
+impl<S> Sealed<S> {
+    /// Takes a store.
+    pub fn new(store: S) -> Self {
+        Self { store, told: AtomicBool::new(false) }
+    }
+
+    /// Opens an answer. That something does not open is told once.
+    fn open(&self, key: &Key, answer: SealedAnswer) -> Answer<TokenResponse, Error> {
+        let answer = key.open(answer);
+        let closed = answer.token.as_ref().is_some_and(|found| found.token.is_none())
+            || answer.pause.as_ref().is_some_and(|(failure, _)| failure.is_none());
+        if closed && !self.told.swap(true, Ordering::Relaxed) {
+            warn!(
+                target: "alvys_auth",
+                name = %key.name(),
+                "what is shared here does not open with this secret: it counts as absent; was it exchanged or damaged?"
+            );
+        }
+        answer
+    }
+}
+
+impl<S: BlockingStore> BlockingSharing for Sealed<S> {
+    fn share(&self, request: &TokenRequest, operation: Operation<TokenResponse, Error>) -> Shared {
+        let key = Key::of(request)?;
+        let answer = self.store.run(key.name(), key.seal(operation)?)?;
+        Ok(self.open(&key, answer))
+    }
+}
+
+impl<S: AsyncStore> AsyncSharing for Sealed<S> {
+    fn share(&self, request: TokenRequest, operation: Operation<TokenResponse, Error>) -> SharedFuture<'_> {
+        Box::pin(async move {
+            let key = Key::of(&request)?;
+            let answer = self.store.run(key.name(), key.seal(operation)?).await?;
+            Ok(self.open(&key, answer))
+        })
+    }
+}
+
+/// A store, and another one for when that cannot be used: below a store in the network, one in files. An outage of the network
+/// then costs one token for each host, and not one for each process.
+#[derive(Debug)]
+pub struct Fallback<F, S> {
+    first: F,
+    second: S,
+}
+
+impl<F, S> Fallback<F, S> {
+    /// Takes both stores.
+    pub fn new(first: F, second: S) -> Self {
+        Self { first, second }
+    }
+}
+
+impl<F: BlockingStore, S: BlockingStore> BlockingStore for Fallback<F, S> {
+    fn run(&self, name: &Name, operation: SealedOperation) -> Result<SealedAnswer, Error> {
+        let answer = self.first.run(name, operation.clone());
+        answer.or_else(|failed| self.second.run(name, operation).map_err(|_| failed))
+    }
+}
+
+impl<F: AsyncStore, S: AsyncStore> AsyncStore for Fallback<F, S> {
+    fn run<'a>(&'a self, name: &'a Name, operation: SealedOperation) -> StoreFuture<'a> {
+        Box::pin(async move {
+            match self.first.run(name, operation.clone()).await {
+                Ok(answer) => Ok(answer),
+                Err(failed) => self.second.run(name, operation).await.map_err(|_| failed),
+            }
+        })
+    }
+}
