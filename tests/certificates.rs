@@ -1,113 +1,35 @@
 //! Whom the async driver's default clients trust, and what they offer to a TLS server.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, id};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use std::{env, error, fs, thread};
+use std::{env, fs};
 
 use alvys_auth_core::{Api, Credentials, ErrorKind, Flow, Policy};
 use alvys_auth_driver::Time;
 use alvys_auth_reqwest::{Client, TokenSource};
+use alvys_auth_tests::tls::{Offer, Server, fixture};
 use alvys_auth_tests::{Async, Blocking, Settings, Source, both_drivers, credentials};
+use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::Acceptor;
-use rustls::{CipherSuite, ServerConfig};
 
 /// Names the server to a process of its own: these tests set its environment, and what the clients share is made once.
 const SERVER: &str = "ALVYS_AUTH_TEST_SERVER";
 
-/// What a connection has offered: protocols, and how to encrypt.
-#[derive(Debug, Clone)]
-struct Offer {
-    protocols: Vec<String>,
-    suites: Vec<CipherSuite>,
-}
-
-type Offers = Arc<Mutex<Vec<Offer>>>;
-
-/// A certificate for `localhost` that nobody else has signed, valid until 2120, or its key; both are for these tests alone.
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("certificates").join(name)
-}
-
-/// Answers every request with a token.
-fn start() -> (String, Offers) {
-    let certificate = CertificateDer::from_pem_file(fixture("localhost.pem")).expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(fixture("localhost.key")).expect("a key");
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions().expect("versions").with_no_client_auth();
-    let config = Arc::new(config.with_single_cert(vec![certificate], key).expect("a matching pair"));
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
-    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
-    let offers = Offers::default();
-    let seen = Arc::clone(&offers);
-    thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let (config, seen) = (Arc::clone(&config), Arc::clone(&seen));
-            thread::spawn(move || serve(stream, config, &seen));
-        }
-    });
-    (url, offers)
-}
-
-fn serve(
-    mut stream: TcpStream,
-    config: Arc<ServerConfig>,
-    offers: &Offers,
-) -> Result<(), Box<dyn error::Error + Send + Sync>> {
-    let mut acceptor = Acceptor::default();
-    let accepted = loop {
-        acceptor.read_tls(&mut stream)?;
-        if let Some(accepted) = acceptor.accept().map_err(|(error, _)| error)? {
-            break accepted;
-        }
-    };
-    let hello = accepted.client_hello();
-    let protocols = hello.alpn().into_iter().flatten();
-    let protocols = protocols.map(|protocol| String::from_utf8_lossy(protocol).into_owned()).collect();
-    let suites = hello.cipher_suites().to_vec();
-    offers.lock().expect("no panic").push(Offer { protocols, suites });
-    let connection = accepted.into_connection(config).map_err(|(error, _)| error)?;
-    let mut reader = BufReader::new(rustls::StreamOwned::new(connection, stream));
-    loop {
-        let (mut length, mut line) = (0, String::new());
-        while line != "\r\n" {
-            line.clear();
-            if reader.read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = told.trim().parse()?;
-            }
-        }
-        reader.read_exact(&mut vec![0; length])?;
-        let body = r#"{"access_token":"opaque","token_type":"Bearer","expires_in":3600}"#;
-        let head =
-            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
-        reader.get_mut().write_all((head + body).as_bytes())?;
-    }
-}
-
 /// Runs the test `name` again, in a process whose system trusts the server's certificate alone. What it prints is shown when
 /// it fails.
 fn in_a_process_of_its_own(name: &str) -> Vec<Offer> {
-    let (url, offers) = start();
+    let server = Server::start(false);
     let trusted = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.pem", id()));
     fs::copy(fixture("localhost.pem"), &trusted).expect("a copy");
     let mut again = Command::new(env::current_exe().expect("this program"));
-    again.args(["--exact", name, "--nocapture"]).env(SERVER, url);
+    again.args(["--exact", name, "--nocapture"]).env(SERVER, server.url());
     again.env("SSL_CERT_FILE", &trusted).env_remove("SSL_CERT_DIR");
     let output = again.output().expect("a process");
     let _ = fs::remove_file(trusted);
     let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}{}", shown(&output.stdout), shown(&output.stderr));
-    let offers = offers.lock().expect("no panic");
-    offers.clone()
+    server.offers()
 }
 
 /// A source and a client with default settings, both of which reach the server; `between` runs before the client is made.
@@ -134,9 +56,9 @@ fn default_clients_read_the_systems_certificates_once() {
 }
 
 fn a_stranger_is_told_as_one_and_asked_once<S: Source>() {
-    let (server, offers) = start();
+    let server = Server::start(false);
     let settings = Settings {
-        flow: Flow::current().endpoint(format!("{server}/oauth/token")),
+        flow: Flow::current().endpoint(format!("{}/oauth/token", server.url())),
         credentials: credentials("id", "secret"),
         policy: Policy::new(),
         patience: Duration::from_secs(15),
@@ -148,7 +70,7 @@ fn a_stranger_is_told_as_one_and_asked_once<S: Source>() {
     assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
     assert!(error.cause().is_some_and(|cause| cause.contains("invalid peer certificate")), "{error:#}");
     assert!(error.hint().contains("ALVYS_CA_BUNDLE"), "{error}");
-    assert_eq!(offers.lock().expect("no panic").len(), 1, "trying again does not help");
+    assert_eq!(server.offers().len(), 1, "trying again does not help");
 }
 
 both_drivers![a_stranger_is_told_as_one_and_asked_once];

@@ -7,8 +7,10 @@ pub struct Sharing;
 
 pub mod caller;
 pub mod provided;
+pub mod proxied;
 pub mod raw;
 pub mod stacks;
+pub mod tls;
 pub mod transcript;
 
 pub mod many;

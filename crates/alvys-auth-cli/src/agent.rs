@@ -1,8 +1,6 @@
 //! The HTTP agent: made when something is to be sent, and not before.
 
-use std::fs;
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use alvys_auth_core::{Credentials, echoes};
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
@@ -10,53 +8,14 @@ use http::{HeaderMap, Request, Response, Uri};
 use tracing::{enabled, trace};
 use ureq::config::ConfigBuilder;
 use ureq::middleware::{Middleware, MiddlewareNext};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::typestate::AgentScope;
 use ureq::{Agent, Body, SendBody};
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
-
-/// An agent that trusts the certificates of `ca_bundle`, or the built-in ones, uses the proxies of the environment, and
-/// shows requests and responses with `-vv`.
-///
-/// # Errors
-/// When the bundle cannot be read, or holds no certificate.
-pub(crate) fn new(ca_bundle: Option<&Path>) -> Result<Agent, Failure> {
-    Ok(config(ca_bundle)?.build().into())
-}
-
-/// The settings of such an agent, for a caller who adds to them.
-///
-/// # Errors
-/// As [`new`].
-pub(crate) fn config(ca_bundle: Option<&Path>) -> Result<ConfigBuilder<AgentScope>, Failure> {
-    let mut config = Agent::config_builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
-    if let Some(path) = ca_bundle {
-        config = config.tls_config(TlsConfig::builder().root_certs(roots(path)?).build());
-    }
-    if enabled!(target: "alvys_auth", tracing::Level::TRACE) {
-        config = config.middleware(Shown);
-    }
-    Ok(config)
-}
-
-fn roots(path: &Path) -> Result<RootCerts, Failure> {
-    let refused = |what: String| {
-        let hint = "name a PEM file with certificates in ALVYS_CA_BUNDLE, SSL_CERT_FILE or --ca-bundle, or none";
-        Failure::configuration(format!("the CA bundle {} {what}", path.display()), hint)
-    };
-    let pem = fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-    let certificates: Vec<_> = parse_pem(&pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    if certificates.is_empty() {
-        return Err(refused("holds no certificate".to_owned()));
-    }
-    Ok(RootCerts::Specific(Arc::new(certificates)))
+/// The settings of an agent, which shows requests and responses with `-vv`.
+pub(crate) fn config() -> ConfigBuilder<AgentScope> {
+    let config = Agent::config_builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
+    if enabled!(target: "alvys_auth", tracing::Level::TRACE) { config.middleware(Shown) } else { config }
 }
 
 /// What a server may repeat in its headers.

@@ -60,22 +60,26 @@ impl Authorized {
     /// Why no token is to be had.
     pub(crate) fn open(settings: Settings, api: Api, limits: Limits, wanted: Wanted) -> Result<Self, Failure> {
         let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
-        let ca_bundle = settings.ca_bundle.clone();
+        let network = settings.network.clone();
         let session = Session::open(settings)?;
         let held = session.token(wanted)?;
         let age = SystemTime::now().duration_since(held.obtained_at).unwrap_or_default();
         let kept = Arc::new(Kept { session, state: Mutex::new(State { held, handed_out: false, failure: None }) });
-        let config = agent::config(ca_bundle.as_deref())?.middleware(InPlace(Arc::clone(&kept)));
+        let config = agent::config().middleware(InPlace(Arc::clone(&kept)));
         let tokens = TokenSource::builder(flow, credentials)
             .policy(Policy::new().rejection_grace(GRACE.saturating_sub(age)))
             .http(config.build())
             .build()?;
-        let config = agent::config(ca_bundle.as_deref())?
+        let config = agent::config()
             .timeout_global(limits.request)
             .timeout_connect(Some(CONNECT))
             .timeout_recv_response(Some(HEAD))
             .timeout_per_read(Some(limits.silence));
-        let client = Client::builder(tokens, api.patience(limits.patience)).http(config.build()).build()?;
+        let base = api.base().parse().map_err(|_| {
+            Failure::configuration("the base URL of the API cannot be called", "correct ALVYS_API_BASE_URL")
+        })?;
+        let agent = network.blocking(&base)?.agent(config);
+        let client = Client::builder(tokens, api.patience(limits.patience)).http(agent).build()?;
         Ok(Self { client, kept })
     }
 

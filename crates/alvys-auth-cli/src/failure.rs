@@ -106,13 +106,15 @@ impl Failure {
 
     /// Prints the failure to stderr, in two lines or as one line of JSON. Returns the exit code.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        messages::complain(&if json { self.json() } else { self.lines() });
+        let ignored = messages::take_ignored();
+        messages::complain(&if json { self.json(&ignored) } else { self.lines(&ignored) });
         ExitCode::from(self.class.code())
     }
 
-    fn lines(&self) -> String {
+    fn lines(&self, ignored: &[String]) -> String {
         let body = self.body.as_ref().map(|body| format!("{body}\n")).unwrap_or_default();
-        let mut lines = format!("{body}alvys-auth: {}", self.what);
+        let ignored: String = ignored.iter().map(|sentence| format!("alvys-auth: {sentence}\n")).collect();
+        let mut lines = format!("{body}{ignored}alvys-auth: {}", self.what);
         let todo = &self.todo;
         // Writing to a string does not fail.
         let _ = match self.wait_seconds() {
@@ -122,8 +124,8 @@ impl Failure {
         lines
     }
 
-    fn json(&self) -> String {
-        json!({
+    fn json(&self, ignored: &[String]) -> String {
+        let mut document = json!({
             "error": {
                 "code": self.class.code(),
                 "class": self.class,
@@ -134,8 +136,11 @@ impl Failure {
                 "request_id": self.request_id,
                 "body": self.body,
             }
-        })
-        .to_string()
+        });
+        if !ignored.is_empty() {
+            document["error"]["warnings"] = json!(ignored);
+        }
+        document.to_string()
     }
 
     /// The wait in seconds, rounded up, so that it is never too short.

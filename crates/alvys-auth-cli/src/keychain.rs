@@ -4,22 +4,40 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use keyring::v1::{Entry, Error};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+
+#[cfg(not(any(target_os = "macos", windows)))]
+#[path = "keychain/secret_service.rs"]
+mod store;
+#[cfg(any(target_os = "macos", windows))]
+#[path = "keychain/native.rs"]
+mod store;
 
 const SERVICE: &str = "alvys-auth";
 
 /// How long to wait for the keychain: a person may have to unlock it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Why a keychain did not do what it was asked for. The words of the keychain are not kept, because they may contain the
+/// secret.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    /// It has no such item.
+    Nothing,
+    /// It is locked, or this user may not use it.
+    Locked,
+    /// There is none that can be used.
+    Unusable,
+}
+
 /// Reads the secret of a profile.
 ///
 /// # Errors
 /// When there is no keychain, when it is locked, or when it has no secret of this profile.
 pub(crate) fn read(profile: &str) -> Result<Zeroizing<String>, Failure> {
-    with(profile, |entry| entry.get_password().map(Zeroizing::new))
+    with(profile, store::read)
 }
 
 /// Stores the secret of a profile, and replaces an older one.
@@ -28,7 +46,7 @@ pub(crate) fn read(profile: &str) -> Result<Zeroizing<String>, Failure> {
 /// When there is no keychain, or when it is locked.
 pub(crate) fn write(profile: &str, secret: &str) -> Result<(), Failure> {
     let secret = Zeroizing::new(secret.to_owned());
-    with(profile, move |entry| entry.set_password(&secret))
+    with(profile, move |profile| store::write(profile, &secret))
 }
 
 /// Removes the secret of a profile, if there is one.
@@ -36,8 +54,8 @@ pub(crate) fn write(profile: &str, secret: &str) -> Result<(), Failure> {
 /// # Errors
 /// When there is no keychain, or when it is locked.
 pub(crate) fn delete(profile: &str) -> Result<(), Failure> {
-    with(profile, |entry| match entry.delete_credential() {
-        Err(Error::NoEntry) => Ok(()),
+    with(profile, |profile| match store::delete(profile) {
+        Err(Refusal::Nothing) => Ok(()),
         other => other,
     })
 }
@@ -45,14 +63,14 @@ pub(crate) fn delete(profile: &str) -> Result<(), Failure> {
 /// Runs `work` on a thread of its own, because a keychain that waits for a password may wait for ever.
 fn with<T: Send + 'static>(
     profile: &str,
-    work: impl FnOnce(&Entry) -> Result<T, Error> + Send + 'static,
+    work: impl FnOnce(&str) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Failure> {
     let (sender, receiver) = mpsc::channel();
     let name = profile.to_owned();
     let work = move || {
-        let result = Entry::new(SERVICE, &name).and_then(|entry| work(&entry));
+        let result = work(&name);
         // Fails when the wait below is over.
-        let _ = sender.send(result.map_err(|error| failed(&name, &error)));
+        let _ = sender.send(result.map_err(|refusal| failed(&name, refusal)));
     };
     let unanswered = || {
         Failure::configuration(
@@ -64,18 +82,17 @@ fn with<T: Send + 'static>(
     receiver.recv_timeout(PATIENCE).map_err(|_| unanswered())?
 }
 
-/// The failure. The message of `error` is not used, because it may contain the secret.
-fn failed(profile: &str, error: &Error) -> Failure {
-    match error {
-        Error::NoEntry => Failure::configuration(
+fn failed(profile: &str, refusal: Refusal) -> Failure {
+    match refusal {
+        Refusal::Nothing => Failure::configuration(
             format!("the keychain has no secret for profile {profile}"),
             "add it with `alvys-auth profile add NAME --replace --secret-stdin`",
         ),
-        Error::NoStorageAccess(_) => Failure::configuration(
+        Refusal::Locked => Failure::configuration(
             "the keychain is locked, or this user may not use it",
             "unlock the keychain, or give the secret with --secret-file, --secret-command or ALVYS_CLIENT_SECRET",
         ),
-        _ => Failure::configuration(
+        Refusal::Unusable => Failure::configuration(
             "there is no usable keychain here",
             "give the secret with --secret-file, --secret-command or ALVYS_CLIENT_SECRET, or keep it in a private file with \
              `profile add --insecure-secret-file`",

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Credentials, Flow, TokenRequest};
@@ -11,6 +10,7 @@ use http::Uri;
 use crate::agent;
 use crate::failure::{Class, Failure};
 use crate::jwt::{Jwt, KeySet, text};
+use crate::network::Network;
 
 /// The longest key set that is read, in bytes.
 const LONGEST: u64 = 256 * 1024;
@@ -20,9 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When they cannot be read, or are not a JSON Web Key Set.
-pub(crate) fn given(place: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Failure> {
+pub(crate) fn given(place: &str, network: &Network) -> Result<KeySet, Failure> {
     if place.contains("://") {
-        return fetched(place, ca_bundle);
+        return fetched(place, network);
     }
     let mut json = Vec::new();
     let read = File::open(place).and_then(|file| file.take(LONGEST).read_to_end(&mut json));
@@ -70,18 +70,17 @@ pub(crate) fn endpoint(flow: &Flow) -> Result<Uri, Failure> {
 ///
 /// # Errors
 /// When they cannot be fetched, or are not a JSON Web Key Set.
-pub(crate) fn fetched(url: &str, ca_bundle: Option<&Path>) -> Result<KeySet, Failure> {
+pub(crate) fn fetched(url: &str, network: &Network) -> Result<KeySet, Failure> {
     // Keys prove nothing when anybody can pretend to be their server, so only https and this machine are allowed.
-    let _ = Api::at(url).map_err(|_| {
+    let untrusted = || {
         Failure::configuration(
             "the URL of the keys cannot be trusted",
             "give a full https URL without a query; plain http is allowed only to this machine",
         )
-    })?;
-    let plain = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
-    let agent: ureq::Agent = agent::config(ca_bundle)?.build().into();
+    };
+    Api::at(url).map(drop).map_err(|_| untrusted())?;
+    let agent = network.blocking(&url.parse().map_err(|_| untrusted())?)?.agent(agent::config());
     let request = agent.get(url).config().http_status_as_error(false).max_redirects(0).timeout_global(Some(TIMEOUT));
-    let request = if plain { request.proxy(None) } else { request };
     let mut answer = request.build().call().map_err(|error| {
         Failure::new(
             Class::Unreachable,

@@ -1,4 +1,5 @@
-//! The log on stderr: `-v` shows each decision, `-vv` also requests and responses without secrets.
+//! The log on stderr: `-v` shows each decision, `-vv` also requests and responses without secrets. At a terminal, warnings are
+//! shown without `-v` too.
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
@@ -10,9 +11,13 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{fmt, registry};
 
+use crate::notices;
+
 /// Starts the log. `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
+        // A person reads warnings; a script that succeeds gets a silent stderr.
+        0 if io::stderr().is_terminal() => return notices::start("alvys_auth"),
         0 => return,
         1 => Level::DEBUG,
         _ => Level::TRACE,

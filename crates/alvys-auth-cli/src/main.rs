@@ -16,7 +16,10 @@ mod keychain;
 mod keys;
 mod log;
 mod messages;
+mod network;
+mod notices;
 mod output;
+mod private;
 mod profiles;
 mod report;
 mod secret;
@@ -33,6 +36,7 @@ use clap::CommandFactory;
 use crate::arguments::Arguments;
 
 fn main() -> ExitCode {
+    private::close_memory();
     let arguments = match arguments::parse() {
         Ok(arguments) => arguments,
         Err(ended) => return ended,

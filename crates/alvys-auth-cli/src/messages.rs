@@ -1,7 +1,8 @@
 //! Text without control characters, and messages of such text on stderr.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 use alvys_auth_core::is_invisible;
 use serde_json::Value;
@@ -11,13 +12,34 @@ pub(crate) fn complain(lines: &str) {
     let _ = writeln!(io::stderr().lock(), "{lines}");
 }
 
-/// Writes a warning to the log, or to stderr when a person reads that at a terminal without the log.
+/// Writes a warning to the log, which a terminal shows.
 pub(crate) fn warn(sentence: &str) {
-    let sentence = one_line(sentence);
-    tracing::warn!(target: "alvys_auth", "{sentence}");
-    if io::stderr().is_terminal() && !tracing::enabled!(target: "alvys_auth", tracing::Level::WARN) {
-        complain(&format!("alvys-auth: {sentence}"));
+    tracing::warn!(target: "alvys_auth", "{}", one_line(sentence));
+}
+
+/// Writes a warning to the log, or to stderr where no log shows it.
+pub(crate) fn notice(sentence: &str) {
+    if tracing::enabled!(target: "alvys_auth", tracing::Level::WARN) {
+        warn(sentence);
+    } else {
+        complain(&format!("alvys-auth: {}", one_line(sentence)));
     }
+}
+
+/// The settings that have no effect, as far as nobody was told.
+static IGNORED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Warns of a setting that has no effect. It may be why the run fails, so a failure repeats what was not shown.
+pub(crate) fn ignored(sentence: &str) {
+    warn(sentence);
+    if !tracing::enabled!(target: "alvys_auth", tracing::Level::WARN) {
+        IGNORED.lock().unwrap_or_else(PoisonError::into_inner).push(one_line(sentence));
+    }
+}
+
+/// What [`ignored`] was called with and nobody was told.
+pub(crate) fn take_ignored() -> Vec<String> {
+    std::mem::take(&mut *IGNORED.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// `text` in one line, without control characters and without characters that turn or hide text.

@@ -1,15 +1,16 @@
 //! Profiles: named settings in one TOML file in the platform's configuration directory.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use etcetera::AppStrategy;
+use alvys_auth_config::check_access;
 use serde::{Deserialize, Serialize};
 use toml_edit::DocumentMut;
 
+use crate::environment::config_directory;
 use crate::failure::Failure;
 use crate::files;
 
@@ -177,15 +178,10 @@ pub(crate) fn missing(name: &str) -> Failure {
 }
 
 fn path() -> Result<PathBuf, Failure> {
-    let arguments = || etcetera::AppStrategyArgs {
-        top_level_domain: String::new(),
-        author: String::new(),
-        app_name: "alvys-auth".into(),
-    };
-    let strategy = etcetera::app_strategy::choose_native_strategy(arguments()).map_err(|_| {
+    let directory = config_directory().ok_or_else(|| {
         Failure::configuration("there is no home directory, so there are no profiles", "set HOME, or use no profile")
     })?;
-    Ok(strategy.config_dir().join("profiles.toml"))
+    Ok(directory.join("profiles.toml"))
 }
 
 fn read(path: &Path) -> Result<Profiles, Failure> {
@@ -193,15 +189,21 @@ fn read(path: &Path) -> Result<Profiles, Failure> {
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
-    match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        other => other.map_err(|error| {
-            Failure::configuration(
-                format!("cannot read {}: {error}", path.display()),
-                "check that this user may read it, and that it is UTF-8 text",
-            )
-        }),
-    }
+    let refused = |error: io::Error| {
+        Failure::configuration(
+            format!("cannot read {}: {error}", path.display()),
+            "check that this user may read it, and that it is UTF-8 text",
+        )
+    };
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+        opened => opened.map_err(refused)?,
+    };
+    // It can name a command to run.
+    check_access(path, &file.metadata().map_err(refused)?)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(refused)?;
+    Ok(text)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Profiles, Failure> {

@@ -28,6 +28,9 @@ const SECRET_FILE: &str = "ALVYS_CLIENT_SECRET_FILE";
 /// The environment variables that contain a secret or the path of one.
 pub(crate) const SECRET_VARIABLES: [&str; 3] = [SECRET, SECRET_FILE, "Alvys__ClientSecret"];
 
+/// The environment variable that contains the key of the sidecar.
+pub(crate) const PROXY_KEY: &str = "ALVYS_PROXY_KEY";
+
 /// The flags that say where the secret is.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]

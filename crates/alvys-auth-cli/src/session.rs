@@ -1,6 +1,5 @@
 //! A usable token: the one that is kept, or one request on behalf of every process that waits for it.
 
-use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,10 +10,12 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::agent;
-use crate::cache::{Held, Slot};
+use crate::cache::{self, Held, Slot};
 use crate::failure::{Class, Failure};
 use crate::files::{Lock, TICK, Try};
+use crate::keys;
 use crate::messages;
+use crate::network::Network;
 use crate::settings::Settings;
 use crate::time::in_words;
 
@@ -48,7 +49,7 @@ pub(crate) struct Wanted {
 pub(crate) struct Session {
     flow: Flow,
     credentials: Credentials,
-    ca_bundle: Option<PathBuf>,
+    network: Network,
     slot: Option<Slot>,
 }
 
@@ -58,16 +59,14 @@ impl Session {
     /// # Errors
     /// When flow and credentials make no token request.
     pub(crate) fn open(settings: Settings) -> Result<Self, Failure> {
-        let Settings { credentials, setup, ca_bundle, cache_dir } = settings;
-        for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
-            messages::warn(warning);
-        }
+        let Settings { credentials, setup, network, cache_dir } = settings;
+        setup.flow.deprecation().into_iter().for_each(messages::warn);
         let slot = match &cache_dir {
             Some(directory) => Slot::open(directory, &setup.flow, &credentials)?,
             None => None,
         };
         agent::conceal(&credentials);
-        Ok(Self { flow: setup.flow, credentials, ca_bundle, slot })
+        Ok(Self { flow: setup.flow, credentials, network, slot })
     }
 
     /// A token that is usable for as long as wanted.
@@ -116,7 +115,7 @@ impl Session {
                     break None;
                 }
                 (Err(error), _) => {
-                    debug!(target: "alvys_auth", "goes on without a lock: {error}");
+                    cache::unusable(&format!("goes on without a lock: {error}"));
                     break None;
                 }
             }
@@ -143,10 +142,13 @@ impl Session {
 
     /// Asks for a token.
     fn fetch(&self, patience: Duration) -> Result<Held, Failure> {
+        let policy = Policy::new();
+        // Beside the renewal of a token that is still good nobody needs a second request, which may cost another token.
+        let policy = if patience > RENEWAL_PATIENCE { policy } else { policy.hedge_after(patience) };
         let tokens = TokenSource::builder(self.flow.clone(), self.credentials.clone())
-            .policy(Policy::new())
+            .policy(policy)
             .patience(patience)
-            .http(agent::new(self.ca_bundle.as_deref())?)
+            .http(self.network.blocking(&keys::endpoint(&self.flow)?)?.agent(agent::config()))
             .build()?;
         let token = tokens.token()?;
         if let Some(warning) = token.warning() {

@@ -10,6 +10,7 @@ use tracing::debug;
 use crate::environment::variable;
 use crate::failure::Failure;
 use crate::messages;
+use crate::network::{CertificateArgs, Network};
 use crate::profiles::{self, Named};
 use crate::secret::{self, Provider, SecretArgs};
 
@@ -31,9 +32,8 @@ pub(crate) struct SettingsArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
 
-    /// Trust the certificates in this PEM file instead of the built-in ones (ALVYS_CA_BUNDLE, SSL_CERT_FILE).
-    #[arg(long, value_name = "PATH")]
-    pub(crate) ca_bundle: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) certificates: CertificateArgs,
 
     /// Keep tokens in this directory (ALVYS_CACHE_DIR).
     #[arg(long, value_name = "PATH")]
@@ -88,8 +88,8 @@ pub(crate) struct Settings {
     pub(crate) credentials: Credentials,
     /// The flow, the API, and warnings about settings without effect.
     pub(crate) setup: Setup,
-    /// The certificates to trust instead of the built-in ones.
-    pub(crate) ca_bundle: Option<PathBuf>,
+    /// How servers are reached.
+    pub(crate) network: Network,
     /// The directory for tokens. None when tokens are not kept.
     pub(crate) cache_dir: Option<PathBuf>,
 }
@@ -110,9 +110,10 @@ impl SettingsArgs {
     pub(crate) fn read(&self) -> Result<Settings, Failure> {
         let layers = self.layers()?;
         let setup = layers.setup()?;
+        setup.warnings.iter().for_each(|warning| messages::ignored(warning));
         let credentials = layers.credentials()?;
         debug!(target: "alvys_auth", client_id = credentials.client_id(), "read the settings");
-        Ok(Settings { credentials, setup, ca_bundle: layers.ca_bundle(), cache_dir: self.cache_dir() })
+        Ok(Settings { credentials, setup, network: layers.network()?, cache_dir: self.cache_dir() })
     }
 
     /// Finds the profile in use, if there is one. No other setting is read yet.
@@ -175,12 +176,13 @@ impl Layers<'_> {
         secret::provider(&self.arguments.secret, self.profile.as_ref(), || self.variables())
     }
 
-    /// The certificates to trust instead of the built-in ones.
-    pub(crate) fn ca_bundle(&self) -> Option<PathBuf> {
-        let profile = || self.profile.as_ref()?.profile.ca_bundle.clone();
-        let environment = |name| variable(name).map(PathBuf::from);
-        let flag = self.arguments.ca_bundle.clone();
-        flag.or_else(|| environment("ALVYS_CA_BUNDLE")).or_else(profile).or_else(|| environment("SSL_CERT_FILE"))
+    /// How servers are reached.
+    ///
+    /// # Errors
+    /// When the certificate to show is named by half.
+    pub(crate) fn network(&self) -> Result<Network, Failure> {
+        let profile = self.profile.as_ref().and_then(|named| named.profile.ca_bundle.as_deref());
+        Ok(Network::new(self.arguments.certificates.read(profile)?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writes the body of an answer to stdout or a file, whole or not at all. A terminal gets no control characters.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -65,14 +65,19 @@ impl Sink {
             _ => {}
         }
         let place = match fs::metadata(path) {
+            // The system does not follow some links, such as those of other users in a directory that all can write to.
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
             Ok(metadata) if !metadata.is_file() => {
                 let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
                 let terminal = file.is_terminal().then(Vec::new);
                 Place::Live(Live { out: Box::new(file), name: path.to_owned(), terminal })
             }
-            _ => {
-                // A link stays. The file that it leads to is replaced.
-                let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            found => {
+                // A link stays. The file that it leads to is replaced, if the system still says that it is the one.
+                let path = match found {
+                    Ok(found) => target(path, &found).map_err(failed)?,
+                    Err(_) => path.to_owned(),
+                };
                 let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 // A killed run leaves this file behind, so its name tells where it comes from.
                 let mut named = tempfile::Builder::new();
@@ -161,6 +166,20 @@ fn descriptor(path: &Path) -> Option<Descriptor> {
         path = directory.join(fs::read_link(directory.join(name)).ok()?);
     }
     None
+}
+
+/// The path of the file that was found at `path`, without links.
+fn target(path: &Path, found: &Metadata) -> io::Result<PathBuf> {
+    let target = fs::canonicalize(path)?;
+    let there = fs::symlink_metadata(&target)?;
+    #[cfg(unix)]
+    let same = {
+        use std::os::unix::fs::MetadataExt;
+        (there.dev(), there.ino()) == (found.dev(), found.ino())
+    };
+    #[cfg(not(unix))]
+    let same = there.len() == found.len();
+    if same { Ok(target) } else { Err(io::Error::other("it was replaced meanwhile")) }
 }
 
 /// It is not a failure when the reader has closed the destination.

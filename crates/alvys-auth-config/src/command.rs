@@ -12,12 +12,16 @@ use zeroize::Zeroizing;
 
 use crate::running::{Heard, Running};
 use crate::text;
+use crate::variables::CLIENT_SECRET;
 
 /// The pause between two looks at the program and its output.
 const TICK: Duration = Duration::from_millis(10);
 
 /// How long to wait for more output after the program has ended: a process that it started may hold the output open.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// The variables that contain a secret.
+const SECRETS: [&str; 3] = [CLIENT_SECRET[0], CLIENT_SECRET[1], "ALVYS_PROXY_KEY"];
 
 /// Credentials from the output of a program. It is run without a shell.
 ///
@@ -56,7 +60,8 @@ pub struct CommandProvider {
 }
 
 impl CommandProvider {
-    /// Runs `program` with `arguments`, in the working directory and the environment of this process.
+    /// Runs `program` with `arguments`, in the working directory and the environment of this process, without the variables
+    /// that contain a client secret or the key of the sidecar.
     pub fn new<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = A>) -> Self {
         Self {
             program: program.as_ref().to_owned(),
@@ -96,6 +101,9 @@ impl CommandProvider {
         let started = Instant::now();
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
+        for name in SECRETS {
+            command.env_remove(name);
+        }
         let mut running = Running::start(command).map_err(failed)?;
 
         let mut output = Zeroizing::new(Vec::with_capacity(text::LIMIT));

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark};
+use tracing::warn;
 use zeroize::Zeroizing;
 
 use crate::text;
@@ -17,7 +18,8 @@ use crate::text;
 ///
 /// A change shows in the file's times, length and identity. Symbolic links are followed, so a change is also noticed when
 /// Kubernetes replaces the directory of a mounted secret, or when the file is replaced by renaming. Only regular files of at
-/// most 64 KiB are read.
+/// most 64 KiB are read. On Unix, a file that its group or others can write is refused, and one that all users can read is
+/// told of in a `tracing` warning.
 ///
 /// ```
 /// use alvys_auth_config::FileProvider;
@@ -98,6 +100,43 @@ impl FileProvider {
     }
 }
 
+/// Refuses a file that other users can write: they would choose what is sent, or which command is run. One that they can read
+/// is told of, and used all the same, because some platforms mount secrets like this.
+///
+/// `metadata` is that of the file itself, not of a link to it.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when the group or others can write the file.
+#[cfg(unix)]
+pub fn check_access(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = metadata.permissions().mode();
+    if mode & 0o022 != 0 {
+        return Err(Error::configuration(
+            format!("other users of this machine can write {}", shown(path)),
+            format!("take that from them, and check its content: chmod go-w {}", path.display()),
+        ));
+    }
+    if mode & 0o004 != 0 {
+        warn!(
+            target: "alvys_auth",
+            "all users of this machine can read {}; where it is not a mount for this program alone: chmod o-r {}",
+            shown(path),
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// This system has other permissions, which are not checked.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub fn check_access(_: &Path, _: &Metadata) -> Result<(), Error> {
+    Ok(())
+}
+
 /// The text of a regular file of at most 64 KiB.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     let place = shown(path);
@@ -120,7 +159,9 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     };
     regular(fs::metadata(path).map_err(refused)?)?;
     let mut file = File::open(path).map_err(refused)?;
-    regular(file.metadata().map_err(refused)?)?;
+    let metadata = file.metadata().map_err(refused)?;
+    check_access(path, &metadata)?;
+    regular(metadata)?;
     // Allocated in full at once, because a buffer that grows leaves copies of the secret in memory.
     let mut bytes = Zeroizing::new(vec![0; text::LIMIT + 1]);
     let mut length = 0;

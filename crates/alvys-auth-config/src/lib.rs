@@ -10,6 +10,8 @@ mod variables;
 
 pub use command::CommandProvider;
 pub use environment::EnvironmentProvider;
-pub use file::FileProvider;
+pub use file::{FileProvider, check_access};
+#[cfg(unix)]
+pub use running::reap_orphans;
 pub use setup::Setup;
 pub use variables::Variables;

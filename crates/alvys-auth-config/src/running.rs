@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Read};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+#[cfg(unix)]
+use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
@@ -13,6 +15,39 @@ pub(crate) enum Heard {
     Silence,
     /// The end of the output: no process holds it open any more.
     End,
+}
+
+/// How many programs run whose statuses are read here.
+#[cfg(unix)]
+static RUNNING: Mutex<usize> = Mutex::new(0);
+
+/// Takes the statuses of processes that have ended and that nobody else waits for.
+///
+/// This is for a program that is the first process of a container (PID 1): the system gives it the processes that others left
+/// behind. While a [`CommandProvider`](crate::CommandProvider) runs its program, this does nothing, so call it now and then. Do
+/// not call it in a process that starts other processes: it would take their statuses.
+#[cfg(unix)]
+pub fn reap_orphans() {
+    use rustix::process::{WaitOptions, wait};
+    // No program is started meanwhile.
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    if *running == 0 {
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+    }
+}
+
+/// Starts a program whose status is read here and nowhere else.
+#[cfg(unix)]
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let child = command.spawn()?;
+    *running += 1;
+    Ok(child)
+}
+
+#[cfg(not(unix))]
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    command.spawn()
 }
 
 /// A running program. Dropping this kills it, on Unix together with the processes of its group.
@@ -28,7 +63,7 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut running = Self { child: command.spawn()?, output: None, done: false };
+        let mut running = Self { child: spawn(&mut command)?, output: None, done: false };
         running.output = running.child.stdout.take().map(Output::new).transpose()?;
         Ok(running)
     }
@@ -51,9 +86,19 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.done {
-            return;
+        if !self.done {
+            self.kill();
         }
+        // Its status has been read.
+        #[cfg(unix)]
+        {
+            *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        }
+    }
+}
+
+impl Running {
+    fn kill(&mut self) {
         // The group keeps the program's id while it has processes. Without any, the system does not reuse the id at once.
         #[cfg(unix)]
         if let Some(group) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {

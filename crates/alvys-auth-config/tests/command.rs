@@ -49,6 +49,23 @@ fn the_command_gets_no_input() {
 }
 
 #[test]
+fn the_command_gets_no_secret_in_its_environment() {
+    const SECRETS: [&str; 3] = ["ALVYS_CLIENT_SECRET", "Alvys__ClientSecret", "ALVYS_PROXY_KEY"];
+    const PASSED: &str = "ALVYS_COMMAND_TEST";
+    // The environment of a test cannot be changed without harm to the others: this test runs itself again.
+    if std::env::var_os(PASSED).is_none() {
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["--exact", "the_command_gets_no_secret_in_its_environment"]).env(PASSED, "passed");
+        let output = SECRETS.iter().fold(&mut again, |again, name| again.env(name, CANARY)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    assert!(SECRETS.iter().all(|name| std::env::var_os(name).is_some()));
+    let script = format!("env | grep -c C4n4ry; echo \"${PASSED}\"");
+    assert_gives(&shell(&script).client_id("id"), "id", "0\npassed");
+}
+
+#[test]
 fn a_failure_is_told_by_program_and_status_alone() {
     let failing = shell("echo C4n4ry; echo C4n4ry >&2; exit 3");
     assert_refused(failing.current(), &["\"sh\" failed with exit status: 3", "run it by hand"]);

@@ -226,6 +226,29 @@ fn only_regular_files_are_read() {
 
 #[cfg(unix)]
 #[test]
+fn a_file_that_others_can_write_is_refused_and_one_that_they_can_read_is_not() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let directory = Directory::new();
+    let path = directory.write("secret", SECRET);
+    let (link, provider) = (directory.path("link"), FileProvider::secret("id", directory.path("link")));
+    symlink(&path, &link).unwrap();
+    for (mode, is_fine) in
+        [(0o600, true), (0o644, true), (0o444, true), (0o640, true), (0o620, false), (0o602, false), (0o666, false)]
+    {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        if is_fine {
+            assert_gives(&provider, "id", SECRET);
+        } else {
+            assert_refused(provider.current(), &["other users of this machine can write", "chmod go-w", "link"]);
+        }
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(directory.path(""), fs::Permissions::from_mode(0o777)).unwrap();
+    assert_gives(&provider, "id", SECRET);
+}
+
+#[cfg(unix)]
+#[test]
 fn a_path_cannot_break_the_line_of_an_error() {
     assert_refused(FileProvider::new("/nowhere/a\nb").current(), &[r#""/nowhere/a\nb""#]);
 }

@@ -33,7 +33,8 @@ impl Credentials {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when one of the two values
     /// - is empty, begins or ends with white space, or is wrapped in quotes;
     /// - is a placeholder from the documentation, such as `<client-id>` or `YOUR_CLIENT_SECRET`;
-    /// - is a reference that was not resolved, such as `${ALVYS_CLIENT_SECRET}`, `@Microsoft.KeyVault(…)` or `op://…`.
+    /// - is a reference that was not resolved, such as `$ALVYS_CLIENT_SECRET`, `@Microsoft.KeyVault(…)` or `op://…`, or what a
+    ///   program writes for a missing value, such as `null`.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<String>) -> Result<Self, Error> {
         let client_id = Zeroizing::new(client_id.into());
         let client_secret = Zeroizing::new(client_secret.into());
@@ -104,6 +105,10 @@ const PATH: (&str, &str) = (
     "give the content of the file, or use a setting that takes a path, such as ALVYS_CLIENT_SECRET_FILE",
 );
 
+/// What programs write where a value is missing.
+const ABSENT: [&str; 9] =
+    ["null", "undefined", "none", "nil", "nan", "(null)", "(undefined)", "(none)", "[object Object]"];
+
 /// The length of the secrets that Alvys makes. Such a secret may begin and end with any character, quotes for example.
 const SECRET_LENGTH: usize = 64;
 
@@ -153,18 +158,26 @@ fn unresolved(value: &str) -> Option<(&'static str, &'static str)> {
             "replace the template, braces included, with the value before the program starts",
         ));
     }
+    if ABSENT.iter().any(|word| value.eq_ignore_ascii_case(word)) {
+        return Some((
+            "is what a program writes in place of a value that it does not have",
+            "check where the value comes from: it is not set there, or it has another name",
+        ));
+    }
     let names_a_variable = |text: &str| {
         text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-/ ".contains(&byte))
     };
-    [("${", "}"), ("$(", ")"), ("%", "%")].into_iter().find(|&(o, c)| within(o, c).is_some_and(names_a_variable)).map(
-        |_| {
-            (
-                "is a reference to a variable that was not expanded",
-                "expand it before the program starts; the values of environment variables are taken literally",
-            )
-        },
-    )
+    // As long as a secret of Alvys, it may be one.
+    let bare = value.strip_prefix('$').filter(|_| value.len() != SECRET_LENGTH);
+    let bare = bare.map(|name| name.strip_prefix("env:").unwrap_or(name));
+    let is_name = |name: &str| names_a_variable(name) && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_');
+    let enclosed = [("${", "}"), ("$(", ")"), ("%", "%")];
+    let refers = bare.is_some_and(is_name) || enclosed.iter().any(|(o, c)| within(o, c).is_some_and(names_a_variable));
+    refers.then_some((
+        "is a reference to a variable that was not expanded",
+        "expand it before the program starts; the values of environment variables are taken literally",
+    ))
 }
 
 /// Whether the whole value has the form `<…>`, `{…}`, `YOUR_…` or `REPLACE_WITH_…`. The last two may hold digits only when

@@ -256,7 +256,7 @@ impl Flow {
         self.organization.as_deref()
     }
 
-    fn body_tenant(&self) -> Option<&str> {
+    pub(crate) fn body_tenant(&self) -> Option<&str> {
         match &self.settings.kind {
             Kind::Legacy { tenant, tenant_in_body: true, .. } => Some(tenant),
             _ => None,
@@ -268,7 +268,7 @@ impl Flow {
     }
 
     /// The audience to send. None in the legacy flow.
-    fn checked_audience(&self) -> Result<Option<&str>, Error> {
+    pub(crate) fn checked_audience(&self) -> Result<Option<&str>, Error> {
         match (&self.settings.audience, self.is_legacy()) {
             (None, true) => Ok(None),
             (None, false) => Ok(Some(AUDIENCE)),

@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
 use http::uri::{Authority, Scheme};
+use percent_encoding::percent_decode_str;
 
 use crate::Error;
 
@@ -65,6 +66,32 @@ pub(crate) fn check_url(name: &str, example: &str, url: &str) -> Result<Uri, Err
         "would send secrets unencrypted",
         "use https; plain http is allowed only to localhost, 127.0.0.0/8 and [::1]".to_owned(),
     )
+}
+
+/// How often a path is decoded to find out what it hides. One that hides more is refused.
+const MOST_LAYERS: usize = 8;
+
+/// Whether somebody may read `path` as one with `.` or `..` segments.
+///
+/// Some servers decode a path before they split it into segments, some more than once. Some take a backslash for a slash, and
+/// some ignore what stands after a semicolon.
+pub(crate) fn has_dot_segments(path: &str) -> bool {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LAYERS {
+        let dots = |segment: &str| {
+            let name = segment.split(';').next().unwrap_or_default();
+            matches!(name.trim_matches(|c: char| c.is_whitespace() || c.is_control()), "." | "..")
+        };
+        if path.split(['/', '\\']).any(dots) {
+            return true;
+        }
+        let decoded = percent_decode_str(&path).decode_utf8_lossy().into_owned();
+        if decoded == path {
+            return false;
+        }
+        path = decoded;
+    }
+    true
 }
 
 /// Whether a client can connect to `authority`. `http::Uri` accepts hosts and ports that no client can use.

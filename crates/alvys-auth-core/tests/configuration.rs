@@ -126,6 +126,12 @@ fn a_reference_that_nobody_resolved_is_refused_by_its_name() {
         ("${env:SECRET}", "a variable that was not expanded"),
         ("$(ALVYS_CLIENT_SECRET)", "a variable that was not expanded"),
         ("%ALVYS_CLIENT_SECRET%", "a variable that was not expanded"),
+        ("$ALVYS_CLIENT_SECRET", "a variable that was not expanded"),
+        ("$env:ALVYS_CLIENT_SECRET", "a variable that was not expanded"),
+        ("null", "what a program writes in place of a value"),
+        ("undefined", "what a program writes in place of a value"),
+        ("None", "what a program writes in place of a value"),
+        ("[object Object]", "what a program writes in place of a value"),
         ("{{CLIENT_ID}}", "a template that was not filled in"),
         ("{{ .Values.alvys.secret }}", "a template that was not filled in"),
         ("{{resolve:secretsmanager:alvys:SecretString:s}}", "a template that was not filled in"),
@@ -157,7 +163,11 @@ fn a_reference_that_nobody_resolved_is_refused_by_its_name() {
 #[test]
 fn what_only_resembles_a_reference_is_accepted() {
     for value in [
-        "$HOME",
+        "$HOME!",
+        "pa$$word",
+        "$5.00",
+        "nullable",
+        "undefined1",
         "100%",
         "%",
         "%%",

@@ -276,10 +276,28 @@ fn a_path_that_leaves_the_base_is_refused() {
 
 #[test]
 fn an_escaped_slash_does_not_hide_a_way_out_of_the_base() {
-    for path in ["loads/..%2f..%2fadmin", "loads%2F%2e%2e%2Fadmin", "..%5c..%5cadmin", "loads/x%2f.."] {
+    for path in [
+        "loads/..%2f..%2fadmin",
+        "loads%2F%2e%2e%2Fadmin",
+        "..%5c..%5cadmin",
+        "loads/x%2f..",
+        "loads/%252e%252e%252fadmin",
+        "loads/%25252e%25252e/admin",
+        "loads/..;/admin",
+        "loads/..%3bx=1/admin",
+        "loads/%2e%2e%00/admin",
+        "loads/..%09/admin",
+        "loads/x%255c..%255cadmin",
+        &format!("loads/%{}2e/admin", "25".repeat(40)),
+    ] {
         configuration_error(Api::production().url(path));
+        let full = format!("https://integrations.alvys.com/api/p/v1/{path}");
+        assert!(!permitted(&Api::production(), &full), "{full}");
     }
-    assert!(Api::production().url("loads/a%2fb").is_ok());
+    for path in ["loads/a%2fb", "loads/..a;..", "loads/100%25", "loads/x.y", "loads?path=%2e%2e%2f..;/../"] {
+        let url = Api::production().url(path).unwrap();
+        assert!(Api::production().permits(&url).is_ok(), "{path}");
+    }
 }
 
 #[test]

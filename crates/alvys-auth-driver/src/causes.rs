@@ -26,7 +26,7 @@ pub fn is_unanswered(error: &(dyn StdError + 'static)) -> bool {
 /// What any HTTP client's error says by its causes; none where they leave it open.
 pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
     causes(error).find_map(|cause| {
-        #[cfg(feature = "rustls")]
+        #[cfg(feature = "tls")]
         if let Some(error) = cause.downcast_ref() {
             use rustls::{AlertDescription as Alert, Error};
 

@@ -9,6 +9,7 @@ mod client;
 mod clock;
 mod engine;
 mod events;
+mod network;
 mod pace;
 mod sharing;
 mod source;
@@ -22,6 +23,9 @@ pub use causes::{fault, is_unanswered};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Action, Engine, Flight, Question, Task, Watch};
+pub use network::{Proxies, Proxy, Scheme, Way};
+#[cfg(feature = "tls")]
+pub use network::{Trust, Trusted};
 pub use pace::{Pace, Turn};
 pub use sharing::{AsyncSharing, BlockingSharing, Shared, SharedFuture};
 pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};

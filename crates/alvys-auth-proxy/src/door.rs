@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
-use http::header::{HOST, ORIGIN};
+use http::header::{HOST, ORIGIN, REFERER};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 
 use crate::headers::{KEY, came_round, is_coded};
 use crate::problem::Problem;
 use crate::settings::Settings;
+
+/// How far the page that makes a request in a browser is from its destination.
+const SITE: &str = "sec-fetch-site";
 
 /// The kind of socket that a connection came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,8 @@ pub(crate) fn check<B>(settings: &Settings, door: Door, request: &Request<B>) ->
             "transfer_encoding",
             "the request body has a transfer coding other than chunked",
             "send it with Transfer-Encoding: chunked alone, or with a Content-Length",
-        ));
+        )
+        .closes());
     }
     let host = host(request)?;
     if door == Door::Tcp && !is_known(settings, &host) {
@@ -102,11 +106,16 @@ fn is_known(settings: &Settings, host: &Authority) -> bool {
 
 /// Refuses requests that a page of another site makes in a browser on this machine.
 fn check_browser(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
-    let foreign =
-        headers.get_all("sec-fetch-site").iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
+    let foreign = headers.get_all(SITE).iter().any(|site| !matches!(site.as_bytes(), b"none" | b"same-origin"));
     let own = |origin: &[u8]| {
         origin.strip_prefix(b"http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host.as_str().as_bytes()))
     };
+    // Old browsers, and those that call a host without TLS, send neither of them with a GET.
+    let referer = headers.get_all(REFERER).iter().any(|referer| {
+        let origin = referer.as_bytes().splitn(4, |byte| *byte == b'/').take(3).collect::<Vec<_>>().join(&b'/');
+        !own(&origin)
+    });
+    let foreign = foreign || referer && !headers.contains_key(SITE) && !headers.contains_key(ORIGIN);
     if foreign || headers.get_all(ORIGIN).iter().any(|origin| !own(origin.as_bytes())) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
@@ -123,11 +132,12 @@ fn check_key(settings: &Settings, headers: &HeaderMap) -> Result<(), Problem> {
     let mut presented = headers.get_all(KEY).iter();
     match (presented.next(), presented.next()) {
         (Some(presented), None) if key.is(presented.as_bytes()) => Ok(()),
-        _ => Err(Problem::new(
+        (presented, _) => Err(Problem::new(
             StatusCode::FORBIDDEN,
             "key",
             "the request does not have the proxy's key",
             "send the key in the header X-Alvys-Proxy-Key",
-        )),
+        )
+        .guessed(presented.is_some())),
     }
 }

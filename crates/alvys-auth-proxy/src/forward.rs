@@ -2,30 +2,28 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use alvys_auth_core::{CallOptions, CallStep, Error, Hold, Token, TransportFault};
-use alvys_auth_driver::{Caller, LOOK_TIME, Passage, Time, is_unanswered, look};
-use alvys_auth_reqwest::explain;
+use alvys_auth_driver::{Caller, LOOK_TIME, Passage, Time, look};
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::accounts::{Account, NotServed};
 use crate::answer::Answer;
 use crate::headers;
+use crate::places::{Place, Tenant};
 use crate::problem::Problem;
 use crate::proxy::Inner;
 use crate::route::Route;
-use crate::upload::{Failure, Progress, Upload};
+use crate::upload::{Failure, Progress, Source, Upload};
 use crate::upstream::Destination;
 use crate::watch::Subject;
 
 impl Inner {
     /// Forwards a request that was let in.
-    pub(crate) async fn forward(&self, request: Request<Incoming>, route: Route) -> Response<Answer> {
+    pub(crate) async fn forward(&self, request: Request<Source>, route: Route) -> Response<Answer> {
         let began = Instant::now();
         let response = match self.pass(request, &route).await {
             Ok(response) => response,
@@ -35,22 +33,22 @@ impl Inner {
         response
     }
 
-    async fn pass(&self, request: Request<Incoming>, route: &Route) -> Result<Response<Answer>, Problem> {
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| {
-            Problem::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too_many",
-                "the proxy has as many calls under way as it may have",
-                "call again later, or allow it more calls at once",
-            )
-            .retry_after(Duration::from_secs(1))
-        })?;
+    async fn pass(&self, request: Request<Source>, route: &Route) -> Result<Response<Answer>, Problem> {
         let destination = self.upstream.destination(&route.target)?;
         let account = self.account(route).await?;
+        let tenant: Tenant = route.tenant.as_deref().map(Into::into);
+        // Nothing is kept for a call that would be put off anyway.
+        if !self.calls.has_room(&tenant) {
+            return Err(Problem::too_many());
+        }
+        let arrival = self.arrivals.take(&tenant).ok_or_else(Problem::too_many)?;
         let (parts, body) = request.into_parts();
         let progress = Progress::new();
         let lingers = !parts.headers.contains_key(EXPECT);
-        let upload = Upload::take(body, lingers, &self.settings, &progress).await.map_err(Failure::problem)?;
+        let upload = Upload::take(body, lingers, &self.settings, &progress, self.memory.none(&tenant)).await;
+        let upload = upload.map_err(Failure::problem)?;
+        let waits = self.waits.take(&tenant).ok_or_else(Problem::too_many)?;
+        drop(arrival);
         let mut headers = parts.headers;
         let mut options = CallOptions::new();
         if headers::says_true(&headers, headers::IDEMPOTENT) {
@@ -75,9 +73,10 @@ impl Inner {
             ))
         })?;
         let endpoint = call.endpoint();
-        let subject = Subject::new(route.tenant.as_deref().map(Into::into), endpoint, account.limit(endpoint));
-        let passage = Forwarding { inner: self, account, destination, progress, subject, call };
-        passage.run(parts.method, headers, upload, (slot, route)).await
+        let subject = Subject::new(tenant, endpoint, account.limit(endpoint));
+        let stand = Stand::Waits(waits);
+        let passage = Forwarding { inner: self, account, destination, progress, subject, stand, call };
+        passage.run(parts.method, headers, upload, route).await
     }
 
     /// The account of the tenant that the request names, and no other one.
@@ -114,7 +113,14 @@ struct Forwarding<'a> {
     destination: Destination,
     progress: Arc<Progress>,
     subject: Subject,
+    stand: Stand,
     call: Passage,
+}
+
+/// Where a call stands. Its place is free for others while it waits.
+enum Stand {
+    Waits(#[expect(dead_code, reason = "held until it is dropped")] Place),
+    Goes(Place),
 }
 
 impl Forwarding<'_> {
@@ -123,18 +129,23 @@ impl Forwarding<'_> {
         method: Method,
         headers: HeaderMap,
         upload: Upload,
-        (slot, route): (OwnedSemaphorePermit, &Route),
+        route: &Route,
     ) -> Result<Response<Answer>, Problem> {
         let (mut upload, mut answer, mut held, mut anew) = (Some(upload), None, None, false);
         loop {
             match (self.call.step(), answer.take()) {
-                (CallStep::NeedToken, _) => held = self.token().await?,
+                (CallStep::NeedToken, _) => {
+                    self.waits()?;
+                    held = self.token().await?;
+                }
                 (CallStep::Wait(until), _) => {
+                    self.waits()?;
                     let _waiting = held.take().map(|_| self.inner.watch.waiting(&self.subject));
                     let (bell, timer) = self.call.wait(until);
                     let _ = tokio::time::timeout(timer, bell).await;
                 }
                 (CallStep::Send, _) => {
+                    self.goes()?;
                     let (body, again) = upload.take().ok_or_else(|| self.failed(&Passage::lost()))?.split();
                     upload = again;
                     let mut next = reqwest::Request::new(method.clone(), self.destination.url.clone());
@@ -158,11 +169,27 @@ impl Forwarding<'_> {
                     let refused = look(refused, tokio::time::sleep(LOOK_TIME)).await;
                     self.looked(&refused);
                 }
-                (CallStep::Deliver, Some(answer)) => return Ok(self.deliver(answer, slot, route)),
+                (CallStep::Deliver, Some(answer)) => return self.deliver(answer, route),
                 (CallStep::Fail(error), _) => return Err(self.failed(&error)),
                 (_, None) => return Err(self.failed(&Passage::lost())),
             }
         }
+    }
+
+    /// Gives the place among the calls back.
+    fn waits(&mut self) -> Result<(), Problem> {
+        if matches!(self.stand, Stand::Goes(_)) {
+            self.stand = Stand::Waits(self.inner.waits.take(&self.subject.tenant).ok_or_else(Problem::too_many)?);
+        }
+        Ok(())
+    }
+
+    /// Takes a place among the calls.
+    fn goes(&mut self) -> Result<(), Problem> {
+        if matches!(self.stand, Stand::Waits(_)) {
+            self.stand = Stand::Goes(self.inner.calls.take(&self.subject.tenant).ok_or_else(Problem::too_many)?);
+        }
+        Ok(())
     }
 
     /// Gets a token, and says why the call is held back with it.
@@ -181,7 +208,7 @@ impl Forwarding<'_> {
     async fn send(&self, request: reqwest::Request, anew: bool) -> Result<Response<reqwest::Body>, (Error, bool)> {
         self.inner.watch.sends(&self.subject);
         self.progress.note();
-        let mut sending = pin!(self.inner.upstream.client(anew).execute(request));
+        let mut sending = pin!(self.inner.upstream.send(request, anew));
         let limit = self.inner.settings.answer_within;
         loop {
             return tokio::select! {
@@ -191,11 +218,7 @@ impl Forwarding<'_> {
                         let cause = "it changed the protocol although nobody asked for that (status 101)";
                         Err((Error::on_the_way(TransportFault::Unreadable, "the API", cause), false))
                     }
-                    Ok(answer) => Ok(answer.into()),
-                    Err(error) => {
-                        let unanswered = is_unanswered(&error);
-                        Err((explain("the API", error), unanswered))
-                    }
+                    sent => sent,
                 },
                 () = tokio::time::sleep(self.progress.left(limit)) => {
                     if !self.progress.left(limit).is_zero() {
@@ -220,15 +243,16 @@ impl Forwarding<'_> {
         inner.watch.judged(subject, answer.status(), &verdict);
     }
 
-    fn deliver(&self, answer: Response<reqwest::Body>, slot: OwnedSemaphorePermit, route: &Route) -> Response<Answer> {
+    fn deliver(self, answer: Response<reqwest::Body>, route: &Route) -> Result<Response<Answer>, Problem> {
+        let Stand::Goes(place) = self.stand else { return Err(Problem::failed_call(&Passage::lost())) };
         let (mut parts, body) = answer.into_parts();
         headers::towards_client(&mut parts.headers);
         self.inner.upstream.relocate(&mut parts.headers, &self.destination, route);
         // What the client library keeps in the extensions is none of the server's business.
-        let mut response = Response::new(Answer::Streamed(body, slot));
+        let mut response = Response::new(Answer::Streamed(body, place));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
-        response
+        Ok(response)
     }
 
     fn failed(&self, error: &Error) -> Problem {
@@ -242,7 +266,7 @@ impl Upload {
     fn split(self) -> (Option<reqwest::Body>, Option<Self>) {
         match self {
             Self::None => (None, Some(Self::None)),
-            Self::Held(bytes) => (Some(Bytes::clone(&bytes).into()), Some(Self::Held(bytes))),
+            Self::Held(bytes, memory) => (Some(Bytes::clone(&bytes).into()), Some(Self::Held(bytes, memory))),
             Self::Streamed(stream) => (Some(reqwest::Body::wrap(stream)), None),
         }
     }

@@ -1,20 +1,28 @@
 #![doc = include_str!("../README.md")]
 
 mod accounts;
+mod activity;
 mod answer;
 mod connection;
+mod crowd;
+mod descriptors;
 mod door;
 mod forward;
+mod guesses;
 mod headers;
+mod held;
 mod known;
 mod listen;
 mod management;
 mod metrics;
+mod places;
 mod problem;
 mod proxy;
+mod reader;
 mod route;
 mod server;
 mod settings;
+mod socket;
 mod status;
 mod tokens;
 mod upload;

@@ -8,11 +8,16 @@ use std::str::FromStr;
 use std::task::{Context, Poll};
 
 use alvys_auth_core::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::settings::Settings;
+
+/// How many bytes the system keeps for a client that does not read, on each connection. Linux takes twice as many.
+const UNSENT: u32 = 64 * 1024;
+/// How many connections wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// A place where a proxy listens.
 ///
@@ -110,7 +115,7 @@ impl Listener {
 
     /// Listens, even if other machines can reach the address.
     pub(crate) async fn tcp(address: SocketAddr) -> Result<(Self, Listen), Error> {
-        let listener = TcpListener::bind(address).await.map_err(|error| refused(&Listen::Tcp(address), &error))?;
+        let listener = bind(address).map_err(|error| refused(&Listen::Tcp(address), &error))?;
         let address = listener.local_addr().map_err(|error| refused(&Listen::Tcp(address), &error))?;
         Ok((Self::Tcp(listener), Listen::Tcp(address)))
     }
@@ -122,6 +127,18 @@ impl Listener {
             Self::Unix(listener, _) => listener.poll_accept(context).map_ok(|(stream, _)| Stream::Unix(stream)),
         }
     }
+}
+
+/// A listener whose connections keep little in the system for clients that do not read, so that many of them fit into the
+/// memory of a container.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // On Windows, this option lets other programs take the port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.set_send_buffer_size(UNSENT)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn refused(place: &Listen, error: &io::Error) -> Error {

@@ -36,19 +36,25 @@ impl Inner {
             Page::Health => text("ok\n"),
             Page::Ready => self.ready(route).await,
             Page::Metrics => {
-                self.watch.look();
-                typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry()))
+                self.long(|| typed(metrics::CONTENT_TYPE, self.watch.metrics.text(self.in_flight(), self.expiry())))
             }
-            Page::Status => {
-                self.watch.look();
-                status_page(self)
-            }
+            Page::Status => self.long(|| status_page(self)),
             Page::Icon => none(),
             Page::Token => match self.token(request, route).await {
                 Ok(response) => response,
                 Err(problem) => problem.into_response(),
             },
         }
+    }
+
+    /// A long page, if not too many of them are being sent.
+    fn long(&self, page: impl FnOnce() -> Response<Answer>) -> Response<Answer> {
+        let Some(place) = self.pages.take(&None) else { return Problem::too_many().into_response() };
+        self.watch.look();
+        page().map(|answer| match answer {
+            Answer::Full(body) => Answer::Page(body, place),
+            other => other,
+        })
     }
 
     /// Whether a call would get a token: one is held, or one was held before and nothing prevents a new one.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use alvys_auth_core::{Error, ErrorKind};
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -20,6 +20,8 @@ pub(crate) struct Problem {
     hint: String,
     retry_after: Option<Duration>,
     allow: Option<&'static str>,
+    closes: bool,
+    guessed: bool,
     more: Box<Map<String, Value>>,
 }
 
@@ -37,6 +39,8 @@ impl Problem {
             hint: hint.into(),
             retry_after: None,
             allow: None,
+            closes: false,
+            guessed: false,
             more: Box::default(),
         }
     }
@@ -50,6 +54,33 @@ impl Problem {
     pub(crate) fn allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
         self
+    }
+
+    /// Closes the connection after the answer, because it is not clear where the request ends.
+    pub(crate) fn closes(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+
+    /// The request has a key, and not the right one.
+    pub(crate) fn guessed(mut self, guessed: bool) -> Self {
+        self.guessed = guessed;
+        self
+    }
+
+    pub(crate) fn is_guess(&self) -> bool {
+        self.guessed
+    }
+
+    /// The proxy has too much to do for this tenant.
+    pub(crate) fn too_many() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many",
+            "the proxy has as many calls under way as it may have, or as many of this tenant as its share allows",
+            "call again later, or allow it more calls at once",
+        )
+        .retry_after(Duration::from_secs(1))
     }
 
     /// There is nothing at this path.
@@ -129,6 +160,9 @@ impl Problem {
         }
         if let Some(methods) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use alvys_auth_core::{Api, Error, Token};
 use alvys_auth_reqwest::Http;
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 
 use crate::accounts::{Account, Accounts};
+use crate::descriptors::Descriptors;
+use crate::guesses::Guesses;
+use crate::places::Places;
 use crate::settings::Settings;
 use crate::upstream::Upstream;
 use crate::watch::{Subject, Watch};
@@ -23,9 +26,31 @@ pub(crate) struct Inner {
     pub(crate) accounts: Box<dyn Accounts>,
     pub(crate) upstream: Upstream,
     pub(crate) settings: Settings,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) descriptors: Descriptors,
+    /// The calls that are sent or answered.
+    pub(crate) calls: Places,
+    /// The calls that wait for a token or for their turn.
+    pub(crate) waits: Places,
+    /// The requests whose bodies arrive.
+    pub(crate) arrivals: Places,
+    /// The bytes of short bodies.
+    pub(crate) memory: Places,
+    /// The long pages of the proxy that are being sent.
+    pub(crate) pages: Places,
+    pub(crate) guesses: Guesses,
+    /// Told when a connection has no call any more.
+    pub(crate) freed: Arc<Notify>,
     pub(crate) watch: Watch,
 }
+
+/// How many calls may wait, as a multiple of the calls that may be in progress.
+const WAITS: usize = 2;
+/// How many requests may be on their way here.
+const MOST_ARRIVALS: usize = 1024;
+/// How many bytes of short request bodies are kept. More bodies are streamed.
+const MEMORY: usize = 16 * 1024 * 1024;
+/// How many long pages are sent at the same time.
+const MOST_PAGES: usize = 64;
 
 impl Proxy {
     /// A proxy for `api` that uses the tokens of `accounts`.
@@ -34,14 +59,19 @@ impl Proxy {
     /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when a setting is wrong or the HTTP client cannot be
     /// built.
     pub fn new(accounts: impl Accounts, api: Api, settings: Settings) -> Result<Self, Error> {
-        Self::with_client(accounts, api, settings, reqwest::Client::builder)
+        let http = Http::default();
+        for url in [Some(api.base()), settings.mcp.as_deref()].into_iter().flatten() {
+            // What is wrong with a URL is said below.
+            url.parse().map_or(Ok(()), |url| http.check(&url))?;
+        }
+        Self::with_client(accounts, api, settings, http)
     }
 
     /// Like [`new`](Self::new), with your own transport settings: certificates, proxies, name resolution.
     ///
     /// Do not set a time limit for whole requests, because it would cut streams; use [`Settings::answer_within`]. Redirects
-    /// and decompression are always turned off. HTTP proxies are turned off when the API or the MCP server is called over
-    /// plain http, which is allowed only to this machine.
+    /// and decompression are always turned off. An API or an MCP server that is called over plain http, which is allowed only to
+    /// this machine, is called without these settings.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -51,11 +81,21 @@ impl Proxy {
         settings: Settings,
         http: impl Into<Http>,
     ) -> Result<Self, Error> {
+        let descriptors = Descriptors::of_this_process();
+        let settings = descriptors.limit(settings);
         let upstream = Upstream::new(api, &http.into(), &settings)?;
+        let shared = accounts.sole().is_none();
         Ok(Self(Arc::new(Inner {
             accounts: Box::new(accounts),
             upstream,
-            slots: Arc::new(Semaphore::new(settings.most_at_once)),
+            descriptors,
+            calls: Places::new(settings.most_at_once, shared),
+            waits: Places::new(settings.most_at_once.saturating_mul(WAITS), shared),
+            arrivals: Places::new(MOST_ARRIVALS, shared),
+            memory: Places::new(MEMORY, shared),
+            pages: Places::new(MOST_PAGES, false),
+            guesses: Guesses::default(),
+            freed: Arc::default(),
             watch: Watch::new(),
             settings,
         })))
@@ -73,9 +113,9 @@ impl Inner {
         token
     }
 
-    /// How many calls are in progress.
+    /// How many calls are in progress, including those that wait.
     pub(crate) fn in_flight(&self) -> usize {
-        self.settings.most_at_once - self.slots.available_permits()
+        self.calls.taken() + self.waits.taken()
     }
 
     /// The time until the first of the tokens in use expires.

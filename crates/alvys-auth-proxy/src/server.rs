@@ -17,18 +17,20 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::warn;
 
+use crate::activity::Activity;
 use crate::connection::Connection;
+use crate::crowd::Crowd;
 use crate::door::Door;
 use crate::listen::{Listen, Listener, Stream};
 use crate::proxy::{Inner, Proxy};
 use crate::watch::{NOTICES, Subject};
 
-/// The most connections for calls. More wait to be accepted.
-const MOST_CONNECTIONS: usize = 1024;
-/// The most connections for health checks. They are counted apart, so that checks work while callers take all connections.
-const MOST_CHECKS: usize = 64;
 /// The most headers of a request on HTTP/1.1.
 const MOST_HEADERS: usize = 100;
+/// The most calls at the same time on one HTTP/2 connection.
+const MOST_STREAMS: u32 = 100;
+/// How many bytes of a request, and of an answer, HTTP/2 keeps for each call.
+const WINDOW: u32 = 64 * 1024;
 /// The pause when the system has no socket for a new connection.
 const REST: Duration = Duration::from_millis(100);
 /// How long no accept may fail before the next failure is reported again.
@@ -104,12 +106,12 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
         let Self { proxy, doors, .. } = self;
         let inner = proxy.0;
-        let builder = builder(&inner);
+        let (builder, checking) = (builder(&inner), checks_builder(&inner));
         let graceful = GracefulShutdown::new();
         let (end, ending) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        let mut calls = JoinSet::new();
-        let mut checks = JoinSet::new();
+        let mut calls = Crowd::new(inner.descriptors.connections);
+        let mut checks = Crowd::new(inner.descriptors.checks).of_short_calls();
         let first = Arc::clone(&inner);
         tasks.spawn(async move {
             if let Some(account) = first.accounts.sole() {
@@ -119,27 +121,33 @@ impl Server {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
                 first.watch.look();
+                first.guesses.tell();
             }
         });
         let mut failed_at: Option<Instant> = None;
         let mut shutdown = pin!(shutdown);
         loop {
-            let room = Room { calls: calls.len() < MOST_CONNECTIONS, checks: checks.len() < MOST_CHECKS };
+            let room = Room { calls: calls.make_room(), checks: checks.make_room() };
             tokio::select! {
                 () = &mut shutdown => break,
-                Some(_) = calls.join_next() => {}
-                Some(_) = checks.join_next() => {}
+                () = calls.next_ended() => {}
+                () = checks.next_ended() => {}
+                () = inner.freed.notified(), if !(room.calls && room.checks) => {}
                 (stream, door) = accept(&doors, room) => match stream {
                     Ok(stream) => {
+                        let (builder, crowd) =
+                            if door == Door::Health { (&checking, &mut checks) } else { (&builder, &mut calls) };
                         let (inner, builder, ending) = (Arc::clone(&inner), builder.clone(), ending.clone());
-                        let connection = Connection { inner, door, builder, ending };
-                        let connections = if door == Door::Health { &mut checks } else { &mut calls };
-                        connections.spawn(connection.accepted(stream, graceful.watcher()));
+                        let activity = Activity::new(Arc::clone(&inner.freed));
+                        let connection =
+                            Connection { inner, door, builder, activity: Arc::clone(&activity), ending };
+                        crowd.add(activity, connection.accepted(stream, graceful.watcher()));
                     }
                     Err(error) => {
                         if failed_at.replace(Instant::now()).is_none_or(|last| last.elapsed() > QUIET) {
                             warn!(target: NOTICES, "cannot accept a connection: {error}; more may fail");
                         }
+                        calls.send_away();
                         tokio::time::sleep(REST).await;
                     }
                 },
@@ -149,17 +157,12 @@ impl Server {
         end.send_replace(true);
         let drained = async {
             graceful.shutdown().await;
-            while calls.join_next().await.is_some() {}
-            while checks.join_next().await.is_some() {}
+            calls.all_ended().await;
+            checks.all_ended().await;
         };
         match tokio::time::timeout(inner.settings.drain_for, drained).await {
             Ok(()) => 0,
-            Err(_) => {
-                // Connections that have ended by themselves do not count.
-                while calls.try_join_next().is_some() {}
-                while checks.try_join_next().is_some() {}
-                calls.len() + checks.len()
-            }
+            Err(_) => calls.left() + checks.left(),
         }
     }
 }
@@ -205,7 +208,17 @@ fn builder(inner: &Inner) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(u32::try_from(settings.longest_head).unwrap_or(u32::MAX))
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_stream_window_size(WINDOW)
+        .max_send_buf_size(WINDOW as usize)
         .keep_alive_interval(settings.idle)
         .keep_alive_timeout(settings.idle);
+    builder
+}
+
+/// Connections for health checks: on HTTP/1.1, one answer each.
+fn checks_builder(inner: &Inner) -> Builder<TokioExecutor> {
+    let mut builder = builder(inner);
+    builder.http1().keep_alive(false);
     builder
 }

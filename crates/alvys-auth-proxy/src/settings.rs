@@ -30,6 +30,7 @@ const SHORTEST_KEY: usize = 16;
 #[must_use = "settings do nothing until a proxy is made with them"]
 pub struct Settings {
     pub(crate) mcp: Option<String>,
+    pub(crate) paths: Vec<String>,
     pub(crate) names: Vec<String>,
     pub(crate) key: Option<SharedKey>,
     pub(crate) exposed: bool,
@@ -66,6 +67,7 @@ impl Settings {
     pub fn new() -> Self {
         Self {
             mcp: None,
+            paths: Vec::new(),
             names: Vec::new(),
             key: None,
             exposed: false,
@@ -83,6 +85,15 @@ impl Settings {
     /// Sets the MCP server behind `/mcp`, such as `https://mcp.alvys.com/mcp`; none by default.
     pub fn mcp(mut self, url: impl Into<String>) -> Self {
         self.mcp = Some(url.into());
+        self
+    }
+
+    /// Also serves this path of the API's host, and the paths below it.
+    ///
+    /// By default, an access token goes to the MCP server, to `/v1/me`, and below the base URL of the API: to any version if
+    /// the base URL ends in one. Behind a gateway, other paths of the same host may belong to somebody else.
+    pub fn allow_path(mut self, path: impl Into<String>) -> Self {
+        self.paths.push(path.into());
         self
     }
 
@@ -115,7 +126,10 @@ impl Settings {
         self
     }
 
-    /// Sets how many calls may be in progress, including those that wait or stream; 256 by default, at least 1.
+    /// Sets how many calls may be in progress, including those that stream; 256 by default, at least 1.
+    ///
+    /// Twice as many more may wait for a token or for their turn within the rate limits. Several tenants share these places: a
+    /// tenant may take another one while it holds fewer than are free.
     pub fn most_at_once(mut self, calls: usize) -> Self {
         self.most_at_once = calls.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
         self
@@ -141,8 +155,10 @@ impl Settings {
         self
     }
 
-    /// Sets how long a client may take for a request head, for the next piece of a body, and between two requests; 30
-    /// seconds by default.
+    /// Sets how long a client may take for a request head, for the next piece of a body, and between two requests, and how
+    /// long it may let an answer wait; 30 seconds by default.
+    ///
+    /// The connection ends when an answer has waited for that long: the client takes nothing, or less than 1 KiB a second.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle.max(Duration::from_millis(1));
         self

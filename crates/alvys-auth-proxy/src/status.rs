@@ -45,7 +45,8 @@ fn now(page: &mut String, inner: &Inner) -> fmt::Result {
     let (api, mcp) = inner.upstream.places();
     let rows = [
         ["Running for".to_owned(), Span(since(inner.watch.started)).to_string()],
-        ["Calls in progress".to_owned(), format!("{} of at most {}", inner.in_flight(), inner.settings.most_at_once)],
+        ["Calls in progress".to_owned(), format!("{} of at most {}", inner.calls.taken(), inner.settings.most_at_once)],
+        ["Calls that wait".to_owned(), inner.waits.taken().to_string()],
         ["API".to_owned(), api.to_owned()],
         ["MCP server".to_owned(), mcp.unwrap_or(NOTHING).to_owned()],
     ];
@@ -118,7 +119,7 @@ fn limits(page: &mut String, inner: &Inner) -> fmt::Result {
         ["Request head", &format!("{} bytes", settings.longest_head)],
         ["Request body", &format!("{} bytes", settings.longest_body)],
         ["Request body that can be sent again", &format!("{} bytes", settings.longest_replayed)],
-        ["Silence of a client", &Span(settings.idle).to_string()],
+        ["Silence of a client, and wait of an answer for it", &Span(settings.idle).to_string()],
         ["Wait for the beginning of an answer", &Span(settings.answer_within).to_string()],
         ["Wait for calls at shutdown", &Span(settings.drain_for).to_string()],
         ["Key", if settings.key.is_some() { "required from every request" } else { "none" }],

@@ -17,6 +17,8 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
+use crate::activity::{Activity, Sending};
+use crate::places::Place;
 use crate::problem::Problem;
 use crate::settings::Settings;
 
@@ -27,15 +29,23 @@ const LINGER: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) enum Upload {
     None,
-    Held(Bytes),
+    Held(Bytes, Place),
     Streamed(Stream),
+}
+
+/// The body of a request as it comes from the client.
+#[derive(Debug)]
+pub(crate) struct Source {
+    body: Incoming,
+    /// None after the end of the body.
+    sending: Option<Sending>,
 }
 
 /// The rest of a long body, in pieces as they arrive.
 pub(crate) struct Stream {
     first: Bytes,
     /// None after the end of the body.
-    rest: Option<Incoming>,
+    rest: Option<Source>,
     left: u64,
     idle: Duration,
     timer: Pin<Box<Sleep>>,
@@ -60,14 +70,15 @@ pub(crate) enum Failure {
 }
 
 impl Upload {
-    /// Reads a body: all of it when it is short.
+    /// Reads a body: all of it when it is short and `memory` has room for it.
     ///
     /// `lingers` says that the client sends the body without waiting for a `100 Continue`.
     pub(crate) async fn take(
-        body: Incoming,
+        body: Source,
         lingers: bool,
         settings: &Settings,
         progress: &Arc<Progress>,
+        memory: Place,
     ) -> Result<Self, Failure> {
         if body.is_end_stream() {
             return Ok(Self::None);
@@ -94,31 +105,65 @@ impl Upload {
             return Ok(Self::Streamed(stream));
         }
         // A short body must arrive within one idle time, so that a client cannot send it byte by byte for hours.
-        let held = tokio::time::timeout(settings.idle, stream.hold(settings.longest_replayed)).await;
+        let held = tokio::time::timeout(settings.idle, stream.hold(settings.longest_replayed, memory)).await;
         held.unwrap_or(Err(Failure::Stalled))
     }
 }
 
 impl Stream {
-    /// Reads up to `most` bytes. A longer body becomes a stream.
-    async fn hold(mut self, most: usize) -> Result<Upload, Failure> {
+    /// Reads up to `most` bytes, if there is memory for them. A longer body becomes a stream.
+    async fn hold(mut self, most: usize, mut memory: Place) -> Result<Upload, Failure> {
         let mut held = BytesMut::new();
         while let Some(frame) = self.frame().await {
-            if let Ok(data) = frame?.into_data() {
-                held.extend_from_slice(&data);
-            }
-            if held.len() > most {
+            let Ok(data) = frame?.into_data() else { continue };
+            held.extend_from_slice(&data);
+            if held.len() > most || !memory.grow(data.len()) {
                 self.first = held.freeze();
                 return Ok(Upload::Streamed(self));
             }
         }
-        Ok(Upload::Held(held.freeze()))
+        Ok(Upload::Held(held.freeze(), memory))
     }
 
     fn fail(&self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         // Only the first failure is kept.
         let _ = self.progress.failure.set(failure);
         Poll::Ready(Some(Err(failure)))
+    }
+}
+
+impl Source {
+    pub(crate) fn new(body: Incoming, activity: &Arc<Activity>) -> Self {
+        let sending = (!body.is_end_stream()).then(|| activity.upload());
+        Self { body, sending }
+    }
+}
+
+impl Body for Source {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(sending) = &self.sending {
+            sending.is_starved(polled.is_pending());
+        }
+        let frame = ready!(polled);
+        if frame.is_none() || self.body.is_end_stream() {
+            self.sending = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -184,7 +229,7 @@ impl Drop for Stream {
 }
 
 /// Reads on for a moment. A connection that is closed while a body arrives is reset, and the client may not see the answer.
-fn linger(mut body: Incoming) {
+fn linger(mut body: Source) {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(tokio::time::timeout(LINGER, async move { while let Some(Ok(_)) = body.frame().await {} }));
 }

@@ -3,10 +3,13 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Error};
-use alvys_auth_reqwest::Http;
+use alvys_auth_core::{Api, Error, TransportFault};
+use alvys_auth_driver::{fault, is_unanswered};
+use alvys_auth_reqwest::{Http, explain};
 use http::header::LOCATION;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Client, ClientBuilder, Url, redirect};
 
 use crate::problem::Problem;
@@ -18,15 +21,29 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How often an HTTP/2 connection is checked with a PING.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 
-/// The destinations of requests: the API's origin and the MCP server.
+/// How many bytes of an answer HTTP/2 keeps for each call that its client does not read.
+const WINDOW: u32 = 128 * 1024;
+/// The most headers of an answer, as in `alvys-auth-reqwest`.
+const MOST_HEADERS: usize = 256;
+/// How many bytes of a response the client for plain http reads at once; also the longest head of one.
+const MOST_KEPT: usize = 64 * 1024;
+/// The path that Alvys documents for a look at the token's owner. It is not below the base of the API.
+const ME: &str = "/v1/me";
+
+/// The destinations of requests: the API and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
     client: Client,
     /// Keeps no connection for the next request.
     anew: Client,
+    /// Both call an API or an MCP server on this machine over plain http. The second one keeps no connection.
+    plain: [PlainClient; 2],
     base: Url,
     mcp: Option<Url>,
+    allowed: Vec<String>,
 }
+
+type PlainClient = legacy::Client<HttpConnector, reqwest::Body>;
 
 /// The destination of one request.
 pub(crate) struct Destination {
@@ -42,7 +59,6 @@ impl Upstream {
         if let Some(mcp) = &mcp {
             api = api.allow(mcp.as_str())?;
         }
-        let plain = base.scheme() == "http" || mcp.as_ref().is_some_and(|mcp| mcp.scheme() == "http");
         let ruled = |client: ClientBuilder| {
             client
                 // The caller gets the redirect, and a redirect must not take the token to another server.
@@ -54,14 +70,15 @@ impl Upstream {
                 .no_zstd()
                 .no_deflate()
                 .connect_timeout(CONNECT_WITHIN)
+                // Calls that share a connection must not fill it: the others could not go on.
+                .http2_initial_stream_window_size(WINDOW)
+                .http2_initial_connection_window_size(connection_window(settings.most_at_once))
                 .http1_allow_obsolete_multiline_headers_in_responses(true)
                 .http2_keep_alive_interval(ASK_EVERY)
                 .tcp_nodelay(true)
         };
-        // Plain http is for this machine only. An HTTP proxy would take the token off this machine, unencrypted.
         let built = |client: ClientBuilder| {
-            let client = if plain { ruled(client).no_proxy() } else { ruled(client).https_only(true) };
-            client.build().map_err(|error| {
+            ruled(client).https_only(true).build().map_err(|error| {
                 let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
                 Error::configuration(
                     format!("the HTTP client cannot be built{cause}"),
@@ -70,18 +87,53 @@ impl Upstream {
             })
         };
         let (client, anew) = (built(http.builder())?, built(http.builder().pool_max_idle_per_host(0))?);
-        Ok(Self { api, client, anew, base, mcp })
+        let allowed = settings.paths.iter().map(|path| allowed(path)).collect::<Result<_, _>>()?;
+        let plain = [plain_client(usize::MAX), plain_client(0)];
+        Ok(Self { api, client, anew, plain, base, mcp, allowed })
     }
 
-    /// What sends a request, on a new connection where it is sent `anew`.
-    pub(crate) fn client(&self, anew: bool) -> &Client {
-        if anew { &self.anew } else { &self.client }
+    /// Sends a request, on a new connection where it is sent `anew`, and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// Why there is no answer, and whether the connection closed before any byte of one arrived.
+    pub(crate) async fn send(
+        &self,
+        request: reqwest::Request,
+        anew: bool,
+    ) -> Result<Response<reqwest::Body>, (Error, bool)> {
+        const PEER: &str = "the API";
+        if request.url().scheme() != "http" {
+            let client = if anew { &self.anew } else { &self.client };
+            return client.execute(request).await.map(Into::into).map_err(|error| {
+                let unanswered = is_unanswered(&error);
+                (explain(PEER, error), unanswered)
+            });
+        }
+        let request = http::Request::try_from(request).map_err(|error| (explain(PEER, error), false))?;
+        let answer = self.plain[usize::from(anew)].request(request).await;
+        answer.map(|answer| answer.map(reqwest::Body::wrap)).map_err(|error| {
+            let unknown =
+                if error.is_connect() { TransportFault::NeverArrived } else { TransportFault::MayHaveArrived };
+            let (known, unanswered) = (fault(&error).unwrap_or(unknown), is_unanswered(&error));
+            (Error::on_the_way(known, PEER, error), unanswered)
+        })
     }
 
     /// The destination of a request. Only the path and the query come from the request.
     pub(crate) fn destination(&self, target: &Target) -> Result<Destination, Problem> {
         let (place, path) = match (target, &self.mcp) {
-            (Target::Api(path), _) => (&self.base, path.clone()),
+            (Target::Api(path), _) if self.serves(path.split('?').next().unwrap_or_default()) => {
+                (&self.base, path.clone())
+            }
+            (Target::Api(_), _) => {
+                return Err(Problem::new(
+                    StatusCode::NOT_FOUND,
+                    "not_served",
+                    "this path is not one of the API, so the proxy does not send the access token there",
+                    "call a path below the base URL of the API, or allow this one with --allow-path or \
+                     Settings::allow_path",
+                ));
+            }
             (Target::Mcp(rest), Some(mcp)) => (mcp, format!("{}{rest}", mcp.path().trim_end_matches('/'))),
             _ => {
                 return Err(Problem::new(
@@ -93,7 +145,14 @@ impl Upstream {
             }
         };
         let origin = place.origin();
-        let url = Url::parse(&format!("{}{path}", origin.ascii_serialization())).ok();
+        let written = format!("{}{path}", origin.ascii_serialization());
+        // Before the URL is parsed, which would resolve `..`.
+        if let Ok(uri) = written.parse()
+            && let Err(error) = self.api.permits(&uri)
+        {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "path", error.what(), error.hint()));
+        }
+        let url = Url::parse(&written).ok();
         let url = url.filter(|url| url.origin() == origin && url.username().is_empty());
         let destination = url.and_then(|url| Some(Destination { uri: url.as_str().parse().ok()?, url }));
         destination.ok_or_else(|| {
@@ -104,6 +163,18 @@ impl Upstream {
                 "percent-encode the characters that a URL must not contain",
             )
         })
+    }
+
+    /// Whether a token may go to this path of the API's host.
+    fn serves(&self, path: &str) -> bool {
+        let own = self.base.path().trim_end_matches('/');
+        let versioned = own.rsplit_once('/').filter(|(_, last)| is_version(last));
+        let is_api = match versioned {
+            // Any version of the API.
+            Some((parent, _)) => below(parent, path).is_some_and(|rest| rest.split('/').nth(1).is_some_and(is_version)),
+            None => below(own, path).is_some(),
+        };
+        is_api || path == ME || self.allowed.iter().any(|allowed| below(allowed, path).is_some())
     }
 
     /// The URLs of the API and of the MCP server, for people.
@@ -117,17 +188,13 @@ impl Upstream {
     pub(crate) fn relocate(&self, headers: &mut HeaderMap, from: &Destination, route: &Route) {
         let Some(location) = headers.get(LOCATION).and_then(|value| value.to_str().ok()) else { return };
         let Ok(target) = from.url.join(location) else { return };
-        let below = |place: &str, path: &str| {
-            path.strip_prefix(place)
-                .is_some_and(|rest| rest.is_empty() || place.ends_with('/') || rest.starts_with('/'))
-        };
         let local = match (&route.target, &self.mcp) {
             (Target::Mcp(_), Some(mcp)) if target.origin() == mcp.origin() => {
                 let place = mcp.path().trim_end_matches('/');
-                below(place, target.path()).then(|| format!("/mcp{}", &target.path()[place.len()..]))
+                below(place, target.path()).map(|rest| format!("/mcp{rest}"))
             }
             (Target::Api(_), _) if target.origin() == self.base.origin() => {
-                below(versions(&self.base), target.path()).then(|| target.path().to_owned())
+                self.serves(target.path()).then(|| target.path().to_owned())
             }
             _ => None,
         };
@@ -145,10 +212,54 @@ impl Upstream {
     }
 }
 
-/// The path that all versions of the API have in common: `/api/p/` for `/api/p/v1`.
-fn versions(base: &Url) -> &str {
-    let path = base.path().trim_end_matches('/');
-    path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or("/")
+/// A client for plain http, which keeps little of an answer that its reader does not take.
+///
+/// reqwest has no such setting, and keeps most of a megabyte. Over TLS, it gets the answer in records of 16 KiB and keeps no more
+/// than two of them.
+fn plain_client(most_idle: usize) -> PlainClient {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_WITHIN));
+    legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(most_idle)
+        .http1_max_buf_size(MOST_KEPT)
+        .http1_max_headers(MOST_HEADERS)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .build(connector)
+}
+
+/// The rest of `path`, if it is `place` or below it.
+fn below<'a>(place: &str, path: &'a str) -> Option<&'a str> {
+    path.strip_prefix(place).filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether a segment is the version of an API, such as `v1` or `v2.0`.
+fn is_version(segment: &str) -> bool {
+    let mut letters = segment.bytes();
+    letters.next() == Some(b'v')
+        && letters.next().is_some_and(|digit| digit.is_ascii_digit())
+        && letters.all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+}
+
+/// A path that was allowed, without a slash at its end.
+fn allowed(path: &str) -> Result<String, Error> {
+    let url = Url::parse(&format!("http://localhost{path}")).ok();
+    let plain = path.starts_with('/') && url.is_some_and(|url| url.path() == path && !path.contains(['?', '#']));
+    let trimmed = path.trim_end_matches('/');
+    if plain && !trimmed.is_empty() {
+        return Ok(trimmed.to_owned());
+    }
+    Err(Error::configuration(
+        "an allowed path is not a plain path",
+        "write it as requests have it, such as /reports/v2, without . and .. segments and without a query",
+    ))
+}
+
+/// Room for what all calls keep on one HTTP/2 connection.
+fn connection_window(calls: usize) -> u32 {
+    let most = (1 << 31) - 1;
+    u32::try_from(calls).unwrap_or(u32::MAX).saturating_mul(WINDOW).min(most)
 }
 
 fn url(name: &'static str, url: &str) -> Result<Url, Error> {

@@ -95,6 +95,12 @@ impl Watch {
         self.remember(None, format!("turned a request away: {}", problem.detail));
     }
 
+    /// A connection was ended, because its client did not read.
+    pub(crate) fn cut(&self) {
+        count(&self.metrics.turned_away, "reason", "unread");
+        self.remember(None, "ended a connection whose client did not read its answer".to_owned());
+    }
+
     pub(crate) fn answered(&self, status: StatusCode, took: Duration) {
         self.metrics.requests.get_or_create(&[("status", status.as_str().to_owned())]).inc();
         self.metrics.latency.observe(took.as_secs_f64());

@@ -177,6 +177,13 @@ impl Settings {
             Ok(Some(text))
         };
         let (root_cert, client_cert, client_key) = (read("ca")?, read("cert")?, read("key")?);
+        // The client would trust nobody, and say so with each connection.
+        if root_cert.as_ref().is_some_and(|pem| !String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----")) {
+            return Err(wrong(
+                "names a file that has no certificate in the setting ca",
+                "name a file in the PEM format",
+            ));
+        }
         let given = root_cert.is_some() || client_cert.is_some() || client_key.is_some();
         if given && !tls {
             return Err(wrong("has certificates and no TLS", "write rediss:// in place of redis://"));

@@ -13,15 +13,22 @@ pub(crate) fn explained(address: &Address, error: &RedisError) -> Error {
     let said = said(address, error);
     let configuration =
         |what: &str, hint: &'static str| Error::configuration(format!("the store {address} {what}"), hint);
+    // Of a cluster's nodes, the client tells the error of one as text.
     match error.kind() {
-        ErrorKind::AuthenticationFailed => configuration(
+        _ if said.contains("authentication failed") => configuration(
             "refuses the user or the password",
             "correct them in the store's URL, with percent-encoding for special characters",
         ),
-        ErrorKind::Server(ServerErrorKind::NoPerm) => configuration(
-            &format!("forbids an operation: {said}"),
-            "give the user the rights that the documentation of alvys-auth-redis lists",
-        ),
+        _ if said.contains("NOAUTH") => {
+            configuration("asks for a password", "write redis://user:password@host into its URL")
+        }
+        ErrorKind::Server(ServerErrorKind::NoPerm) => forbidden(address, &said),
+        // What a script may not do, in the words of Redis and of Valkey.
+        ErrorKind::Server(ServerErrorKind::ResponseError)
+            if said.contains("user executing the script can't") || said.contains("ACL failure in script") =>
+        {
+            forbidden(address, &said)
+        }
         ErrorKind::Server(ServerErrorKind::ReadOnly) => {
             configuration("is a replica that takes no writes", "name the primary, or use redis+sentinel:// to find it")
         }
@@ -48,10 +55,24 @@ pub(crate) fn explained(address: &Address, error: &RedisError) -> Error {
                 "is out of memory",
                 "raise maxmemory, or let the server evict keys with the policy volatile-lru",
             ),
-            Some("NOAUTH") => configuration("asks for a password", "write redis://user:password@host into its URL"),
             _ => Error::transport(format!("the store {address} cannot be used now"), said),
         },
     }
+}
+
+fn forbidden(address: &Address, said: &str) -> Error {
+    Error::configuration(
+        format!("the store {address} forbids an operation: {said}"),
+        "give the user the rights that the documentation of alvys-auth-redis lists",
+    )
+}
+
+/// Why the client does not take what the URL says: it has looked into the certificates.
+pub(crate) fn unusable(address: &Address, error: &RedisError) -> Error {
+    Error::configuration(
+        format!("the certificates of the store {address} cannot be used: {}", said(address, error)),
+        "correct the files that the settings ca, cert and key of the store's URL name",
+    )
 }
 
 pub(crate) fn late(address: &Address) -> Error {

@@ -85,7 +85,7 @@ impl RedisStore {
             // The client panics where it finds two. Somebody else may be faster, and is as right.
             let _ = aws_lc_rs::default_provider().install_default();
         }
-        let link = Link::new(&address).map_err(|error| explained(&address, &error))?;
+        let link = Link::new(&address).map_err(|error| failure::unusable(&address, &error))?;
         let mut runtime = Builder::new_multi_thread();
         runtime.worker_threads(1).max_blocking_threads(4).thread_name("alvys-auth-redis").enable_all();
         let runtime = runtime.build().map_err(|error| {

@@ -59,7 +59,10 @@ impl Transport for Calls {
                 http.referer(false).redirect(redirects()).http1_allow_obsolete_multiline_headers_in_responses(true);
             if proxied { http } else { http.no_proxy() }
         };
-        Ok(Self { connections: Connections::new(http, finish)?, proxied })
+        let base = api.base().parse().map_err(|_| {
+            Error::configuration("the base URL of the API cannot be called", "correct its host or path")
+        })?;
+        Ok(Self { connections: Connections::new(http, &base, finish)?, proxied })
     }
 
     fn sharing(shared: reqwest::Client, api: &Api) -> Self {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Uri;
 use reqwest::Request;
 
 use crate::Error;
 use crate::runtimes::PerRuntime;
-use crate::settings::{Http, default_http};
+use crate::settings::Http;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the head of an answer, the sending of the request included, and for each further piece.
@@ -28,16 +29,20 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// The caller's settings or the default ones, to which `finish` adds what holds over any settings.
+    /// The caller's settings or the default ones, to which `finish` adds what holds over any settings, for calls of this API.
     pub(crate) fn new(
         http: Option<Http>,
+        api: &Uri,
         finish: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder + Copy + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let within = |limit| move || default_http().connect_timeout(CONNECT_TIMEOUT).read_timeout(limit);
-        let patient = http.is_none().then(|| PerRuntime::new(move || finish(within(UPLOAD_TIMEOUT)())));
-        let anew = http.clone().unwrap_or_else(|| within(UPLOAD_TIMEOUT).into());
+        let ours = Http::default();
+        let within = |limit| ours.clone().and(move |http| http.connect_timeout(CONNECT_TIMEOUT).read_timeout(limit));
+        let patient = http.is_none().then(|| within(UPLOAD_TIMEOUT));
+        let anew = http.clone().unwrap_or_else(|| within(UPLOAD_TIMEOUT));
         let anew = PerRuntime::new(move || finish(anew.builder()).pool_max_idle_per_host(0));
-        let http = http.unwrap_or_else(|| within(READ_TIMEOUT).into());
+        let patient = patient.map(|http| PerRuntime::new(move || finish(http.builder())));
+        let http = http.unwrap_or_else(|| within(READ_TIMEOUT));
+        http.check(api)?;
         let quick = PerRuntime::new(move || finish(http.builder()));
         // What is wrong with the settings is told now, and not by the first call.
         quick.client()?;
@@ -74,6 +79,10 @@ mod tests {
 
     use super::*;
 
+    fn api() -> Uri {
+        Uri::from_static("http://127.0.0.1/api")
+    }
+
     /// The time limit under which a request would be sent, as the client itself shows it.
     fn limit(
         connections: &Connections,
@@ -89,7 +98,7 @@ mod tests {
 
     #[test]
     fn uploads_and_calls_with_a_time_limit_of_their_own_may_take_longer() {
-        let ours = Connections::new(None, |http| http).expect("clients");
+        let ours = Connections::new(None, &api(), |http| http).expect("clients");
         assert_eq!(limit(&ours, |request| request), "30s");
         assert_eq!(limit(&ours, |request| request.body("short")), "30s");
         assert_eq!(limit(&ours, |request| request.body(vec![0; 256 * 1024])), "30s");
@@ -101,7 +110,7 @@ mod tests {
     #[test]
     fn settings_of_the_callers_own_hold_for_every_call() {
         let http = || reqwest::Client::builder().read_timeout(Duration::from_secs(7));
-        let settings = Connections::new(Some(http.into()), |http| http).expect("clients");
+        let settings = Connections::new(Some(http.into()), &api(), |http| http).expect("clients");
         let finished = Connections::of(http().build().expect("a client"));
         for theirs in [settings, finished] {
             assert_eq!(limit(&theirs, |request| request), "7s");

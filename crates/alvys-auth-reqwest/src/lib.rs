@@ -17,7 +17,7 @@ pub use alvys_auth_core::{
     Api, CallOptions, Change, Credentials, Encoding, Environment, Error, ErrorKind, Flow, LegacyPath, Limit, Policy,
     RateLimits, Scope, Scopes, Status, Token, TokenResponse, UnverifiedClaims,
 };
-pub use alvys_auth_driver::{AsyncTokens, Engine, Pace};
+pub use alvys_auth_driver::{AsyncTokens, Engine, Pace, Proxies, Trust};
 pub use client::{AnswerFuture, Calls, redirects};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorize;

@@ -1,17 +1,20 @@
 //! The transport settings of a client: the caller's own or the default ones.
-//!
-//! The default TLS settings are those that reqwest makes for each client. They are made once in a process, because reading the
-//! system's certificates takes milliseconds.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use reqwest::{Client, ClientBuilder};
+use alvys_auth_core::Error;
+use alvys_auth_driver::{Proxies, Trust, Way};
+use http::Uri;
+use reqwest::{Client, ClientBuilder, Proxy, Url};
 use rustls::ClientConfig;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls_platform_verifier::Verifier;
+use rustls::crypto::aws_lc_rs;
 
-static SHARED: OnceLock<ClientConfig> = OnceLock::new();
+/// The protocols that a server may choose from, the best first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// No proxy has this name (RFC 6761, section 6.4). What would need a proxy that cannot be used is sent there, and so nowhere.
+const NOWHERE: &str = "http://unusable-proxy.invalid";
 
 /// The transport settings of a client: a function that makes a builder of it. It is called when a source or a client is built,
 /// and again for each further tokio runtime, because runtimes share no connections.
@@ -19,26 +22,70 @@ static SHARED: OnceLock<ClientConfig> = OnceLock::new();
 /// For token requests, redirects, retries, time limits, `pool_idle_timeout` (2 seconds) and `https_only` are set over these
 /// settings, and proxies are taken off an endpoint on this machine. [`Client`](crate::Client) sets redirects, and takes
 /// proxies off an API on this machine.
+///
+/// The default settings use the [`Proxies`] of the environment and the certificates of [`Trust::system`]. To add to them, begin
+/// with [`Http::default`]; a builder of your own has reqwest's ways in both.
+///
+/// ```
+/// use alvys_auth_reqwest::{Credentials, Flow, Http, TokenSource};
+///
+/// let http = Http::default().and(|http| http.user_agent("my-program/1.0"));
+/// let tokens = TokenSource::builder(Flow::current(), Credentials::new("my-client", "s3cret")?).http(http).build()?;
+/// # let _ = tokens;
+/// # Ok::<(), alvys_auth_reqwest::Error>(())
+/// ```
 #[derive(Clone)]
-pub struct Http(Arc<dyn Fn() -> ClientBuilder + Send + Sync>);
+pub struct Http {
+    make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>,
+    check: Arc<dyn Fn(&Uri) -> Result<(), Error> + Send + Sync>,
+}
 
 impl<F: Fn() -> ClientBuilder + Send + Sync + 'static> From<F> for Http {
     fn from(make: F) -> Self {
-        Self(Arc::new(make))
+        Self { make: Arc::new(make), check: Arc::new(|_| Ok(())) }
     }
 }
 
 impl Default for Http {
     /// The transport settings of those who bring none.
     fn default() -> Self {
-        Self::from(default_http)
+        let proxies = Proxies::from_env();
+        let tls = || Trust::shared(|| Arc::new(aws_lc_rs::default_provider()));
+        let used = proxies.clone();
+        let make = move || match tls() {
+            Ok(tls) => builder(&used, &tls),
+            // reqwest tries by itself, and says what is wrong.
+            Err(_) => through(Client::builder(), &used),
+        };
+        Self { make: Arc::new(make), check: Arc::new(move |url| usable(&proxies, url).and_then(|()| tls().map(drop))) }
     }
 }
 
 impl Http {
+    /// The default settings, but with these proxies, and with TLS settings such as [`Trust::read`] makes.
+    pub fn with(proxies: Proxies, tls: Arc<ClientConfig>) -> Self {
+        let used = proxies.clone();
+        Self { make: Arc::new(move || builder(&used, &tls)), check: Arc::new(move |url| usable(&proxies, url)) }
+    }
+
+    /// Adds to these settings.
+    pub fn and(self, change: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
+        let Self { make, check } = self;
+        Self { make: Arc::new(move || change(make())), check }
+    }
+
     /// A builder with these settings.
     pub fn builder(&self) -> ClientBuilder {
-        (self.0)()
+        (self.make)()
+    }
+
+    /// Checks that these settings can be used for this URL.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the proxy for the URL, or the certificates of this
+    /// system, cannot be used. Settings of your own are always in order.
+    pub fn check(&self, url: &Uri) -> Result<(), Error> {
+        (self.check)(url)
     }
 }
 
@@ -53,27 +100,36 @@ impl fmt::Debug for Http {
 const MOST_HEADERS: usize = 256;
 const LONGEST_HEADERS: u32 = 256 * 1024;
 
-/// A builder with our user agent, and with TLS settings that all such builders share.
-pub(crate) fn default_http() -> ClientBuilder {
+fn builder(proxies: &Proxies, tls: &ClientConfig) -> ClientBuilder {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     let http = Client::builder().user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")));
     let http = http.http1_max_headers(MOST_HEADERS).http2_max_header_list_size(LONGEST_HEADERS);
-    match SHARED.get().cloned().or_else(made) {
-        Some(shared) => http.tls_backend_preconfigured(shared),
-        // reqwest tries by itself, and says what is wrong.
-        None => http,
-    }
+    through(http, proxies).tls_backend_preconfigured(tls)
 }
 
-/// What reqwest makes: the provider of the process if there is one, the certificates of the system, HTTP/2 and HTTP/1.1.
-fn made() -> Option<ClientConfig> {
-    let provider = CryptoProvider::get_default().cloned();
-    let provider = provider.unwrap_or_else(|| Arc::new(aws_lc_rs::default_provider()));
-    let verifier = Verifier::new(Arc::clone(&provider)).ok()?;
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-    let verified = versions.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = verified.with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // A later reqwest may be built on another rustls, and would not take these.
-    Client::builder().no_proxy().tls_backend_preconfigured(config.clone()).build().ok()?;
-    Some(SHARED.get_or_init(|| config).clone())
+/// Sends what needs a proxy through it. reqwest would go directly where it cannot read its URL.
+fn through(http: ClientBuilder, proxies: &Proxies) -> ClientBuilder {
+    let proxies = proxies.clone();
+    let proxy = move |url: &Url| {
+        let url: Option<Uri> = url.as_str().parse().ok();
+        match url.map(|url| proxies.way(&url).map(|way| way.proxy().map(|proxy| proxy.url().parse()))) {
+            Some(Ok(None)) => None,
+            Some(Ok(Some(Ok(proxy)))) => Some(proxy),
+            _ => Url::parse(NOWHERE).ok(),
+        }
+    };
+    http.no_proxy().proxy(Proxy::custom(proxy))
+}
+
+/// Refuses a proxy that reqwest cannot read.
+fn usable(proxies: &Proxies, url: &Uri) -> Result<(), Error> {
+    let Way::Through(proxy) = proxies.way(url)? else { return Ok(()) };
+    proxy.url().parse::<Url>().map(drop).map_err(|error| {
+        let variable = proxy.variable();
+        Error::configuration(
+            format!("{variable} names no proxy that can be used: {error}"),
+            format!("correct the host in {variable}, or unset it"),
+        )
+    })
 }

@@ -179,7 +179,9 @@ impl Driver for Reqwest {
 
     fn transport(http: Option<Http>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
         Transport::check(request)?;
-        Transport::new(http.unwrap_or_default(), request.is_plain_http(), timeout)
+        let http = http.unwrap_or_default();
+        http.check(request.to_http().uri())?;
+        Transport::new(http, request.is_plain_http(), timeout)
     }
 
     fn source(parts: Arc<Parts<Self>>) -> TokenSource {

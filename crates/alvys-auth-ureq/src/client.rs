@@ -10,8 +10,8 @@ use alvys_auth_driver::{Failure, Transport};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body, SendBody};
 
-use crate::agent::{agent, config};
 use crate::caller::{self, Caller, Tokens, configured, expect_consent, expects_body, on_connection};
+use crate::network::Http;
 use crate::transport::explain;
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
@@ -31,10 +31,11 @@ const LARGE: usize = 1024 * 1024;
 ///
 /// An agent of your own ([`http`](alvys_auth_driver::ClientBuilder::http), or
 /// [`sharing`](alvys_auth_driver::ClientBuilder::sharing), which is the same here) brings time limits of its own:
-/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole.
-/// `http_status_as_error` and `redirect_auth_headers` are set over yours: a redirect is followed without the token, and
-/// what it leads to is delivered as it is, except a page of HTML. Plain http is sent to this machine only, and to no
-/// proxy; ureq alone decides where a redirect may lead, over plain http too, and takes neither token nor body along.
+/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole, unless
+/// [`Http::agent`](crate::Http::agent) made it. `http_status_as_error` and `redirect_auth_headers` are set over yours:
+/// a redirect is followed without the token, and what it leads to is delivered as it is, except a page of HTML. Plain
+/// http is sent to this machine only, and to no proxy; ureq alone decides where a redirect may lead, over plain http
+/// too, and takes neither token nor body along.
 #[derive(Clone)]
 pub struct Calls(Agent);
 
@@ -78,17 +79,21 @@ impl Transport for Calls {
     type Request = Outgoing;
     type Sent = Result<Response<Body>, Error>;
 
-    fn new(http: Option<Agent>, _: &Api) -> Result<Self, Error> {
+    fn new(http: Option<Agent>, api: &Api) -> Result<Self, Error> {
         let default = || {
-            let config = config()
+            let http = Http::default();
+            http.check(&api.base().parse().map_err(|_| {
+                Error::configuration("the base URL of the API cannot be called", "correct its host or path")
+            })?)?;
+            let config = Http::config()
                 .timeout_resolve(Some(CONNECT_TIMEOUT))
                 .timeout_connect(Some(CONNECT_TIMEOUT))
                 .timeout_per_write(Some(ANSWER_TIMEOUT))
                 .timeout_recv_response(Some(ANSWER_TIMEOUT))
                 .timeout_per_read(Some(ANSWER_TIMEOUT));
-            agent(config)
+            Ok(http.agent(config))
         };
-        Ok(Self(http.unwrap_or_else(default)))
+        http.map_or_else(default, Ok).map(Self)
     }
 
     fn sharing(shared: Agent, _: &Api) -> Self {

@@ -1,11 +1,10 @@
 #![doc = include_str!("../README.md")]
 
-mod agent;
 mod caller;
 mod client;
-mod early;
 #[cfg(feature = "middleware")]
 mod middleware;
+mod network;
 mod source;
 mod tenants;
 mod transport;
@@ -15,10 +14,11 @@ pub use alvys_auth_core::{
     RateLimits, Scope, Scopes, Status, Token, TokenResponse, UnverifiedClaims,
 };
 pub use alvys_auth_core::{CredentialsProvider, TenantProvider};
-pub use alvys_auth_driver::{BlockingTokens, Engine, Pace};
+pub use alvys_auth_driver::{BlockingTokens, Engine, Pace, Proxies, Trust};
 pub use client::{Calls, Outgoing, Payload};
 #[cfg(feature = "middleware")]
 pub use middleware::Authorize;
+pub use network::Http;
 pub use source::{Builder, TokenSource, Ureq};
 pub use tenants::{Tenants, TenantsBuilder};
 pub use transport::explain;

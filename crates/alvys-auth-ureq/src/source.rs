@@ -14,7 +14,7 @@ use event_listener::Listener;
 use tracing::Span;
 use ureq::Agent;
 
-use crate::agent::{agent, config};
+use crate::network::Http;
 use crate::transport::Transport;
 
 /// Settings of a [`TokenSource`]; from [`TokenSource::builder`].
@@ -181,7 +181,12 @@ impl Driver for Ureq {
     }
 
     fn transport(http: Option<Agent>, request: &TokenRequest, timeout: Duration) -> Result<Transport, Error> {
-        Ok(Transport::new(http.unwrap_or_else(|| agent(config())), request, timeout))
+        let default = || {
+            let http = Http::default();
+            http.check(request.to_http().uri())?;
+            Ok(http.agent(Http::config()))
+        };
+        Ok(Transport::new(http.map_or_else(default, Ok)?, request, timeout))
     }
 
     fn source(parts: Arc<Parts<Self>>) -> TokenSource {

@@ -8,6 +8,8 @@ use alvys_auth_driver::{BODY_LIMIT, fault};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Timeout};
 
+use crate::network::Unreached;
+
 const PEER: &str = "the token endpoint";
 
 /// What sends token requests.
@@ -76,6 +78,7 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
         }
         Told::Io(error) => fault(error).or_else(|| no_address(error)).unwrap_or(MayHaveArrived),
         Told::Rustls(error) => fault(error).unwrap_or(NeverArrived),
+        Told::Other(error) if error.is::<Unreached>() => NeverArrived,
         // ureq tells of a 407 to its CONNECT in words alone.
         Told::ConnectProxyFailed(reason) if reason.contains("407") => ProxyCredentials,
         Told::HostNotFound | Told::ConnectionFailed | Told::ConnectProxyFailed(_) => NeverArrived,
@@ -91,6 +94,11 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
     };
     match error {
         Told::Io(cause) => Error::on_the_way(known, peer, cause),
+        Told::Other(cause) => match cause.downcast::<Error>() {
+            // The settings of the agent have told already what is wrong.
+            Ok(error) => *error,
+            Err(cause) => Error::on_the_way(known, peer, cause),
+        },
         error => Error::on_the_way(known, peer, error),
     }
 }

@@ -1,6 +1,6 @@
 //! Keeps tokens between two runs: one file and one lock per key, in a private directory.
 //!
-//! A file that is not valid is ignored, and a token that cannot be written is not kept. Neither is a failure.
+//! A file that is not valid is ignored, and a token that cannot be written is not kept, which is told of. Neither is a failure.
 
 mod entry;
 mod key;
@@ -9,19 +9,21 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::SystemTime;
 
 use alvys_auth_core::{Credentials, Flow};
-use etcetera::AppStrategy;
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 use tracing::debug;
 
 pub(crate) use entry::{Description, Held};
 use key::Key;
 
-use crate::environment::variable;
+use crate::environment::{cache_directory, variable};
 use crate::failure::{Class, Failure};
 use crate::files::{self, Try};
+use crate::messages;
 use crate::time::{at_unix_millis, unix_millis};
 
 /// The longest file that is read, in bytes. It has room for the longest token, its scopes and its description.
@@ -49,19 +51,32 @@ pub(crate) struct Pause {
 
 /// The directory for tokens: the given one, `ALVYS_CACHE_DIR`, or the platform's. None when there is no home directory.
 pub(crate) fn directory(given: Option<PathBuf>) -> Option<PathBuf> {
-    let platform = || {
-        let arguments = etcetera::AppStrategyArgs {
-            top_level_domain: String::new(),
-            author: String::new(),
-            app_name: "alvys-auth".into(),
-        };
-        Some(etcetera::app_strategy::choose_native_strategy(arguments).ok()?.cache_dir())
-    };
-    let base = given.or_else(|| variable("ALVYS_CACHE_DIR").map(PathBuf::from)).or_else(platform);
+    let base = given.or_else(|| variable("ALVYS_CACHE_DIR").map(PathBuf::from)).or_else(cache_directory);
     if base.is_none() {
         debug!(target: "alvys_auth", "keeps no tokens: there is no home directory");
     }
     Some(base?.join("tokens"))
+}
+
+/// Warns once that tokens are not kept or not shared as they should be, because each run may then buy a token of its own.
+pub(crate) fn unusable(what: &str) {
+    static TOLD: Once = Once::new();
+    let todo =
+        "each run may request a token of its own; give another directory with --cache-dir, or set ALVYS_NO_CACHE=1";
+    TOLD.call_once(|| messages::notice(&format!("{what}; {todo}")));
+}
+
+/// Whether tokens can be kept in the directory.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check(directory: &Path) -> io::Result<()> {
+    files::private_directory(directory)?;
+    // It is removed again.
+    let file = NamedTempFile::new_in(directory)?;
+    match files::try_lock(file.path())? {
+        Try::Taken(_) | Try::Busy => Ok(()),
+    }
 }
 
 impl Slot {
@@ -72,7 +87,7 @@ impl Slot {
     pub(crate) fn open(directory: &Path, flow: &Flow, credentials: &Credentials) -> Result<Option<Self>, Failure> {
         let key = Key::of(flow, credentials)?;
         if let Err(error) = files::private_directory(directory) {
-            debug!(target: "alvys_auth", "keeps no tokens: {}: {error}", directory.display());
+            unusable(&format!("keeps no tokens: {}: {error}", directory.display()));
             return Ok(None);
         }
         let path = directory.join(key.name());
@@ -102,7 +117,7 @@ impl Slot {
     pub(crate) fn write(&self, held: &Held) {
         let sealed = entry::seal(&self.key, held).ok_or_else(|| io::Error::other("it cannot be sealed"));
         if let Err(error) = sealed.and_then(|sealed| files::replace(&self.file(), &sealed)) {
-            debug!(target: "alvys_auth", "cannot keep the token: {error}");
+            unusable(&format!("cannot keep the token: {}: {error}", self.file().display()));
         }
         // Usually there is none.
         let _ = fs::remove_file(self.path.with_extension("pause"));

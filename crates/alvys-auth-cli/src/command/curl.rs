@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::doctor::{me, value};
 use super::token::quoted;
-use crate::environment::variable;
 use crate::failure::Failure;
+use crate::network::Certificates;
 use crate::output;
 use crate::settings::SettingsArgs;
 
@@ -53,10 +53,13 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         })
         .collect();
 
-    // curl reads SSL_CERT_FILE by itself.
-    let ca_bundle = layers.ca_bundle().filter(|path| variable("SSL_CERT_FILE").is_none_or(|other| other != *path));
-    let ca_bundle = ca_bundle.map(|path| format!(" --cacert {}", quoted(&path.display().to_string())));
-    let curl = format!("curl --silent --show-error --fail{}", ca_bundle.unwrap_or_default());
+    // curl reads SSL_CERT_FILE and SSL_CERT_DIR by itself.
+    let Certificates { bundle, shown, .. } = layers.network()?.certificates;
+    let [certificate, key] = shown.map_or([None, None], |shown| shown.map(Some));
+    let files = [("--cacert", bundle.map(|(_, path)| path)), ("--cert", certificate), ("--key", key)];
+    let files = files.into_iter().filter_map(|(flag, path)| Some((flag, path?)));
+    let files: String = files.map(|(flag, path)| format!(" {flag} {}", quoted(&path.display().to_string()))).collect();
+    let curl = format!("curl --silent --show-error --fail{files}");
     let endpoint = quoted(&request.uri().to_string());
     let ask = if json { with_json(&curl, &endpoint, &fields) } else { with_form(&curl, &endpoint, &fields) };
     output::payload(&format!(

@@ -8,12 +8,14 @@ use tracing::debug;
 
 use super::token::{EXPIRES_AT, TOKEN, WantedArgs};
 use crate::failure::Failure;
-use crate::secret::SECRET_VARIABLES;
+use crate::private;
+use crate::secret::{PROXY_KEY, SECRET_VARIABLES};
 use crate::session::Session;
 use crate::settings::SettingsArgs;
 use crate::time::rfc3339;
 
-/// Run a program with ALVYS_ACCESS_TOKEN and ALVYS_ACCESS_TOKEN_EXPIRES_AT in its environment, and without the secret.
+/// Run a program with ALVYS_ACCESS_TOKEN and ALVYS_ACCESS_TOKEN_EXPIRES_AT in its environment, and without the secret
+/// and the key of the sidecar.
 ///
 /// The token is not renewed while the program runs: set --min-ttl to the time that the program needs.
 #[derive(Debug, clap::Args)]
@@ -36,7 +38,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let held = Session::open(arguments.settings.read()?)?.token(arguments.wanted.wanted())?;
     let mut command = Command::new(program);
     command.args(rest).env(TOKEN, held.access_token.as_str()).env(EXPIRES_AT, rfc3339(held.expires_at));
-    for name in SECRET_VARIABLES {
+    for name in SECRET_VARIABLES.into_iter().chain([PROXY_KEY]) {
         command.env_remove(name);
     }
     debug!(target: "alvys_auth", program = %program.display(), "runs the program");
@@ -51,6 +53,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
 #[cfg(unix)]
 fn become_program(command: &mut Command) -> io::Error {
     use std::os::unix::process::CommandExt;
+    private::hand_over();
     command.exec()
 }
 

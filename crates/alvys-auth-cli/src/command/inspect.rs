@@ -124,12 +124,12 @@ fn signature(token: &Jwt<'_>, arguments: &Args) -> Result<Signature, Failure> {
 fn signers(token: &Jwt<'_>, arguments: &Args) -> Result<(String, Vec<Key>), Failure> {
     token.verifiable()?;
     let layers = arguments.settings.layers()?;
-    let ca_bundle = layers.ca_bundle();
+    let network = layers.network()?;
     let (place, keys) = match &arguments.jwks {
-        Some(place) => (place.clone(), keys::given(place, ca_bundle.as_deref())?),
+        Some(place) => (place.clone(), keys::given(place, &network)?),
         None => {
             let place = keys::of_issuer(token, &layers.setup()?.flow)?;
-            let keys = keys::fetched(&place, ca_bundle.as_deref())?;
+            let keys = keys::fetched(&place, &network)?;
             (place, keys)
         }
     };

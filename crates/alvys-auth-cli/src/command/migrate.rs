@@ -69,10 +69,11 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         Some((id, path)) => Some(new_credentials(id, path.clone())?),
         None => None,
     };
+    let network = layers.network()?;
     let of = |flow: Flow, credentials: &Credentials| Settings {
         credentials: credentials.clone(),
         setup: speaking(flow, &setup),
-        ca_bundle: layers.ca_bundle(),
+        network: network.clone(),
         cache_dir: arguments.settings.cache_dir(),
     };
 

@@ -70,7 +70,7 @@ struct Add {
     #[command(flatten)]
     target: TargetArgs,
 
-    /// Trust the certificates in this PEM file instead of the built-in ones.
+    /// Trust the certificates in this PEM file instead of those of the system.
     #[arg(long, value_name = "PATH")]
     ca_bundle: Option<PathBuf>,
 }

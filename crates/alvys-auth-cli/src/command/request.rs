@@ -83,6 +83,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     max_time: Option<Duration>,
 
+    /// The longest answer that is taken, in bytes, with k, M or G for a thousand, a million or a billion; 0 for no limit.
+    #[arg(long, value_name = "SIZE", value_parser = size, default_value = "256M", conflicts_with = "no_buffer")]
+    max_size: u64,
+
     /// How long to wait in all when the API asks to wait, such as 3m.
     #[arg(long, value_name = "TIME", value_parser = time::duration, default_value = "60s")]
     patience: Duration,
@@ -126,7 +130,8 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
     })?;
     let status = answer.status();
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
-        return deliver(answer, sink, arguments.include);
+        let most = if live || arguments.max_size == 0 { u64::MAX } else { arguments.max_size };
+        return deliver(answer, sink, arguments.include, most);
     }
     let failure = refusal(status);
     if !arguments.show_error_body {
@@ -205,7 +210,14 @@ fn with_body(call: RequestBuilder, body: Option<Payload>) -> RequestBuilder {
     }
 }
 
-fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool) -> Result<(), Failure> {
+fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool, most: u64) -> Result<(), Failure> {
+    let too_long = || {
+        Failure::configuration(
+            format!("the answer is longer than {most} bytes"),
+            "raise --max-size if that is what you asked for; 0 takes any length",
+        )
+    };
+    let mut left = most;
     if include {
         match written(sink.write_all(head(&answer).as_bytes()))? {
             Reader::There => {}
@@ -226,6 +238,7 @@ fn deliver(mut answer: Response<Body>, mut sink: Sink, include: bool) -> Result<
         if read == 0 {
             return sink.finish();
         }
+        left = left.checked_sub(read as u64).ok_or_else(too_long)?;
         match written(sink.write_all(buffer.get(..read).unwrap_or_default()))? {
             Reader::There => {}
             Reader::Gone => return Ok(()),
@@ -284,6 +297,19 @@ pub(crate) fn refusal(status: StatusCode) -> Failure {
     };
     let what = format!("the API answered {} {}", status.as_u16(), status.canonical_reason().unwrap_or_default());
     Failure { status: Some(status.as_u16()), ..Failure::new(class, what, todo) }
+}
+
+fn size(text: &str) -> Result<u64, &'static str> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text.get(digits.len()..) {
+        Some("") => Some(1),
+        Some("k" | "K") => Some(1_000),
+        Some("m" | "M") => Some(1_000_000),
+        Some("g" | "G") => Some(1_000_000_000),
+        _ => None,
+    };
+    let size = factor.and_then(|factor| digits.parse::<u64>().ok()?.checked_mul(factor));
+    size.ok_or("give a whole number of bytes, such as 50M")
 }
 
 fn method(text: &str) -> Result<Method, String> {

@@ -10,6 +10,7 @@ mod doctor;
 mod export;
 mod inspect;
 mod migrate;
+mod outgoing;
 mod request;
 mod request_output;
 mod support;

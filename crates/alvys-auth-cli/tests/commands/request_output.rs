@@ -33,6 +33,48 @@ fn a_link_stays_one_and_a_pipe_is_written_to() {
 }
 
 #[test]
+fn an_answer_that_is_too_long_is_not_taken() {
+    let world = World::new();
+    let output = world.path("document");
+    let document = "documents/document-1?bytes=1000000";
+    for (limit, code) in [("999999", 78), ("1M", 0), ("999k", 78), ("0", 0)] {
+        for to_file in [true, false] {
+            let mut arguments = vec!["request", "GET", document, "--max-size", limit];
+            if to_file {
+                arguments.extend(["-o", &output]);
+            }
+            let ran = world.run(&arguments);
+            assert_eq!(ran.code, Some(code), "{limit}: {}", ran.stderr);
+            let written = if to_file { std::fs::read(&output).unwrap_or_default() } else { ran.stdout.clone() };
+            assert_eq!(written.len(), if code == 0 { 1_000_000 } else { 0 }, "{limit}");
+            assert_eq!(ran.stderr.contains("--max-size"), code == 78, "{}", ran.stderr);
+            let _ = std::fs::remove_file(&output);
+        }
+    }
+    assert_eq!(std::fs::read_dir(world.home.path()).unwrap().flatten().filter(|it| it.path().is_file()).count(), 0);
+    world.run(&["request", "GET", "loads", "--max-size", "much"]).failed(2);
+}
+
+/// Where the system itself does not follow the links of other users in a directory that all can write to.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_link_of_somebody_else_is_not_followed_where_the_system_does_not() {
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+    let protects = std::fs::read_to_string("/proc/sys/fs/protected_symlinks").is_ok_and(|value| value.trim() == "1");
+    let world = World::new();
+    let (shared, victim) = (world.home.path().join("shared"), world.file("victim", "old"));
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let link = shared.join("report.json");
+    symlink(&victim, &link).unwrap();
+    // Without root, or without the protection, the link is one of this user's own.
+    let foreign = lchown(&link, Some(65_534), None).is_ok() && protects;
+    let ran = world.run(&["request", "GET", "loads/load-1", "-o", link.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(if foreign { 78 } else { 0 }), "{}", ran.stderr);
+    assert_eq!(std::fs::read_to_string(&victim).unwrap() == "old", foreign);
+}
+
+#[test]
 fn stdout_by_its_name_is_written_to_where_it_stands_and_never_replaced() {
     let world = World::new();
     let (log, link) = (world.path("log"), world.path("link"));

@@ -86,8 +86,11 @@ fn a_file_of_somebody_else_is_ignored() {
     assert_ne!(world.token(&[]), first);
     // A directory of somebody else is not used at all.
     chown(world.tokens(), Some(12345), Some(12345)).unwrap();
-    world.token(&[]);
-    world.token(&[]);
+    for _ in 0..2 {
+        let ran = world.run(&["token"]);
+        assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{ran:?}");
+        assert!(ran.stderr.contains("it is not a directory of this user"), "{ran:?}");
+    }
     assert_eq!(world.sandbox.token_requests(), 4);
 }
 
@@ -155,14 +158,28 @@ fn where_nothing_can_be_kept_tokens_are_still_had() {
     let file = world.home.path().join("file");
     fs::write(&file, "").unwrap();
     for unusable in [file.as_path(), "/proc/nothing".as_ref()] {
-        let mut command = world.command(&["token"]);
-        token_of(&ran(command.env("ALVYS_CACHE_DIR", unusable)));
+        let quiet = ran(world.command(&["token"]).env("ALVYS_CACHE_DIR", unusable));
+        assert_eq!((quiet.code, quiet.stderr.lines().count()), (Some(0), 1), "{quiet:?}");
+        assert!(quiet.stdout.starts_with("eyJ") && quiet.stderr.contains("alvys-auth: keeps no tokens"), "{quiet:?}");
+        assert!(quiet.stderr.contains("--cache-dir"), "{quiet:?}");
         let told = ran(world.command(&["token", "-v"]).env("ALVYS_CACHE_DIR", unusable));
         let lines = told.stderr.lines().filter(|line| line.contains("keeps no tokens")).count();
         assert_eq!((told.code, lines), (Some(0), 1), "{told:?}");
     }
     let mut homeless = world.command(&["token"]);
     token_of(&ran(homeless.env_remove("HOME").env("XDG_CACHE_HOME", "")));
+}
+
+#[test]
+fn a_lock_that_cannot_be_had_is_told_of() {
+    let world = World::new();
+    world.token(&[]);
+    let lock = world.kept("lock").pop().unwrap();
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let ran = world.run(&["token", "--force"]);
+    assert_eq!((ran.code, ran.stderr.lines().count()), (Some(0), 1), "{ran:?}");
+    assert!(ran.stderr.contains("goes on without a lock"), "{ran:?}");
 }
 
 #[test]

@@ -114,6 +114,29 @@ fn a_strange_name_cannot_command_the_terminal() {
 }
 
 #[test]
+fn the_program_gets_neither_the_secret_nor_the_key_of_the_sidecar() {
+    let world = World::new();
+    let mut command = world.command(&["exec", "--", "env"]);
+    let ran = ran(command.env("ALVYS_PROXY_KEY", "a-key-of-24-characters-x"));
+    assert!(ran.stdout.contains("ALVYS_ACCESS_TOKEN=eyJ"), "{ran:?}");
+    assert!(!ran.stdout.contains("a-key-of-24") && !ran.stdout.contains(&world.secret()), "{ran:?}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_program_has_its_usual_limit_for_core_files() {
+    let world = World::new();
+    let program = world.command(&["exec", "--", "sh", "-c", "ulimit -S -c"]);
+    for limit in ["0", "100"] {
+        let mut limited = std::process::Command::new("sh");
+        limited.args(["-c", &format!("ulimit -S -c {limit} && exec \"$0\" \"$@\"")]).arg(program.get_program());
+        limited.args(program.get_args()).env_clear();
+        let ran = ran(limited.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))));
+        assert_eq!((ran.code, ran.stdout.trim()), (Some(0), limit), "{ran:?}");
+    }
+}
+
+#[test]
 fn without_a_token_nothing_is_run() {
     let world = World::new();
     let touched = world.home.path().join("touched");

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 
-use crate::support::{Ran, World, mode, ran, ran_with, spawned, token_of};
+use crate::support::{Ran, World, mode, ran, ran_with, set_mode, spawned, token_of};
 
 fn done(world: &World, arguments: &[&str]) -> Ran {
     let ran = ran(&mut world.bare(arguments));
@@ -29,6 +30,23 @@ fn add(world: &World, name: &str) {
     ]);
     let ran = ran_with(&mut command, &world.secret());
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
+}
+
+#[test]
+fn profiles_that_others_can_write_are_refused() {
+    let world = World::new();
+    add(&world, "production");
+    let file = world.profiles_file();
+    for (chosen, is_fine) in [(0o644, true), (0o664, false), (0o646, false), (0o600, true)] {
+        set_mode(&file, chosen);
+        let ran = ran(&mut world.bare(&["token", "--profile", "production"]));
+        if is_fine {
+            token_of(&ran);
+        } else {
+            assert!(ran.failed(78).contains("other users of this machine can write"), "{ran:?}");
+            assert!(ran.stderr.contains("chmod go-w"), "{ran:?}");
+        }
+    }
 }
 
 #[test]
@@ -171,6 +189,37 @@ fn without_a_keychain_nothing_is_added_and_the_ways_out_are_named() {
     let stderr = ran.failed(78);
     assert!(stderr.contains("keychain") && stderr.contains("--insecure-secret-file"), "{stderr}");
     assert_eq!(done(&world, &["profile", "list"]).stdout, "");
+}
+
+/// The command in a session with a keychain of its own, where there are programs for that.
+fn with_a_keychain(world: &World, arguments: &[&str]) -> Command {
+    let bare = world.bare(arguments);
+    let mut command = Command::new("dbus-run-session");
+    let unlocked = "printf pw | gnome-keyring-daemon --unlock --components=secrets >&2 2>/dev/null; exec \"$@\"";
+    command.args(["--", "sh", "-c", unlocked, "sh"]).arg(bare.get_program()).args(bare.get_args());
+    command.env_clear().env("HOME", world.home.path()).env("XDG_RUNTIME_DIR", world.home.path());
+    command.env("PATH", std::env::var("PATH").unwrap()).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn a_keychain_keeps_the_secret_of_a_profile() {
+    let there = |program: &str| Command::new(program).arg("--version").output().is_ok();
+    if !there("dbus-run-session") || !there("gnome-keyring-daemon") {
+        eprintln!("skipped: there is no keychain here");
+        return;
+    }
+    let world = World::new();
+    let (id, url) = (world.sandbox.application().client_id().to_owned(), world.sandbox.token_url());
+    let add = ["profile", "add", "one", "--client-id", &id, "--token-url", &url, "--secret-stdin", "--replace"];
+    let token = || ran(&mut with_a_keychain(&world, &["token", "--profile", "one", "--no-cache"]));
+    assert_eq!(ran_with(&mut with_a_keychain(&world, &add), "wrong").code, Some(0));
+    token().failed(77);
+    assert_eq!(ran_with(&mut with_a_keychain(&world, &add), &world.secret()).code, Some(0));
+    token_of(&token());
+    assert_eq!(ran(&mut with_a_keychain(&world, &["profile", "remove", "one"])).code, Some(0));
+    fs::write(world.profiles_file(), format!("[profiles.one]\nclient_id = \"{id}\"\nkeychain = true\n")).unwrap();
+    assert!(token().failed(78).contains("the keychain has no secret for profile one"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 
 use alvys_auth_sandbox::{Fault, Route};
 
-use crate::support::{Ran, World, ran, ran_with, spawned, token_of};
+use crate::support::{Ran, World, ran, ran_with, set_mode, spawned, token_of};
 
 /// The command with everything but the secret.
 fn without_secret(world: &World, arguments: &[&str]) -> std::process::Command {
@@ -31,6 +31,36 @@ fn the_secret_comes_from_stdin_a_file_a_command_or_the_environment() {
         assert_eq!(token_of(&ran(&mut command)), token);
     }
     assert_eq!(world.sandbox.token_requests(), 1, "they all open what the first one kept");
+}
+
+#[test]
+fn a_secret_file_that_others_can_write_is_refused_and_one_that_they_can_read_is_told_of() {
+    let world = World::new();
+    let file = world.home.path().join("secret");
+    fs::write(&file, world.secret()).unwrap();
+    let arguments = ["token", "-v", "--secret-file", file.to_str().unwrap()];
+    for (chosen, words) in [(0o666, "chmod go-w"), (0o644, "chmod o-r"), (0o444, "chmod o-r"), (0o640, ""), (0o600, "")]
+    {
+        set_mode(&file, chosen);
+        let ran = ran(&mut without_secret(&world, &arguments));
+        assert_eq!(ran.code, Some(if chosen == 0o666 { 78 } else { 0 }), "{ran:?}");
+        assert!(ran.stderr.contains(words), "{ran:?}");
+        assert_eq!(ran.stderr.contains("chmod"), !words.is_empty(), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_command_for_the_secret_gets_no_secret() {
+    let world = World::new();
+    let seen = world.home.path().join("seen");
+    let (script, secret) = (world.home.path().join("script"), world.home.path().join("secret"));
+    fs::write(&secret, world.secret()).unwrap();
+    fs::write(&script, format!("env > '{}'; cat '{}'", seen.display(), secret.display())).unwrap();
+    let mut command = world.command(&["token", "--secret-command", &format!("sh '{}'", script.display())]);
+    token_of(&ran(command.env("ALVYS_CLIENT_SECRET", "not-this-one").env("ALVYS_PROXY_KEY", "nor-this-key-of-one")));
+    let seen = fs::read_to_string(seen).unwrap();
+    assert!(seen.contains("ALVYS_CLIENT_ID="), "{seen}");
+    assert!(!seen.contains("not-this-one") && !seen.contains("nor-this-key"), "{seen}");
 }
 
 #[test]
@@ -143,7 +173,7 @@ fn headers_that_repeat_the_secret_or_the_token_are_not_shown() {
         |fault: Fault, secret: &str| fault.header("x-debug", format!("auth={secret}")).header("x-plain", "shown");
     for told in [secret.as_str(), &secret[..secret.len() - 1], &backwards] {
         world.sandbox.inject(Route::Token, echo(Fault::reply(403, r#"{"error":"access_denied"}"#), told).once());
-        let shown = world.run(&["-vv", "token", "--force"]);
+        let shown = world.run(&["-vv", "token", "--no-cache"]);
         assert!(shown.stderr.contains("x-debug: [redacted]") && shown.stderr.contains("x-plain: shown"), "{shown:?}");
     }
     let token = world.token(&["--force"]);

@@ -43,6 +43,41 @@ impl EachRef for Vec<Sandbox> {
 }
 
 #[test]
+fn a_home_that_is_none_is_not_needed_and_nothing_is_made_there() {
+    let world = World::new();
+    let directory = world.home.path().join("elsewhere");
+    std::fs::create_dir(&directory).unwrap();
+    for home in ["/dev/null", "rel", "./rel", "/dev/null/x"] {
+        let mut command = world.command(&["token"]);
+        token_of(&ran(command.env("HOME", home).current_dir(&directory)));
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0, "{home}");
+    }
+    let mut named = world.command(&["token", "--profile", "qa"]);
+    assert!(ran(named.env("HOME", "rel").current_dir(&directory)).failed(78).contains("no home directory"));
+}
+
+#[test]
+fn a_setting_without_effect_is_told_of_when_the_run_fails() {
+    let world = World::new();
+    let mut command = world.command(&["token"]);
+    command.env("ALVYS_TOKEN_URL", world.sandbox.legacy_token_url()).env("ALVYS_TENANT_ID", "va336");
+    let failed = ran(&mut command);
+    assert_ne!(failed.code, Some(0), "{failed:?}");
+    let first = failed.stderr.lines().next().unwrap_or_default();
+    assert!(first.contains("ALVYS_TENANT_ID is set and ignored: only ALVYS_FLOW=legacy uses it"), "{failed:?}");
+    assert_eq!(failed.stderr.lines().count(), 3, "{failed:?}");
+    let json = ran(command.arg("--json-errors"));
+    let document: serde_json::Value = serde_json::from_str(&json.stderr).unwrap();
+    let warning = document["error"]["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("ALVYS_TENANT_ID is set and ignored"), "{json:?}");
+    // A run that succeeds is silent.
+    token_of(&ran(world.command(&["token"]).env("ALVYS_TENANT_ID", "va336")));
+    // A setting that is missing is a failure too.
+    let missing = ran(world.command(&["token"]).env("ALVYS_TENANT_ID", "va336").env_remove("ALVYS_CLIENT_SECRET"));
+    assert!(missing.code == Some(78) && missing.stderr.contains("ALVYS_TENANT_ID is set and ignored"), "{missing:?}");
+}
+
+#[test]
 fn every_target_flag_counts() {
     let world = World::new();
     world.sandbox.add(Application::new("flagged", "s3cret", "AB123").with_audience("https://other.example.com/"));

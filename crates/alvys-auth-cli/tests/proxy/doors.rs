@@ -21,6 +21,7 @@ fn a_key_from_a_file_or_the_environment_is_asked_of_every_request() {
         assert_eq!(get(&url, &[("x-alvys-proxy-key", "another-key-of-some-length")]).status, 403);
         assert_eq!(get(&url, &[("x-alvys-proxy-key", KEY)]).status, 200);
         assert_eq!(proxy.get("/status").status, 403, "its own pages too");
+        proxy.says("a request with a wrong key came");
     }
     assert!(world.calls().iter().all(|call| call.header("x-alvys-proxy-key").is_none()));
 }

@@ -9,6 +9,7 @@ mod calls;
 mod doors;
 mod end;
 mod load;
+mod outgoing;
 mod refusals;
 mod reload;
 mod resources;

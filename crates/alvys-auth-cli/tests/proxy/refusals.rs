@@ -1,6 +1,8 @@
 //! Command lines and settings that make no proxy: a code, two lines, and nothing on stdout.
 
+use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use crate::support::{World, exists, failed};
@@ -41,6 +43,15 @@ fn a_setting_that_does_not_do_is_a_configuration_error() {
     refused(&["--key-file", "/nonexistent"], "the key file");
     refused(&["--key-file", &world.file("short", "key\n")], "at least 16");
     refused(&["--key-file", &world.file("empty", "")], "at least 16");
+    let open = world.file("open", "a-key-of-24-characters-x");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o666)).unwrap();
+    refused(&["--key-file", &open], "chmod go-w");
+    refused(&["--secret-file", &open], "chmod go-w");
+    refused(&["--allow-path", "reports"], "not a plain path");
+    for empty in ["", " ", "\n"] {
+        let said = failed(world.complete(&[]).env("ALVYS_PROXY_KEY", empty), 78);
+        assert!(said.contains("ALVYS_PROXY_KEY is set, but empty"), "{said}");
+    }
     refused(&["--mcp-url", "http://mcp.example.com/mcp"], "https");
     refused(&["--mcp-url", "nonsense"], "MCP server");
     refused(&["--ca-bundle", "/nonexistent"], "CA bundle");
@@ -108,7 +119,7 @@ fn the_examples_of_services_use_flags_that_there_are() {
     let world = World::new();
     let deploy = |name: &str| {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/deploy/");
-        std::fs::read_to_string(format!("{path}{name}")).unwrap()
+        fs::read_to_string(format!("{path}{name}")).unwrap()
     };
     let unit = deploy("alvys-auth-proxy.service");
     let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/alvys-auth ")).unwrap();

@@ -145,6 +145,10 @@ impl Running {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How many threads it has now.
     #[cfg(target_os = "linux")]
     pub(crate) fn threads(&self) -> usize {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Uri};
-use percent_encoding::{AsciiSet, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, utf8_percent_encode};
 
 use crate::error::Inner;
-use crate::url::{Origin, check_url, has_host_and_port, is_loopback};
+use crate::url::{Origin, check_url, has_dot_segments, has_host_and_port, is_loopback};
 use crate::{Call, CallOptions, Environment, Error, ErrorKind};
 
 /// The hosts that Alvys documents for its API, its MCP server and its test installation. The documents spell the
@@ -131,13 +131,16 @@ impl Api {
     /// # Errors
     /// [`ErrorKind::Destination`] when it may not.
     pub fn permits(&self, uri: &Uri) -> Result<(), Error> {
+        let failed = |what: String, hint| Err(Error::build(Inner::new(ErrorKind::Destination, what, hint)));
         let refused = |what: String| {
-            Err(Error::build(Inner::new(
-                ErrorKind::Destination,
-                what,
-                "send this request without a token, or allow the origin if it belongs to you or to Alvys",
-            )))
+            failed(what, "send this request without a token, or allow the origin if it belongs to you or to Alvys")
         };
+        if has_dot_segments(uri.path()) {
+            return failed(
+                "a token must not go to a path with . or .. segments, encoded or not".to_owned(),
+                "write the path as the server is to read it, such as /api/p/v1/loads",
+            );
+        }
         let (Some(origin), Some(authority)) = (Origin::of(uri), uri.authority()) else {
             return refused("a token may only go to a full http or https URL".to_owned());
         };
@@ -175,9 +178,7 @@ impl Api {
 
 /// The URL in the one spelling that all HTTP clients send as it is (RFC 3986, section 3.3).
 fn spelled(url: Uri) -> Result<Uri, Error> {
-    // Some servers decode the path before they split it into segments.
-    let decoded = percent_decode_str(url.path()).decode_utf8_lossy();
-    if decoded.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) {
+    if has_dot_segments(url.path()) {
         return Err(outside());
     }
     let path = utf8_percent_encode(url.path(), ENCODED);

@@ -111,11 +111,23 @@ async fn pages_of_other_sites_are_turned_away() {
         ("origin", "http://127.0.0.1", 403),
         ("origin", &format!("http://localhost:{port}"), 403),
         ("origin", &format!("{own}.evil.example"), 403),
+        ("referer", own.as_str(), 200),
+        ("referer", &format!("{own}/status?x"), 200),
+        ("referer", "https://evil.example/page", 403),
+        ("referer", "http://evil.example", 403),
+        ("referer", &format!("{own}.evil.example/"), 403),
+        ("referer", &format!("https://127.0.0.1:{port}/"), 403),
+        ("referer", "about:blank", 403),
     ] {
         for path in [LOADS, "/status", "/healthz"] {
             let answer = stage.get(path).header(name, value).send().await.unwrap();
             assert_eq!(answer.status(), expected, "{name}: {value}");
         }
+    }
+    // A browser that says where the request comes from says so in these, and a page may set its referrer.
+    for (name, value) in [("sec-fetch-site", "same-origin"), ("origin", own.as_str())] {
+        let answer = stage.get(LOADS).header(name, value).header("referer", "https://evil.example/").send().await;
+        assert_eq!(answer.unwrap().status(), 200, "{name}");
     }
     let answer = stage.get(LOADS).header("origin", own).header("origin", "https://evil.example").send().await.unwrap();
     assert_eq!(problem(answer).await.1["reason"], "cross_site");

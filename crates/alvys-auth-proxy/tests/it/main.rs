@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
 mod door;
+mod fair;
 mod limits;
 mod pages;
 mod pass;

@@ -310,8 +310,8 @@ async fn pages_can_only_be_read() {
     }
     let head = stage.client.head(stage.url("/status")).send().await.unwrap();
     assert_eq!((head.status().as_u16(), head.bytes().await.unwrap().len()), (200, 0));
-    assert_eq!(stage.get("/healthz/").send().await.unwrap().status(), 404, "other paths are the API's");
-    assert_eq!(stage.received().len(), 1);
+    assert_eq!(stage.get("/healthz/").send().await.unwrap().status(), 404, "another path");
+    assert!(stage.received().is_empty());
 }
 
 #[tokio::test]

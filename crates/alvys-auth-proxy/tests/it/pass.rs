@@ -85,7 +85,7 @@ async fn statuses_pass_that_say_nothing_about_the_token() {
 #[tokio::test]
 async fn a_path_is_written_as_it_came() {
     let stage = Stage::start().await;
-    for path in ["/api/p/v1/loads/a%20b%2Fc%3f", "/api/p/v1//loads", "//localhost/api", "/other/~x;y=1,2", "/"] {
+    for path in ["/api/p/v1/loads/a%20b%2Fc%3f", "/api/p/v1//loads", "/api/p/v2/~x;y=1,2", "/api/p/v1", "/v1/me"] {
         let request = format!("GET {path}?q=%26a+b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         raw(stage.address(), request).await;
         let received = stage.last();
@@ -97,11 +97,69 @@ async fn a_path_is_written_as_it_came() {
 #[tokio::test]
 async fn a_path_that_may_be_read_in_two_ways_does_not_pass() {
     let stage = Stage::start().await;
-    for path in ["/api/p/v1/../../x", "/api/./p", "/api/%2e%2E/x", "/api/.%2e", "/api\\..\\x", "/t/a/../loads"] {
+    for path in [
+        "/api/p/v1/../../x",
+        "/api/p/v1/./p",
+        "/api/p/v1/%2e%2E/x",
+        "/api/p/v1/.%2e",
+        "/api/p/v1/..\\x",
+        "/api/p/v1/%2e%2e%2f%2e%2e%2foauth",
+        "/api/p/v1/..%5c..%5coauth",
+        "/api/p/v1/..;/..;/oauth",
+        "/api/p/v1/%252e%252e%252foauth",
+        "/mcp/../oauth",
+        "/mcp/..%2foauth",
+    ] {
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert_eq!(status(&raw(stage.address(), request).await), 400, "{path}");
     }
     assert!(stage.received().is_empty());
+    let query = "/api/p/v1/loads?next=%2e%2e%2f..;/../..%5c";
+    assert_eq!(stage.get(query).send().await.unwrap().status(), 200, "a query may have anything");
+}
+
+#[tokio::test]
+async fn a_token_goes_to_the_api_and_to_no_other_path_of_its_host() {
+    let stage = Stage::start().await;
+    for path in ["/oauth/token", "//evil.com/x", "/", "/api", "/api/p", "/api/p/admin", "/api/p/v/loads", "/v1/me/x"] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = raw(stage.address(), request).await;
+        assert_eq!(status(&answer), 404, "{path}");
+        assert!(answer.contains("\"reason\":\"not_served\"") && answer.contains("--allow-path"), "{answer}");
+    }
+    assert!(stage.received().is_empty());
+
+    let stage = Stage::with(Settings::new().allow_path("/reports/").allow_path("/v1")).await;
+    for (path, served) in
+        [("/reports", true), ("/reports/2026", true), ("/v1/x", true), ("/reportsx", false), ("/report", false)]
+    {
+        let answer = stage.get(path).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "the sandbox has none of them");
+        assert_eq!(stage.received().iter().any(|received| received.path() == path), served, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn below_a_base_without_a_version_there_is_no_other_one() {
+    let sandbox = Sandbox::start().unwrap();
+    let base = format!("http://{}/gateway/alvys", sandbox.address());
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let running = Running::start(account, Api::at(&base).unwrap(), Settings::new()).await;
+    for (path, served) in [("/gateway/alvys/loads", true), ("/gateway/other/loads", false), ("/gateway/v1/x", false)] {
+        client().get(format!("http://{}{path}", running.address())).send().await.unwrap();
+        assert_eq!(sandbox.requests().iter().any(|received| received.path() == path), served, "{path}");
+    }
+}
+
+#[test]
+fn an_allowed_path_is_a_plain_one() {
+    let sandbox = Sandbox::start().unwrap();
+    for path in ["", "/", "reports", "/a/../b", "/a?b", "/a#b", "//evil.com/x/..", "/a b"] {
+        let account = Account::new(tokens(&sandbox, &sandbox.application()));
+        let settings = Settings::new().allow_path(path);
+        let error = Proxy::new(account, Api::at(&sandbox.api_url()).unwrap(), settings).unwrap_err();
+        assert!(error.to_string().contains("not a plain path"), "{path}: {error}");
+    }
 }
 
 #[tokio::test]

@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use alvys_auth_proxy::{Account, Api, Settings};
-use alvys_auth_sandbox::Sandbox;
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::stage::{Running, SOON, Stage, client, raw, status, tokens};
 
@@ -278,12 +279,14 @@ async fn another_protocol_that_nobody_asked_for_is_no_answer() {
 }
 
 #[tokio::test]
-async fn a_request_body_in_another_coding_is_not_implemented() {
+async fn a_request_body_in_another_coding_is_not_implemented_and_ends_the_connection() {
     let stage = Stage::start().await;
     for coding in ["gzip, chunked", "gzip\r\nTransfer-Encoding: chunked", "chunked, chunked"] {
-        let head = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
-        let request = format!("{head}Transfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
+        let head = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\n";
+        let next = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        let request = format!("{head}Transfer-Encoding: {coding}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n{next}");
         let answer = raw(stage.address(), request).await;
+        assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nobody knows where the next request begins: {answer}");
         assert_eq!(status(&answer), 501, "{coding}: {answer}");
         assert!(answer.contains("application/problem+json"), "{answer}");
     }
@@ -291,4 +294,45 @@ async fn a_request_body_in_another_coding_is_not_implemented() {
     let request = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
                    Transfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
     assert_eq!(status(&raw(stage.address(), request).await), 201);
+}
+
+/// Sends all there is to send, closes the sending side, and gives what comes back.
+async fn half_closed(stage: &Stage, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(stage.address()).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(SOON, stream.read_to_end(&mut answer)).await.expect("the connection ends").unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_client_that_has_closed_its_sending_side_gets_its_answer() {
+    let stage = Stage::start().await;
+    stage.sandbox.inject(Route::Api, Fault::delay(Duration::from_millis(500)));
+    let get = "GET /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let post = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
+    let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n");
+    let post = format!("{post}Content-Length: 2\r\n\r\n{{}}");
+    for (request, answers) in
+        [(get, &[200][..]), (&post, &[201]), (&chunked, &[201]), (&format!("{get}{post}"), &[200, 201])]
+    {
+        let answer = half_closed(&stage, request).await;
+        let statuses: Vec<_> = answer.split("HTTP/1.1 ").skip(1).map(|one| one[..3].parse::<u16>().unwrap()).collect();
+        assert_eq!(statuses, answers, "{request}: {answer}");
+    }
+    stage.sandbox.inject(Route::Api, Fault::delay(Duration::ZERO));
+    let long = "GET /api/p/v1/documents/document-1?bytes=3000000 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    assert!(half_closed(&stage, long).await.len() > 3_000_000, "a long one too");
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_its_connection_is_not_waited_for() {
+    let stage = Stage::start().await;
+    let head = "POST /api/p/v1/loads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf";
+    let began = std::time::Instant::now();
+    let answer = half_closed(&stage, head).await;
+    assert!(answer.is_empty() || status(&answer) == 400, "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(stage.received().is_empty());
 }

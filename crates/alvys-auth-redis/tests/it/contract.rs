@@ -1,9 +1,10 @@
 //! The store does what the core says that a store does.
 
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use alvys_auth_core::Timestamp;
-use alvys_auth_core::share::{Cell, Id, Operation, Outcome};
+use alvys_auth_core::share::{self, Id, Operation, Outcome};
 use alvys_auth_redis::RedisStore;
 use alvys_auth_store::{AsyncStore, BlockingStore, Name, SealedAnswer, SealedOperation};
 use proptest::prelude::*;
@@ -92,19 +93,19 @@ fn event() -> impl Strategy<Value = Event> {
 fn any_history_has_the_answers_of_the_core(program: &Program) {
     let server = Server::start(program, &[]);
     let store = server.store();
-    let mut administrator = redis::Client::open(server.url()).unwrap().get_connection().unwrap();
-    let mut histories = 0;
+    let administrator = RefCell::new(redis::Client::open(server.url()).unwrap().get_connection().unwrap());
+    let histories = Cell::new(0);
     let mut runner = TestRunner::new(Config { cases: 200, failure_persistence: None, ..Config::default() });
     let result = runner.run(&prop::collection::vec(event(), 1..40), |history| {
-        histories += 1;
-        let name = name(histories);
-        let (mut cell, mut now) = (Cell::default(), Timestamp::from_millis(1_000_000_000));
+        histories.set(histories.get() + 1);
+        let name = name(histories.get());
+        let (mut cell, mut now) = (share::Cell::default(), Timestamp::from_millis(1_000_000_000));
         for (index, event) in history.into_iter().enumerate() {
             match event {
                 Event::Passes(minutes) => {
                     now = now.saturating_add(MINUTE * minutes as u32);
                     let by = i64::try_from(minutes * 60_000).unwrap();
-                    pass(&mut administrator, &name, by);
+                    pass(&mut administrator.borrow_mut(), &name, by);
                 }
                 Event::Does(mut operation) => {
                     // A later pause of the same length is the longer one, which the time of a round trip must not decide.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -177,19 +177,51 @@ fn a_replica_says_that_it_takes_no_writes(program: &Program) {
     assert_eq!(outcome(&store, claim(1)), Outcome::Claimed);
 }
 
-fn a_wrong_password_is_told_and_not_shown(program: &Program) {
-    let server = Server::start(program, &["--requirepass", "right-one"]);
-    let at = |login: &str| RedisStore::new(&format!("redis://{login}127.0.0.1:{}", server.port)).unwrap();
-    for login in [":wrong-one@", "default:wrong-one@", "nobody:wrong-one@"] {
-        let (error, _) = failure(&at(login));
-        assert_eq!(error.kind(), ErrorKind::Configuration);
-        assert!(error.to_string().contains("refuses the user or the password"), "{error}");
-        assert!(!format!("{error} {error:?} {:?}", at(login)).contains("wrong-one"));
+/// Everything that the client writes into its log, in any test.
+static LOG: Mutex<String> = Mutex::new(String::new());
+
+struct Collected;
+
+impl log::Log for Collected {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
     }
-    let (error, _) = failure(&at(""));
-    assert!(error.to_string().contains("asks for a password"), "{error}");
-    for login in [":right-one@", "default:right-one@"] {
-        run(&at(login), claim(1)).unwrap();
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOG.lock().unwrap().push_str(&format!("{}\n", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+fn a_wrong_password_is_told_and_not_shown(program: &Program) {
+    let _ = log::set_logger(&Collected);
+    log::set_max_level(log::LevelFilter::Trace);
+    let server = Server::start(program, &["--requirepass", "right-one"]);
+    let host = format!("127.0.0.1:{}", server.port);
+    for url in [
+        format!("redis://:wrong-one@{host}"),
+        format!("redis://default:wrong-one@{host}"),
+        format!("redis://nobody:wrong-one@{host}"),
+        format!("redis+cluster://:wrong-one@{host}"),
+        format!("redis+sentinel://{host}/alvys?sentinel-password=wrong-one"),
+    ] {
+        let store = RedisStore::new(&url).unwrap();
+        let (error, _) = failure(&store);
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        assert!(error.to_string().contains("refuses the user or the password"), "{error}");
+        assert!(!format!("{error} {error:?} {store:?}").contains("wrong-one"));
+    }
+    let log = LOG.lock().unwrap().clone();
+    assert!(log.contains("Failed to connect to node"), "the log was not collected: {log}");
+    assert!(!log.contains("wrong-one"), "{log}");
+
+    for way in ["redis", "redis+cluster"] {
+        let (error, _) = failure(&RedisStore::new(&format!("{way}://{host}")).unwrap());
+        assert!(error.to_string().contains("asks for a password"), "{error}");
+    }
+    for login in [":right-one", "default:right-one"] {
+        run(&RedisStore::new(&format!("redis://{login}@{host}")).unwrap(), claim(1)).unwrap();
     }
 }
 

@@ -5,16 +5,22 @@ use alvys_auth_redis::RedisStore;
 use alvys_auth_store::BlockingStore;
 
 use crate::servers::{
-    Program, Server, check, claim, cluster, cluster_url, eventually, name, on_each_server, outcome, publish, run,
+    Program, Server, check, claim, cluster, cluster_url, eventually, id, name, on_each_server, outcome, publish, run,
 };
 
 on_each_server!(
     the_primary_that_a_sentinel_names_keeps_the_promises,
-    after_a_failover_the_new_primary_is_used,
+    when_the_primary_is_lost_its_replica_is_used,
+    a_primary_that_becomes_a_replica_is_left,
     one_sentinel_of_several_is_enough,
     a_cluster_without_one_node_serves_the_names_of_the_others,
     a_slot_that_moves_is_followed,
 );
+
+/// What the server says about itself; nothing while it cuts connections off, as when it becomes a replica.
+fn replication(server: &Server) -> String {
+    server.try_tell("INFO replication").unwrap_or_default()
+}
 
 fn behind(sentinels: &[u16]) -> RedisStore {
     let hosts: Vec<_> = sentinels.iter().map(|port| format!("127.0.0.1:{port}")).collect();
@@ -27,35 +33,41 @@ fn the_primary_that_a_sentinel_names_keeps_the_promises(program: &Program) {
     check(&behind(&[sentinel.port]));
 }
 
-fn after_a_failover_the_new_primary_is_used(program: &Program) {
-    let mut primary = Server::start(program, &[]);
+/// A primary with a replica in step, and a sentinel that knows both.
+fn watched_pair(program: &Program) -> (Server, Server, Server) {
+    let primary = Server::start(program, &[]);
     let replica = Server::start(program, &["--replicaof", "127.0.0.1", &primary.port.to_string()]);
     let sentinel = Server::sentinel(program, &primary);
     eventually("the sentinel knows the replica", || {
-        replica.tell::<String>("INFO replication").contains("master_link_status:up")
+        replication(&replica).contains("master_link_status:up")
             && sentinel.tell::<Vec<redis::Value>>("SENTINEL REPLICAS alvys").len() == 1
     });
+    (primary, replica, sentinel)
+}
+
+fn when_the_primary_is_lost_its_replica_is_used(program: &Program) {
+    let (mut primary, replica, sentinel) = watched_pair(program);
     let store = behind(&[sentinel.port]);
     run(&store, publish(1, 1)).unwrap();
-    eventually("the token is at the replica", || {
-        replica.tell::<u8>(&format!("EXISTS {{alvys:1:{}}}:t", name(0))) == 1
-    });
+    eventually("the token is at the replica", || replica.tell::<u8>(&format!("EXISTS {{alvys:1:{}}}:t", name(0))) == 1);
     primary.kill();
     eventually("the replica has taken over", || run(&store, Operation::Look).is_ok());
     let seen = run(&store, Operation::Look).unwrap();
-    assert_eq!(seen.token.map(|token| token.generation), Some(crate::servers::id(1)), "the token was not lost");
-    assert!(replica.tell::<String>("INFO replication").contains("role:master"));
+    assert_eq!(seen.token.map(|token| token.generation), Some(id(1)), "the token was not lost");
+    assert!(replication(&replica).contains("role:master"));
+}
 
-    // One that comes back as a replica while it is connected is left again.
-    primary.restart();
-    eventually("the old primary has become a replica", || {
-        primary.tell::<String>("INFO replication").contains("master_link_status:up")
-    });
+/// The old primary lives on as a replica, and nothing but its own refusal tells the store of it.
+fn a_primary_that_becomes_a_replica_is_left(program: &Program) {
+    let (primary, replica, sentinel) = watched_pair(program);
+    let store = behind(&[sentinel.port]);
+    run(&store, claim(1)).unwrap();
     sentinel.tell::<()>("SENTINEL FAILOVER alvys");
-    eventually("the first one is the primary again", || {
-        run(&store, claim(1)).is_ok() && primary.tell::<String>("INFO replication").contains("role:master")
+    eventually("the new primary is used", || run(&store, claim(1)).is_ok() && replica.calls("evalsha") > 0);
+    eventually("the old one is a replica", || {
+        let works = run(&store, claim(1)).is_ok();
+        replication(&primary).contains("role:slave") && works
     });
-    eventually("it is used", || primary.calls("evalsha") > 0 && run(&store, claim(1)).is_ok());
 }
 
 fn one_sentinel_of_several_is_enough(program: &Program) {

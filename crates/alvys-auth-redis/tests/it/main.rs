@@ -5,5 +5,11 @@
 
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 
+mod access;
 mod contract;
+mod cost;
+mod failures;
+mod fleet;
 mod servers;
+mod tls;
+mod url;

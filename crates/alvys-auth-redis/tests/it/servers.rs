@@ -14,7 +14,7 @@ use redis::{Client, FromRedisValue};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take that takes a moment.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
@@ -74,6 +74,8 @@ pub(crate) struct Server {
     command: Command,
     child: Child,
     pub(crate) port: u16,
+    /// The second one, for TLS, where the settings name a certificate.
+    pub(crate) tls_port: Option<u16>,
     pub(crate) directory: tempfile::TempDir,
 }
 
@@ -89,13 +91,15 @@ impl Server {
         // Another process may take a port between the look for it and its use.
         for _ in 0..10 {
             let port = free_port();
+            let tls_port = settings.contains(&"--tls-cert-file").then(free_port);
             let mut command = Command::new(&program.path);
             command.current_dir(&directory).args(settings).args(["--port", &port.to_string()]);
             command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+            command.args(tls_port.iter().flat_map(|port| ["--tls-port".to_owned(), port.to_string()]));
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             let mut child = command.spawn().unwrap();
             if is_up(&mut child, port) {
-                return Self { command, child, port, directory };
+                return Self { command, child, port, tls_port, directory };
             }
         }
         panic!("{program:?} does not start with {settings:?}");
@@ -214,7 +218,9 @@ pub(crate) fn cluster(program: &Program, settings: &[&str]) -> Vec<Server> {
         let (first, last) = (index * 5462, (index * 5462 + 5461).min(16383));
         node.tell::<()>(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"));
         for (other, bus) in &nodes {
-            node.tell::<()>(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port));
+            // Where the nodes talk TLS among each other, they know each other by that port.
+            let port = other.tls_port.unwrap_or(other.port);
+            node.tell::<()>(&format!("CLUSTER MEET 127.0.0.1 {port} {bus}"));
         }
     }
     let nodes: Vec<_> = nodes.into_iter().map(|(node, _)| node).collect();

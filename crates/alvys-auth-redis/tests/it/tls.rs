@@ -6,9 +6,9 @@ use std::path::Path;
 use alvys_auth_core::ErrorKind;
 use alvys_auth_redis::RedisStore;
 use alvys_auth_store::BlockingStore;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
-use crate::servers::{Program, Server, check, claim, cluster, free_port, name, on_each_server, run};
+use crate::servers::{Program, Server, check, claim, cluster, name, on_each_server, run};
 
 on_each_server!(
     a_certificate_of_the_named_authority_is_trusted,
@@ -21,6 +21,8 @@ on_each_server!(
 /// An authority, and below it a certificate for the loopback address and one for another host; as files.
 fn write_certificates(directory: &Path) {
     let mut params = CertificateParams::default();
+    // With the name that certificates have by default, those below it would seem to be signed by themselves.
+    params.distinguished_name.push(DnType::CommonName, "authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     fs::write(directory.join("ca.pem"), authority.pem()).unwrap();
@@ -32,13 +34,13 @@ fn write_certificates(directory: &Path) {
     }
 }
 
-/// A server with a second port, for TLS, with that certificate.
+/// A server that has a certificate.
 fn with_tls(program: &Program, certificate: &str, settings: &[&str]) -> (Server, u16) {
-    let port = free_port();
-    let (text, pem, key) = (port.to_string(), format!("{certificate}.pem"), format!("{certificate}.key"));
-    let tls = ["--tls-port", &text, "--tls-cert-file", &pem, "--tls-key-file", &key, "--tls-ca-cert-file", "ca.pem"];
-    let settings = [&tls, settings].concat();
-    (Server::with_files(program, &settings, write_certificates), port)
+    let (pem, key) = (format!("{certificate}.pem"), format!("{certificate}.key"));
+    let tls = ["--tls-cert-file", &pem, "--tls-key-file", &key, "--tls-ca-cert-file", "ca.pem"];
+    let server = Server::with_files(program, &[&tls, settings].concat(), write_certificates);
+    let port = server.tls_port.unwrap();
+    (server, port)
 }
 
 const NO_CLIENTS: &[&str] = &["--tls-auth-clients", "no"];
@@ -107,22 +109,10 @@ fn a_cluster_with_tls(program: &Program) {
     write_certificates(certificates.path());
     let path = |name: &str| certificates.path().join(name).display().to_string();
     let (pem, key, ca) = (path("own.pem"), path("own.key"), path("ca.pem"));
-    let tls = ["--tls-cert-file", &pem, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let tls = ["--tls-cert-file", &pem, "--tls-key-file", &key, "--tls-ca-cert-file", &ca, "--tls-cluster", "yes"];
     let nodes = cluster(program, &[&tls, NO_CLIENTS].concat());
-    // The nodes tell of their ports for TLS when they are asked over TLS.
-    let ports: Vec<_> = nodes
-        .iter()
-        .map(|node| {
-            let port = free_port();
-            node.tell::<()>(&format!("CONFIG SET tls-port {port}"));
-            format!("127.0.0.1:{port}")
-        })
-        .collect();
-    crate::servers::eventually("the ports are known to all", || {
-        let all: String = nodes[0].tell("CLUSTER SHARDS").unwrap_or_default();
-        ports.iter().all(|port| all.contains(port))
-    });
-    let store = RedisStore::new(&format!("rediss+cluster://{}?ca={ca}", ports.join(","))).unwrap();
+    let hosts: Vec<_> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.tls_port.unwrap())).collect();
+    let store = RedisStore::new(&format!("rediss+cluster://{}?ca={ca}", hosts.join(","))).unwrap();
     for number in 0..32 {
         BlockingStore::run(&store, &name(number), claim(1)).unwrap();
     }
@@ -132,22 +122,15 @@ fn sentinels_with_tls(program: &Program) {
     if !has_tls(program) {
         return;
     }
-    // Server and sentinel speak TLS only, the sentinel with the server as well.
     let (primary, port) = with_tls(program, "own", NO_CLIENTS);
-    let path = |name: &str| file(&primary, name);
-    let own = free_port();
-    let settings = format!(
-        "sentinel monitor alvys 127.0.0.1 {port} 1\ntls-replication yes\ntls-port {own}\ntls-cert-file {}\n\
-         tls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n",
-        path("own.pem"),
-        path("own.key"),
-        path("ca.pem"),
-    );
-    let sentinel = Server::with_files(program, &["sentinel.conf", "--sentinel"], |directory| {
+    let (pem, key, ca) = (file(&primary, "own.pem"), file(&primary, "own.key"), file(&primary, "ca.pem"));
+    let tls = ["--tls-cert-file", &pem, "--tls-key-file", &key, "--tls-ca-cert-file", &ca, "--tls-replication", "yes"];
+    let settings = [&["sentinel.conf", "--sentinel"], &tls[..], NO_CLIENTS].concat();
+    let sentinel = Server::with_files(program, &settings, |directory| {
+        let settings = format!("sentinel monitor alvys 127.0.0.1 {port} 1\n");
         fs::write(directory.join("sentinel.conf"), settings).unwrap();
     });
-    let store = RedisStore::new(&format!("rediss+sentinel://127.0.0.1:{own}/alvys?ca={}", path("ca.pem"))).unwrap();
-    crate::servers::eventually("the sentinel has found the primary", || {
-        sentinel.tell::<String>("PING") == "PONG" && run(&store, claim(1)).is_ok()
-    });
+    let own = sentinel.tls_port.unwrap();
+    let store = RedisStore::new(&format!("rediss+sentinel://127.0.0.1:{own}/alvys?ca={ca}")).unwrap();
+    run(&store, claim(1)).unwrap();
 }

@@ -61,7 +61,7 @@ fn a_wrong_url_is_told_with_what_to_write() {
         ("redis://host?sentinel-user=a", "has an unknown setting"),
         ("redis://host?prefix=a&prefix=b", "has a setting twice"),
         ("redis://host?prefix={a}", "has a prefix with characters that are not allowed"),
-        ("redis://host?ca=Cargo.toml", "has certificates and no TLS"),
+        ("redis://host?cert=Cargo.toml&key=Cargo.toml", "has certificates and no TLS"),
         ("rediss://host?cert=Cargo.toml", "has one of cert and key only"),
     ] {
         let error = refused(url);
@@ -74,6 +74,8 @@ fn a_wrong_url_is_told_with_what_to_write() {
 fn a_file_that_cannot_be_read_or_holds_no_certificate_is_named() {
     let error = refused("rediss://host?ca=/nowhere/ca.pem");
     assert!(error.to_string().contains("/nowhere/ca.pem") && error.to_string().contains("setting ca"), "{error}");
+    let error = refused("rediss://host?ca=Cargo.toml");
+    assert!(error.to_string().contains("has no certificate"), "{error}");
     let error = refused("rediss://host?cert=Cargo.toml&key=Cargo.toml");
     assert!(error.to_string().contains("certificate"), "{error}");
 }

@@ -32,9 +32,7 @@ pub(super) struct Access {
 }
 
 /// Requests a new token, because a kept one would not prove that requests work. It is kept for the next run.
-pub(super) fn token(mut settings: Settings, api: &Api, limits: Limits, report: &mut Report) -> Option<Access> {
-    // The warnings are in the report already.
-    settings.setup.warnings.clear();
+pub(super) fn token(settings: Settings, api: &Api, limits: Limits, report: &mut Report) -> Option<Access> {
     let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
     let legacy = flow.is_legacy();
     let wanted = Wanted { force: true, ..Wanted::default() };

@@ -61,11 +61,12 @@ pub(super) fn settings(arguments: &SettingsArgs, report: &mut Report) -> Option<
         readable_by_others(&path, report);
     }
     let setup = layers.setup().and_then(|setup| Ok(fits(setup.flow.clone()).map(|()| setup)?));
-    let credentials = layers.credentials();
-    let (setup, credentials) = match (setup, credentials) {
-        (Ok(setup), Ok(credentials)) if !report.has_failed() => (setup, credentials),
-        (setup, credentials) => {
-            [setup.err(), credentials.err()].into_iter().flatten().for_each(|failure| report.failed(STEP, failure));
+    let (credentials, network) = (layers.credentials(), layers.network());
+    let (setup, credentials, network) = match (setup, credentials, network) {
+        (Ok(setup), Ok(credentials), Ok(network)) if !report.has_failed() => (setup, credentials, network),
+        (setup, credentials, network) => {
+            let failures = [setup.err(), credentials.err(), network.err()];
+            failures.into_iter().flatten().for_each(|failure| report.failed(STEP, failure));
             return None;
         }
     };
@@ -77,7 +78,7 @@ pub(super) fn settings(arguments: &SettingsArgs, report: &mut Report) -> Option<
     }
     let flow = if setup.flow.is_legacy() { "legacy" } else { "current" };
     report.fine(STEP, format!("client {}, {flow} flow", credentials.client_id()));
-    Some(Settings { credentials, setup, ca_bundle: layers.ca_bundle(), cache_dir: arguments.cache_dir() })
+    Some(Settings { credentials, setup, network, cache_dir: arguments.cache_dir() })
 }
 
 /// The value of a setting, from the first layer that has one.

@@ -7,6 +7,7 @@ mod network;
 use std::time::Duration;
 
 use super::scopes::scope;
+use crate::cache;
 use crate::client::Limits;
 use crate::failure::Failure;
 use crate::keys;
@@ -57,9 +58,14 @@ fn check(arguments: &Args, report: &mut Report) {
         Ok(endpoint) => endpoint,
         Err(failure) => return report.failed("settings", failure),
     };
-    if let Err(at) = network::check(&endpoint, settings.ca_bundle.as_deref(), report) {
+    if let Err(at) = network::check(&endpoint, &settings.setup.api, &settings.network, report) {
         let why = format!("the step before it failed: {at}");
         return skip(report, &[&[access::TOKEN][..], &access::STEPS].concat(), &why);
+    }
+    if let Some(Err(error)) = settings.cache_dir.as_deref().map(cache::check) {
+        let todo =
+            "each run may request a token of its own: give another directory with --cache-dir or ALVYS_CACHE_DIR";
+        report.warning("cache", format!("tokens cannot be kept: {error}"), todo);
     }
     let api = settings.setup.api.clone();
     let limits = Limits {

@@ -1,19 +1,23 @@
 //! The flags of `alvys-auth proxy`, and the settings that they make.
 
-use std::fs;
+use std::env;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alvys_auth_config::check_access;
 use alvys_auth_core::Api;
 use alvys_auth_proxy::{Accounts, Listen, Proxy, Settings, SharedKey};
-use alvys_auth_reqwest::Http;
-use reqwest::{Certificate, ClientBuilder};
+use http::Uri;
 use zeroize::Zeroizing;
 
-use crate::environment::variable;
 use crate::failure::Failure;
+use crate::network::Network;
+use crate::secret::PROXY_KEY;
 use crate::settings::SettingsArgs;
 use crate::time;
 
@@ -33,6 +37,9 @@ const OF_ONE_APPLICATION: [&str; 13] = [
     "scope",
     "api_base_url",
 ];
+
+/// The longest key file that is read, in bytes.
+const LONGEST_KEY: usize = 4096;
 
 /// Run a reverse proxy that adds the token to each request, so that programs in any language can call the API.
 ///
@@ -82,6 +89,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     patience: Option<Duration>,
 
+    /// Also send the token to this path of the API's host, and below it. May be given several times.
+    #[arg(long, value_name = "PATH")]
+    allow_path: Vec<String>,
+
     /// How many calls may be in progress at the same time.
     #[arg(long, value_name = "CALLS", value_parser = at_least_one)]
     most_at_once: Option<NonZeroUsize>,
@@ -116,6 +127,7 @@ impl Args {
         if self.expose {
             settings = settings.expose();
         }
+        settings = self.allow_path.iter().fold(settings, Settings::allow_path);
         if self.hand_out_tokens {
             settings = settings.hand_out_tokens();
         }
@@ -131,8 +143,7 @@ impl Args {
     pub(super) fn key(&self) -> Result<Option<Zeroizing<String>>, Failure> {
         match &self.key_file {
             Some(path) => read_key(path).map(Some),
-            None => Ok(variable("ALVYS_PROXY_KEY")
-                .map(|key| without_line_break(&Zeroizing::new(key.to_string_lossy().into_owned())))),
+            None => env::var_os(PROXY_KEY).map(given_key).transpose(),
         }
     }
 
@@ -142,10 +153,15 @@ impl Args {
         accounts: impl Accounts,
         api: Api,
         settings: Settings,
-        certificates: &Certificates,
+        network: &Network,
     ) -> Result<Proxy, Failure> {
         let own = || (api == Api::production()).then_some("https://mcp.alvys.com/mcp");
-        let settings = match self.mcp_url.as_deref().or_else(own) {
+        let mcp = self.mcp_url.as_deref().or_else(own);
+        // The proxy says what is wrong with a URL that cannot be called.
+        let called: Vec<Uri> =
+            [Some(api.base()), mcp].into_iter().flatten().filter_map(|url| url.parse().ok()).collect();
+        let http = network.asynchronous(&called.iter().collect::<Vec<_>>())?;
+        let settings = match mcp {
             Some(url) => settings.mcp(url),
             None => settings,
         };
@@ -153,53 +169,38 @@ impl Args {
             Some(patience) => api.patience(patience),
             None => api,
         };
-        let certificates = certificates.clone();
-        Ok(Proxy::with_client(accounts, api, settings, move || certificates.client())?)
+        Ok(Proxy::with_client(accounts, api, settings, http)?)
     }
 }
 
 pub(super) fn read_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let read = fs::read_to_string(path).map(Zeroizing::new).map_err(|error| {
+    let refused = |error: io::Error| {
         Failure::configuration(
             format!("cannot read the key file {}: {error}", path.display()),
             "give --key-file a file that this user may read",
         )
-    });
-    Ok(without_line_break(&read?))
+    };
+    let mut file = File::open(path).map_err(refused)?;
+    check_access(path, &file.metadata().map_err(refused)?)?;
+    let mut key = Zeroizing::new(String::with_capacity(LONGEST_KEY));
+    file.by_ref().take(LONGEST_KEY as u64).read_to_string(&mut key).map_err(refused)?;
+    Ok(without_line_break(&key))
+}
+
+/// The key in the environment. An empty one would leave the proxy without a key.
+fn given_key(key: OsString) -> Result<Zeroizing<String>, Failure> {
+    let key = Zeroizing::new(key.to_string_lossy().into_owned());
+    if key.trim().is_empty() {
+        return Err(Failure::configuration(
+            format!("{PROXY_KEY} is set, but empty"),
+            "set it to a key of at least 16 characters, or unset it to run without one",
+        ));
+    }
+    Ok(without_line_break(&key))
 }
 
 fn without_line_break(key: &Zeroizing<String>) -> Zeroizing<String> {
     Zeroizing::new(key.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// The certificates that an HTTP client trusts instead of those of the system.
-#[derive(Debug, Clone)]
-pub(super) struct Certificates(Option<Vec<Certificate>>);
-
-impl Certificates {
-    /// Reads the PEM file `bundle`, if there is one.
-    pub(super) fn read(bundle: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = bundle else { return Ok(Self(None)) };
-        let refused = |what: String| {
-            let hint = "set ALVYS_CA_BUNDLE, SSL_CERT_FILE or --ca-bundle to a PEM file with certificates, or unset it";
-            Failure::configuration(format!("the CA bundle {} {what}", path.display()), hint)
-        };
-        let pem = fs::read(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|_| refused("is not a PEM file".to_owned()))?;
-        if certificates.is_empty() {
-            return Err(refused("contains no certificate".to_owned()));
-        }
-        Ok(Self(Some(certificates)))
-    }
-
-    pub(super) fn client(&self) -> ClientBuilder {
-        // These settings read the system's certificates once: no file is opened when a client is made later on.
-        let http = Http::default().builder().user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")));
-        match &self.0 {
-            Some(certificates) => http.tls_certs_only(certificates.clone()),
-            None => http,
-        }
-    }
 }
 
 /// A host name or an IP address, without a port.

@@ -13,11 +13,11 @@ use self::arguments::read_key;
 use self::reload::not_reloaded;
 use crate::failure::Failure;
 use crate::messages;
+use crate::notices;
 use crate::output;
 use crate::signals;
 
 mod arguments;
-mod notices;
 mod one;
 mod process;
 mod reload;
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     if arguments.settings.cache_dir.is_some() || arguments.settings.no_cache {
         return Err(Failure::usage("the proxy keeps its tokens in memory only", "remove --cache-dir and --no-cache"));
     }
-    notices::start();
+    notices::start("alvys_auth::notice");
     process::take_descriptors();
     // Read before the signals are caught, so that they end a run that waits for stdin, a command or a keychain.
     let key = arguments.key()?.map(|key| SharedKey::new(key.as_str())).transpose()?;
@@ -55,6 +55,7 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
             }
         };
         tokio::spawn(signals::on_hangup(hangup).map_err(failed)?);
+        process::reap_orphans().map_err(failed)?;
         arguments.serve_until(Server::new(proxy), ended).await
     });
     // Does not wait for a command or a keychain that is being read.

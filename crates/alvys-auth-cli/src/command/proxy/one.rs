@@ -1,7 +1,6 @@
 //! A proxy for one application, with the settings that all commands use: flags, environment and profile.
 
 use std::mem;
-use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,10 +10,12 @@ use alvys_auth_proxy::{Account, Proxy, Settings};
 use alvys_auth_reqwest::TokenSource;
 use tracing::info;
 
-use super::arguments::{Args, Certificates};
+use super::arguments::Args;
 use super::reload::{Reload, elsewhere, not_reloaded};
 use crate::failure::Failure;
+use crate::keys;
 use crate::messages;
+use crate::network::Certificates;
 use crate::secret::Provider;
 use crate::settings::Layers;
 
@@ -25,20 +26,19 @@ use crate::settings::Layers;
 pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy, Reload), Failure> {
     let layers = arguments.settings.layers()?;
     let setup = layers.setup()?;
-    for warning in setup.warnings.iter().map(String::as_str).chain(setup.flow.deprecation()) {
-        messages::warn(warning);
-    }
-    let start = Start { flow: setup.flow.clone(), api: setup.api.clone(), ca_bundle: layers.ca_bundle() };
-    let certificates = Certificates::read(start.ca_bundle.as_deref())?;
+    // Without a token, the proxy runs on, and nobody would be told later.
+    setup.warnings.iter().for_each(|warning| messages::notice(warning));
+    setup.flow.deprecation().into_iter().for_each(messages::warn);
+    let network = layers.network()?;
+    let http = network.asynchronous(&[&keys::endpoint(&setup.flow)?])?;
+    let certificates = network.certificates.clone();
+    let start = Start { flow: setup.flow.clone(), api: setup.api.clone(), certificates };
     let current = Arc::new(Current(RwLock::new(layers.provider()?)));
-    let http = certificates.clone();
-    let tokens = TokenSource::builder(setup.flow, current.current()?)
-        .provider(Arc::clone(&current) as _)
-        .http(move || http.client())
-        .build()?;
+    let tokens =
+        TokenSource::builder(setup.flow, current.current()?).provider(Arc::clone(&current) as _).http(http).build()?;
     let account = Account::new(tokens.clone());
     let account = if arguments.unshaped { account.unpaced() } else { account };
-    let proxy = arguments.proxy(account, setup.api, settings, &certificates)?;
+    let proxy = arguments.proxy(account, setup.api, settings, &network)?;
     Ok((proxy, rereading(arguments, start, tokens, current)))
 }
 
@@ -72,18 +72,18 @@ fn rereading(arguments: &Args, start: Start, tokens: TokenSource, current: Arc<C
 struct Start {
     flow: Flow,
     api: Api,
-    ca_bundle: Option<PathBuf>,
+    certificates: Certificates,
 }
 
 impl Start {
     /// Refuses settings that differ, because their credentials are for another place than the one that this proxy uses.
     fn check(&self, layers: &Layers<'_>) -> Result<(), Failure> {
         let Setup { flow, api, .. } = layers.setup()?;
-        let ca_bundle = layers.ca_bundle();
+        let certificates = layers.network()?.certificates;
         let differs = [
             (flow != self.flow, "the flow"),
             (api != self.api, "the API"),
-            (ca_bundle != self.ca_bundle, "the CA bundle"),
+            (certificates != self.certificates, "the CA bundle or the client certificate"),
         ];
         let differs: Vec<_> = differs.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect();
         if differs.is_empty() {

@@ -4,6 +4,8 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::sync::{Mutex, mpsc};
 use std::thread;
+#[cfg(unix)]
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -12,6 +14,10 @@ use tokio::runtime::{Builder, Runtime};
 const MOST_WORKERS: usize = 4;
 /// The most threads for blocking work: reading secrets and profiles, and name resolution.
 const MOST_BLOCKING: usize = 16;
+
+/// How often statuses are taken where no signal asks for it.
+#[cfg(unix)]
+const REAP_EVERY: Duration = Duration::from_secs(5);
 
 /// A runtime with few threads.
 ///
@@ -55,3 +61,34 @@ pub(super) fn take_descriptors() {
 /// This system has no such limit.
 #[cfg(not(unix))]
 pub(super) fn take_descriptors() {}
+
+/// As the first process of a container, takes the statuses of processes that others left behind. They would fill the table of
+/// processes otherwise.
+///
+/// # Errors
+/// When the system gives no signals.
+#[cfg(unix)]
+pub(super) fn reap_orphans() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    if !rustix::process::getpid().is_init() {
+        return Ok(());
+    }
+    let mut ended = signal(SignalKind::child())?;
+    tokio::spawn(async move {
+        loop {
+            alvys_auth_config::reap_orphans();
+            // Where a command for the secret runs meanwhile, they are taken later.
+            let _ = tokio::time::timeout(REAP_EVERY, ended.recv()).await;
+        }
+    });
+    Ok(())
+}
+
+/// This system has no such process.
+///
+/// # Errors
+/// None.
+#[cfg(not(unix))]
+pub(super) fn reap_orphans() -> io::Result<()> {
+    Ok(())
+}

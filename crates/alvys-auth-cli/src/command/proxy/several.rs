@@ -10,14 +10,15 @@ use std::time::Duration;
 use alvys_auth_config::{Setup, Variables};
 use alvys_auth_core::{Api, CredentialsProvider as _, Error, Flow, Given, Mark, Tenant, TokenRequest};
 use alvys_auth_proxy::{NotServed, PerTenant, Proxy, Settings};
-use alvys_auth_reqwest::{AsyncTenantProvider, Credentials, ProviderFuture, Tenants};
+use alvys_auth_reqwest::{AsyncTenantProvider, Credentials, Http, ProviderFuture, Tenants};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
-use super::arguments::{Args, Certificates};
+use super::arguments::Args;
 use super::reload::{Reload, elsewhere, not_reloaded};
-use crate::environment::variable;
 use crate::failure::Failure;
+use crate::keys;
+use crate::network::Network;
 use crate::profiles::{self, Named};
 use crate::secret;
 
@@ -55,17 +56,15 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
     debug!(target: "alvys_auth", tenants = served.len(), "serves profiles");
     let place = first.place.clone();
     let profiles = Profiles { served: served.into(), places: Arc::new(Semaphore::new(MOST_READ)) };
-    let environment = |name| variable(name).map(PathBuf::from);
-    let bundle = arguments.settings.ca_bundle.clone().or_else(|| environment("ALVYS_CA_BUNDLE"));
-    let bundle = bundle.or_else(|| place.ca_bundle.clone()).or_else(|| environment("SSL_CERT_FILE"));
-    let certificates = Certificates::read(bundle.as_deref())?;
-    let tenants = tenants(profiles.clone(), certificates.clone());
+    let network = Network::new(arguments.settings.certificates.read(place.ca_bundle.as_deref())?);
+    let endpoints = profiles.served.iter().map(|one| keys::endpoint(&one.flow)).collect::<Result<Vec<_>, _>>()?;
+    let tenants = tenants(profiles.clone(), network.asynchronous(&endpoints.iter().collect::<Vec<_>>())?);
     let accounts = PerTenant::new(move |tenant| {
         let tenants = tenants.clone();
         async move { Ok::<_, NotServed>(tenants.source(&tenant).await?) }
     });
     let accounts = if arguments.unshaped { accounts.limits(None) } else { accounts };
-    let proxy = arguments.proxy(accounts, place.api, settings, &certificates)?;
+    let proxy = arguments.proxy(accounts, place.api, settings, &network)?;
     Ok((proxy, rereading(profiles)))
 }
 
@@ -88,8 +87,8 @@ fn rereading(profiles: Profiles) -> Reload {
     })
 }
 
-fn tenants(profiles: Profiles, certificates: Certificates) -> Tenants {
-    Tenants::builder(profiles).without_organization_guard().http(move || certificates.client()).build()
+fn tenants(profiles: Profiles, http: Http) -> Tenants {
+    Tenants::builder(profiles).without_organization_guard().http(http).build()
 }
 
 /// The profiles to be served. The name of a profile is the name of its tenant.

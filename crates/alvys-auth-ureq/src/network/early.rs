@@ -4,7 +4,7 @@ use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
 
 use ureq::Error;
 use ureq::unversioned::transport::time::Duration;
-use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
+use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 
 /// How long to look for an answer on a connection that takes no more of the request.
 const LOOK: Duration = Duration::from_millis(100);
@@ -15,26 +15,14 @@ const LOOK: Duration = Duration::from_millis(100);
 /// and drops the answer. So what is left of the request is taken here and goes nowhere, and ureq comes to the answer. It lies
 /// below TLS, which could not be read either after a write that failed.
 #[derive(Debug)]
-pub(crate) struct Early<T> {
+pub(super) struct Early<T> {
     connection: T,
     over: bool,
 }
 
 impl<T> Early<T> {
-    pub(crate) fn new(connection: T) -> Self {
+    pub(super) fn new(connection: T) -> Self {
         Self { connection, over: false }
-    }
-}
-
-/// Makes such connections of others.
-#[derive(Debug)]
-pub(crate) struct Hearing;
-
-impl<In: Transport> Connector<In> for Hearing {
-    type Out = Early<In>;
-
-    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<Early<In>>, Error> {
-        Ok(chained.map(Early::new))
     }
 }
 

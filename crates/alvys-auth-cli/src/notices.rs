@@ -1,4 +1,4 @@
-//! The notices that the proxy writes to stderr without `-v`: few, and each only once.
+//! What is written to stderr without `-v`: few sentences, and each only once.
 
 use std::fmt::{Debug, Write};
 
@@ -10,10 +10,10 @@ use tracing_subscriber::{Layer, registry};
 
 use crate::messages;
 
-/// Prints the notices of the proxy, unless the log of `-v` shows them already.
-pub(super) fn start() {
-    let noticed = registry().with(Notices).with(Targets::new().with_target("alvys_auth::notice", Level::WARN));
-    // Fails when the log of `-v` is on.
+/// Prints the warnings of `target`, unless they are printed already.
+pub(crate) fn start(target: &str) {
+    let noticed = registry().with(Notices).with(Targets::new().with_target(target, Level::WARN));
+    // Fails when the log of `-v` is on, or when this was called before.
     let _ = tracing::subscriber::set_global_default(noticed);
 }
 

@@ -1,0 +1,12 @@
+//! How connections are made: through which proxy, and whose certificates are trusted.
+
+mod exceptions;
+mod proxies;
+mod proxy;
+#[cfg(feature = "tls")]
+mod trust;
+
+pub use proxies::{Proxies, Way};
+pub use proxy::{Proxy, Scheme};
+#[cfg(feature = "tls")]
+pub use trust::{Trust, Trusted};

@@ -1,0 +1,243 @@
+//! Whose certificates are trusted, and which certificate is shown to a server that asks for one.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use alvys_auth_core::Error;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
+
+/// The files and directories that replace the certificates of the system for every program on it.
+const FILE: &str = "SSL_CERT_FILE";
+const DIRECTORIES: &str = "SSL_CERT_DIR";
+
+static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+
+/// Whose certificates are trusted: by default those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR` in their place where
+/// these are set, or of Mozilla where the system has none.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Trust {
+    bundle: Option<Named>,
+    more: Option<Named>,
+    identity: Option<[PathBuf; 2]>,
+}
+
+/// TLS settings, ready for use.
+#[derive(Debug, Clone)]
+pub struct Trusted {
+    /// The settings, without an application protocol.
+    pub config: Arc<ClientConfig>,
+    /// The certificates that cannot be used and were left out, one sentence for each file.
+    pub ignored: Vec<String>,
+}
+
+/// A file or a directory with certificates, and the setting that names it.
+#[derive(Clone, PartialEq, Eq)]
+struct Named {
+    setting: String,
+    path: PathBuf,
+}
+
+impl Trust {
+    /// The certificates that every program on this system trusts.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// Trusts the certificates of this PEM file in place of all others. `setting` is what names the file, for errors.
+    pub fn only(mut self, setting: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.bundle = Some(Named { setting: setting.into(), path: path.into() });
+        self
+    }
+
+    /// Trusts the certificates of this PEM file besides. `setting` is what names the file, for errors.
+    pub fn more(mut self, setting: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        self.more = Some(Named { setting: setting.into(), path: path.into() });
+        self
+    }
+
+    /// Shows this certificate to servers that ask for one. Both are PEM files; one file may hold both.
+    pub fn identity(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.identity = Some([certificate.into(), key.into()]);
+        self
+    }
+
+    /// Whether a setting names a file, be it one of the environment.
+    pub fn is_named(&self) -> bool {
+        *self != Self::system() || !of_environment().is_empty()
+    }
+
+    /// Reads all certificates.
+    ///
+    /// A certificate that cannot be used is left out and told of in [`Trusted::ignored`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when a file that a setting names cannot be read
+    /// or holds no usable certificate, or the certificate to show does not fit its key. The error names the setting.
+    pub fn read(&self, provider: Arc<CryptoProvider>) -> Result<Trusted, Error> {
+        let mut ignored = Vec::new();
+        let mut load = |named: &Named| named.load(&mut ignored);
+        let bundles = self.bundle.clone().map_or_else(of_environment, |bundle| vec![bundle]);
+        let more = self.more.iter().map(&mut load).collect::<Result<Vec<_>, _>>()?.concat();
+        let own = bundles.iter().map(&mut load).collect::<Result<Vec<_>, _>>()?.concat();
+        let unusable = |error: &dyn fmt::Display| {
+            let hint = "check the certificates of this system and the cryptography that the program has chosen";
+            Error::configuration(format!("the certificates cannot be used: {error}"), hint)
+        };
+        let chosen = |mut roots: RootCertStore| {
+            roots.add_parsable_certificates(more.iter().cloned());
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build();
+            verifier.map(|verifier| verifier as Arc<dyn ServerCertVerifier>).map_err(|error| unusable(&error))
+        };
+        let verifier = if bundles.is_empty() {
+            match of_system(&more, Arc::clone(&provider)) {
+                Ok(verifier) => Arc::new(verifier),
+                // The only reason for it on a system where certificates are files is that there are none.
+                Err(_) => chosen(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })?,
+            }
+        } else {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(own);
+            chosen(roots)?
+        };
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(|error| unusable(&error))?.dangerous().with_custom_certificate_verifier(verifier);
+        let config = match &self.identity {
+            None => config.with_no_client_auth(),
+            Some([certificate, key]) => {
+                let (chain, key) = shown(certificate, key)?;
+                config.with_client_auth_cert(chain, key).map_err(|error| {
+                    Error::configuration(
+                        format!("the client certificate {} cannot be used: {error}", certificate.display()),
+                        "give the certificate and the private key that belongs to it, both as PEM files",
+                    )
+                })?
+            }
+        };
+        Ok(Trusted { config: Arc::new(config), ignored })
+    }
+
+    /// The settings of those who bring none, which are made once in a process, because reading the certificates of the system
+    /// takes milliseconds.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn shared(provider: impl FnOnce() -> Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, Error> {
+        if let Some(shared) = SYSTEM.get() {
+            return Ok(Arc::clone(shared));
+        }
+        let chosen = CryptoProvider::get_default().cloned();
+        let Trusted { config, ignored } = Self::system().read(chosen.unwrap_or_else(provider))?;
+        for what in ignored {
+            tracing::warn!(target: "alvys_auth", "{what}");
+        }
+        Ok(Arc::clone(SYSTEM.get_or_init(|| config)))
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = |named: &Option<Named>| named.as_ref().map(|named| named.path.clone());
+        f.debug_struct("Trust")
+            .field("bundle", &path(&self.bundle))
+            .field("more", &path(&self.more))
+            .field("identity", &self.identity)
+            .finish()
+    }
+}
+
+/// The file and the directories that the environment names.
+fn of_environment() -> Vec<Named> {
+    let named = |setting: &str, path| Named { setting: setting.to_owned(), path };
+    let file = env::var_os(FILE).map(|path| named(FILE, path.into()));
+    let directories = env::var_os(DIRECTORIES).unwrap_or_default();
+    let directories = env::split_paths(&directories).filter(|path| !path.as_os_str().is_empty());
+    file.into_iter().chain(directories.map(|path| named(DIRECTORIES, path))).collect()
+}
+
+fn of_system(more: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) -> Result<Verifier, rustls::Error> {
+    #[cfg(not(target_os = "android"))]
+    return Verifier::new_with_extra_roots(more.iter().cloned(), provider);
+    #[cfg(target_os = "android")]
+    if more.is_empty() { Verifier::new(provider) } else { Err(rustls::Error::General("no extra roots".to_owned())) }
+}
+
+impl Named {
+    /// The usable certificates.
+    fn load(&self, ignored: &mut Vec<String>) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let (path, setting) = (self.path.display(), &self.setting);
+        let refused = |what: String| {
+            Error::configuration(
+                format!("the CA bundle {path} {what}"),
+                format!("set {setting} to a PEM file with certificates, or unset it"),
+            )
+        };
+        let files = files(&self.path).map_err(|error| refused(format!("cannot be read: {error}")))?;
+        let (mut usable, mut roots, mut unusable) = (Vec::new(), RootCertStore::empty(), Vec::new());
+        for file in files {
+            let pem = match fs::read(&file) {
+                Ok(pem) => pem,
+                Err(error) if file == self.path => return Err(refused(format!("cannot be read: {error}"))),
+                Err(error) => {
+                    unusable.push(error.to_string());
+                    continue;
+                }
+            };
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
+                let added = certificate.map_err(|error| error.to_string()).and_then(|certificate| {
+                    roots.add(certificate.clone()).map(|()| certificate).map_err(|error| error.to_string())
+                });
+                match added {
+                    Ok(certificate) => usable.push(certificate),
+                    Err(error) => unusable.push(error),
+                }
+            }
+        }
+        if usable.is_empty() {
+            return Err(refused("holds no certificate that can be used".to_owned()));
+        }
+        if let [first, ..] = unusable.as_slice() {
+            let count = unusable.len();
+            ignored.push(format!(
+                "the CA bundle {path} of {setting} holds certificates that cannot be used: {count} left out, the others \
+                 trusted; {first}"
+            ));
+        }
+        Ok(usable)
+    }
+}
+
+/// The file itself, or the files of a directory.
+fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
+    Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_file()).collect())
+}
+
+/// The certificate that is shown, with those that vouch for it, and its key.
+fn shown(certificate: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    let refused = |what: &str, path: &Path, error: &dyn fmt::Display| {
+        Error::configuration(
+            format!("{} holds no {what} that can be used: {error}", path.display()),
+            "give a PEM file; a private key must not have a password",
+        )
+    };
+    let wrong = |error| refused("client certificate", certificate, &error);
+    let chain =
+        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(wrong)?;
+    if chain.is_empty() {
+        return Err(refused("client certificate", certificate, &"there is none"));
+    }
+    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(|error| refused("private key", key, &error))?))
+}

@@ -1,0 +1,74 @@
+//! Connects to a server: directly or through a proxy, and encrypted for https.
+
+use alvys_auth_driver::Scheme;
+use ureq::Error;
+use ureq::unversioned::transport::{ConnectionDetails, Connector, SocksConnector, Transport};
+
+use super::Http;
+use super::addresses::{connected, timeout, unreached};
+use super::early::Early;
+use super::tls::Encrypted;
+use super::tunnel::tunnelled;
+
+/// Makes the connections of an agent.
+#[derive(Debug)]
+pub(super) struct Connect {
+    http: Http,
+    socks: SocksConnector,
+}
+
+impl Connect {
+    pub(super) fn new(http: Http) -> Self {
+        Self { http, socks: SocksConnector::default() }
+    }
+
+    /// A connection that leads to the server, not encrypted yet.
+    fn reached(&self, details: &ConnectionDetails) -> Result<Box<dyn Transport>, Error> {
+        let way = self.http.proxies.way(details.uri).map_err(|error| Error::Other(error.into()))?;
+        // Made of the same proxy.
+        let (Some(proxy), Some(place)) = (way.proxy(), details.config.proxy()) else {
+            return if way.proxy().is_some() { Err(Error::InvalidProxyUrl) } else { self.direct(details) };
+        };
+        if !matches!(proxy.scheme(), Scheme::Http | Scheme::Https) {
+            let connection = Connector::<()>::connect(&self.socks, details, None).map_err(unreached)?;
+            return Ok(Box::new(Early::new(connection.ok_or(Error::ConnectionFailed)?)));
+        }
+        let addresses = details.resolver.resolve(place.uri(), details.config, timeout(details))?;
+        let connection = connected(&addresses, details)?;
+        let connection = match proxy.scheme() {
+            Scheme::Https => self.encrypted(proxy.host(), connection, details)?,
+            _ => connection,
+        };
+        tunnelled(connection, proxy.user(), details)
+    }
+
+    fn direct(&self, details: &ConnectionDetails) -> Result<Box<dyn Transport>, Error> {
+        if !details.addrs.is_empty() {
+            return connected(&details.addrs, details);
+        }
+        // ureq has left the look-up to the proxy, which this server is an exception of.
+        connected(&details.resolver.resolve(details.uri, details.config, timeout(details))?, details)
+    }
+
+    fn encrypted(
+        &self,
+        host: &str,
+        connection: Box<dyn Transport>,
+        details: &ConnectionDetails,
+    ) -> Result<Box<dyn Transport>, Error> {
+        let tls = self.http.tls.config().map_err(|error| Error::Other(error.into()))?;
+        Ok(Box::new(Encrypted::new(host, tls, connection, details)?))
+    }
+}
+
+impl Connector for Connect {
+    type Out = Box<dyn Transport>;
+
+    fn connect(&self, details: &ConnectionDetails, _: Option<()>) -> Result<Option<Self::Out>, Error> {
+        let connection = self.reached(details)?;
+        if !details.needs_tls() {
+            return Ok(Some(connection));
+        }
+        self.encrypted(details.uri.host().unwrap_or_default(), connection, details).map(Some)
+    }
+}

@@ -1,0 +1,213 @@
+//! Through which proxy and with whose trust both drivers reach a token endpoint.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alvys_auth_core::{Error, ErrorKind, Flow, Policy, Token};
+use alvys_auth_driver::{Proxies, Trust, Trusted};
+use alvys_auth_tests::proxied::Proxy;
+use alvys_auth_tests::tls::{Server, fixture};
+use alvys_auth_tests::{both_drivers, credentials};
+use rustls::crypto::ring;
+use tokio::runtime::Runtime;
+
+/// A driver that asks once for a token.
+trait Driver {
+    fn token(endpoint: &str, proxies: Proxies, trust: &Trust) -> Result<Token, Error>;
+}
+
+struct Async;
+struct Blocking;
+
+/// One request may take a minute, and is not tried again while a caller waits.
+fn policy() -> Policy {
+    let long = Duration::from_secs(3600);
+    Policy::new().request_timeout(Duration::from_secs(60)).backoff(long, long).pause_while_waiting(long)
+}
+
+fn trusted(trust: &Trust) -> Result<Trusted, Error> {
+    trust.read(Arc::new(ring::default_provider()))
+}
+
+impl Driver for Async {
+    fn token(endpoint: &str, proxies: Proxies, trust: &Trust) -> Result<Token, Error> {
+        let http = alvys_auth_reqwest::Http::with(proxies, trusted(trust)?.config);
+        let url = endpoint.parse().expect("a URL");
+        let flow = Flow::current().endpoint(endpoint);
+        http.check(&url)?;
+        let tokens = alvys_auth_reqwest::TokenSource::builder(flow, credentials("id", "secret"));
+        let tokens = tokens.policy(policy()).http(http).build()?;
+        Runtime::new().expect("a runtime").block_on(async { tokens.token().await })
+    }
+}
+
+impl Driver for Blocking {
+    fn token(endpoint: &str, proxies: Proxies, trust: &Trust) -> Result<Token, Error> {
+        let http = alvys_auth_ureq::Http::with(proxies, trusted(trust)?.config);
+        let url = endpoint.parse().expect("a URL");
+        let flow = Flow::current().endpoint(endpoint);
+        http.check(&url)?;
+        let agent = http.agent(alvys_auth_ureq::Http::config());
+        let tokens = alvys_auth_ureq::TokenSource::builder(flow, credentials("id", "secret"));
+        tokens.policy(policy()).http(agent).build()?.token()
+    }
+}
+
+fn localhost() -> Trust {
+    Trust::system().only("the test", fixture("localhost.pem"))
+}
+
+fn named(proxy: String) -> Proxies {
+    Proxies::read(move |name| (name == "HTTPS_PROXY").then(|| proxy.clone()))
+}
+
+/// Asks for a token through the proxy of this URL, in which `PORT` is replaced, and gives what the proxy has seen.
+#[track_caller]
+fn led<D: Driver>(server: &Server, proxy: &Proxy, url: &str) -> Vec<String> {
+    let url = url.replace("PORT", &proxy.port.to_string());
+    let before = proxy.seen().len();
+    D::token(&format!("{}/oauth/token", server.url()), named(url.clone()), &localhost()).expect(&url);
+    proxy.seen().split_off(before)
+}
+
+fn every_kind_of_proxy_leads_to_the_server<D: Driver>() {
+    let (server, proxy, encrypted) = (Server::start(false), Proxy::willing(), Proxy::encrypted());
+    let place = format!("localhost:{}", server.port);
+    let here = format!("127.0.0.1:{}", server.port);
+    let cases = [
+        ("http://127.0.0.1:PORT", format!("CONNECT {place}")),
+        ("127.0.0.1:PORT", format!("CONNECT {place}")),
+        ("http://DOMAIN\\user:p%20w@127.0.0.1:PORT", format!("CONNECT Basic RE9NQUlOXHVzZXI6cCB3 {place}")),
+        ("socks4://127.0.0.1:PORT", format!("socks4 {here}")),
+        ("socks4a://127.0.0.1:PORT", format!("socks4a {place}")),
+        ("socks5h://127.0.0.1:PORT", format!("socks5 {place}")),
+        ("socks5h://us%3Aer:p%40w@127.0.0.1:PORT", format!("socks5 us:er:p@w {place}")),
+    ];
+    for (url, seen) in cases {
+        assert_eq!(led::<D>(&server, &proxy, url), [seen], "{url}");
+    }
+    // The first address of the server is of either family.
+    let seen = led::<D>(&server, &proxy, "socks5://127.0.0.1:PORT");
+    assert!(
+        [here, format!("[::1]:{}", server.port)].iter().any(|place| seen == [format!("socks5 {place}")]),
+        "{seen:?}"
+    );
+    assert_eq!(led::<D>(&server, &encrypted, "https://localhost:PORT"), [format!("CONNECT {place}")]);
+}
+
+fn a_proxy_that_cannot_be_used_is_an_error_and_nothing_goes_around_it<D: Driver>() {
+    let server = Server::start(false);
+    let endpoint = format!("{}/oauth/token", server.url());
+    for proxy in ["http://exa mple:80", "http//host", "ftp://host", "socks5://user@host"] {
+        let error = D::token(&endpoint, named(proxy.to_owned()), &localhost()).expect_err(proxy);
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{proxy}: {error}");
+        assert!(error.to_string().contains("HTTPS_PROXY"), "{proxy}: {error}");
+    }
+    assert_eq!(server.offers().len(), 0);
+}
+
+fn an_exception_goes_directly<D: Driver>() {
+    let server = Server::start(false);
+    let proxies = Proxies::read(|name| match name {
+        "ALL_PROXY" => Some("socks5h://unusable-proxy.invalid".to_owned()),
+        "NO_PROXY" => Some("localhost".to_owned()),
+        _ => None,
+    });
+    D::token(&format!("{}/oauth/token", server.url()), proxies, &localhost()).expect("a token");
+    assert_eq!(server.answered(), 1);
+}
+
+fn one_bad_certificate_of_a_bundle_is_left_out_and_told<D: Driver>() {
+    let server = Server::start(false);
+    let good = fs::read_to_string(fixture("localhost.pem")).expect("a certificate");
+    let bad = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bundle.pem");
+    fs::write(&path, format!("{bad}{good}-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n{good}"))
+        .expect("a file");
+    let trust = Trust::system().only("ALVYS_CA_BUNDLE", &path);
+    D::token(&format!("{}/oauth/token", server.url()), Proxies::default(), &trust).expect("a token");
+    let ignored = trusted(&trust).expect("trust").ignored;
+    assert!(
+        ignored.len() == 1 && ignored[0].contains("2 left out") && ignored[0].contains("ALVYS_CA_BUNDLE"),
+        "{ignored:?}"
+    );
+
+    fs::write(&path, bad).expect("a file");
+    let error = trusted(&trust).expect_err("nobody to trust");
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert!(error.to_string().contains("holds no certificate that can be used"), "{error}");
+}
+
+fn a_bundle_replaces_all_others_and_more_certificates_are_added<D: Driver>() {
+    let server = Server::start(false);
+    let endpoint = format!("{}/oauth/token", server.url());
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::copy(fixture("localhost.pem"), folder.path().join("one.pem")).expect("a copy");
+    for trust in [
+        localhost(),
+        Trust::system().only("the test", folder.path()),
+        Trust::system().more("the test", fixture("localhost.pem")),
+        Trust::system().only("the test", fixture("other.pem")).more("the test", fixture("localhost.pem")),
+    ] {
+        D::token(&endpoint, Proxies::default(), &trust).unwrap_or_else(|error| panic!("{trust:?}: {error}"));
+    }
+    let answered = server.answered();
+    for trust in [Trust::system(), Trust::system().only("the test", fixture("other.pem"))] {
+        D::token(&endpoint, Proxies::default(), &trust).expect_err("a stranger");
+    }
+    assert_eq!(server.answered(), answered);
+}
+
+fn a_client_certificate_is_shown_to_those_who_ask<D: Driver>() {
+    let server = Server::start(true);
+    let endpoint = format!("{}/oauth/token", server.url());
+    let shown = localhost().identity(fixture("localhost.pem"), fixture("localhost.key"));
+    D::token(&endpoint, Proxies::default(), &shown).expect("a token");
+    D::token(&endpoint, Proxies::default(), &localhost()).expect_err("nothing is shown");
+    assert_eq!(server.answered(), 1);
+    for [certificate, key] in
+        [["localhost.pem", "localhost.pem"], ["localhost.key", "localhost.key"], ["other.pem", "localhost.key"]]
+    {
+        let trust = localhost().identity(fixture(certificate), fixture(key));
+        let error = D::token(&endpoint, Proxies::default(), &trust).expect_err("no certificate with its key");
+        assert_eq!(error.kind(), ErrorKind::Configuration, "{error}");
+        assert!(error.to_string().contains("localhost") || error.to_string().contains("other"), "{error}");
+    }
+}
+
+both_drivers!(
+    every_kind_of_proxy_leads_to_the_server,
+    a_proxy_that_cannot_be_used_is_an_error_and_nothing_goes_around_it,
+    an_exception_goes_directly,
+    one_bad_certificate_of_a_bundle_is_left_out_and_told,
+    a_bundle_replaces_all_others_and_more_certificates_are_added,
+    a_client_certificate_is_shown_to_those_who_ask,
+);
+
+#[test]
+fn a_host_that_only_reqwest_cannot_read_is_an_error_of_the_async_driver() {
+    let server = Server::start(false);
+    let endpoint = format!("{}/oauth/token", server.url());
+    let error = Async::token(&endpoint, named("http://xn--a:80".to_owned()), &localhost()).expect_err("no host");
+    assert!(error.kind() == ErrorKind::Configuration && error.to_string().contains("HTTPS_PROXY"), "{error}");
+    assert_eq!(server.offers().len(), 0);
+}
+
+#[test]
+fn any_success_of_a_proxy_opens_the_tunnel_of_the_blocking_driver_whatever_its_headers() {
+    let server = Server::start(false);
+    let many: String = (0..25).map(|number| format!("x-header-{number}: value\r\n")).collect();
+    for answer in [
+        "HTTP/1.1 299 Fine\r\n\r\n".to_owned(),
+        format!("HTTP/1.1 200 OK\r\n{many}\r\n"),
+        "HTTP/1.0 200\r\n\r\n".replace("1.0", "1.1"),
+    ] {
+        let proxy = Proxy::start("127.0.0.1:0", &answer);
+        assert_eq!(
+            led::<Blocking>(&server, &proxy, "http://127.0.0.1:PORT"),
+            [format!("CONNECT localhost:{}", server.port)]
+        );
+    }
+}
