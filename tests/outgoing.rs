@@ -1,6 +1,7 @@
 //! Through which proxy and with whose trust both drivers reach a token endpoint.
 
 use std::fs;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,7 +178,46 @@ fn a_client_certificate_is_shown_to_those_who_ask<D: Driver>() {
     }
 }
 
+fn a_proxy_that_refuses_is_told_as_one<D: Driver>() {
+    let server = Server::start(false);
+    let cases = [
+        ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", ErrorKind::ProxyCredentials),
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", ErrorKind::Transport),
+        ("nonsense\r\n\r\n", ErrorKind::Transport),
+    ];
+    for (answer, kind) in cases {
+        let proxy = Proxy::start("127.0.0.1:0", answer);
+        let url = named(format!("http://user:canary@127.0.0.1:{}", proxy.port));
+        let error = D::token(&format!("{}/oauth/token", server.url()), url, &localhost()).expect_err(answer);
+        assert_eq!(error.kind(), kind, "{answer}: {error:?}");
+        assert!(!format!("{error:?} {error:#}").contains("canary"), "{error:?}");
+        assert_eq!(proxy.seen().len(), 1);
+    }
+    assert_eq!(server.offers().len(), 0);
+}
+
+/// No connection is no connection, in the same words, whatever the reason.
+fn a_server_that_is_not_reached_is_told_in_the_same_words<D: Driver>() {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address");
+    let dead = named(format!("socks5h://{closed}"));
+    for (endpoint, proxies) in [
+        (format!("https://{closed}/oauth/token"), Proxies::default()),
+        ("https://no-such-host.invalid/oauth/token".to_owned(), Proxies::default()),
+        ("https://auth.example.com/oauth/token".to_owned(), dead),
+    ] {
+        let error = D::token(&endpoint, proxies, &localhost()).expect_err("nobody is there");
+        assert_eq!(
+            (error.kind(), error.what().as_str()),
+            (ErrorKind::Transport, "no connection to the token endpoint"),
+            "{endpoint}"
+        );
+        assert!(error.cause().is_some(), "{error:?}");
+    }
+}
+
 both_drivers!(
+    a_proxy_that_refuses_is_told_as_one,
+    a_server_that_is_not_reached_is_told_in_the_same_words,
     every_kind_of_proxy_leads_to_the_server,
     a_proxy_that_cannot_be_used_is_an_error_and_nothing_goes_around_it,
     an_exception_goes_directly,

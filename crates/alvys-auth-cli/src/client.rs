@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use alvys_auth_core::{Api, Policy};
-use alvys_auth_ureq::{Client, RequestBuilder, TokenSource};
+use alvys_auth_ureq::{Client, RequestBuilder, TokenResponse, TokenSource};
 use http::{Request, Response};
 use serde_json::json;
 use tracing::debug;
@@ -64,12 +64,16 @@ impl Authorized {
         let session = Session::open(settings)?;
         let held = session.token(wanted)?;
         let age = SystemTime::now().duration_since(held.obtained_at).unwrap_or_default();
-        let kept = Arc::new(Kept { session, state: Mutex::new(State { held, handed_out: false, failure: None }) });
+        // One that was there before is no new token of the source, and is given up at the first 401.
+        let old = (age >= GRACE)
+            .then(|| TokenResponse::new(&held.access_token, held.left(), held.scope.as_deref().unwrap_or_default()));
+        let old = old.transpose()?;
+        let state = Mutex::new(State { held, handed_out: old.is_some(), failure: None });
+        let kept = Arc::new(Kept { session, state });
         let config = agent::config().middleware(InPlace(Arc::clone(&kept)));
-        let tokens = TokenSource::builder(flow, credentials)
-            .policy(Policy::new().rejection_grace(GRACE.saturating_sub(age)))
-            .http(config.build())
-            .build()?;
+        let tokens =
+            TokenSource::builder(flow, credentials).policy(Policy::new().rejection_grace(GRACE)).http(config.build());
+        let tokens = old.into_iter().fold(tokens, alvys_auth_ureq::Builder::holding).build()?;
         let config = agent::config()
             .timeout_global(limits.request)
             .timeout_connect(Some(CONNECT))

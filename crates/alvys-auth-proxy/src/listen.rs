@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::settings::Settings;
 
 /// How many bytes the system keeps for a client that does not read, on each connection. Linux takes twice as many.
-const UNSENT: u32 = 64 * 1024;
+const UNSENT: u32 = 32 * 1024;
 /// How many connections wait to be accepted.
 const BACKLOG: u32 = 1024;
 

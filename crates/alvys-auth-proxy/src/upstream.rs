@@ -23,6 +23,8 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// How many bytes of an answer HTTP/2 keeps for each call that its client does not read.
 const WINDOW: u32 = 128 * 1024;
+/// How many bytes of an answer the system keeps for the client for plain http. Linux takes twice as many.
+const UNREAD: usize = 32 * 1024;
 /// The most headers of an answer, as in `alvys-auth-reqwest`.
 const MOST_HEADERS: usize = 256;
 /// How many bytes of a response the client for plain http reads at once; also the longest head of one.
@@ -212,13 +214,14 @@ impl Upstream {
     }
 }
 
-/// A client for plain http, which keeps little of an answer that its reader does not take.
+/// A client for plain http, which keeps little of an answer that its reader does not take, in this process and in the system.
 ///
-/// reqwest has no such setting, and keeps most of a megabyte. Over TLS, it gets the answer in records of 16 KiB and keeps no more
-/// than two of them.
+/// reqwest has no such settings: over plain http it keeps most of a megabyte. Over TLS, it reads the answer record by record, of
+/// 16 KiB at most.
 fn plain_client(most_idle: usize) -> PlainClient {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
+    connector.set_recv_buffer_size(Some(UNREAD));
     connector.set_connect_timeout(Some(CONNECT_WITHIN));
     legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())

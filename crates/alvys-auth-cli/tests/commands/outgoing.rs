@@ -146,6 +146,19 @@ fn doctor_has_words_of_its_own_for_a_proxy_that_refuses() {
 }
 
 #[test]
+fn a_proxy_that_refuses_its_password_is_asked_once() {
+    let (world, server) = (World::new(), Server::start(false));
+    let proxy = Proxy::start("127.0.0.1:0", "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    let url = format!("http://user:canary@127.0.0.1:{}", proxy.port);
+    for (asked, arguments) in [&["token"][..], &["request", "GET", "loads"]].into_iter().enumerate() {
+        let ran = ran(at(&world, &server, arguments).env("HTTPS_PROXY", &url));
+        assert!(ran.failed(78).contains("the proxy refuses its user name and password"), "{ran:?}");
+        assert!(!ran.stderr.contains("canary"), "{ran:?}");
+        assert_eq!(proxy.seen().len(), asked + 1);
+    }
+}
+
+#[test]
 fn one_bad_certificate_of_a_bundle_does_no_harm_and_is_told() {
     let (world, server) = (World::new(), Server::start(false));
     let good = std::fs::read_to_string(fixture("localhost.pem")).unwrap();

@@ -194,9 +194,11 @@ fn without_a_keychain_nothing_is_added_and_the_ways_out_are_named() {
 /// The command in a session with a keychain of its own, where there are programs for that.
 fn with_a_keychain(world: &World, arguments: &[&str]) -> Command {
     let bare = world.bare(arguments);
-    let mut command = Command::new("dbus-run-session");
-    let unlocked = "printf pw | gnome-keyring-daemon --unlock --components=secrets >&2 2>/dev/null; exec \"$@\"";
-    command.args(["--", "sh", "-c", unlocked, "sh"]).arg(bare.get_program()).args(bare.get_args());
+    let mut command = Command::new("sh");
+    // The bus and the keychain say things of their own, which are not the command's.
+    let unlocked = "printf pw | gnome-keyring-daemon --unlock --components=secrets >&2; exec \"$@\" 2>&3";
+    let alone = "exec 3>&2 2>/dev/null; exec dbus-run-session -- sh -c \"$0\" sh \"$@\"";
+    command.args(["-c", alone, unlocked]).arg(bare.get_program()).args(bare.get_args());
     command.env_clear().env("HOME", world.home.path()).env("XDG_RUNTIME_DIR", world.home.path());
     command.env("PATH", std::env::var("PATH").unwrap()).stdin(Stdio::null());
     command

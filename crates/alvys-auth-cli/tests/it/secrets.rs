@@ -178,7 +178,7 @@ fn headers_that_repeat_the_secret_or_the_token_are_not_shown() {
     }
     let token = world.token(&["--force"]);
     world.sandbox.inject(Route::Api, echo(Fault::reply(404, "{}"), &token[20..60]).once());
-    let shown = world.run(&["-vv", "request", "GET", "loads"]);
+    let shown = world.run(&["-vv", "request", "GET", "loads", "--api-base-url", &world.sandbox.api_url()]);
     assert!(shown.stderr.contains("x-debug: [redacted]") && shown.stderr.contains("x-plain: shown"), "{shown:?}");
 }
 

@@ -57,6 +57,20 @@ fn a_server_on_this_machine_takes_nothing_around_the_proxy() {
 }
 
 #[test]
+fn a_proxy_that_refuses_its_password_is_asked_once() {
+    let (world, server) = (World::new(), Server::start(false));
+    let proxy = Proxy::start("127.0.0.1:0", "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    let url = format!("http://user:canary@127.0.0.1:{}", proxy.port);
+    let running = Running::start(&world, at(&world, &server, &[]).env("HTTPS_PROXY", url), 1);
+    for _ in 0..3 {
+        let answer = running.get("/api/p/v1/loads");
+        assert!(answer.body.contains("the proxy refuses its user name and password"), "{answer:?}");
+        assert!(!answer.body.contains("canary"), "{answer:?}");
+    }
+    assert_eq!(proxy.seen().len(), 1, "a refusal is remembered");
+}
+
+#[test]
 fn one_bad_certificate_of_a_bundle_does_no_harm() {
     let (world, server) = (World::new(), Server::start(false));
     let good = fs::read_to_string(fixture("localhost.pem")).unwrap();

@@ -141,6 +141,7 @@ async fn who_does_not_read_or_reads_a_byte_now_and_then_gives_its_place_back() {
     let readers = [reader(&stage, DOCUMENT).await, reader(&stage, DOCUMENT).await];
     assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 503);
     is_ended_for_not_reading(&stage).await;
+    unread(&stage, 2).await;
     drop(readers);
 
     let mut dripping = [reader(&stage, DOCUMENT).await, reader(&stage, DOCUMENT).await];
