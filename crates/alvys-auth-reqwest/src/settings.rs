@@ -37,8 +37,11 @@ const NOWHERE: &str = "http://unusable-proxy.invalid";
 #[derive(Clone)]
 pub struct Http {
     make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>,
-    check: Arc<dyn Fn(&Uri) -> Result<(), Error> + Send + Sync>,
+    check: Arc<Check>,
 }
+
+/// Says what keeps a URL from being called.
+type Check = dyn Fn(&Uri) -> Result<(), Error> + Send + Sync;
 
 impl<F: Fn() -> ClientBuilder + Send + Sync + 'static> From<F> for Http {
     fn from(make: F) -> Self {
