@@ -224,7 +224,7 @@ impl Lifecycle {
 
     /// Gives the held token up without asking why. A pause that the server asked for stays.
     pub fn invalidate(&mut self) {
-        self.discarded = self.held.take().or(self.discarded.take());
+        self.discarded = self.held.take().or_else(|| self.discarded.take());
     }
 
     /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
