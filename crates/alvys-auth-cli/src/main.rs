@@ -12,6 +12,7 @@ mod environment;
 mod failure;
 mod files;
 mod jwt;
+#[cfg_attr(not(feature = "keychain"), path = "no_keychain.rs")]
 mod keychain;
 mod keys;
 mod log;

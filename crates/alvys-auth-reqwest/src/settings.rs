@@ -63,14 +63,12 @@ impl Default for Http {
 
 impl Http {
     /// The default settings, but with these proxies, and with TLS settings such as [`Trust::read`] makes.
-    #[must_use]
     pub fn with(proxies: Proxies, tls: Arc<ClientConfig>) -> Self {
         let used = proxies.clone();
         Self { make: Arc::new(move || builder(&used, &tls)), check: Arc::new(move |url| usable(&proxies, url)) }
     }
 
     /// Adds to these settings.
-    #[must_use]
     pub fn and(self, change: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
         let Self { make, check } = self;
         Self { make: Arc::new(move || change(make())), check }

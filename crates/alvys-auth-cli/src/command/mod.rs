@@ -9,6 +9,7 @@ mod completions;
 mod curl;
 mod doctor;
 mod exec;
+mod health;
 pub(crate) mod inspect;
 mod man;
 mod migrate;
@@ -16,6 +17,7 @@ mod postman;
 mod profile;
 mod proxy;
 pub(crate) mod request;
+#[cfg(feature = "sandbox")]
 mod sandbox;
 pub(crate) mod scopes;
 mod token;
@@ -33,7 +35,9 @@ pub(crate) enum Command {
     Postman(postman::Args),
     Profile(profile::Args),
     Proxy(Box<proxy::Args>),
+    Health(health::Args),
     Cache(cache::Args),
+    #[cfg(feature = "sandbox")]
     Sandbox(sandbox::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -54,7 +58,9 @@ impl Command {
             Self::Postman(arguments) => postman::run(&arguments),
             Self::Profile(arguments) => profile::run(arguments),
             Self::Proxy(arguments) => proxy::run(&arguments),
+            Self::Health(arguments) => health::run(&arguments),
             Self::Cache(arguments) => cache::run(&arguments),
+            #[cfg(feature = "sandbox")]
             Self::Sandbox(arguments) => sandbox::run(&arguments),
             Self::Completions(arguments) => completions::run(&arguments, line()),
             Self::Man(arguments) => man::run(&arguments, line()),

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
-use crate::support::{Running, World, exists, get};
+use crate::support::{Running, World, exists, failed, get};
 
 const KEY: &str = "a-key-of-24-characters-x";
 
@@ -77,6 +77,21 @@ fn the_port_for_probes_answers_probes_and_nothing_else() {
     for path in ["/status", "/token", "/api/p/v1/loads", "/"] {
         assert_eq!(health(path).status, 404, "{path}");
     }
+}
+
+#[test]
+fn the_command_asks_a_proxy_whether_it_is_alive_and_ready() {
+    let world = World::new();
+    let mut command = world.complete(&["--health", "127.0.0.1:0"]);
+    let proxy = Running::start(&world, command.env("ALVYS_CLIENT_SECRET", "wrong"), 2);
+    let health = |path: &str| world.bare(&["health", &format!("{}{path}", proxy.places[1])]);
+    assert_eq!(health("/healthz").output().unwrap().status.code(), Some(0));
+    let said = failed(&mut health("/readyz"), 75);
+    assert!(said.contains("status 503"), "{said}");
+    proxy.signal("TERM");
+    let mut elsewhere = health("/healthz");
+    assert_eq!(proxy.code(), Some(0));
+    failed(&mut elsewhere, 69);
 }
 
 #[test]

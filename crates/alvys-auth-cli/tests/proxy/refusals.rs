@@ -122,13 +122,15 @@ fn the_examples_of_services_use_flags_that_there_are() {
         fs::read_to_string(format!("{path}{name}")).unwrap()
     };
     let unit = deploy("alvys-auth-proxy.service");
-    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/bin/alvys-auth ")).unwrap();
-    let manifest = deploy("kubernetes-sidecar.yaml");
-    let list = manifest.lines().find_map(|line| line.trim().strip_prefix("args: ")).unwrap();
-    let list: Vec<String> = serde_json::from_str(list).unwrap();
-    for arguments in [line.split(' ').collect::<Vec<_>>(), list.iter().map(String::as_str).collect()] {
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=alvys-auth ")).unwrap();
+    let mut lists = vec![line.split(' ').map(str::to_owned).collect::<Vec<_>>()];
+    for manifest in ["kubernetes-sidecar.yaml", "kubernetes/deployment.yaml"].map(deploy) {
+        let list = manifest.lines().find_map(|line| line.trim().strip_prefix("args: ")).unwrap();
+        lists.push(serde_json::from_str(list).unwrap());
+    }
+    for arguments in lists {
         assert_eq!(arguments[0], "proxy");
-        let output = world.bare(&arguments).arg("--help").output().unwrap();
+        let output = world.bare(&[]).args(&arguments).arg("--help").output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
     }
 }
