@@ -49,7 +49,6 @@ impl Credentials {
     }
 
     /// Whether `text` repeats the client secret or a part of it; see [`echoes`](crate::echoes).
-    #[must_use]
     pub fn are_echoed_in(&self, text: &str) -> bool {
         echoes(text, self.client_secret())
     }

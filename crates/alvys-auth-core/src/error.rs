@@ -218,7 +218,6 @@ impl Error {
 
     /// The innermost [`source`](StdError::source) in one line of at most 200 characters: why a request has no answer, in the
     /// words of the HTTP client or the system.
-    #[must_use]
     pub fn cause(&self) -> Option<String> {
         let mut cause: &(dyn StdError + 'static) = self.0.source.as_deref()?;
         loop {
@@ -282,7 +281,6 @@ impl Error {
     /// assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
     /// assert_eq!(error.cause().as_deref(), Some("invalid peer certificate: UnknownIssuer"));
     /// ```
-    #[must_use]
     pub fn on_the_way(fault: TransportFault, peer: &str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let (kind, what, hint) = match fault {
             TransportFault::NeverArrived => (

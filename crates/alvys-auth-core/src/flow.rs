@@ -9,7 +9,7 @@ use http::{Method, Request, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::credentials::check_value;
-use crate::token::Head;
+use crate::token::{Head, Tail};
 use crate::url::check_url;
 use crate::{Error, Scope};
 
@@ -195,7 +195,7 @@ impl Flow {
     /// Sends these scopes in the token request. Current flow only. Few programs need this.
     ///
     /// A token of Alvys always has every scope that was granted to the application. Alvys refuses a token request that
-    /// names a scope that was not granted. To see what a token may do, read [`Token::scopes`](crate::Token::scopes).
+    /// names a scope that was not granted. To see what a token may do, read [`scopes`](crate::TokenResponse::scopes) of it.
     pub fn scopes<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.settings().scopes = scopes.into_iter().map(Into::into).collect();
         self
@@ -281,7 +281,7 @@ impl Flow {
     }
 
     /// The `scope` parameter to send, if any.
-    pub(crate) fn checked_scope(&self) -> Result<Option<String>, Error> {
+    fn checked_scope(&self) -> Result<Option<String>, Error> {
         if self.settings.scopes.is_empty() {
             return Ok(None);
         }
@@ -318,7 +318,14 @@ impl Flow {
         };
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         parts.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        let head = Head { parts, scopes: OnceLock::new() };
+        let scope = self.checked_scope()?;
+        let tail = Tail {
+            audience: self.checked_audience()?,
+            grant_type: "client_credentials",
+            scope: scope.as_deref(),
+            tenant_id: self.body_tenant(),
+        };
+        let head = Head { parts, tail: tail.render(self.body_encoding())?, scopes: OnceLock::new() };
         Ok(Arc::clone(self.settings.rendered.0.get_or_init(|| Arc::new(head))))
     }
 

@@ -99,7 +99,6 @@ pub(crate) fn one_line(text: &str, shown: impl FnMut(&str) -> &str) -> String {
 /// assert!(echoes("bad secret: TR0UB4DOR%2526 3", "tr0ub4dor&3-staple"));
 /// assert!(!echoes("bad secret: tr0ub4", "tr0ub4dor&3-staple"));
 /// ```
-#[must_use]
 pub fn echoes(text: &str, secret: &str) -> bool {
     let letters =
         |text: &[char]| Zeroizing::new(text.iter().copied().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>());
@@ -160,7 +159,6 @@ fn without_references(text: &str) -> String {
 
 /// Whether `c` is a control character, or one that changes the direction of a text, hides in it, or takes no space: a terminal
 /// or a reader would obey it, and not see it.
-#[must_use]
 pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -55,8 +55,8 @@ fn assert_spread(spread: [(Duration, Duration); 10], ceilings: [u64; 10]) {
 }
 
 #[test]
-fn while_a_caller_waits_a_pause_is_a_part_of_two_seconds_at_the_most() {
-    let ceilings = [500, 1000, 2000, 2000, 2000, 2000, 2000, 2000, 2000, 2000];
+fn while_a_caller_waits_a_pause_is_a_part_of_one_and_a_half_seconds_at_the_most() {
+    let ceilings = [500, 1000, 1500, 1500, 1500, 1500, 1500, 1500, 1500, 1500];
     assert_spread(spread(|seed| (with_policy(Policy::new(), seed), at(0))), ceilings);
 }
 

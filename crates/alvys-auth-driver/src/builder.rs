@@ -1,16 +1,17 @@
-//! How a token source of any driver is put together.
+//! How a token source of any driver is put together, and those of many tenants.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Change, Credentials, Error, Flow, Mark, Policy, TokenRequest, TokenResponse};
 
-use crate::engine::Hook;
-use crate::{Engine, Time};
+use crate::engine::Watch;
+use crate::{Engine, TenantDriver, Tenants, Time};
 
 /// How long a caller waits for a token by default.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a driver adds to a [`Builder`].
 pub trait Driver: Sized {
@@ -42,17 +43,29 @@ pub trait Driver: Sized {
 /// What a token source is made of.
 pub struct Parts<D: Driver> {
     /// The state that callers share.
-    pub engine: Arc<Engine>,
-    /// What sends token requests.
-    pub transport: Arc<D::Transport>,
+    pub engine: Engine,
     /// What is asked for credentials, if anything.
     pub provider: Option<Arc<D::Provider>>,
+    /// What many sources may share.
+    pub common: Arc<Common<D>>,
+}
+
+/// What the sources of many tenants share.
+pub struct Common<D: Driver> {
+    /// What sends token requests.
+    pub transport: D::Transport,
     /// What the token is shared through, if anything.
     pub store: Option<Arc<D::Store>>,
     /// How long the provider may take to answer.
     pub time_limit: Duration,
     /// How long callers wait for a token.
     pub patience: Duration,
+}
+
+impl<D: Driver> AsRef<Engine> for Parts<D> {
+    fn as_ref(&self) -> &Engine {
+        &self.engine
+    }
 }
 
 impl<D: Driver> fmt::Debug for Parts<D> {
@@ -62,50 +75,94 @@ impl<D: Driver> fmt::Debug for Parts<D> {
     }
 }
 
-/// Settings of a token source; from `TokenSource::builder` of a driver.
+/// Settings of a token source; from `TokenSource::builder` of a driver. [`TenantsBuilder`] makes the sources of many tenants.
 #[must_use = "a builder does nothing until it is built"]
-pub struct Builder<D: Driver> {
+pub struct Builder<D: Driver, K = One<D>> {
+    settings: Settings<D>,
+    kind: K,
+}
+
+/// Settings of many tenants; from `Tenants::builder` of a driver.
+pub type TenantsBuilder<D> = Builder<D, Many<D>>;
+
+/// What all sources have in common.
+pub(crate) struct Settings<D: Driver> {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) patience: Duration,
+    pub(crate) http: Option<D::Http>,
+    pub(crate) store: Option<Arc<D::Store>>,
+    pub(crate) time: Time,
+}
+
+/// What one source has besides.
+pub struct One<D: Driver> {
     flow: Flow,
     credentials: Credentials,
     provider: Option<(Arc<D::Provider>, Option<Mark>)>,
-    store: Option<Arc<D::Store>>,
-    policy: Arc<Policy>,
-    patience: Duration,
-    http: Option<D::Http>,
-    transport: Option<Arc<D::Transport>>,
-    time: Time,
-    hook: Option<Hook>,
+    watch: Option<Box<dyn Watch>>,
     held: Option<TokenResponse>,
+}
+
+/// What the sources of many tenants have besides.
+pub struct Many<D: TenantDriver> {
+    pub(crate) provider: Arc<D::TenantProvider>,
+    pub(crate) time_limit: Option<Duration>,
+    pub(crate) capacity: NonZeroUsize,
+    pub(crate) guard: bool,
+    pub(crate) workers: usize,
+    pub(crate) hook: Option<TenantHook>,
+}
+
+/// Is told of every change of every tenant.
+type TenantHook = Box<dyn Fn(&str, &Change) + Send + Sync>;
+
+impl<D: Driver, K> Builder<D, K> {
+    fn of(kind: K) -> Self {
+        let (policy, patience, time) = (Arc::default(), PATIENCE, Time::boot());
+        Self { settings: Settings { policy, patience, http: None, store: None, time }, kind }
+    }
+
+    /// When to renew, how long a request may take, how long to back off.
+    pub fn policy(mut self, policy: impl Into<Arc<Policy>>) -> Self {
+        self.settings.policy = policy.into();
+        self
+    }
+
+    /// How long one call of `token()` may wait for a token; 15 seconds. The first callers of one of many tenants wait for the
+    /// provider in addition.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.settings.patience = patience;
+        self
+    }
+
+    /// Your own transport settings: certificates, proxies, name resolution, user agent. See the driver's `TokenSource` for
+    /// those that are set over yours.
+    pub fn http(mut self, http: impl Into<D::Http>) -> Self {
+        self.settings.http = Some(http.into());
+        self
+    }
+
+    /// Shares tokens with everybody who uses the same store: other processes of this host, or of a fleet. One of them asks
+    /// for a token, and the others take it from there. By default nothing is shared.
+    ///
+    /// While a token is held and is not due for renewal, the store is not asked. When it cannot be used, the source goes on
+    /// alone, and tells of that once.
+    pub fn store(mut self, store: Arc<D::Store>) -> Self {
+        self.settings.store = Some(store);
+        self
+    }
+
+    /// Another clock than the system's, such as a [`ManualClock`](crate::ManualClock) in tests.
+    pub fn clock(mut self, time: impl Into<Time>) -> Self {
+        self.settings.time = time.into();
+        self
+    }
 }
 
 impl<D: Driver> Builder<D> {
     /// The default settings, each stated at its setter.
     pub fn new(flow: Flow, credentials: Credentials) -> Self {
-        Self {
-            flow,
-            credentials,
-            provider: None,
-            store: None,
-            policy: Arc::default(),
-            patience: PATIENCE,
-            http: None,
-            transport: None,
-            time: Time::boot(),
-            hook: None,
-            held: None,
-        }
-    }
-
-    /// When to renew, how long a request may take, how long to back off.
-    pub fn policy(mut self, policy: impl Into<Arc<Policy>>) -> Self {
-        self.policy = policy.into();
-        self
-    }
-
-    /// How long one call of `token()` may wait for a token; 15 seconds.
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
+        Self::of(One { flow, credentials, provider: None, watch: None, held: None })
     }
 
     /// Where to look for other credentials: before each token request, and once more when the server refuses the ones in use
@@ -117,50 +174,20 @@ impl<D: Driver> Builder<D> {
 
     /// Like [`provider`](Self::provider), where the mark of the credentials in use is known.
     pub fn provider_of(mut self, provider: Arc<D::Provider>, known: Option<Mark>) -> Self {
-        self.provider = Some((provider, known));
-        self
-    }
-
-    /// Shares the token with everybody who uses the same store: other processes of this host, or of a fleet. One of them asks
-    /// for a token, and the others take it from there. By default nothing is shared.
-    ///
-    /// While a token is held and is not due for renewal, the store is not asked. When it cannot be used, the source goes on
-    /// alone, and tells of that once.
-    pub fn store(mut self, store: Arc<D::Store>) -> Self {
-        self.store = Some(store);
-        self
-    }
-
-    /// Your own transport settings: certificates, proxies, name resolution, user agent. See the driver's `TokenSource` for
-    /// those that are set over yours.
-    pub fn http(mut self, http: impl Into<D::Http>) -> Self {
-        self.http = Some(http.into());
-        self
-    }
-
-    /// Sends through a transport that other sources use too.
-    #[doc(hidden)]
-    pub fn transport(mut self, transport: Arc<D::Transport>) -> Self {
-        self.transport = Some(transport);
-        self
-    }
-
-    /// Another clock than the system's, such as a [`ManualClock`](crate::ManualClock) in tests.
-    pub fn clock(mut self, time: impl Into<Time>) -> Self {
-        self.time = time.into();
+        self.kind.provider = Some((provider, known));
         self
     }
 
     /// Is called with every change: a token was obtained, renewed or rejected, a failure pauses, the credentials have
     /// changed. It must not block, and may use the source.
     pub fn on_change(mut self, hook: impl Fn(&Change) + Send + Sync + 'static) -> Self {
-        self.hook = Some(Box::new(hook));
+        self.kind.watch = Some(Box::new(hook));
         self
     }
 
     /// Starts with a token that is already there, such as one that was kept from the last run; see [`Engine::adopt`].
     pub fn holding(mut self, response: TokenResponse) -> Self {
-        self.held = Some(response);
+        self.kind.held = Some(response);
         self
     }
 
@@ -170,32 +197,94 @@ impl<D: Driver> Builder<D> {
     /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when a value is refused or no HTTP client can
     /// be built.
     pub fn build(self) -> Result<D::Source, Error> {
-        let request = TokenRequest::new(self.flow, self.credentials)?;
-        let timeout = self.policy.timeout();
-        let transport = match self.transport {
-            Some(shared) => shared,
-            None => Arc::new(D::transport(self.http, &request, timeout)?),
-        };
-        let (provider, known) = self.provider.unzip();
+        let (Settings { policy, patience, http, store, time }, one) = (self.settings, self.kind);
+        let request = TokenRequest::new(one.flow, one.credentials)?;
+        let timeout = policy.timeout();
+        let transport = D::transport(http, &request, timeout)?;
+        let (provider, known) = one.provider.unzip();
         let time_limit = provider.as_deref().and_then(D::time_limit).unwrap_or(timeout);
         let asked = provider.is_some().then(|| (known.flatten(), None, time_limit));
-        let engine = Engine::new(request, self.policy, asked, self.store.is_some(), self.time, self.hook);
-        if let Some(held) = self.held {
+        let engine = Engine::new(request, policy, asked, store.is_some(), time, one.watch);
+        if let Some(held) = one.held {
             engine.adopt(held);
         }
-        let (engine, patience) = (Arc::new(engine), self.patience);
-        Ok(D::source(Arc::new(Parts { engine, transport, provider, store: self.store, time_limit, patience })))
+        let common = Arc::new(Common { transport, store, time_limit, patience });
+        Ok(D::source(Arc::new(Parts { engine, provider, common })))
     }
 }
 
-impl<D: Driver> fmt::Debug for Builder<D> {
-    /// Leaves the transport settings out, which may hold a password, and the provider, which may be of any type.
+impl<D: TenantDriver> TenantsBuilder<D> {
+    /// The default settings, each stated at its setter. The provider may take as long as `time_limit` to answer; none for as
+    /// long as a token request.
+    pub fn new(provider: Arc<D::TenantProvider>, time_limit: Option<Duration>) -> Self {
+        let capacity = const { NonZeroUsize::new(100_000).unwrap() };
+        Self::of(Many { provider, time_limit, capacity, guard: true, workers: 0, hook: None })
+    }
+
+    /// How many tenants are kept, at least 1; 100,000. For one more, the tenant goes that was kept longest and not used
+    /// lately.
+    pub fn capacity(mut self, tenants: usize) -> Self {
+        self.kind.capacity = NonZeroUsize::new(tenants).unwrap_or(NonZeroUsize::MIN);
+        self
+    }
+
+    /// Takes tokens that do not name their tenant as the organization they are for.
+    ///
+    /// For tenant ids that are not the ones Alvys uses. Better give each flow the organization it expects; see
+    /// [`Flow::expect_organization`](alvys_auth_core::Flow::expect_organization).
+    pub fn without_organization_guard(mut self) -> Self {
+        self.kind.guard = false;
+        self
+    }
+
+    /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
+    ///
+    /// Without background renewal, a token is renewed when somebody asks for it near its end. Nobody waits for that either,
+    /// as long as somebody asks. With background renewal, a caller who asks near the end gets the token that is held, and a
+    /// worker renews it. If no worker has renewed it shortly before its end, a caller does. The same holds for the source of a
+    /// tenant until the tenant is forgotten or evicted.
+    ///
+    /// The workers begin with the first tenant and end with the tenants: threads of the blocking driver, tasks of the async
+    /// driver on the tokio runtime of that first call.
+    pub fn renew_in_background(mut self, concurrency: usize) -> Self {
+        self.kind.workers = concurrency;
+        self
+    }
+
+    /// Is called with the tenant and each change of its token; see [`Builder::on_change`].
+    pub fn on_change(mut self, hook: impl Fn(&str, &Change) + Send + Sync + 'static) -> Self {
+        self.kind.hook = Some(Box::new(hook));
+        self
+    }
+
+    /// Makes the tenants. Nobody is asked for anything yet.
+    pub fn build(self) -> D::Tenants {
+        Tenants::new(self.settings, self.kind).into()
+    }
+}
+
+impl<D: Driver, K> fmt::Debug for Builder<D, K> {
+    /// Leaves out the transport settings, which may hold a password, and providers, which may be of any type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("flow", &self.flow)
-            .field("credentials", &self.credentials)
-            .field("policy", &self.policy)
-            .field("patience", &self.patience)
-            .finish_non_exhaustive()
+        let Settings { policy, patience, .. } = &self.settings;
+        f.debug_struct("Builder").field("policy", policy).field("patience", patience).finish_non_exhaustive()
+    }
+}
+
+impl<D: Driver> fmt::Debug for Common<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Common")
+    }
+}
+
+impl<D: Driver> fmt::Debug for One<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("One")
+    }
+}
+
+impl<D: TenantDriver> fmt::Debug for Many<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Many")
     }
 }

@@ -125,7 +125,7 @@ impl Passage {
     pub fn wait(&mut self, until: Timestamp) -> (EventListener, Duration) {
         let listener = self.listening.take().unwrap_or_else(|| self.bell.listen());
         let left = until.saturating_duration_since(self.time.now());
-        (listener, if left.is_zero() { left } else { self.bell.timer(left) })
+        (listener, self.bell.timer(left))
     }
 
     /// Puts the token on the request that is to be sent.

@@ -7,7 +7,6 @@ use std::iter::successors;
 use alvys_auth_core::TransportFault;
 
 /// Whether the connection closed before any byte of an answer arrived; see [`Call::failed`](alvys_auth_core::Call::failed).
-#[must_use]
 pub fn is_unanswered(error: &(dyn StdError + 'static)) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
 
@@ -25,7 +24,6 @@ pub fn is_unanswered(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// What any HTTP client's error says by its causes; none where they leave it open.
-#[must_use]
 pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
     causes(error).find_map(|cause| {
         #[cfg(feature = "tls")]
@@ -69,7 +67,6 @@ pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
 
 /// Why the server has ended an HTTP/2 connection, without the words that it gave with that, which may repeat the token.
 #[cfg(feature = "h2")]
-#[must_use]
 pub fn farewell(error: &(dyn StdError + 'static)) -> Option<String> {
     let said = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>().filter(|error| error.is_go_away()))?;
     Some(format!("the server ended the connection: {}", said.reason()?))

@@ -97,7 +97,7 @@ impl Bell {
     ///
     /// A clock that is moved by hand rings when it was moved, so the system's timers do not matter then.
     pub fn timer(&self, left: Duration) -> Duration {
-        if self.moved_by_hand { Duration::from_secs(3600) } else { left }
+        if self.moved_by_hand && !left.is_zero() { Duration::from_secs(3600) } else { left }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,8 +17,24 @@ use http::{Request, Response};
 
 use crate::{Bell, Shared, Time, events};
 
-/// Is told of every change; see [`Builder::on_change`](crate::Builder::on_change).
-pub type Hook = Box<dyn Fn(&Change) + Send + Sync>;
+/// Watches a source; a function that is told of every change does. See [`Builder::on_change`](crate::Builder::on_change).
+pub trait Watch: Send + Sync {
+    /// Is told of a change.
+    fn changed(&self, change: &Change);
+
+    /// Whether somebody sees to a renewal of this source that is due, and has heard of it now. The token is then lent until
+    /// shortly before it expires.
+    fn renews(&self, source: &Engine) -> bool {
+        let _ = source;
+        false
+    }
+}
+
+impl<F: Fn(&Change) + Send + Sync> Watch for F {
+    fn changed(&self, change: &Change) {
+        self(change);
+    }
+}
 
 /// A [`Lifecycle`] that many callers share.
 ///
@@ -28,9 +44,7 @@ pub struct Engine {
     state: Mutex<State>,
     published: ArcSwap<Snapshot>,
     time: Time,
-    hook: Option<Hook>,
-    /// Whether somebody sees to a renewal that is due, and has heard of it now.
-    renewed: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    watch: Option<Box<dyn Watch>>,
 }
 
 struct State {
@@ -61,7 +75,7 @@ impl Engine {
         provider: Option<(Option<Mark>, Option<Timestamp>, Duration)>,
         shared: bool,
         time: Time,
-        hook: Option<Hook>,
+        watch: Option<Box<dyn Watch>>,
     ) -> Self {
         events::created(request.flow());
         // Jitter need not be secret, only different: the standard library's hash keys are random per instance.
@@ -77,7 +91,7 @@ impl Engine {
         }
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
         let state = Mutex::new(State { lifecycle, bell: None });
-        Self { state, published, time, hook, renewed: OnceLock::new() }
+        Self { state, published, time, watch }
     }
 
     /// Lends the token that is usable without asking; none when `token()` has something to do.
@@ -85,7 +99,7 @@ impl Engine {
     /// For the hottest paths: allocates nothing, and touches no counter that threads share while a token is fresh.
     pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
         let (published, now) = (self.published.load(), self.time.now());
-        let renewed = || self.renewed.get().is_some_and(|renewed| renewed());
+        let renewed = || self.watch.as_ref().is_some_and(|watch| watch.renews(self));
         let token = published.usable(now).or_else(|| published.deferrable(now).filter(|_| renewed()))?;
         Some(read(token))
     }
@@ -162,22 +176,29 @@ impl Engine {
 
 /// For writers of a driver.
 impl Engine {
-    /// What one caller does next who needs a token that lasts for `least`, and waits until `deadline` at the longest; see
-    /// [`Lifecycle::poll_for`].
-    pub fn poll(self: &Arc<Self>, least: Duration, deadline: Timestamp) -> Action<Token, Flight> {
-        let (mut state, now) = (self.lock(), self.time.now());
+    /// What one caller does next who needs a token of the engine that `owner` holds, which lasts for `least`, and waits until
+    /// `deadline` at the longest; see [`Lifecycle::poll_for`].
+    pub fn poll<O: AsRef<Self> + Send + Sync + 'static>(
+        owner: &Arc<O>,
+        least: Duration,
+        deadline: Timestamp,
+    ) -> Action<Token, Flight> {
+        let this = O::as_ref(owner);
+        let (mut state, now) = (this.lock(), this.time.now());
         match state.lifecycle.poll_for(least, now) {
             Step::Use(token) => Action::Over(Ok(token)),
             Step::Fail(error) => Action::Over(Err(error)),
             Step::Fetch(attempt) => {
-                self.publish(&state.lifecycle);
-                Action::Do(Flight { engine: Arc::clone(self), attempt: Some(attempt) })
+                this.publish(&state.lifecycle);
+                Action::Do(Flight { owner: Arc::<O>::clone(owner), attempt: Some(attempt) })
             }
             Step::Wait(wait) if wait.is_in_vain(deadline, now) => Action::Over(Err(wait.give_up())),
             Step::Wait(wait) => {
-                let left = wait.until().min(deadline).saturating_duration_since(now);
-                let bell = state.bell.get_or_insert_with(|| self.time.bell());
-                Action::Wait(bell.listen(), bell.timer(left))
+                let bell = state.bell.get_or_insert_with(|| this.time.bell());
+                // The time is read once more: a clock that was moved before the bell was heard does not ring again.
+                let change = bell.listen();
+                let left = wait.until().min(deadline).saturating_duration_since(this.time.now());
+                Action::Wait(change, bell.timer(left))
             }
         }
     }
@@ -190,12 +211,6 @@ impl Engine {
     /// From when on the token is renewed if somebody asks for it; none without a token. See [`Lifecycle::attempt_due`].
     pub fn renewal_due(&self) -> Option<Timestamp> {
         self.lock().lifecycle.attempt_due().filter(|_| self.status().is_ready())
-    }
-
-    /// Leaves renewals to workers: from now on a token that is due is lent until shortly before it expires, as long as
-    /// `renewed` says that one of them has heard of it. Counts once.
-    pub fn leave_renewals_to(&self, renewed: impl Fn() -> bool + Send + Sync + 'static) {
-        let _ = self.renewed.set(Box::new(renewed));
     }
 
     /// Changes the lifecycle, and tells of what has changed.
@@ -218,8 +233,8 @@ impl Engine {
             bell.ring();
         }
         events::changed(&client_id, change, self.time.now());
-        if let Some(hook) = &self.hook {
-            hook(change);
+        if let Some(watch) = &self.watch {
+            watch.changed(change);
         }
     }
 
@@ -239,13 +254,22 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// What holds an engine.
+type Owner = Arc<dyn AsRef<Engine> + Send + Sync>;
+
+impl AsRef<Self> for Engine {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 /// An attempt that a driver carries out: it does one [`Task`] after the other and hands in what came of it.
 ///
 /// Dropping a flight, as a cancelled future does, lets the next caller take over at once. A panic counts as a failure, so that
 /// it is not repeated without a pause.
 #[must_use = "dropping it abandons the attempt"]
 pub struct Flight {
-    engine: Arc<Engine>,
+    owner: Owner,
     attempt: Option<Attempt>,
 }
 
@@ -266,10 +290,10 @@ impl Flight {
     /// What to do next; none when the attempt is over and everybody who waits has been woken.
     pub fn next_task(&mut self) -> Option<Task> {
         let attempt = self.attempt.take()?;
-        let engine = &self.engine;
+        let engine = self.owner.as_ref().as_ref();
         let mut state = engine.lock();
         let (mut attempt, task) = match state.lifecycle.next(attempt, engine.time.now()) {
-            Next::Ask(attempt, known) => (attempt, Task::Ask(known, Question(Arc::clone(engine)))),
+            Next::Ask(attempt, known) => (attempt, Task::Ask(known, Question(Arc::clone(&self.owner)))),
             Next::Send(attempt) => {
                 let request = attempt.to_http();
                 (attempt, Task::Send(request))
@@ -279,9 +303,10 @@ impl Flight {
                 (attempt, Task::Store(request, operation))
             }
             Next::Wait(attempt, until) => {
-                let left = until.saturating_duration_since(engine.time.now());
                 let bell = state.bell.get_or_insert_with(|| engine.time.bell());
-                (attempt, Task::Wait(bell.listen(), bell.timer(left)))
+                let change = bell.listen();
+                let left = until.saturating_duration_since(engine.time.now());
+                (attempt, Task::Wait(change, bell.timer(left)))
             }
             Next::Over(change) => {
                 engine.changed(state, &change);
@@ -344,11 +369,11 @@ impl fmt::Debug for Flight {
 
 /// A question to a provider that has not answered yet. Drop it where the answer is there, before that is handed in, however
 /// late that is: until then the provider is not asked again.
-pub struct Question(Arc<Engine>);
+pub struct Question(Owner);
 
 impl Drop for Question {
     fn drop(&mut self) {
-        self.0.lock().lifecycle.provider_answered();
+        self.0.as_ref().as_ref().lock().lifecycle.provider_answered();
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use alvys_auth_core::{Change, Credentials, Error, Flow, Given, Mark, Policy, Token, TokenRequest, TokenResponse};
-use alvys_auth_driver::{Action, Engine, Flight, ManualClock, Task, Time};
+use alvys_auth_driver::{Action, Engine, Flight, ManualClock, Task, Time, Watch};
 use tracing_subscriber::fmt::MakeWriter;
 
 const ANSWER: &str = r#"{"access_token":"abc","expires_in":3600,"scope":"load:read"}"#;
@@ -35,7 +35,7 @@ fn launched(engine: &Arc<Engine>) -> Flight {
 
 /// What a caller does who waits for a minute.
 fn polled(engine: &Arc<Engine>) -> Action<Token, Flight> {
-    engine.poll(Duration::ZERO, engine.time().now().saturating_add(MINUTE))
+    Engine::poll(engine, Duration::ZERO, engine.time().now().saturating_add(MINUTE))
 }
 
 fn sent(flight: &mut Flight) -> String {
@@ -100,7 +100,7 @@ fn a_panic_while_sending_is_a_failure_and_not_repeated_at_once() {
     });
     assert!(panicked.join().is_err());
     assert!(matches!(polled(&engine), Action::Wait(..)), "a pause");
-    let given_up = engine.poll(Duration::ZERO, engine.time().now());
+    let given_up = Engine::poll(&engine, Duration::ZERO, engine.time().now());
     assert!(matches!(given_up, Action::Over(Err(error)) if error.to_string().contains("panicked")));
 }
 
@@ -193,13 +193,24 @@ fn a_hook_is_told_of_every_change() {
     assert!(!told.concat().contains("abc") && !told.concat().contains("s3cret"), "{told:?}");
 }
 
+/// Sees to two renewals that are due.
+struct Workers(Arc<AtomicUsize>);
+
+impl Watch for Workers {
+    fn changed(&self, _: &Change) {}
+
+    fn renews(&self, _: &Engine) -> bool {
+        self.0.fetch_add(1, Ordering::SeqCst) < 2
+    }
+}
+
 #[test]
 fn a_token_left_to_workers_is_lent_until_shortly_before_its_end() {
-    let (engine, clock) = engine(Flow::current());
+    let (clock, hurried) = (Arc::new(ManualClock::new()), Arc::new(AtomicUsize::new(0)));
+    let watch: Box<dyn Watch> = Box::new(Workers(Arc::clone(&hurried)));
+    let time = Time::from(Arc::clone(&clock));
+    let engine = Arc::new(Engine::new(request(Flow::current()), Policy::new(), None, false, time, Some(watch)));
     fetch(&engine, Ok(http::Response::new(ANSWER)));
-    let hurried = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&hurried);
-    engine.leave_renewals_to(move || counter.fetch_add(1, Ordering::SeqCst) < 2);
     clock.advance(Duration::from_secs(3600 - 140));
     assert!(held(&engine).is_some());
     assert_eq!(hurried.load(Ordering::SeqCst), 1, "a worker has heard of it");

@@ -37,8 +37,11 @@ const NOWHERE: &str = "http://unusable-proxy.invalid";
 #[derive(Clone)]
 pub struct Http {
     make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>,
-    check: Arc<dyn Fn(&Uri) -> Result<(), Error> + Send + Sync>,
+    check: Arc<Check>,
 }
+
+/// Says what keeps a URL from being called.
+type Check = dyn Fn(&Uri) -> Result<(), Error> + Send + Sync;
 
 impl<F: Fn() -> ClientBuilder + Send + Sync + 'static> From<F> for Http {
     fn from(make: F) -> Self {
@@ -63,14 +66,12 @@ impl Default for Http {
 
 impl Http {
     /// The default settings, but with these proxies, and with TLS settings such as [`Trust::read`] makes.
-    #[must_use]
     pub fn with(proxies: Proxies, tls: Arc<ClientConfig>) -> Self {
         let used = proxies.clone();
         Self { make: Arc::new(move || builder(&used, &tls)), check: Arc::new(move |url| usable(&proxies, url)) }
     }
 
     /// Adds to these settings.
-    #[must_use]
     pub fn and(self, change: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
         let Self { make, check } = self;
         Self { make: Arc::new(move || change(make())), check }

@@ -107,10 +107,9 @@ impl TokenSource {
                 "call token() from a task of a tokio runtime, or use the blocking driver",
             ));
         };
-        let Parts { engine, patience, .. } = &*self.0;
-        let deadline = engine.time().now().saturating_add(*patience);
+        let deadline = self.time().now().saturating_add(self.0.common.patience);
         loop {
-            match engine.poll(least, deadline) {
+            match Engine::poll(&self.0, least, deadline) {
                 Action::Over(result) => return result,
                 Action::Do(flight) => {
                     let this = self.clone();
@@ -127,7 +126,7 @@ impl TokenSource {
 
     /// Renews the token if that is due and nobody else does, and returns when that is over.
     pub(crate) async fn renew(&self) {
-        if let Action::Do(flight) = self.0.engine.poll(Duration::ZERO, Timestamp::default()) {
+        if let Action::Do(flight) = Engine::poll(&self.0, Duration::ZERO, Timestamp::default()) {
             self.fetch(flight).await;
         }
     }
@@ -137,9 +136,9 @@ impl TokenSource {
         while let Some(task) = flight.next_task() {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question).await),
-                Task::Send(request) => flight.answered(self.0.transport.send(request).await),
+                Task::Send(request) => flight.answered(self.0.common.transport.send(request).await),
                 Task::Store(request, operation) => {
-                    if let Some(store) = &self.0.store {
+                    if let Some(store) = &self.0.common.store {
                         let answer = timeout(STORE_TIME, store.share(request, operation)).await;
                         flight.stored(
                             answer.unwrap_or_else(|_| Err(Error::timed_out("the store did not answer in time"))),
@@ -159,7 +158,7 @@ impl TokenSource {
             let _question = question;
             answer.await
         };
-        let limit = self.0.time_limit;
+        let limit = self.0.common.time_limit;
         // What blocks a thread goes on when nobody waits any more: the question is open until it is answered.
         let given =
             if blocks { timeout(limit, joined(tokio::spawn(answer))).await } else { timeout(limit, answer).await };

@@ -89,10 +89,9 @@ impl TokenSource {
     /// # Errors
     /// As [`token`](Self::token).
     pub fn token_for(&self, least: Duration) -> Result<Token, Error> {
-        let Parts { engine, patience, .. } = &*self.0;
-        let deadline = engine.time().now().saturating_add(*patience);
+        let deadline = self.time().now().saturating_add(self.0.common.patience);
         loop {
-            match engine.poll(least, deadline) {
+            match Engine::poll(&self.0, least, deadline) {
                 Action::Over(result) => return result,
                 Action::Do(flight) => self.carry_out(flight),
                 // Either way the next poll tells what is the case.
@@ -103,7 +102,7 @@ impl TokenSource {
 
     /// Renews the token if that is due and nobody else does, and returns when that is over.
     pub(crate) fn renew(&self) {
-        if let Action::Do(flight) = self.0.engine.poll(Duration::ZERO, Timestamp::default()) {
+        if let Action::Do(flight) = Engine::poll(&self.0, Duration::ZERO, Timestamp::default()) {
             self.fetch(flight);
         }
     }
@@ -129,9 +128,9 @@ impl TokenSource {
         while let Some(task) = flight.next_task() {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question)),
-                Task::Send(request) => flight.answered(self.0.transport.send(request)),
+                Task::Send(request) => flight.answered(self.0.common.transport.send(request)),
                 Task::Store(request, operation) => {
-                    if let Some(store) = &self.0.store {
+                    if let Some(store) = &self.0.common.store {
                         flight.stored(store.share(&request, operation));
                     }
                 }
@@ -143,7 +142,7 @@ impl TokenSource {
     /// What the provider gives; none when it does not answer in time.
     fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
         let provider = self.0.provider.clone()?;
-        asked(self.0.time_limit, move || {
+        asked(self.0.common.time_limit, move || {
             let _question = question;
             provider.credentials(known)
         })

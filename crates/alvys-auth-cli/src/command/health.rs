@@ -21,8 +21,9 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let agent: Agent = config.timeout_global(Some(Duration::from_secs(5))).build().into();
     let todo = "look at what the proxy writes to stderr, and start it with --health and this address";
     let answer = agent.get(url).call();
-    let answer = answer
-        .map_err(|error| Failure::new(Class::Unreachable, format!("no proxy answers at this address: {error}"), todo))?;
+    let answer = answer.map_err(|error| {
+        Failure::new(Class::Unreachable, format!("no proxy answers at this address: {error}"), todo)
+    })?;
     if !answer.status().is_success() {
         let status = answer.status().as_u16();
         return Err(Failure::new(Class::TryLater, format!("the proxy is not well (status {status})"), todo));

@@ -70,7 +70,6 @@ impl Cell {
     }
 
     /// When the last of what is there ends; none when nothing is there.
-    #[must_use]
     pub fn ends(&self) -> Option<Timestamp> {
         let ends = [
             self.token.as_ref().map(|token| token.until),
@@ -82,7 +81,6 @@ impl Cell {
 
     /// The same on another clock, which shows `to` when this one shows `from`, without the lease: after a restart of the
     /// machine nobody is left who could hold one.
-    #[must_use]
     pub fn restarted(mut self, from: Timestamp, to: Timestamp) -> Self {
         let moved = |time: &mut Timestamp| {
             let left = time.saturating_duration_since(from);

@@ -45,7 +45,6 @@ impl TokenResponse {
     /// assert!(again.scopes().contains("load:read"));
     /// # Ok::<(), alvys_auth_core::Error>(())
     /// ```
-    #[must_use]
     pub fn to_entry(&self) -> Zeroizing<String> {
         let scope = self.scopes().iter().collect::<Vec<_>>().join(" ");
         let entry = Token { access_token: self.access_token().into(), scope: scope.into() };
@@ -53,7 +52,6 @@ impl TokenResponse {
     }
 
     /// Reads what [`to_entry`](Self::to_entry) wrote; `lifetime` is the rest of the token's lifetime.
-    #[must_use]
     pub fn from_entry(text: &str, lifetime: Duration) -> Option<Self> {
         let Token { access_token, scope } = serde_json::from_str(text).ok()?;
         let access_token = Zeroizing::new(access_token.into_owned());
@@ -64,7 +62,6 @@ impl TokenResponse {
 impl Error {
     /// The failure as text for other processes, to be sealed, without the wait that the server asked for and without its
     /// [source](std::error::Error::source).
-    #[must_use]
     pub fn to_entry(&self) -> String {
         let inner = self.inner();
         let entry = Failure {
@@ -95,7 +92,6 @@ impl Error {
     /// assert_eq!(again.kind(), ErrorKind::Transport);
     /// assert_eq!(again.retry_after(), Some(Duration::from_secs(3)));
     /// ```
-    #[must_use]
     pub fn from_entry(text: &str, left: Duration) -> Option<Self> {
         let entry: Failure = serde_json::from_str(text).ok()?;
         let named = |(name, value): (String, String)| {

@@ -21,7 +21,6 @@ impl TokenRequest {
     /// assert_ne!(one.identity(), request(Flow::current(), "s3cret")?.identity());
     /// # Ok::<(), alvys_auth_core::Error>(())
     /// ```
-    #[must_use]
     pub fn identity(&self) -> String {
         let flow = self.flow();
         let mut scopes: Vec<&str> = flow.requested_scopes().iter().map(Scope::as_str).collect();

@@ -26,7 +26,6 @@ pub struct Id([u8; 16]);
 
 impl Id {
     /// The id of these bytes, which must come from a good source of randomness.
-    #[must_use]
     pub const fn from_bytes(random: [u8; 16]) -> Self {
         Self(random)
     }

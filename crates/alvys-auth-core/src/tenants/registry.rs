@@ -15,7 +15,7 @@
 //!
 //! `made` leads to Kept from both states in the middle, and `forget` out of both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -48,15 +48,15 @@ use crate::Timestamp;
 pub struct Registry<S, W> {
     capacity: NonZeroUsize,
     kept: BTreeMap<Arc<str>, Kept<S>>,
-    /// The tenants that are kept, in the order in which they are evicted.
-    order: BTreeMap<u64, Arc<str>>,
+    /// The tenants in the order in which they are evicted, each with its turn; forgotten ones have none any more.
+    order: VecDeque<(u64, Arc<str>)>,
     making: BTreeMap<Arc<str>, Making<W>>,
     numbers: u64,
 }
 
 struct Kept<S> {
     source: S,
-    /// The key in the order of eviction.
+    /// Tells it from an earlier one of the same tenant in the order of eviction.
     turn: u64,
 }
 
@@ -100,7 +100,7 @@ impl Maker {
 impl<S: Clone, W: Clone> Registry<S, W> {
     /// Keeps at most `capacity` sources.
     pub fn new(capacity: NonZeroUsize) -> Self {
-        let (kept, order, making) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (kept, order, making) = (BTreeMap::new(), VecDeque::new(), BTreeMap::new());
         Self { capacity, kept, order, making, numbers: 0 }
     }
 
@@ -144,8 +144,11 @@ impl<S: Clone, W: Clone> Registry<S, W> {
         }
         let evicted = if self.kept.len() < self.capacity.get() { None } else { self.evict(used) };
         let turn = self.number();
-        self.order.insert(turn, Arc::clone(&maker.tenant));
+        self.order.push_back((turn, Arc::clone(&maker.tenant)));
         self.kept.insert(maker.tenant, Kept { source, turn });
+        if self.order.len() > 2 * self.kept.len() {
+            self.order.retain(|(turn, tenant)| self.kept.get(tenant).is_some_and(|kept| kept.turn == *turn));
+        }
         Ok(evicted)
     }
 
@@ -161,9 +164,7 @@ impl<S: Clone, W: Clone> Registry<S, W> {
     /// Forgets a tenant, and hands back its source, if there was one. A source in the making will not be kept.
     pub fn forget(&mut self, tenant: &str) -> Option<S> {
         self.making.remove(tenant);
-        let kept = self.kept.remove(tenant)?;
-        self.order.remove(&kept.turn);
-        Some(kept.source)
+        self.kept.remove(tenant).map(|kept| kept.source)
     }
 
     /// How many sources are kept.
@@ -180,13 +181,11 @@ impl<S: Clone, W: Clone> Registry<S, W> {
     fn evict(&mut self, used: impl Fn(&S) -> bool) -> Option<(Arc<str>, S)> {
         // Once each: other threads may mark sources as used at the same time.
         let mut chances = self.order.len();
-        while let Some((_, tenant)) = self.order.pop_first() {
-            let turn = self.number();
-            let kept = self.kept.get_mut(&tenant)?;
+        while let Some((turn, tenant)) = self.order.pop_front() {
+            let Some(kept) = self.kept.get(&tenant).filter(|kept| kept.turn == turn) else { continue };
             if chances > 0 && used(&kept.source) {
                 chances -= 1;
-                kept.turn = turn;
-                self.order.insert(turn, tenant);
+                self.order.push_back((turn, tenant));
             } else {
                 return self.kept.remove_entry(&tenant).map(|(tenant, kept)| (tenant, kept.source));
             }

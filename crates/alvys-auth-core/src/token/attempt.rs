@@ -145,7 +145,6 @@ impl Attempt {
     }
 
     /// The request in question. It names the entry at a store.
-    #[must_use]
     pub fn request(&self) -> &TokenRequest {
         &self.request
     }

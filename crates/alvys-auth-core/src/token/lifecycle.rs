@@ -98,11 +98,9 @@ pub(super) struct Provider {
     pub(super) known: Option<Mark>,
     /// How long it may take to answer.
     pub(super) time_limit: Duration,
-    /// When it gave the first credentials, until it is to be asked for others.
-    pub(super) given_at: Option<Timestamp>,
     /// The attempt that has asked it, until it answers.
     pub(super) asked_by: Option<u64>,
-    /// When it was last asked.
+    /// When it was last asked, or gave the first credentials.
     pub(super) asked_at: Option<Timestamp>,
 }
 
@@ -158,7 +156,7 @@ impl Lifecycle {
     /// credentials in use; without one, the first attempt asks for what there is. Nor does the first attempt ask for those that
     /// the provider gave just before, at `given_at`.
     pub fn with_provider(mut self, known: Option<Mark>, given_at: Option<Timestamp>, time_limit: Duration) -> Self {
-        self.provider = Some(Provider { known, time_limit, given_at, asked_by: None, asked_at: None });
+        self.provider = Some(Provider { known, time_limit, asked_by: None, asked_at: given_at });
         self
     }
 
@@ -224,7 +222,7 @@ impl Lifecycle {
 
     /// Gives the held token up without asking why. A pause that the server asked for stays.
     pub fn invalidate(&mut self) {
-        self.discarded = self.held.take().or(self.discarded.take());
+        self.discarded = self.held.take().or_else(|| self.discarded.take());
     }
 
     /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
@@ -402,8 +400,8 @@ impl Lifecycle {
     pub(super) fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
         // But for a wait that the server asks for: another request beside it must not hide that.
-        let told = error.is_retryable() && error.retry_after().is_some();
-        if !current && (fresh || !told && (self.in_flight.is_some() || now < self.busy_until())) {
+        let waits = error.is_retryable() && error.retry_after().is_some();
+        if !current && (fresh || !waits && (self.in_flight.is_some() || now < self.busy_until())) {
             return Change::Superseded;
         }
         let last = self.failure.as_ref();
@@ -417,8 +415,8 @@ impl Lifecycle {
         let [pause, short] = self.policy.pauses(&error, *row, &mut self.jitter);
         *row = row.saturating_add(1);
         // What a look finds behind a refusal does not shorten the pause that the server asked for.
-        let (calm, sooner) = last.map_or_else(Default::default, |failure| (failure.until, failure.soon));
-        let (until, soon) = (now.saturating_add(pause).max(calm), now.saturating_add(short).max(sooner));
+        let told = last.map_or_else(Timestamp::default, |failure| failure.soon);
+        let [until, soon] = [pause, short].map(|pause| now.saturating_add(pause).max(told));
         self.failure = Some(Arc::new(Failure { error: error.clone(), asked, until, soon, rows }));
         let until = if self.holds_usable_token(now) { until } else { soon };
         Change::Paused { until, error }

@@ -17,7 +17,7 @@ pub use attempt::{Attempt, Change, Next, Step, Wait};
 pub use claims::UnverifiedClaims;
 pub use lifecycle::Lifecycle;
 pub use policy::Policy;
-pub(crate) use request::Head;
 pub use request::TokenRequest;
+pub(crate) use request::{Head, Tail};
 pub use response::TokenResponse;
 pub use snapshot::{Snapshot, Status};

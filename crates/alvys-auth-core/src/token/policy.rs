@@ -44,7 +44,7 @@ impl Policy {
             backoff: (Duration::from_millis(500), Duration::from_secs(60)),
             cool_down: (Duration::from_secs(5), Duration::from_secs(300)),
             rejection_grace: Duration::from_secs(10),
-            waiting: Duration::from_secs(2),
+            waiting: Duration::from_millis(1500),
             hedge_after: Duration::from_secs(3),
         }
     }
@@ -83,7 +83,7 @@ impl Policy {
         self
     }
 
-    /// Sets the longest pause after a transient failure while a caller waits for a token; 2 seconds by default.
+    /// Sets the longest pause after a transient failure while a caller waits for a token; 1.5 seconds by default.
     ///
     /// The pause is a random part of it. This decides how soon after an outage there is a token again. However many callers
     /// wait, one request is sent for all of them. A longer wait that the server asks for is obeyed.

@@ -30,7 +30,8 @@ pub struct TokenRequest(Arc<Inner>);
 struct Inner {
     flow: Flow,
     head: Arc<Head>,
-    /// The body, and behind it what of the credentials does not stand in it as it is. Kept once: there may be many tenants.
+    /// The body up to its tail, and behind it what of the credentials does not stand in it as it is. Kept once: there may be
+    /// many tenants.
     text: Zeroizing<Box<str>>,
     body_ends: u32,
     client_id: Place,
@@ -43,43 +44,61 @@ type Place = (u32, u32);
 /// What requests of the same flow have in common, shared by all tenants that speak it.
 pub(crate) struct Head {
     pub(crate) parts: Parts,
+    /// What follows the credentials in the body.
+    pub(crate) tail: String,
     /// The scopes of the first token. Mostly all tokens have the same ones, so that they share them.
     pub(crate) scopes: OnceLock<Arc<str>>,
 }
 
-/// The fields of the body, in the order of the Alvys documentation.
+/// The fields of the body, in the order of the Alvys documentation: what a tenant has of its own comes first.
 #[derive(Serialize)]
-struct Body<'a> {
+struct Own<'a> {
     client_id: &'a str,
     client_secret: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audience: Option<&'a str>,
-    grant_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tenant_id: Option<&'a str>,
 }
 
-impl Body<'_> {
-    fn render(&self, encoding: Encoding) -> Option<Zeroizing<String>> {
-        // More bytes than any encoding takes, so that no buffer grows and leaves a copy of the secret behind.
-        let optional = [self.audience, self.scope, self.tenant_id].into_iter().flatten();
-        let values = [self.client_id, self.client_secret].into_iter().chain(optional);
-        let longest = values.map(|value| 8 * value.len()).sum::<usize>() + 256;
-        match encoding {
-            Encoding::Json => {
-                let mut json = Zeroizing::new(Vec::with_capacity(longest));
-                serde_json::to_writer(&mut *json, self).ok()?;
-                String::from_utf8(mem::take(&mut *json)).ok().map(Zeroizing::new)
-            }
-            Encoding::Form => {
-                let mut form = form_urlencoded::Serializer::new(String::with_capacity(longest));
-                self.serialize(serde_urlencoded::Serializer::new(&mut form)).ok()?;
-                Some(Zeroizing::new(form.finish()))
-            }
-        }
+/// The fields of the body that follow from the flow.
+#[derive(Serialize)]
+pub(crate) struct Tail<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<&'a str>,
+    pub(crate) grant_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant_id: Option<&'a str>,
+}
+
+impl Tail<'_> {
+    /// Writes what follows the credentials.
+    pub(crate) fn render(&self, encoding: Encoding) -> Result<String, Error> {
+        let tail = render(self, encoding, 256)?;
+        Ok(match encoding {
+            Encoding::Json => tail.replacen('{', ",", 1),
+            Encoding::Form => format!("&{}", *tail),
+        })
     }
+}
+
+/// Writes the fields; `longest` is more bytes than they take, so that no buffer grows and leaves a copy of a secret behind.
+fn render(fields: &impl Serialize, encoding: Encoding, longest: usize) -> Result<Zeroizing<String>, Error> {
+    let mut buffer = String::with_capacity(longest);
+    let written = match encoding {
+        Encoding::Json => {
+            let mut json = Zeroizing::new(buffer.into_bytes());
+            let written = serde_json::to_writer(&mut *json, fields).is_ok();
+            buffer = String::from_utf8(mem::take(&mut *json)).unwrap_or_default();
+            written
+        }
+        Encoding::Form => {
+            let mut form = form_urlencoded::Serializer::new(buffer);
+            let written = fields.serialize(serde_urlencoded::Serializer::new(&mut form)).is_ok();
+            buffer = form.finish();
+            written
+        }
+    };
+    let unwritten = || Error::configuration("the request could not be encoded", "report this as a defect");
+    written.then_some(Zeroizing::new(buffer)).ok_or_else(unwritten)
 }
 
 impl TokenRequest {
@@ -90,21 +109,15 @@ impl TokenRequest {
     /// endpoint is no full https URL (plain http is accepted to this machine only) or holds user information or a
     /// fragment, or when an option does not belong to the flow.
     pub fn new(flow: Flow, credentials: Credentials) -> Result<Self, Error> {
-        let head = flow.checked_head()?;
-        let scope = flow.checked_scope()?;
-        let body = Body {
-            client_id: credentials.client_id(),
-            client_secret: credentials.client_secret(),
-            audience: flow.checked_audience()?,
-            grant_type: "client_credentials",
-            scope: scope.as_deref(),
-            tenant_id: flow.body_tenant(),
-        };
-        let Some(mut text) = body.render(flow.body_encoding()) else {
-            return Err(Error::configuration("the request could not be encoded", "report this as a defect"));
-        };
-        let body_ends = text.len();
-        let [client_id, client_secret] = [credentials.client_id(), credentials.client_secret()].map(|value| {
+        let (head, encoding) = (flow.checked_head()?, flow.body_encoding());
+        let (id, secret) = (credentials.client_id(), credentials.client_secret());
+        let mut text =
+            render(&Own { client_id: id, client_secret: secret }, encoding, 7 * (id.len() + secret.len()) + 64)?;
+        if encoding == Encoding::Json {
+            text.pop();
+        }
+        let body_ends = text.len() as u32;
+        let [client_id, client_secret] = [id, secret].map(|value| {
             let start = text.find(value).unwrap_or_else(|| {
                 text.push_str(value);
                 text.len() - value.len()
@@ -113,7 +126,7 @@ impl TokenRequest {
         });
         // Kept for as long as the source: not with the room that the longest encoding would have taken.
         let text = Zeroizing::new(Box::from(text.as_str()));
-        Ok(Self(Arc::new(Inner { flow, head, text, body_ends: body_ends as u32, client_id, client_secret })))
+        Ok(Self(Arc::new(Inner { flow, head, text, body_ends, client_id, client_secret })))
     }
 
     /// A fresh copy to send: method, URL, `content-type`, `accept` and the body.
@@ -121,7 +134,9 @@ impl TokenRequest {
     /// `content-length` is left to the HTTP client. The body holds the secret: send it once, to this URL, and follow no
     /// redirect with it.
     pub fn to_http(&self) -> Request<Vec<u8>> {
-        Request::from_parts(self.0.head.parts.clone(), self.part((0, self.0.body_ends)).into())
+        let Inner { head, body_ends, .. } = &*self.0;
+        let body = [self.part((0, *body_ends)), &head.tail].concat();
+        Request::from_parts(head.parts.clone(), body.into_bytes())
     }
 
     /// The flow this request speaks.

@@ -82,7 +82,6 @@ impl AtStore {
 
 impl Lifecycle {
     /// Shares the token with others through a store. `owner` names this lifecycle there: give it 128 random bits of its own.
-    #[must_use]
     pub fn with_store(mut self, owner: Id) -> Self {
         self.sharing = Some(Box::new(Sharing {
             owner,

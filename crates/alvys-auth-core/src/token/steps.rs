@@ -62,12 +62,12 @@ impl Lifecycle {
 
     /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
     pub(super) fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
-        let Some(Provider { known, time_limit, asked_by: None, .. }) = self.provider else {
+        let Some(Provider { known, time_limit, asked_by: None, asked_at }) = self.provider else {
             return self.take_over(attempt, None, refusal, now);
         };
-        let is_new = |given_at| refusal.is_none() && now.saturating_duration_since(given_at) < LOOK_EVERY;
-        let given_at = self.provider.as_mut().and_then(|provider| provider.given_at.take());
-        if given_at.is_some_and(is_new) || !self.is_current(&attempt) {
+        // The first attempt has what the provider gave just before.
+        let is_new = |given_at| attempt.id == 1 && now.saturating_duration_since(given_at) < LOOK_EVERY;
+        if refusal.is_none() && asked_at.is_some_and(is_new) || !self.is_current(&attempt) {
             return self.take_over(attempt, None, refusal, now);
         }
         let known = known.filter(|_| refusal.is_none() && attempt.purpose != Purpose::Retry);

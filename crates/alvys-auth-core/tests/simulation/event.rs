@@ -149,7 +149,7 @@ pub(crate) fn rules() -> impl Strategy<Value = Rules> {
     );
     let standard = Rules {
         policy: Policy::new(),
-        waiting: Duration::from_secs(2),
+        waiting: Duration::from_millis(1500),
         hedge_after: Duration::from_secs(3),
         longest_cool_down: Duration::from_secs(300),
     };

@@ -14,13 +14,15 @@ mod support;
 mod world;
 
 const RUNS: u64 = 100;
+/// What the storms beside the measured one need to be told apart.
+const FEW_RUNS: u64 = 25;
 /// How many callers each program has. Two programs share the server, as in the storm that is run beside the benchmarks.
 const PROGRAMS: [u64; 2] = [16, 8];
 
 /// The figures of many runs, with the shares of the time in order.
-fn runs(policy: &Policy, programs: &[u64]) -> (Vec<f64>, Figures) {
+fn runs(policy: &Policy, programs: &[u64], runs: u64) -> (Vec<f64>, Figures) {
     let (mut shares, mut all) = (Vec::new(), Figures::default());
-    for seed in 1..=RUNS {
+    for seed in 1..=runs {
         for figures in Storm::new(policy, programs, seed).run() {
             shares.push(figures.share());
             all.at_hand += figures.at_hand;
@@ -69,7 +71,7 @@ fn show(name: &str, shares: &[f64], all: &Figures) {
 
 #[test]
 fn the_defaults_keep_a_token_at_hand_while_it_storms() {
-    let (shares, all) = runs(&Policy::new(), &PROGRAMS);
+    let (shares, all) = runs(&Policy::new(), &PROGRAMS, RUNS);
     show("the defaults", &shares, &all);
     assert!(shares[shares.len() / 2] >= 85.0, "a token is at hand too rarely");
     let within = all.recoveries.iter().filter(|recovery| **recovery <= 5_000).count();
@@ -81,14 +83,14 @@ fn the_defaults_keep_a_token_at_hand_while_it_storms() {
 #[test]
 fn without_its_short_pauses_and_second_requests_a_storm_costs_more() {
     let policy = Policy::new().pause_while_waiting(Duration::from_secs(60)).hedge_after(Duration::from_secs(60));
-    let (shares, all) = runs(&policy, &PROGRAMS);
+    let (shares, all) = runs(&policy, &PROGRAMS, FEW_RUNS);
     show("pauses of up to a minute, no second requests", &shares, &all);
     assert!(shares[shares.len() / 2] < 75.0, "the storm does not tell the rules apart");
 }
 
 #[test]
 fn one_program_that_meets_every_fault_alone_has_a_token_most_of_the_time() {
-    let (shares, all) = runs(&Policy::new(), &PROGRAMS[..1]);
+    let (shares, all) = runs(&Policy::new(), &PROGRAMS[..1], FEW_RUNS);
     show("every fault for one program", &shares, &all);
     assert!(shares[shares.len() / 2] >= 70.0);
 }

@@ -248,6 +248,7 @@ pub(crate) fn value() -> impl Strategy<Value = String> {
                 ("#{", "}"),
                 ("$(", ")"),
                 ("%", "%"),
+                ("$", ""),
             ];
             !text.is_empty() && !refused.iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close))
         })

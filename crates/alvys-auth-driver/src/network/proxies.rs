@@ -64,7 +64,6 @@ pub enum Way<'a> {
 
 impl Proxies {
     /// The proxies that the environment of this process names now.
-    #[must_use]
     pub fn from_env() -> Self {
         // What is not UTF-8 names no host, and is to be an error and not as good as none.
         Self::read(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
@@ -101,7 +100,6 @@ impl Proxies {
     }
 
     /// The proxy of https URLs that are no exceptions. None when there is none, or none that can be understood.
-    #[must_use]
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()?.as_ref().ok()
     }
@@ -109,7 +107,6 @@ impl Proxies {
 
 impl<'a> Way<'a> {
     /// The proxy that it leads through.
-    #[must_use]
     pub fn proxy(self) -> Option<&'a Proxy> {
         match self {
             Self::Through(proxy) => Some(proxy),

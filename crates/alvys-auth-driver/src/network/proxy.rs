@@ -59,37 +59,31 @@ impl Proxy {
     }
 
     /// The variable that names it.
-    #[must_use]
     pub fn variable(&self) -> &'static str {
         self.variable
     }
 
     /// How it is spoken to.
-    #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
     /// Its host name or address. An IPv6 address has no brackets.
-    #[must_use]
     pub fn host(&self) -> &str {
         self.host.trim_matches(['[', ']'])
     }
 
     /// Its port.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The user name and the password for it, as they are and not as a URL spells them.
-    #[must_use]
     pub fn user(&self) -> Option<(&str, &str)> {
         self.user.as_ref().map(|(name, password)| (name.as_str(), password.as_str()))
     }
 
     /// Its URL with user name and password, in which every letter is escaped that could be misread.
-    #[must_use]
     pub fn url(&self) -> String {
         let user = self.user().map(|(name, password)| format!("{}:{}@", escaped(name), escaped(password)));
         format!("{}://{}{}:{}", self.scheme.as_str(), user.unwrap_or_default(), self.host, self.port)
@@ -98,7 +92,6 @@ impl Proxy {
 
 impl Scheme {
     /// The scheme as a URL spells it.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         SCHEMES.into_iter().find(|(_, scheme, _)| *scheme == self).map_or("", |(name, ..)| name)
     }

@@ -49,34 +49,29 @@ struct Named {
 
 impl Trust {
     /// The certificates that every program on this system trusts.
-    #[must_use]
     pub fn system() -> Self {
         Self::default()
     }
 
     /// Trusts the certificates of this PEM file in place of all others. `setting` is what names the file, for errors.
-    #[must_use]
     pub fn only(mut self, setting: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         self.bundle = Some(Named { setting: setting.into(), path: path.into() });
         self
     }
 
     /// Trusts the certificates of this PEM file besides. `setting` is what names the file, for errors.
-    #[must_use]
     pub fn more(mut self, setting: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         self.more = Some(Named { setting: setting.into(), path: path.into() });
         self
     }
 
     /// Shows this certificate to servers that ask for one. Both are PEM files; one file may hold both.
-    #[must_use]
     pub fn identity(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.identity = Some([certificate.into(), key.into()]);
         self
     }
 
     /// Whether a setting names a file, be it one of the environment.
-    #[must_use]
     pub fn is_named(&self) -> bool {
         *self != Self::system() || !of_environment().is_empty()
     }

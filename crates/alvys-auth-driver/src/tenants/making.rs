@@ -149,7 +149,7 @@ pub struct Making<D: TenantDriver> {
 impl<D: TenantDriver> Making<D> {
     /// What to ask.
     pub fn provider(&self) -> &Arc<D::TenantProvider> {
-        &self.tenants.provider
+        &self.tenants.many.provider
     }
 
     /// The tenant to ask about.

@@ -41,7 +41,7 @@ impl<S: Deref<Target = Engine>> Renewals<S> {
     }
 
     /// Somebody has met a token that is due.
-    fn hurry(&self, member: &Member<S>) {
+    pub(super) fn hurry(&self, member: &Member<S>) {
         if member.is_hurried() {
             return;
         }
@@ -70,22 +70,6 @@ impl<S: Deref<Target = Engine>> Renewals<S> {
         if wake {
             self.bell.ring();
         }
-    }
-
-    /// From now on a caller who meets a token that is due leaves its renewal to the workers.
-    pub(super) fn leave(self: &Arc<Self>, member: &Arc<Member<S>>)
-    where
-        S: Send + Sync + 'static,
-    {
-        let (renewals, planned) = (Arc::downgrade(self), Arc::downgrade(member));
-        // Once its tenant was forgotten or evicted, a source is on its own.
-        member.source.leave_renewals_to(move || match (renewals.upgrade(), planned.upgrade()) {
-            (Some(renewals), Some(member)) => {
-                renewals.hurry(&member);
-                true
-            }
-            _ => false,
-        });
     }
 
     /// Those of so many workers that are not there: all of them at first, and then those whose runtime has ended.

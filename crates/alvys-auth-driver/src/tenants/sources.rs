@@ -2,16 +2,17 @@
 
 use std::fmt;
 use std::ops::Deref;
+use std::ptr;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Credentials, Error, Flow, Given, Maker, Policy, Registry, Tenant, Token, TokenRequest};
+use alvys_auth_core::{Change, Credentials, Error, Flow, Given, Maker, Registry, Tenant, Token, TokenRequest};
 
 use super::members::{Member, Members, lock};
 use super::place::{Gate, Place};
 use super::renewal::{Renewals, Worker};
-use crate::engine::Hook;
-use crate::{Driver, Engine, Parts, Time};
+use crate::builder::{Common, Many, Settings};
+use crate::{Driver, Engine, Parts, Watch};
 
 /// What a driver adds to [`Tenants`].
 pub trait TenantDriver:
@@ -38,37 +39,36 @@ pub trait TenantDriver:
 pub struct Tenants<D: TenantDriver>(pub(super) Arc<Inner<D>>);
 
 pub(super) struct Inner<D: TenantDriver> {
-    pub(super) provider: Arc<D::TenantProvider>,
-    pub(super) time_limit: Option<Duration>,
     pub(super) settings: Settings<D>,
+    pub(super) many: Many<D>,
     pub(super) registry: Mutex<Sources<D::Source>>,
     /// The same sources, for look-ups from many threads.
     pub(super) members: Members<D::Source>,
     pub(super) gate: Gate,
     /// The flow of the first tenant, which is mostly that of all.
-    pub(super) flow: OnceLock<Flow>,
-    /// One HTTP client for https, one for plain http to this machine.
-    pub(super) transports: Mutex<[Option<Arc<D::Transport>>; 2]>,
-    pub(super) renewals: Arc<Renewals<D::Source>>,
+    flow: OnceLock<Flow>,
+    /// With one HTTP client for https, one for plain http to this machine.
+    common: Mutex<[Option<Arc<Common<D>>>; 2]>,
+    renewals: Arc<Renewals<D::Source>>,
 }
 
 pub(super) type Sources<S> = Registry<Arc<Member<S>>, Arc<Place<S>>>;
 
-pub(super) struct Settings<D: Driver> {
-    pub(super) policy: Arc<Policy>,
-    pub(super) patience: Duration,
-    pub(super) guard: bool,
-    pub(super) workers: usize,
-    pub(super) http: Option<D::Http>,
-    pub(super) store: Option<Arc<D::Store>>,
-    pub(super) time: Time,
-    pub(super) hook: Option<TenantHook>,
-}
-
-/// Is told of every change of every tenant; see [`TenantsBuilder::on_change`].
-pub(super) type TenantHook = Box<dyn Fn(&str, &Change) + Send + Sync>;
-
 impl<D: TenantDriver> Tenants<D> {
+    pub(crate) fn new(settings: Settings<D>, many: Many<D>) -> Self {
+        let (time, members) = (&settings.time, Members::new());
+        Self(Arc::new(Inner {
+            registry: Mutex::new(Registry::new(many.capacity)),
+            gate: Gate::new(time),
+            flow: OnceLock::new(),
+            common: Mutex::default(),
+            renewals: Arc::new(Renewals::new(members.clone(), time)),
+            members,
+            settings,
+            many,
+        }))
+    }
+
     /// Lends the token of `tenant` that is usable without asking, and marks the tenant as used; none when `token()` has
     /// something to do.
     pub fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R> {
@@ -97,7 +97,7 @@ impl<D: TenantDriver> Tenants<D> {
 impl<D: TenantDriver> Inner<D> {
     /// How long the provider may take.
     pub(super) fn time_limit(&self) -> Duration {
-        self.time_limit.unwrap_or_else(|| self.settings.policy.timeout())
+        self.many.time_limit.unwrap_or_else(|| self.settings.policy.timeout())
     }
 
     /// Marks a tenant as used: for the next eviction, and for the renewal of its token.
@@ -110,52 +110,48 @@ impl<D: TenantDriver> Inner<D> {
     #[cold]
     fn mark(&self, member: &Member<D::Source>) {
         member.mark();
-        if self.settings.workers > 0 {
+        if self.many.workers > 0 {
             self.renewals.used(member);
         }
     }
 
     /// Makes the source of a tenant from what the provider gave.
     pub(super) fn make(self: &Arc<Self>, tenant: &Arc<str>, given: Given<Option<Tenant>>) -> Result<D::Source, Error> {
-        let Settings { policy, patience, guard, time, store, .. } = &self.settings;
+        let Settings { policy, time, store, .. } = &self.settings;
         let (given, mark) = given.first()?;
         let (flow, credentials) = given.ok_or_else(|| Error::unknown_tenant(tenant))?;
-        let guarded = *guard && flow.expected_organization().is_none();
+        let guarded = self.many.guard && flow.expected_organization().is_none();
         let mut flow = if guarded { flow.expect_organization(&**tenant) } else { flow };
         flow.share(self.flow.get_or_init(|| flow.clone()));
         let request = TokenRequest::new(flow, credentials)?;
-        let transport = self.transport(&request)?;
-        let time_limit = self.time_limit();
-        let known = Some((Some(mark), Some(time.now()), time_limit));
-        let shared = store.is_some();
-        let engine = Engine::new(request, Arc::clone(policy), known, shared, time.clone(), self.hook(tenant));
+        let common = self.common(&request)?;
+        let known = Some((Some(mark), Some(time.now()), common.time_limit));
+        let engine = Engine::new(request, Arc::clone(policy), known, store.is_some(), time.clone(), self.watch(tenant));
         let own = OfTenant {
-            provider: Arc::clone(&self.provider),
+            provider: Arc::clone(&self.many.provider),
             tenant: Arc::clone(tenant),
             tenants: Arc::downgrade(self),
         };
-        let (engine, provider) = (Arc::new(engine), Some(D::provider(own)));
-        let (patience, store) = (*patience, store.clone());
-        Ok(D::source(Arc::new(Parts { engine, transport, provider, store, time_limit, patience })))
+        Ok(D::source(Arc::new(Parts { engine, provider: Some(D::provider(own)), common })))
     }
 
-    fn transport(&self, request: &TokenRequest) -> Result<Arc<D::Transport>, Error> {
-        let mut transports = lock(&self.transports);
-        let place = &mut transports[usize::from(request.is_plain_http())];
-        if let Some(transport) = place {
-            return Ok(Arc::clone(transport));
+    fn common(&self, request: &TokenRequest) -> Result<Arc<Common<D>>, Error> {
+        let mut common = lock(&self.common);
+        let place = &mut common[usize::from(request.is_plain_http())];
+        if let Some(common) = place {
+            return Ok(Arc::clone(common));
         }
-        let made = Arc::new(D::transport(self.settings.http.clone(), request, self.settings.policy.timeout())?);
-        Ok(Arc::clone(place.insert(made)))
+        let Settings { policy, patience, http, store, .. } = &self.settings;
+        let transport = D::transport(http.clone(), request, policy.timeout())?;
+        let (time_limit, patience, store) = (self.time_limit(), *patience, store.clone());
+        let made = Common { transport, store, time_limit, patience };
+        Ok(Arc::clone(place.insert(Arc::new(made))))
     }
 
     /// Keeps the source that a maker has made, unless somebody else is the maker by now.
     pub(super) fn keep(self: &Arc<Self>, maker: Maker, source: &D::Source) -> bool {
-        let renewed = self.settings.workers > 0;
+        let renewed = self.many.workers > 0;
         let member = Arc::new(Member::new(Arc::clone(maker.tenant()), source.clone(), renewed));
-        if renewed {
-            self.renewals.leave(&member);
-        }
         let mut registry = lock(&self.registry);
         let Ok(evicted) = registry.made(maker, Arc::clone(&member), |member| member.take_use()) else { return false };
         // Changed under the registry's lock, so that the two hold the same.
@@ -164,7 +160,7 @@ impl<D: TenantDriver> Inner<D> {
         if let Some((tenant, _)) = evicted {
             self.renewals.forget(&tenant);
         }
-        Renewals::missing(&self.renewals, self.settings.workers).for_each(D::start);
+        Renewals::missing(&self.renewals, self.many.workers).for_each(D::start);
         true
     }
 
@@ -177,24 +173,41 @@ impl<D: TenantDriver> Inner<D> {
         forgotten.map(|member| self.renewals.forget(&member.tenant)).is_some()
     }
 
-    fn hook(self: &Arc<Self>, tenant: &Arc<str>) -> Option<Hook> {
-        if self.settings.workers == 0 && self.settings.hook.is_none() {
-            return None;
+    fn watch(self: &Arc<Self>, tenant: &Arc<str>) -> Option<Box<dyn Watch>> {
+        let watched = self.many.workers > 0 || self.many.hook.is_some();
+        watched
+            .then(|| Box::new(Watched { tenants: Arc::downgrade(self), tenant: Arc::clone(tenant) }) as Box<dyn Watch>)
+    }
+}
+
+/// Watches the source of a tenant, for as long as the tenants are there.
+struct Watched<D: TenantDriver> {
+    tenants: Weak<Inner<D>>,
+    tenant: Arc<str>,
+}
+
+impl<D: TenantDriver> Watch for Watched<D> {
+    fn changed(&self, change: &Change) {
+        let Some(inner) = self.tenants.upgrade() else { return };
+        // Whoever has got hold of a first token, by whatever way, uses it.
+        if let Change::Obtained(_) | Change::Adopted(_) = change
+            && inner.many.workers > 0
+            && let Some(member) = inner.members.get(&self.tenant)
+        {
+            inner.renewals.used(&member);
         }
-        let (tenants, tenant) = (Arc::downgrade(self), Arc::clone(tenant));
-        Some(Box::new(move |change| {
-            let Some(inner) = tenants.upgrade() else { return };
-            // Whoever has got hold of a first token, by whatever way, uses it.
-            if let Change::Obtained(_) | Change::Adopted(_) = change
-                && inner.settings.workers > 0
-                && let Some(member) = inner.members.get(&tenant)
-            {
-                inner.renewals.used(&member);
-            }
-            if let Some(hook) = &inner.settings.hook {
-                hook(&tenant, change);
-            }
-        }))
+        if let Some(hook) = &inner.many.hook {
+            hook(&self.tenant, change);
+        }
+    }
+
+    /// A caller who meets a token that is due leaves its renewal to the workers.
+    fn renews(&self, source: &Engine) -> bool {
+        let inner = self.tenants.upgrade().filter(|inner| inner.many.workers > 0);
+        // Once its tenant was forgotten or evicted, a source is on its own.
+        let own = |member: &Arc<Member<D::Source>>| ptr::eq(&raw const *member.source, source);
+        let found = inner.and_then(|inner| inner.members.get(&self.tenant).filter(own).map(|member| (inner, member)));
+        found.map(|(inner, member)| inner.renewals.hurry(&member)).is_some()
     }
 }
 

@@ -60,7 +60,6 @@ impl Default for Http {
 
 impl Http {
     /// The default settings, but with these proxies, and with TLS settings such as [`Trust::read`] makes.
-    #[must_use]
     pub fn with(proxies: Proxies, tls: Arc<ClientConfig>) -> Self {
         Self { proxies, tls: Tls::Given(tls) }
     }

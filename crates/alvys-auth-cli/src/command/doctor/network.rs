@@ -45,23 +45,24 @@ const DRIFT: Duration = Duration::from_secs(5);
 pub(super) fn check(endpoint: &Uri, api: &Api, network: &Network, report: &mut Report) -> Result<(), &'static str> {
     let proxies = Proxies::from_env();
     steps(endpoint, api, &proxies, network, report).map_err(|(step, after, failure)| {
-        report.failed(step, failure);
+        report.failed(step, *failure);
         let later = STEPS.iter().skip_while(|later| **later != after).skip(1);
         later.for_each(|later| report.skipped(later, format!("the step before it failed: {step}")));
         step
     })
 }
 
-/// The steps. The error has the step that failed, the last one that something is known of, and why.
-fn steps(
-    endpoint: &Uri,
-    api: &Api,
-    proxies: &Proxies,
-    network: &Network,
-    report: &mut Report,
-) -> Result<(), (&'static str, &'static str, Failure)> {
-    let way = proxies.way(endpoint).map_err(|error| (PROXY, PROXY, error.into()))?;
-    proxy(way, api, proxies, report).map_err(|failure| (PROXY, PROXY, failure))?;
+/// The step that failed, the last one that something is known of, and why.
+type Broken = (&'static str, &'static str, Box<Failure>);
+
+fn broken(step: &'static str, after: &'static str) -> impl FnOnce(Failure) -> Broken {
+    move |failure| (step, after, Box::new(failure))
+}
+
+/// The steps.
+fn steps(endpoint: &Uri, api: &Api, proxies: &Proxies, network: &Network, report: &mut Report) -> Result<(), Broken> {
+    let way = proxies.way(endpoint).map_err(Failure::from).map_err(broken(PROXY, PROXY))?;
+    proxy(way, api, proxies, report).map_err(broken(PROXY, PROXY))?;
     // Plain http is only sent to this machine, and never through a proxy.
     let plain = endpoint.scheme_str() == Some("http");
     let place = match way.proxy() {
@@ -72,10 +73,10 @@ fn steps(
             kind: "",
         },
     };
-    let addresses = place.resolved().map_err(|failure| (NAME, NAME, failure))?;
+    let addresses = place.resolved().map_err(broken(NAME, NAME))?;
     let shown: Vec<String> = addresses.iter().map(|address| address.ip().to_string()).collect();
     report.fine(NAME, format!("{}{} is {}", place.kind, place.host, shown.join(", ")));
-    place.reached(addresses, report).map_err(|failure| (CONNECTION, CONNECTION, failure))?;
+    place.reached(addresses, report).map_err(broken(CONNECTION, CONNECTION))?;
     let (date, between) = greeted(endpoint, way.proxy(), network)?;
     for ignored in network.ignored() {
         report.warning(TLS, ignored, "correct the file, or remove them from it");
@@ -146,7 +147,7 @@ impl Place<'_> {
     }
 
     /// What works, and what is wrong with the families of addresses that do not although this machine has them.
-    fn families(&self, tried: &[Tried]) -> Result<(String, Vec<(&'static str, String)>), Failure> {
+    fn families(&self, tried: &[Tried]) -> Result<Families, Failure> {
         let Self { host, port, kind } = self;
         let (mut answered, mut failed) = (Vec::new(), Vec::new());
         for (name, six) in [("IPv4", false), ("IPv6", true)] {
@@ -172,6 +173,9 @@ impl Place<'_> {
         Ok((fine, silent.into_iter().map(told).collect()))
     }
 }
+
+/// What works, in a sentence, and for each family that does not what is wrong with it.
+type Families = (String, Vec<(&'static str, String)>);
 
 /// What came of a connection to an address.
 type Tried = (SocketAddr, io::Result<()>);
@@ -211,23 +215,19 @@ fn connected(addresses: Vec<SocketAddr>) -> Vec<Tried> {
 type Between = [SystemTime; 2];
 
 /// Sends a request without a secret. Returns the server's date, and this machine's time before and after the request.
-fn greeted(
-    endpoint: &Uri,
-    proxy: Option<&Proxy>,
-    network: &Network,
-) -> Result<(Option<SystemTime>, Between), (&'static str, &'static str, Failure)> {
+fn greeted(endpoint: &Uri, proxy: Option<&Proxy>, network: &Network) -> Result<(Option<SystemTime>, Between), Broken> {
     let plain = endpoint.scheme_str() == Some("http");
     let (step, after) = if plain { (CONNECTION, CONNECTION) } else { (TLS, TLS) };
     let authority = endpoint.authority().map_or("", |authority| authority.as_str());
     let url = format!("{}://{authority}/.well-known/jwks.json", endpoint.scheme_str().unwrap_or_default());
-    let agent = network.blocking(endpoint).map_err(|failure| (step, after, failure))?.agent(agent::config());
+    let agent = network.blocking(endpoint).map_err(broken(step, after))?.agent(agent::config());
     let request = agent.get(&url).config().http_status_as_error(false).max_redirects(0).timeout_global(Some(ANSWER));
     let request = request.max_redirects_will_error(false);
     let before = SystemTime::now();
     let answer = request.build().call().map_err(|error| {
         let said = one_line(&error.to_string());
         match (error, proxy) {
-            (ureq::Error::ConnectProxyFailed(_), Some(proxy)) => (PROXY, CONNECTION, refused(proxy, &said)),
+            (ureq::Error::ConnectProxyFailed(_), Some(proxy)) => broken(PROXY, CONNECTION)(refused(proxy, &said)),
             (error, _) => {
                 let error = explain("the server", error);
                 let todo = "check the clock of this machine, the certificates in ALVYS_CA_BUNDLE, and whether a proxy decrypts the traffic";
@@ -235,7 +235,7 @@ fn greeted(
                     ErrorKind::Certificate => error.into(),
                     _ => Failure::new(Class::Unreachable, format!("no answer: {said}"), todo),
                 };
-                (step, after, failure)
+                broken(step, after)(failure)
             }
         }
     })?;
