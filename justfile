@@ -18,9 +18,10 @@ test *arguments="--workspace":
 gate:
     .ci/run
 
-# Shell scripts, spelling, links, manifests, workflows, licences and unused dependencies.
+# Shell scripts, spelling, links, manifests and workflows; then licences and unused dependencies.
 lint:
     .ci/checks
+    .ci/dependencies
 
 # Compares the public API of each library with its reviewed snapshot; `just api --accept` takes the new one.
 api *arguments:
