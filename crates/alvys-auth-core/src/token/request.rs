@@ -135,8 +135,11 @@ impl TokenRequest {
     /// redirect with it.
     pub fn to_http(&self) -> Request<Vec<u8>> {
         let Inner { head, body_ends, .. } = &*self.0;
-        let body = [self.part((0, *body_ends)), &head.tail].concat();
-        Request::from_parts(head.parts.clone(), body.into_bytes())
+        let own = self.part((0, *body_ends));
+        let mut body = Vec::with_capacity(own.len() + head.tail.len());
+        body.extend_from_slice(own.as_bytes());
+        body.extend_from_slice(head.tail.as_bytes());
+        Request::from_parts(head.parts.clone(), body)
     }
 
     /// The flow this request speaks.
