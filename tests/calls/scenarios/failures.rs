@@ -62,7 +62,9 @@ pub(crate) fn a_call_that_a_kept_connection_swallows_is_sent_again_where_that_is
     ] {
         // The stack may not have its connection back yet, and open another one.
         eventually("a call meets a kept connection", || {
-            assert_eq!(caller.call(Call::get("loads")).expect("an answer").status, 200);
+            // A middleware's client may have kept two such connections, and sends on the second one what the first swallowed.
+            let Ok(answer) = caller.call(Call::get("loads")) else { return false };
+            assert_eq!(answer.status, 200);
             let before = server.requests();
             let answer = caller.call(call.clone());
             match (answer, server.requests() - before) {

@@ -1,7 +1,7 @@
 //! A fleet in virtual time: nodes with a lifecycle each, a store with faults, and a token endpoint.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use alvys_auth_core::share::{Answer, Cell, Id, Operation, SharedToken};
@@ -114,7 +114,7 @@ pub(crate) struct World {
     pub(crate) store_up: bool,
     pub(crate) server: Server,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) cells: HashMap<String, Cell>,
+    pub(crate) cells: BTreeMap<String, Cell>,
     /// How far the store's clock is ahead.
     store_offset: Duration,
     queue: BinaryHeap<Reverse<(Timestamp, u64)>>,
@@ -144,7 +144,7 @@ impl World {
             store_up: true,
             server: Server::Grants,
             nodes: Vec::new(),
-            cells: HashMap::new(),
+            cells: BTreeMap::new(),
             store_offset: Duration::from_secs(seed % 10_000),
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
