@@ -114,7 +114,7 @@ impl Key {
             Operation::Claim { owner, unwanted, lease } => Operation::Claim { owner, unwanted, lease },
             Operation::Reject { generation, grace } => Operation::Reject { generation, grace },
             Operation::Publish { owner, replaced, generation, token, lifetime } => {
-                let token = self.sealed(&Bound::Token(generation), &token.to_entry())?;
+                let token = self.sealed(&Bound::Token(generation), &Zeroizing::new(token.to_entry()))?;
                 Operation::Publish { owner, replaced, generation, token, lifetime }
             }
             Operation::Fail { owner, failure, pause } => {

@@ -45,10 +45,13 @@ impl TokenResponse {
     /// assert!(again.scopes().contains("load:read"));
     /// # Ok::<(), alvys_auth_core::Error>(())
     /// ```
-    pub fn to_entry(&self) -> Zeroizing<String> {
+    pub fn to_entry(&self) -> String {
         let scope = self.scopes().iter().collect::<Vec<_>>().join(" ");
         let entry = Token { access_token: self.access_token().into(), scope: scope.into() };
-        Zeroizing::new(serde_json::to_string(&entry).unwrap_or_default())
+        // Room for all of it, because a buffer that grows leaves copies in memory.
+        let mut text = Vec::with_capacity(2 * (entry.access_token.len() + entry.scope.len()) + 64);
+        let written = serde_json::to_writer(&mut text, &entry).is_ok();
+        String::from_utf8(text).ok().filter(|_| written).unwrap_or_default()
     }
 
     /// Reads what [`to_entry`](Self::to_entry) wrote; `lifetime` is the rest of the token's lifetime.
