@@ -330,6 +330,31 @@ fn a_token_that_came_too_late_gives_way_to_the_published_one() {
 }
 
 #[test]
+fn a_token_that_was_published_with_old_credentials_is_not_taken_for_the_new_ones() {
+    let mut lifecycle = shared();
+    let attempt = claimed(&mut lifecycle, at(0)).answered(&granted("mine", 3600));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(0));
+    lifecycle.set_credentials(Credentials::new("another-client", "n3w").expect("legal")).expect("legal");
+    let lost = Answer { outcome: Outcome::Lost, ..newer(1, Some("theirs")) };
+    let _ = over(&mut lifecycle, attempt.stored(Ok(lost)), at(0));
+    assert!(lifecycle.held().is_none(), "it is the token of another client");
+}
+
+#[test]
+fn a_pause_that_was_ended_by_hand_is_ended_once() {
+    let mut lifecycle = shared();
+    lifecycle.end_pause();
+    let attempt = claimed(&mut lifecycle, at(0)).answered(&granted("abc", 60));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(0));
+    let _ = over(&mut lifecycle, attempt.stored(Ok(nothing(Outcome::Published))), at(0));
+    // A later pause is none that anybody has ended.
+    let attempt = fetched(&mut lifecycle, at(100));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(100));
+    let paused = Answer { pause: Some((None, seconds(30))), ..nothing(Outcome::Paused) };
+    assert!(matches!(over(&mut lifecycle, attempt.stored(Ok(paused)), at(100)), Change::Paused { .. }));
+}
+
+#[test]
 fn a_store_that_fails_is_told_once_and_left_alone_until_it_has_rested() {
     let mut lifecycle = shared();
     let attempt = fetched(&mut lifecycle, at(0));

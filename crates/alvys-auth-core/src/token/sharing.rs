@@ -135,13 +135,18 @@ impl Lifecycle {
                 };
             }
         };
+        let mut pause_ended = false;
         if let Some(sharing) = &mut self.sharing {
             (sharing.failures, sharing.rests_until) = (0, Timestamp::default());
+            // It counts for the pause that is there now, or for none.
+            pause_ended = asked == Asked::Claim && std::mem::take(&mut sharing.pause_ended);
         }
         match (asked, answer.outcome) {
             (Asked::Reject, _) => self.go_on(attempt, now),
             (Asked::Publish, Outcome::Lost) => {
-                let newer = answer.token.and_then(|found| self.take(found, now));
+                // Not after other credentials were taken: theirs is of the old ones.
+                let found = answer.token.filter(|_| attempt.id >= self.oldest);
+                let newer = found.and_then(|found| self.take(found, now));
                 Next::Over(newer.unwrap_or_else(|| attempt.store.end()))
             }
             (Asked::Publish, _) => Next::Over(attempt.store.end()),
@@ -149,7 +154,7 @@ impl Lifecycle {
             // Others have taken over meanwhile. What they need is there, or they ask for it.
             (Asked::Claim, _) if !self.is_current(&attempt) => self.release(attempt, answer.outcome),
             (Asked::Claim, Outcome::Newer) => self.newer(attempt, answer.token, now),
-            (Asked::Claim, Outcome::Paused) if !self.ends_pause() => self.paused(attempt, answer.pause, now),
+            (Asked::Claim, Outcome::Paused) if !pause_ended => self.paused(attempt, answer.pause, now),
             (Asked::Claim, Outcome::Busy) => {
                 let (least, drawn) = ASK_AGAIN[usize::from(attempt.renewal)];
                 let wait = Duration::from_millis(least + (drawn * self.jitter.draw()) as u64);
@@ -259,11 +264,6 @@ impl Lifecycle {
         let failure = Failure { error: error.clone(), asked: attempt.started, until, soon: until, rows };
         self.failure = Some(Arc::new(failure));
         Next::Over(self.given_up(&attempt, Change::Paused { until, error }))
-    }
-
-    /// Whether a person has ended the pause that the store tells of.
-    fn ends_pause(&mut self) -> bool {
-        self.sharing.as_mut().is_some_and(|sharing| std::mem::take(&mut sharing.pause_ended))
     }
 
     /// Tells the store what became of an attempt that has just ended with `change`.
