@@ -10,7 +10,6 @@ mod client;
 mod command;
 mod environment;
 mod failure;
-mod files;
 mod jwt;
 #[cfg_attr(not(feature = "keychain"), path = "no_keychain.rs")]
 mod keychain;

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alvys_auth_config::check_access;
+use alvys_auth_store::files;
 use serde::{Deserialize, Serialize};
 use toml_edit::DocumentMut;
 
 use crate::environment::config_directory;
 use crate::failure::Failure;
-use crate::files;
 
 /// How long an edit of the file waits for another edit.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use alvys_auth_core::{Credentials, Flow, Policy, Token};
 use alvys_auth_driver::Time;
+use alvys_auth_store::files::{Lock, Try};
 use alvys_auth_ureq::TokenSource;
 use tracing::debug;
 use zeroize::Zeroizing;
@@ -12,7 +13,6 @@ use zeroize::Zeroizing;
 use crate::agent;
 use crate::cache::{self, Held, Slot};
 use crate::failure::{Class, Failure};
-use crate::files::{Lock, TICK, Try};
 use crate::keys;
 use crate::messages;
 use crate::network::Network;
@@ -23,6 +23,8 @@ use crate::time::in_words;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The same while a token is held that is still good: nobody should have to wait for its renewal, so not for long.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a run that waits for another one rests between two looks.
+const TICK: Duration = Duration::from_millis(15);
 /// How long the next runs do without a renewal after one that did not succeed.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// How long it waits for another run that asks: longer than that one may take.

@@ -1,4 +1,5 @@
-//! Private files: kept in private directories, replaced in one step, and protected by advisory locks.
+//! Private files: kept in private directories, replaced in one step, and protected by advisory locks. For what has to stay on
+//! this host and with this user, such as tokens and secrets.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,7 +17,7 @@ const TICK: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// When it cannot be made, belongs to another user, or is not a directory.
-pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
+pub fn private_directory(path: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -41,7 +42,7 @@ pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When the directory cannot be written to. Nothing has changed then.
-pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     // The file is made with mode 0600.
     let mut file = NamedTempFile::new_in(directory)?;
@@ -54,7 +55,7 @@ pub(crate) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// When it is anything else, or does not exist.
-pub(crate) fn read_private(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+pub fn read_private(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     let refused = |what| io::Error::new(io::ErrorKind::PermissionDenied, what);
     let mut options = OpenOptions::new();
     options.read(true);
@@ -87,11 +88,11 @@ pub(crate) fn read_private(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
 
 /// A lock. The system releases it when the process ends, even by a crash.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held until it is dropped")] File);
+pub struct Lock(#[expect(dead_code, reason = "held until it is dropped")] File);
 
 /// The result of a try to take a lock.
 #[derive(Debug)]
-enum Try {
+pub enum Try {
     /// This process has the lock until it drops it.
     Taken(Lock),
     /// Another process has the lock.
@@ -103,7 +104,7 @@ enum Try {
 ///
 /// # Errors
 /// When the file can be neither opened nor made, or when the file system has no locks.
-fn try_lock(path: &Path) -> io::Result<Try> {
+pub fn try_lock(path: &Path) -> io::Result<Try> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -123,7 +124,7 @@ fn try_lock(path: &Path) -> io::Result<Try> {
 ///
 /// # Errors
 /// As [`try_lock`], and when `patience` is over.
-pub(crate) fn lock(path: &Path, patience: Duration) -> io::Result<Lock> {
+pub fn lock(path: &Path, patience: Duration) -> io::Result<Lock> {
     let started = Instant::now();
     loop {
         match try_lock(path)? {

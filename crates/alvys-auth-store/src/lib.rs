@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod file;
-mod files;
+pub mod files;
 mod key;
 pub mod kit;
 mod memory;

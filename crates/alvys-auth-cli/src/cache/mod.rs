@@ -13,6 +13,7 @@ use std::sync::Once;
 use std::time::SystemTime;
 
 use alvys_auth_core::{Credentials, Flow};
+use alvys_auth_store::files::{self, Try};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use tracing::debug;
@@ -22,7 +23,6 @@ use key::Key;
 
 use crate::environment::{cache_directory, variable};
 use crate::failure::{Class, Failure};
-use crate::files::{self, Try};
 use crate::messages;
 use crate::time::{at_unix_millis, unix_millis};
 

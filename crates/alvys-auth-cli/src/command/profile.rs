@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf, absolute};
 
+use alvys_auth_store::files;
 use clap::Subcommand;
 use serde_json::json;
 use toml_edit::{DocumentMut, Item, Table, Value, value};
@@ -13,7 +14,7 @@ use crate::failure::Failure;
 use crate::profiles::{self, Profile, Profiles, SecretPlace};
 use crate::secret::{self, SecretArgs};
 use crate::settings::TargetArgs;
-use crate::{files, keychain, messages, output};
+use crate::{keychain, messages, output};
 
 /// Keep settings under a name, for example one profile for each tenant.
 #[derive(Debug, clap::Args)]
