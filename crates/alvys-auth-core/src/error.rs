@@ -109,24 +109,6 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Why a request has no answer that can be read, as far as the HTTP client tells; for drivers. See [`Error::on_the_way`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TransportFault {
-    /// The request never arrived: there is no address or no connection.
-    NeverArrived,
-    /// The request may have arrived. No answer has.
-    MayHaveArrived,
-    /// An answer arrived. Its head or framing breaks the rules of HTTP or the limits of the HTTP client, or it was cut short.
-    Unreadable,
-    /// The server's certificate is not trusted, or the server does not take the client's.
-    Certificate,
-    /// A proxy refuses its user name and password, or misses them (407).
-    ProxyCredentials,
-    /// The settings do not allow the request.
-    Configuration,
-}
-
 pub(crate) struct Inner {
     pub(crate) kind: ErrorKind,
     pub(crate) what: Cow<'static, str>,
@@ -264,61 +246,6 @@ impl Error {
                 "check the network, DNS, proxy and TLS settings between this machine and the server",
             )
         })
-    }
-
-    /// A request to `peer` that has no answer that can be read, for drivers. The fault decides the kind, what is told, and
-    /// whether trying again can help.
-    ///
-    /// An answer that cannot be read may hold a token that Alvys bills. So the lifecycle asks once more at once, and after that
-    /// with long pauses only.
-    ///
-    /// ```
-    /// use alvys_auth_core::{Error, ErrorKind, TransportFault};
-    ///
-    /// let source = std::io::Error::other("invalid peer certificate: UnknownIssuer");
-    /// let error = Error::on_the_way(TransportFault::Certificate, "the token endpoint", source);
-    /// assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Certificate, false));
-    /// assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
-    /// assert_eq!(error.cause().as_deref(), Some("invalid peer certificate: UnknownIssuer"));
-    /// ```
-    pub fn on_the_way(fault: TransportFault, peer: &str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        let (kind, what, hint) = match fault {
-            TransportFault::NeverArrived => (
-                ErrorKind::Transport,
-                format!("no connection to {peer}"),
-                "check the network, the DNS and the proxy settings of this machine",
-            ),
-            TransportFault::MayHaveArrived => (
-                ErrorKind::Transport,
-                format!("{peer} broke off instead of answering"),
-                "check the network and any proxy between this machine and the server: something ends connections early",
-            ),
-            TransportFault::Unreadable => (
-                ErrorKind::InvalidResponse,
-                format!("the answer of {peer} cannot be read"),
-                "something between here and Alvys changes the answer, cuts it short, or adds more headers than the HTTP client \
-                 takes: check the URL and the proxies",
-            ),
-            TransportFault::Certificate => (
-                ErrorKind::Certificate,
-                format!("the certificate of {peer} is not trusted"),
-                "somebody may answer in its place: find out who; if it is your company's proxy, name its certificates, for \
-                 example with ALVYS_CA_BUNDLE; else check the clock of this machine",
-            ),
-            TransportFault::ProxyCredentials => (
-                ErrorKind::ProxyCredentials,
-                "the proxy refuses its user name and password".to_owned(),
-                "correct the proxy's credentials in its URL, as in HTTPS_PROXY=http://user:password@proxy:3128",
-            ),
-            TransportFault::Configuration => (
-                ErrorKind::Configuration,
-                format!("the settings do not allow a request to {peer}"),
-                "correct the URL, the proxy or the TLS settings",
-            ),
-        };
-        let costly = fault == TransportFault::Unreadable;
-        let retryable = costly || kind == ErrorKind::Transport;
-        Self::build(Inner { retryable, costly, source: Some(source.into()), ..Inner::new(kind, what, hint) })
     }
 
     /// An error of the kind [`ErrorKind::TimedOut`], for drivers. It is retryable.

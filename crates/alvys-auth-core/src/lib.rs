@@ -12,12 +12,13 @@ pub mod share;
 mod tenants;
 mod time;
 mod token;
+mod transport;
 mod url;
 mod words;
 
 pub use call::{Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, RateLimits, Ticket, Verdict};
 pub use credentials::Credentials;
-pub use error::{Error, ErrorKind, TransportFault};
+pub use error::{Error, ErrorKind};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};
 pub use provider::{CredentialsProvider, Given, Mark, Tenant, TenantProvider};
 pub use scope::{Scope, Scopes};
@@ -27,4 +28,5 @@ pub use token::{
     Attempt, Change, Lifecycle, Next, Policy, Snapshot, Status, Step, Token, TokenRequest, TokenResponse,
     UnverifiedClaims, Wait,
 };
+pub use transport::TransportFault;
 pub use words::{echoes, is_invisible};
