@@ -1,13 +1,15 @@
 //! Through which proxy and with whose trust both drivers reach a token endpoint.
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::{Error, ErrorKind, Flow, Policy, Token};
-use alvys_auth_driver::{Proxies, Trust, Trusted};
+use alvys_auth_core::{Api, Error, ErrorKind, Flow, Policy, Token};
+use alvys_auth_driver::{FixedTokens, Proxies, Trust, Trusted};
 use alvys_auth_tests::proxied::Proxy;
+use alvys_auth_tests::raw::Raw;
 use alvys_auth_tests::tls::{Server, fixture};
 use alvys_auth_tests::{both_drivers, credentials};
 use rustls::crypto::ring;
@@ -16,6 +18,8 @@ use tokio::runtime::Runtime;
 /// A driver that asks once for a token.
 trait Driver {
     fn token(endpoint: &str, proxies: Proxies, trust: &Trust) -> Result<Token, Error>;
+    /// The status that a call of this API ends with, redirects followed.
+    fn called(base: &str, proxies: Proxies, trust: &Trust) -> u16;
 }
 
 struct Async;
@@ -41,6 +45,14 @@ impl Driver for Async {
         let tokens = tokens.policy(policy()).http(http).build()?;
         Runtime::new().expect("a runtime").block_on(async { tokens.token().await })
     }
+
+    fn called(base: &str, proxies: Proxies, trust: &Trust) -> u16 {
+        let http = alvys_auth_reqwest::Http::with(proxies, trusted(trust).expect("certificates").config);
+        let client = alvys_auth_reqwest::Client::builder(fixed(), Api::at(base).expect("a base")).http(http);
+        let client = client.build().expect("a client");
+        let answer = Runtime::new().expect("a runtime").block_on(async { client.get("loads").send().await });
+        answer.expect("an answer").status().as_u16()
+    }
 }
 
 impl Driver for Blocking {
@@ -53,6 +65,17 @@ impl Driver for Blocking {
         let tokens = alvys_auth_ureq::TokenSource::builder(flow, credentials("id", "secret"));
         tokens.policy(policy()).http(agent).build()?.token()
     }
+
+    fn called(base: &str, proxies: Proxies, trust: &Trust) -> u16 {
+        let http = alvys_auth_ureq::Http::with(proxies, trusted(trust).expect("certificates").config);
+        let client = alvys_auth_ureq::Client::builder(fixed(), Api::at(base).expect("a base"));
+        let client = client.http(http.agent(alvys_auth_ureq::Http::config())).build().expect("a client");
+        client.get("loads").send().expect("an answer").status().as_u16()
+    }
+}
+
+fn fixed() -> FixedTokens {
+    FixedTokens::holding("an.access.token", "load:read").expect("a token")
 }
 
 fn localhost() -> Trust {
@@ -106,6 +129,21 @@ fn a_proxy_that_cannot_be_used_is_an_error_and_nothing_goes_around_it<D: Driver>
         assert!(error.to_string().contains("HTTPS_PROXY"), "{proxy}: {error}");
     }
     assert_eq!(server.offers().len(), 0);
+}
+
+/// As the sidecar's address is a base, and an answer of it may lead to a document elsewhere.
+fn a_redirect_away_from_this_machine_takes_the_proxy<D: Driver>() {
+    for scheme in ["http", "socks5h"] {
+        let (server, proxy) = (Server::start(false), Proxy::willing());
+        let to = format!("{}/document", server.url());
+        let here = Raw::start(move |asked| {
+            let head = format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n");
+            asked.stream.write_all(head.as_bytes()).map(|()| true)
+        });
+        let proxies = named(format!("{scheme}://127.0.0.1:{}", proxy.port));
+        assert_eq!(D::called(here.url(), proxies, &localhost()), 200, "{scheme}");
+        assert_eq!((here.requests(), proxy.seen().len(), server.answered()), (1, 1, 1), "{scheme}");
+    }
 }
 
 fn an_exception_goes_directly<D: Driver>() {
@@ -221,6 +259,7 @@ both_drivers!(
     every_kind_of_proxy_leads_to_the_server,
     a_proxy_that_cannot_be_used_is_an_error_and_nothing_goes_around_it,
     an_exception_goes_directly,
+    a_redirect_away_from_this_machine_takes_the_proxy,
     one_bad_certificate_of_a_bundle_is_left_out_and_told,
     a_bundle_replaces_all_others_and_more_certificates_are_added,
     a_client_certificate_is_shown_to_those_who_ask,

@@ -44,7 +44,8 @@ pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
                     | Alert::AccessDenied
                     | Alert::CertificateRequired,
                 ) => Some(TransportFault::Certificate),
-                _ => Some(TransportFault::NeverArrived),
+                // In the middle of a transfer too.
+                _ => None,
             };
         }
         #[cfg(feature = "h2")]

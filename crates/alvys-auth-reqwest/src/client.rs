@@ -56,11 +56,9 @@ impl Transport for Calls {
 
     fn new(http: Option<Http>, api: &Api) -> Result<Self, Error> {
         let proxied = !is_plain_http(api);
-        let finish = move |http: reqwest::ClientBuilder| {
+        let finish = |http: reqwest::ClientBuilder| {
             // The URL of a call would go along to wherever a redirect leads.
-            let http =
-                http.referer(false).redirect(redirects()).http1_allow_obsolete_multiline_headers_in_responses(true);
-            if proxied { http } else { http.no_proxy() }
+            http.referer(false).redirect(redirects()).http1_allow_obsolete_multiline_headers_in_responses(true)
         };
         let base = api.base().parse().map_err(|_| {
             Error::configuration("the base URL of the API cannot be called", "correct its host or path")
@@ -69,7 +67,7 @@ impl Transport for Calls {
     }
 
     fn sharing(shared: reqwest::Client, api: &Api) -> Self {
-        Self { connections: Connections::of(shared), proxied: !is_plain_http(api) }
+        Self { connections: Connections::Shared(shared), proxied: !is_plain_http(api) }
     }
 
     fn request(&self, request: http::Request<Body>, timeout: Option<Duration>) -> Result<Request, Error> {

@@ -18,14 +18,21 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// From this many bytes on a body may take long to be sent.
 const LONG_BODY: usize = 256 * 1024;
 
-/// Connections with one time limit, or with two. Cheap to clone.
+/// What sends the calls of a client. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Connections {
+pub(crate) enum Connections {
     /// A finished client of the caller's own, for every call.
-    shared: Option<reqwest::Client>,
-    /// For what is answered soon, for what takes its time, and for what must not go out on a kept connection. Without the
-    /// second one the first one is for both.
-    own: Arc<[Option<PerRuntime>; 3]>,
+    Shared(reqwest::Client),
+    Own(Arc<Own>),
+}
+
+pub(crate) struct Own {
+    /// For what is answered soon.
+    quick: PerRuntime,
+    /// For what takes its time; without it, `quick` is for both.
+    patient: Option<PerRuntime>,
+    /// For what must not go out on a kept connection.
+    anew: PerRuntime,
 }
 
 impl Connections {
@@ -37,38 +44,31 @@ impl Connections {
     ) -> Result<Self, Error> {
         let ours = Http::default();
         let within = |limit| ours.clone().and(move |http| http.connect_timeout(CONNECT_TIMEOUT).read_timeout(limit));
-        let patient = http.is_none().then(|| within(UPLOAD_TIMEOUT));
-        let anew = http.clone().unwrap_or_else(|| within(UPLOAD_TIMEOUT));
-        let anew = PerRuntime::new(move || finish(anew.builder()).pool_max_idle_per_host(0));
-        let patient = patient.map(|http| PerRuntime::new(move || finish(http.builder())));
+        let made = |http: Http, kept: usize| {
+            let api = api.clone();
+            PerRuntime::new(move || finish(http.builder_for(&api)).pool_max_idle_per_host(kept))
+        };
+        let anew = made(http.clone().unwrap_or_else(|| within(UPLOAD_TIMEOUT)), 0);
+        let patient = http.is_none().then(|| made(within(UPLOAD_TIMEOUT), usize::MAX));
         let http = http.unwrap_or_else(|| within(READ_TIMEOUT));
         http.check(api)?;
-        let quick = PerRuntime::new(move || finish(http.builder()));
+        let quick = made(http, usize::MAX);
         // What is wrong with the settings is told now, and not by the first call.
         quick.client()?;
-        Ok(Self { shared: None, own: Arc::new([Some(quick), patient, Some(anew)]) })
-    }
-
-    /// A finished client of the caller's own, for every call.
-    pub(crate) fn of(http: reqwest::Client) -> Self {
-        Self { shared: Some(http), own: Arc::default() }
+        Ok(Self::Own(Arc::new(Own { quick, patient, anew })))
     }
 
     /// What sends this one from the runtime that this is called in. reqwest counts its read timeout from the start of a
     /// request, and so takes a long upload for a silent server. A request with a time limit of its own is bounded by that.
     pub(crate) fn sending(&self, request: &Request, anew: bool) -> Result<reqwest::Client, Error> {
+        let own = match self {
+            Self::Shared(shared) => return Ok(shared.clone()),
+            Self::Own(own) => own,
+        };
         let long = |body: &reqwest::Body| body.as_bytes().is_none_or(|bytes| bytes.len() > LONG_BODY);
         let takes_long = request.timeout().is_some() || request.body().is_some_and(long);
-        let [quick, patient, new] = self.own.each_ref().map(Option::as_ref);
-        let own = match takes_long {
-            _ if anew => new,
-            true => patient.or(quick),
-            false => quick,
-        };
-        match (&self.shared, own) {
-            (None, Some(own)) => own.client(),
-            (shared, _) => Ok(shared.clone().unwrap_or_default()),
-        }
+        let patient = own.patient.as_ref().filter(|_| takes_long);
+        if anew { own.anew.client() } else { patient.unwrap_or(&own.quick).client() }
     }
 }
 
@@ -111,7 +111,7 @@ mod tests {
     fn settings_of_the_callers_own_hold_for_every_call() {
         let http = || reqwest::Client::builder().read_timeout(Duration::from_secs(7));
         let settings = Connections::new(Some(http.into()), &api(), |http| http).expect("clients");
-        let finished = Connections::of(http().build().expect("a client"));
+        let finished = Connections::Shared(http().build().expect("a client"));
         for theirs in [settings, finished] {
             assert_eq!(limit(&theirs, |request| request), "7s");
             assert_eq!(limit(&theirs, |request| request.body(Body::wrap(Body::from("streamed")))), "7s");

@@ -24,7 +24,7 @@ const NOWHERE: &str = "http://unusable-proxy.invalid";
 /// proxies off an API on this machine.
 ///
 /// The default settings use the [`Proxies`] of the environment and the certificates of [`Trust::system`]. To add to them, begin
-/// with [`Http::default`]; a builder of your own has reqwest's ways in both.
+/// with [`Http::default`]; a builder of your own has reqwest's ways in both. What it says of TLS is used only there.
 ///
 /// ```
 /// use alvys_auth_reqwest::{Credentials, Flow, Http, TokenSource};
@@ -38,6 +38,8 @@ const NOWHERE: &str = "http://unusable-proxy.invalid";
 pub struct Http {
     make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>,
     check: Arc<Check>,
+    /// Whether plain http goes without a proxy by itself, because [`Proxies`] decide.
+    ours: bool,
 }
 
 /// Says what keeps a URL from being called.
@@ -45,7 +47,7 @@ type Check = dyn Fn(&Uri) -> Result<(), Error> + Send + Sync;
 
 impl<F: Fn() -> ClientBuilder + Send + Sync + 'static> From<F> for Http {
     fn from(make: F) -> Self {
-        Self { make: Arc::new(make), check: Arc::new(|_| Ok(())) }
+        Self { make: Arc::new(make), check: Arc::new(|_| Ok(())), ours: false }
     }
 }
 
@@ -57,10 +59,11 @@ impl Default for Http {
         let used = proxies.clone();
         let make = move || match tls() {
             Ok(tls) => builder(&used, &tls),
-            // reqwest tries by itself, and says what is wrong.
-            Err(_) => through(Client::builder(), &used),
+            // Certificates that cannot be used are an error, never others in their place: reqwest does not know such settings.
+            Err(_) => Client::builder().tls_backend_preconfigured(()),
         };
-        Self { make: Arc::new(make), check: Arc::new(move |url| usable(&proxies, url).and_then(|()| tls().map(drop))) }
+        let check = move |url: &Uri| usable(&proxies, url).and_then(|()| tls().map(drop));
+        Self { make: Arc::new(make), check: Arc::new(check), ours: true }
     }
 }
 
@@ -68,13 +71,20 @@ impl Http {
     /// The default settings, but with these proxies, and with TLS settings such as [`Trust::read`] makes.
     pub fn with(proxies: Proxies, tls: Arc<ClientConfig>) -> Self {
         let used = proxies.clone();
-        Self { make: Arc::new(move || builder(&used, &tls)), check: Arc::new(move |url| usable(&proxies, url)) }
+        let check = move |url: &Uri| usable(&proxies, url);
+        Self { make: Arc::new(move || builder(&used, &tls)), check: Arc::new(check), ours: true }
     }
 
-    /// Adds to these settings.
+    /// Adds to these settings. TLS settings of the builder are not used: make them with [`Trust`] and [`Http::with`].
     pub fn and(self, change: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
-        let Self { make, check } = self;
-        Self { make: Arc::new(move || change(make())), check }
+        let Self { make, check, ours } = self;
+        Self { make: Arc::new(move || change(make())), check, ours }
+    }
+
+    /// A builder with these settings for calls of this API, of which no proxy gets any over plain http.
+    pub(crate) fn builder_for(&self, api: &Uri) -> ClientBuilder {
+        let http = self.builder();
+        if !self.ours && api.scheme_str() == Some("http") { http.no_proxy() } else { http }
     }
 
     /// A builder with these settings.

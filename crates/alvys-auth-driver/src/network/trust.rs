@@ -88,7 +88,15 @@ impl Trust {
         let mut load = |named: &Named| named.load(&mut ignored);
         let bundles = self.bundle.clone().map_or_else(of_environment, |bundle| vec![bundle]);
         let more = self.more.iter().map(&mut load).collect::<Result<Vec<_>, _>>()?.concat();
-        let own = bundles.iter().map(&mut load).collect::<Result<Vec<_>, _>>()?.concat();
+        let (own, failed): (Vec<_>, Vec<_>) = bundles.iter().map(&mut load).partition(Result::is_ok);
+        let own: Vec<_> = own.into_iter().flatten().flatten().collect();
+        // Of the places that the environment lists, one may be missing or empty.
+        for error in failed.into_iter().filter_map(Result::err) {
+            if own.is_empty() {
+                return Err(error);
+            }
+            ignored.push(error.to_string());
+        }
         let unusable = |error: &dyn fmt::Display| {
             let hint = "check the certificates of this system and the cryptography that the program has chosen";
             Error::configuration(format!("the certificates cannot be used: {error}"), hint)
@@ -158,7 +166,7 @@ impl fmt::Debug for Trust {
 /// The file and the directories that the environment names.
 fn of_environment() -> Vec<Named> {
     let named = |setting: &str, path| Named { setting: setting.to_owned(), path };
-    let file = env::var_os(FILE).map(|path| named(FILE, path.into()));
+    let file = env::var_os(FILE).filter(|path| !path.is_empty()).map(|path| named(FILE, path.into()));
     let directories = env::var_os(DIRECTORIES).unwrap_or_default();
     let directories = env::split_paths(&directories).filter(|path| !path.as_os_str().is_empty());
     file.into_iter().chain(directories.map(|path| named(DIRECTORIES, path))).collect()

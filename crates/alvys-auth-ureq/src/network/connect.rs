@@ -1,7 +1,10 @@
 //! Connects to a server: directly or through a proxy, and encrypted for https.
 
+use std::sync::Arc;
+
 use alvys_auth_driver::Scheme;
 use ureq::Error;
+use ureq::config::Config;
 use ureq::unversioned::transport::{ConnectionDetails, Connector, SocksConnector, Transport};
 
 use super::Http;
@@ -14,20 +17,35 @@ use super::tunnel::tunnelled;
 #[derive(Debug)]
 pub(super) struct Connect {
     http: Http,
+    /// The settings of the agent, with the proxy of the environment.
+    config: Config,
     socks: SocksConnector,
 }
 
 impl Connect {
-    pub(super) fn new(http: Http) -> Self {
-        Self { http, socks: SocksConnector::default() }
+    pub(super) fn new(http: Http, config: Config) -> Self {
+        Self { http, config, socks: SocksConnector::default() }
     }
 
     /// A connection that leads to the server, not encrypted yet.
     fn reached(&self, details: &ConnectionDetails) -> Result<Box<dyn Transport>, Error> {
         let way = self.http.proxies.way(details.uri).map_err(|error| Error::Other(error.into()))?;
+        let Some(proxy) = way.proxy() else { return self.direct(details) };
+        // A request over plain http has no proxy among its settings. It may have been redirected to https since.
+        let config = if details.config.proxy().is_some() { details.config } else { &self.config };
         // Made of the same proxy.
-        let (Some(proxy), Some(place)) = (way.proxy(), details.config.proxy()) else {
-            return if way.proxy().is_some() { Err(Error::InvalidProxyUrl) } else { self.direct(details) };
+        let place = config.proxy().ok_or(Error::InvalidProxyUrl)?;
+        let details = &ConnectionDetails {
+            uri: details.uri,
+            addrs: details.addrs.clone(),
+            config,
+            request_level: details.request_level,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: Arc::clone(&details.current_time),
+            run_connector: Arc::clone(&details.run_connector),
+            register_shutdown: Arc::clone(&details.register_shutdown),
         };
         if !matches!(proxy.scheme(), Scheme::Http | Scheme::Https) {
             let connection = Connector::<()>::connect(&self.socks, details, None).map_err(unreached)?;

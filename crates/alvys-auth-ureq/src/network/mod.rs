@@ -24,7 +24,7 @@ use self::resolve::Addresses;
 pub(crate) use self::addresses::Unreached;
 
 /// The transport settings of those who bring no agent: the [`Proxies`] of the environment, and the certificates of
-/// [`Trust::system`]. Where a host has several addresses, they race (RFC 8305).
+/// [`Trust::system`]. Where a host has several addresses, the next one is tried after a quarter of a second of silence.
 ///
 /// To add to these settings, begin with [`Http::config`]; an agent of your own has ureq's ways in all of it.
 ///
@@ -73,8 +73,9 @@ impl Http {
     pub fn agent(&self, config: ConfigBuilder<AgentScope>) -> Agent {
         // Tells ureq to leave the look-up of a server's address to the proxy.
         let proxy = self.proxies.proxy().and_then(|proxy| ureq::Proxy::new(&proxy.url()).ok());
-        let connect = Connect::new(self.clone());
-        Agent::with_parts(config.proxy(proxy).build(), connect, Addresses::default())
+        let config = config.proxy(proxy).build();
+        let connect = Connect::new(self.clone(), config.clone());
+        Agent::with_parts(config, connect, Addresses::default())
     }
 
     /// Checks that these settings can be used for this URL.
@@ -124,7 +125,8 @@ mod tests {
 
     fn agent(addresses: &[SocketAddr]) -> Agent {
         let config = Http::config().timeout_connect(Some(Duration::from_secs(60)));
-        Agent::with_parts(config.build(), Connect::new(Http::default()), Fixed(addresses.to_vec()))
+        let config = config.build();
+        Agent::with_parts(config.clone(), Connect::new(Http::default(), config), Fixed(addresses.to_vec()))
     }
 
     fn listener() -> (TcpListener, SocketAddr) {
