@@ -1,12 +1,12 @@
 //! Profiles: named settings in one TOML file in the platform's configuration directory.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alvys_auth_config::check_access;
+use alvys_auth_config::read_secret;
 use alvys_auth_store::files;
 use serde::{Deserialize, Serialize};
 use toml_edit::DocumentMut;
@@ -189,21 +189,11 @@ fn read(path: &Path) -> Result<Profiles, Failure> {
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
-    let refused = |error: io::Error| {
-        Failure::configuration(
-            format!("cannot read {}: {error}", path.display()),
-            "check that this user may read it, and that it is UTF-8 text",
-        )
-    };
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
-        opened => opened.map_err(refused)?,
-    };
-    // It can name a command to run.
-    check_access(path, &file.metadata().map_err(refused)?)?;
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(refused)?;
-    Ok(text)
+    if fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(String::new());
+    }
+    // It can name a command to run, so nobody else may write it.
+    Ok(read_secret(path)?.to_string())
 }
 
 fn parse(path: &Path, text: &str) -> Result<Profiles, Failure> {

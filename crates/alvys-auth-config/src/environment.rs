@@ -102,7 +102,7 @@ fn read(
         )),
         Some((Found { name, value }, Place::Variable)) => Ok((value, name)),
         Some((Found { name, value }, Place::File)) => {
-            let contents = file::read(value.as_ref()).map_err(|error| text::located(name, &error))?;
+            let contents = file::read_secret(value.as_ref()).map_err(|error| text::located(name, &error))?;
             Ok((text::bare(&contents), name))
         }
     }

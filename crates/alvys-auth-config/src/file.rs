@@ -88,13 +88,17 @@ impl CredentialsProvider for FileProvider {
 impl FileProvider {
     fn read(&self) -> Result<Credentials, Error> {
         match &self.layout {
-            Layout::One(path) => text::pair(&read(path)?, &shown(path)),
+            Layout::One(path) => text::pair(&read_secret(path)?, &shown(path)),
             Layout::Secret { client_id, path } => {
-                text::credentials(Zeroizing::new(client_id.clone()), text::bare(&read(path)?), &shown(path))
+                text::credentials(Zeroizing::new(client_id.clone()), text::bare(&read_secret(path)?), &shown(path))
             }
             Layout::Pair { client_id, client_secret } => {
                 let place = format!("{}, {}", shown(client_id), shown(client_secret));
-                text::credentials(text::bare(&read(client_id)?), text::bare(&read(client_secret)?), &place)
+                text::credentials(
+                    text::bare(&read_secret(client_id)?),
+                    text::bare(&read_secret(client_secret)?),
+                    &place,
+                )
             }
         }
     }
@@ -108,7 +112,7 @@ impl FileProvider {
 /// # Errors
 /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when the group or others can write the file.
 #[cfg(unix)]
-pub fn check_access(path: &Path, metadata: &Metadata) -> Result<(), Error> {
+fn check_access(path: &Path, metadata: &Metadata) -> Result<(), Error> {
     use std::os::unix::fs::PermissionsExt;
     let mode = metadata.permissions().mode();
     if mode & 0o022 != 0 {
@@ -133,12 +137,17 @@ pub fn check_access(path: &Path, metadata: &Metadata) -> Result<(), Error> {
 /// # Errors
 /// None.
 #[cfg(not(unix))]
-pub fn check_access(_: &Path, _: &Metadata) -> Result<(), Error> {
+fn check_access(_: &Path, _: &Metadata) -> Result<(), Error> {
     Ok(())
 }
 
-/// The text of a regular file of at most 64 KiB.
-pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
+/// The text of a regular file of at most 64 KiB, which no other user can write. One that they can read is
+/// told of in the log, because some platforms mount secrets like this.
+///
+/// # Errors
+/// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when it is anything else, or cannot be read. The error
+/// names the file.
+pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, Error> {
     let place = shown(path);
     let refused = |error: io::Error| {
         Error::configuration(
@@ -176,7 +185,7 @@ pub(crate) fn read(path: &Path) -> Result<Zeroizing<String>, Error> {
     if length > text::LIMIT {
         return Err(Error::configuration(
             format!("{place} is longer than 64 KiB"),
-            "give the path of a file that contains the credentials and nothing else",
+            "give the path of a file that contains what is asked for and nothing else",
         ));
     }
     bytes.truncate(length);

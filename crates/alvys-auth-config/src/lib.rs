@@ -10,7 +10,7 @@ mod variables;
 
 pub use command::CommandProvider;
 pub use environment::EnvironmentProvider;
-pub use file::{FileProvider, check_access};
+pub use file::{FileProvider, read_secret};
 #[cfg(unix)]
 pub use running::reap_orphans;
 pub use setup::Setup;

@@ -238,13 +238,73 @@ fn a_shared_pause_brings_the_failure_and_what_is_left_of_it() {
 }
 
 #[test]
-fn a_pause_whose_failure_cannot_be_read_is_a_failure_too() {
+fn a_pause_whose_failure_cannot_be_read_counts_as_absent() {
     let mut lifecycle = shared();
     let attempt = fetched(&mut lifecycle, at(0));
     let (attempt, _) = told(&mut lifecycle, attempt, at(0));
-    let paused = Answer { pause: Some((None, seconds(30))), ..nothing(Outcome::Paused) };
-    let change = over(&mut lifecycle, attempt.stored(Ok(paused)), at(0));
-    assert!(matches!(&change, Change::Paused { error, .. } if error.kind() == ErrorKind::Unavailable), "{change:?}");
+    let paused = Answer { pause: Some((None, seconds(86_400))), ..nothing(Outcome::Paused) };
+    let _ = sent(&mut lifecycle, attempt.stored(Ok(paused)), at(0));
+}
+
+/// Somebody may have a very long lease, or have put one there.
+#[test]
+fn a_store_that_is_busy_beyond_every_lease_is_left_aside() {
+    let mut lifecycle = shared();
+    let attempt = fetched(&mut lifecycle, at(0));
+    let (mut attempt, _) = told(&mut lifecycle, attempt, at(0));
+    let busy = || Answer { busy_for: seconds(86_400), ..nothing(Outcome::Busy) };
+    let mut now = at(0);
+    while now < at(30) {
+        let (waits, until) = waiting(&mut lifecycle, attempt.stored(Ok(busy())), now);
+        (attempt, _) = told(&mut lifecycle, waits, until);
+        now = until;
+    }
+    let _ = sent(&mut lifecycle, attempt.stored(Ok(busy())), at(31));
+}
+
+#[test]
+fn a_token_of_new_credentials_is_not_published_under_the_old_name() {
+    let mut lifecycle = shared();
+    let attempt = fetched(&mut lifecycle, at(0));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(0));
+    let first = sent(&mut lifecycle, attempt.stored(Err(failed())), at(0));
+    let (first, until) = waiting(&mut lifecycle, first.answered(&granted("old", 3600)), at(0));
+    lifecycle.set_credentials(Credentials::new("another-client", "n3w").expect("legal")).expect("legal");
+    let second = fetched(&mut lifecycle, at(0));
+    let second = sent(&mut lifecycle, second, at(0));
+    let (_second, _) = waiting(&mut lifecycle, second.answered(&granted("new", 3600)), at(0));
+    let _ = over(&mut lifecycle, first, until);
+}
+
+#[test]
+fn an_answer_that_may_have_cost_a_token_pauses_everybody() {
+    let mut lifecycle = shared();
+    let unreadable =
+        || Error::on_the_way(alvys_auth_core::TransportFault::Unreadable, "the token endpoint", "bad chunk");
+    let attempt = claimed(&mut lifecycle, at(0)).failed(unreadable());
+    let (_, command) = told(&mut lifecycle, attempt, at(0));
+    assert!(matches!(command, Operation::Fail { pause, .. } if !pause.is_zero()), "{command:?}");
+}
+
+/// An attempt that is dropped, as by a panic, while the store is told of its end.
+#[test]
+fn what_became_of_an_attempt_is_told_although_nobody_tells_the_store() {
+    let mut lifecycle = shared();
+    let attempt = claimed(&mut lifecycle, at(0)).answered(&granted("abc", 3600));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(0));
+    assert!(matches!(over(&mut lifecycle, attempt.abandoned(), at(0)), Change::Obtained(_)));
+}
+
+/// The first operation that fails may be the last one of its attempt.
+#[test]
+fn a_store_that_fails_at_the_end_of_an_attempt_is_told_by_the_next_one() {
+    let mut lifecycle = shared();
+    let attempt = claimed(&mut lifecycle, at(0)).answered(&answer(503, "{}"));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(0));
+    assert!(matches!(over(&mut lifecycle, attempt.stored(Err(failed())), at(0)), Change::Paused { .. }));
+    let attempt = fetched(&mut lifecycle, at(60));
+    let (mut attempt, _) = told(&mut lifecycle, attempt, at(60));
+    assert!(matches!(attempt.take_news(), Some(Change::StoreFailed(_))));
 }
 
 #[test]
@@ -325,7 +385,8 @@ fn a_token_that_came_too_late_gives_way_to_the_published_one() {
     let attempt = claimed(&mut lifecycle, at(0)).answered(&granted("mine", 3600));
     let (attempt, _) = told(&mut lifecycle, attempt, at(0));
     let lost = Answer { outcome: Outcome::Lost, ..newer(1, Some("theirs")) };
-    assert!(matches!(over(&mut lifecycle, attempt.stored(Ok(lost)), at(0)), Change::Adopted(_)));
+    let change = over(&mut lifecycle, attempt.stored(Ok(lost)), at(0));
+    assert!(matches!(change, Change::Obtained(token) if token.access_token() == "mine"), "what was bought is told");
     assert_eq!(used(&mut lifecycle, at(0)).access_token(), "theirs");
 }
 
@@ -350,7 +411,8 @@ fn a_pause_that_was_ended_by_hand_is_ended_once() {
     // A later pause is none that anybody has ended.
     let attempt = fetched(&mut lifecycle, at(100));
     let (attempt, _) = told(&mut lifecycle, attempt, at(100));
-    let paused = Answer { pause: Some((None, seconds(30))), ..nothing(Outcome::Paused) };
+    let failure = Error::from_entry(&support::refusal_of(429).to_entry(), seconds(30));
+    let paused = Answer { pause: Some((failure, seconds(30))), ..nothing(Outcome::Paused) };
     assert!(matches!(over(&mut lifecycle, attempt.stored(Ok(paused)), at(100)), Change::Paused { .. }));
 }
 
@@ -374,7 +436,7 @@ fn a_store_that_fails_is_told_once_and_left_alone_until_it_has_rested() {
                 rests.push(then.saturating_duration_since(until));
                 (attempt, until) = (next, then);
             }
-            Next::Over(Change::Shared) => break,
+            Next::Over(Change::Superseded) => break,
             other => panic!("{other:?}"),
         }
     }

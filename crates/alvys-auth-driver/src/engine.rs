@@ -84,10 +84,11 @@ impl Engine {
             lifecycle = lifecycle.with_provider(known, given_at, time_limit);
         }
         if shared {
-            // The same keys, which come from the system, make ids that nobody else has.
-            let random = RandomState::new();
-            let bits = [random.hash_one(0), random.hash_one(1)].map(u64::to_be_bytes).concat();
-            lifecycle = lifecycle.with_store(Id::from_bytes(bits.try_into().unwrap_or_default()));
+            // Processes that were forked have the same hash keys, and must not have the same id. A system without random
+            // numbers has no TLS either.
+            let mut random = RandomState::new().hash_one(0).to_be_bytes().repeat(2);
+            let _ = getrandom::fill(&mut random);
+            lifecycle = lifecycle.with_store(Id::from_bytes(random.try_into().unwrap_or_default()));
         }
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
         let state = Mutex::new(State { lifecycle, bell: None });
@@ -356,7 +357,8 @@ impl Drop for Flight {
             } else {
                 attempt.abandoned()
             });
-            let _ = self.next_task();
+            // Nobody carries out what there would be to do yet, such as telling a store.
+            while self.next_task().is_some() {}
         }
     }
 }

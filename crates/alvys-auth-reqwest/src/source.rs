@@ -4,9 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alvys_auth_core::share::STORE_TIME;
 use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest};
 use alvys_auth_driver::{
-    Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, STORE_TIME, Task, TokenFuture,
+    Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, Task, TokenFuture,
 };
 use tokio::runtime::Handle;
 use tokio::time::timeout;

@@ -132,7 +132,7 @@ impl Key {
         let Answer { outcome, token, busy_for, pause } = answer;
         let token = token.map(|SharedToken { generation, age, left, token }| {
             let opened = token.and_then(|token| self.opened(&Bound::Token(generation), &token));
-            let token = opened.and_then(|text| TokenResponse::from_entry(&text, age + left));
+            let token = opened.and_then(|text| TokenResponse::from_entry(&text, age.saturating_add(left)));
             SharedToken { generation, age, left, token }
         });
         let pause = pause.map(|(failure, left)| {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod file;
+#[doc(hidden)]
 pub mod files;
 mod key;
 pub mod kit;

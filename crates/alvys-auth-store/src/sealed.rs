@@ -7,7 +7,7 @@ use alvys_auth_core::{Error, TokenRequest, TokenResponse};
 use alvys_auth_driver::{AsyncSharing, BlockingSharing, Shared, SharedFuture};
 use tracing::warn;
 
-use crate::{AsyncStore, BlockingStore, Key, Name, SealedAnswer, SealedOperation, StoreFuture};
+use crate::{AsyncStore, BlockingStore, Key, Name, SealedAnswer, SealedOperation};
 
 /// A store as a token source takes it.
 ///
@@ -69,34 +69,35 @@ impl<S: AsyncStore> AsyncSharing for Sealed<S> {
 }
 
 /// A store, and another one for when that cannot be used: below a store in the network, one in files. An outage of the network
-/// then costs one token for each host, and not one for each process.
+/// then costs one token for each host, and not one for each process. It is told once, until the first store is back.
 #[derive(Debug)]
 pub struct Fallback<F, S> {
     first: F,
     second: S,
+    /// Whether it was told that the first store cannot be used.
+    told: AtomicBool,
 }
 
 impl<F, S> Fallback<F, S> {
     /// Takes both stores.
     pub fn new(first: F, second: S) -> Self {
-        Self { first, second }
+        Self { first, second, told: AtomicBool::new(false) }
     }
 }
 
 impl<F: BlockingStore, S: BlockingStore> BlockingStore for Fallback<F, S> {
     fn run(&self, name: &Name, operation: SealedOperation) -> Result<SealedAnswer, Error> {
-        let answer = self.first.run(name, operation.clone());
-        answer.or_else(|failed| self.second.run(name, operation).map_err(|_| failed))
-    }
-}
-
-impl<F: AsyncStore, S: AsyncStore> AsyncStore for Fallback<F, S> {
-    fn run<'a>(&'a self, name: &'a Name, operation: SealedOperation) -> StoreFuture<'a> {
-        Box::pin(async move {
-            match self.first.run(name, operation.clone()).await {
-                Ok(answer) => Ok(answer),
-                Err(failed) => self.second.run(name, operation).await.map_err(|_| failed),
+        let failed = match self.first.run(name, operation.clone()) {
+            Ok(answer) => {
+                self.told.store(false, Ordering::Relaxed);
+                return Ok(answer);
             }
-        })
+            Err(failed) => failed,
+        };
+        let answer = self.second.run(name, operation).map_err(|_| failed.clone())?;
+        if !self.told.swap(true, Ordering::Relaxed) {
+            warn!(target: "alvys_auth", error = %failed, "shares tokens on this host only: the store cannot be used");
+        }
+        Ok(answer)
     }
 }

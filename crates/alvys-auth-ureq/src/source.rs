@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use alvys_auth_core::share::STORE_TIME;
 use alvys_auth_core::{
     Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest,
 };
@@ -131,7 +132,10 @@ impl TokenSource {
                 Task::Send(request) => flight.answered(self.0.common.transport.send(request)),
                 Task::Store(request, operation) => {
                     if let Some(store) = &self.0.common.store {
-                        flight.stored(store.share(&request, operation));
+                        let store = Arc::clone(store);
+                        let answer = asked("store", STORE_TIME, move || store.share(&request, operation));
+                        let late = || Err(Error::timed_out("the store did not answer in time"));
+                        flight.stored(answer.unwrap_or_else(late));
                     }
                 }
                 Task::Wait(change, timer) => drop(change.wait_timeout(timer)),
@@ -142,30 +146,30 @@ impl TokenSource {
     /// What the provider gives; none when it does not answer in time.
     fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
         let provider = self.0.provider.clone()?;
-        asked(self.0.common.time_limit, move || {
+        asked("provider of credentials", self.0.common.time_limit, move || {
             let _question = question;
             provider.credentials(known)
         })
     }
 }
 
-/// What a provider answers within `limit`, none when it does not: on a thread of its own, because it may block for ever.
+/// What a provider or a store answers within `limit`, none when it does not: on a thread of its own, because it may block for ever.
 pub(crate) fn asked<T: Send + 'static>(
+    whom: &str,
     limit: Duration,
     ask: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Option<Result<T, Error>> {
     let (give, given) = mpsc::channel();
-    let asking = thread::Builder::new().name("alvys-auth-provider".to_owned());
+    let asking = thread::Builder::new().name("alvys-auth-asking".to_owned());
     match asking.spawn(move || give.send(ask())) {
         Ok(_) => match given.recv_timeout(limit) {
             Ok(given) => Some(given),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::configuration(
-                "the provider of credentials panicked",
-                "mend it; its panic was printed",
-            ))),
+            Err(RecvTimeoutError::Disconnected) => {
+                Some(Err(Error::configuration(format!("the {whom} panicked"), "mend it; its panic was printed")))
+            }
         },
-        Err(error) => Some(Err(Error::transport("no thread to ask the provider of credentials on", error))),
+        Err(error) => Some(Err(Error::transport(format!("no thread to ask the {whom} on"), error))),
     }
 }
 

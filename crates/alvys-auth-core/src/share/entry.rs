@@ -54,7 +54,8 @@ impl TokenResponse {
         String::from_utf8(text).ok().filter(|_| written).unwrap_or_default()
     }
 
-    /// Reads what [`to_entry`](Self::to_entry) wrote; `lifetime` is the rest of the token's lifetime.
+    /// Reads what [`to_entry`](Self::to_entry) wrote; `lifetime` is how long the token was good for when it
+    /// was put there.
     pub fn from_entry(text: &str, lifetime: Duration) -> Option<Self> {
         let Token { access_token, scope } = serde_json::from_str(text).ok()?;
         let access_token = Zeroizing::new(access_token.into_owned());

@@ -1,5 +1,7 @@
 //! Sharing a token with other processes: what is done at a store, what the store answers, and what an entry holds.
 
+use std::time::Duration;
+
 mod cell;
 mod entry;
 mod identity;
@@ -7,3 +9,6 @@ mod operation;
 
 pub use cell::Cell;
 pub use operation::{Answer, Id, Operation, Outcome, SharedToken};
+
+/// How long a driver may take for an operation at the store.
+pub const STORE_TIME: Duration = Duration::from_secs(5);

@@ -14,13 +14,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::share::{Answer, Id, Operation, Outcome, SharedToken};
+use crate::share::{Answer, Id, Operation, Outcome, STORE_TIME, SharedToken};
 use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage};
 use crate::token::lifecycle::{Failure, is_mendable};
-use crate::{Error, ErrorKind, Lifecycle, Timestamp, TokenResponse};
+use crate::{Error, Lifecycle, Timestamp, TokenResponse};
 
-/// How long a driver may take for an operation at the store.
-const STORE_TIME: Duration = Duration::from_secs(5);
 /// How soon a busy store is asked again: the least, and what is drawn on top. First for who has no token, then for a renewal.
 const ASK_AGAIN: [(u64, f64); 2] = [(20, 80.0), (500, 500.0)];
 /// How long nothing is asked of a store that has failed; doubled by each further failure.
@@ -46,6 +44,8 @@ pub(super) struct Sharing {
     /// When a store that has failed is asked again, and how often it failed in a row.
     rests_until: Timestamp,
     failures: u32,
+    /// That it has failed, until that is told.
+    untold: Option<Error>,
 }
 
 /// What an attempt has to do with the store.
@@ -74,9 +74,9 @@ pub(crate) enum Asked {
 }
 
 impl AtStore {
-    /// What there is to tell in the end.
-    fn end(&mut self) -> Change {
-        self.ended.take().unwrap_or(Change::Shared)
+    /// What there is to tell in the end: how the attempt has ended, or `otherwise` where that was told before.
+    pub(super) fn end(&mut self, otherwise: Change) -> Change {
+        self.ended.take().unwrap_or(otherwise)
     }
 }
 
@@ -91,6 +91,7 @@ impl Lifecycle {
             pause_ended: false,
             rests_until: Timestamp::default(),
             failures: 0,
+            untold: None,
         }));
         self
     }
@@ -127,7 +128,7 @@ impl Lifecycle {
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                attempt.news.extend(self.store_failed(error, now));
+                self.store_failed(error, now);
                 return match asked {
                     Asked::Reject | Asked::Claim => self.go_on(attempt, now),
                     Asked::Publish => self.offer(attempt, now),
@@ -146,19 +147,28 @@ impl Lifecycle {
             (Asked::Publish, Outcome::Lost) => {
                 // Not after other credentials were taken: theirs is of the old ones.
                 let found = answer.token.filter(|_| attempt.id >= self.oldest);
-                let newer = found.and_then(|found| self.take(found, now));
-                Next::Over(newer.unwrap_or_else(|| attempt.store.end()))
+                let _ = found.and_then(|found| self.take(found, now));
+                // What was bought is told, although another token is held now.
+                Next::Over(attempt.store.end(Change::Shared))
             }
-            (Asked::Publish, _) => Next::Over(attempt.store.end()),
+            (Asked::Publish, _) => Next::Over(attempt.store.end(Change::Shared)),
             (Asked::Fail, _) => self.told(attempt, now),
             // Others have taken over meanwhile. What they need is there, or they ask for it.
             (Asked::Claim, _) if !self.is_current(&attempt) => self.release(attempt, answer.outcome),
             (Asked::Claim, Outcome::Newer) => self.newer(attempt, answer.token, now),
-            (Asked::Claim, Outcome::Paused) if !pause_ended => self.paused(attempt, answer.pause, now),
+            (Asked::Claim, Outcome::Paused) if !pause_ended => match answer.pause {
+                Some((Some(failure), left)) => self.paused(attempt, failure, left, now),
+                // What cannot be read counts as absent.
+                _ => self.dispatch(attempt, now),
+            },
+            // Whoever has the lease should have been done long ago.
+            (Asked::Claim, Outcome::Busy) if now >= attempt.started.saturating_add(self.policy.lease() * 2) => {
+                self.dispatch(attempt, now)
+            }
             (Asked::Claim, Outcome::Busy) => {
                 let (least, drawn) = ASK_AGAIN[usize::from(attempt.renewal)];
                 let wait = Duration::from_millis(least + (drawn * self.jitter.draw()) as u64);
-                let until = now.saturating_add(wait.min(answer.busy_for + Duration::from_millis(1)));
+                let until = now.saturating_add(wait.min(answer.busy_for.saturating_add(Duration::from_millis(1))));
                 self.wait(attempt, until, now)
             }
             (Asked::Claim, outcome) => {
@@ -193,9 +203,16 @@ impl Lifecycle {
     /// An attempt that nobody waits for any more gives a lease up that it was given.
     fn release(&mut self, mut attempt: Attempt, outcome: Outcome) -> Next {
         let owner = self.sharing.as_ref().filter(|_| outcome == Outcome::Claimed).map(|sharing| sharing.owner);
-        let Some(owner) = owner.filter(|_| self.in_flight.is_none()) else { return Next::Over(Change::Superseded) };
+        let Some(owner) = owner.filter(|_| !self.has_successor(&attempt)) else {
+            return Next::Over(Change::Superseded);
+        };
         attempt.stage = Stage::AtStore(Asked::Fail);
         Next::Store(attempt, Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO })
+    }
+
+    /// Whether another attempt of this process is on its way under the same name, and needs the lease.
+    fn has_successor(&self, attempt: &Attempt) -> bool {
+        attempt.id >= self.oldest && self.in_flight.is_some()
     }
 
     /// The store knows of the failure, or cannot be told.
@@ -203,7 +220,7 @@ impl Lifecycle {
         attempt.store.claimed = false;
         match attempt.store.refusal.take() {
             Some(refusal) => self.ask(attempt, Some(refusal), now),
-            None => Next::Over(attempt.store.end()),
+            None => Next::Over(attempt.store.end(Change::Shared)),
         }
     }
 
@@ -250,12 +267,7 @@ impl Lifecycle {
     }
 
     /// The store tells of a failure of others.
-    fn paused(&mut self, attempt: Attempt, pause: Option<(Option<Error>, Duration)>, now: Timestamp) -> Next {
-        let (failure, left) = pause.unwrap_or_default();
-        let error = failure.unwrap_or_else(|| {
-            let what = "another process that shares this token was told to wait";
-            Error::new(ErrorKind::Unavailable, what, "its own messages say why; wait until the pause is over")
-        });
+    fn paused(&mut self, attempt: Attempt, error: Error, left: Duration, now: Timestamp) -> Next {
         if attempt.purpose == Purpose::Token && is_mendable(&error) {
             return self.ask(attempt, Some(error), now);
         }
@@ -278,9 +290,10 @@ impl Lifecycle {
                 attempt.store.ended = Some(change);
                 return self.offer(attempt, now);
             }
-            _ if !attempt.store.claimed || self.in_flight.is_some() => return Next::Over(change),
-            // What the server has answered is of interest to everybody. A network that fails may be this machine's alone.
-            Change::Paused { until, error } if error.status().is_some() => {
+            _ if !attempt.store.claimed || self.has_successor(&attempt) => return Next::Over(change),
+            // What the server has answered is of interest to everybody, and so is that an answer may have cost a token. A network
+            // that fails may be this machine's alone.
+            Change::Paused { until, error } if error.status().is_some() || error.has_cost_a_token() => {
                 let soon = self.failure.as_ref().map_or(*until, |failure| failure.soon);
                 (error.clone(), soon.saturating_duration_since(now))
             }
@@ -294,14 +307,18 @@ impl Lifecycle {
 
     /// Gives the held token to the others.
     fn offer(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+        if attempt.id < self.oldest {
+            // Other credentials were taken, and what is held may be of them.
+            return Next::Over(attempt.store.end(Change::Superseded));
+        }
         let held = self.held.as_ref().map(|token| (token.response(), token.expires_in(now)));
         let (Some(sharing), Some((token, lifetime))) = (&self.sharing, held) else {
-            return Next::Over(attempt.store.end());
+            return Next::Over(attempt.store.end(Change::Superseded));
         };
         // It may be that nothing was to be offered, or that the token was replaced meanwhile.
         let generation = sharing.last.filter(|last| *last == sharing.owner.numbered(sharing.named));
         let Some(generation) = generation.filter(|_| attempt.store.tries < OFFERS && !lifetime.is_zero()) else {
-            return Next::Over(attempt.store.end());
+            return Next::Over(attempt.store.end(Change::Superseded));
         };
         if now < sharing.rests_until {
             attempt.news.extend(attempt.store.ended.take());
@@ -315,13 +332,26 @@ impl Lifecycle {
     }
 
     /// The store cannot be used now. It is told once, until the store is back.
-    fn store_failed(&mut self, error: Error, now: Timestamp) -> Option<Change> {
-        let sharing = self.sharing.as_mut()?;
+    fn store_failed(&mut self, error: Error, now: Timestamp) {
+        let Some(sharing) = &mut self.sharing else { return };
         let (first, longest) = REST;
         let rest = first.saturating_mul(1 << sharing.failures.min(10)).min(longest);
         sharing.rests_until = now.saturating_add(rest);
         sharing.failures += 1;
-        (sharing.failures == 1).then_some(Change::StoreFailed(error))
+        if sharing.failures == 1 {
+            sharing.untold = Some(error);
+        }
+    }
+
+    /// Lets the attempt tell that the store has failed. One that is over tells of its end; the next one does it then.
+    pub(super) fn telling(&mut self, mut next: Next) -> Next {
+        if let Next::Ask(attempt, _) | Next::Send(attempt) | Next::Store(attempt, _) | Next::Wait(attempt, _) =
+            &mut next
+            && let Some(sharing) = &mut self.sharing
+        {
+            attempt.news.extend(sharing.untold.take().map(Change::StoreFailed));
+        }
+        next
     }
 
     /// The API refused the held token, which was given up.

@@ -13,7 +13,12 @@ impl Lifecycle {
     /// asked before each request whether it has other credentials than those in use, and once more when the server refuses
     /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
     /// proved good. A provider that has not answered is not asked again.
-    pub fn next(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
+    pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
+        let next = self.step(attempt, now);
+        self.telling(next)
+    }
+
+    fn step(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
         match attempt.stage {
             Stage::Begun => self.ask(attempt, None, now),
             Stage::Provided(given, refusal) => {
@@ -39,7 +44,8 @@ impl Lifecycle {
             Stage::Waiting(asked, until) => self.waited(attempt, asked, until, now),
             // A request that nobody knows the end of is not sent twice.
             Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(_) => {
-                Next::Over(self.given_up(&attempt, Change::Abandoned))
+                let change = self.given_up(&attempt, Change::Abandoned);
+                Next::Over(attempt.store.end(change))
             }
         }
     }

@@ -2,14 +2,12 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alvys_auth_config::check_access;
+use alvys_auth_config::read_secret;
 use alvys_auth_core::Api;
 use alvys_auth_proxy::{Accounts, Listen, Proxy, Settings, SharedKey};
 use http::Uri;
@@ -37,9 +35,6 @@ const OF_ONE_APPLICATION: [&str; 13] = [
     "scope",
     "api_base_url",
 ];
-
-/// The longest key file that is read, in bytes.
-const LONGEST_KEY: usize = 4096;
 
 /// Run a reverse proxy that adds the token to each request, so that programs in any language can call the API.
 ///
@@ -174,17 +169,7 @@ impl Args {
 }
 
 pub(super) fn read_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let refused = |error: io::Error| {
-        Failure::configuration(
-            format!("cannot read the key file {}: {error}", path.display()),
-            "give --key-file a file that this user may read",
-        )
-    };
-    let mut file = File::open(path).map_err(refused)?;
-    check_access(path, &file.metadata().map_err(refused)?)?;
-    let mut key = Zeroizing::new(String::with_capacity(LONGEST_KEY));
-    file.by_ref().take(LONGEST_KEY as u64).read_to_string(&mut key).map_err(refused)?;
-    Ok(without_line_break(&key))
+    Ok(without_line_break(&read_secret(path)?))
 }
 
 /// The key in the environment. An empty one would leave the proxy without a key.
