@@ -13,8 +13,9 @@ Install without --omit=optional; if that does not help, build it with: cargo ins
   process.exit(78);
 }
 const child = spawn(program, process.argv.slice(2), { stdio: 'inherit' });
-// A terminal sends its signals to both; this process ends when the program has ended.
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+// This process ends when the program has ended. Ctrl-C reaches both from the terminal: sent on, it would come twice.
+process.on('SIGINT', () => {});
+for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
 child.on('error', (error) => {
   console.error(`alvys-auth: the program cannot be started: ${error.message}`);
   process.exit(78);

@@ -1,4 +1,4 @@
-//! The HTTP agent: made when something is to be sent, and not before.
+//! The settings of the command's HTTP agents, and what `-vv` shows of their requests.
 
 use std::sync::OnceLock;
 

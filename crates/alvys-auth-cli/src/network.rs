@@ -143,7 +143,7 @@ impl Network {
             Some(read) => read,
             None => {
                 let read = trust.read(Arc::new(aws_lc_rs::default_provider()))?;
-                read.ignored.iter().for_each(|what| messages::warn(what));
+                read.ignored.iter().for_each(|what| messages::notice(what));
                 self.tls.get_or_init(|| read)
             }
         };

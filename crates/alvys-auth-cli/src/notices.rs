@@ -1,4 +1,4 @@
-//! What is written to stderr without `-v`: few sentences, and each only once.
+//! What is written to stderr without `-v`: warnings at a terminal, and elsewhere only what has to be known.
 
 use std::fmt::{Debug, Write};
 

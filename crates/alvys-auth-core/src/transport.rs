@@ -23,6 +23,11 @@ pub enum TransportFault {
     Configuration,
 }
 
+/// What a 407 is told as, and what to do.
+pub(crate) const PROXY_REFUSES: &str = "the proxy refuses its user name and password";
+pub(crate) const CORRECT_PROXY: &str =
+    "correct the proxy's credentials in its URL, as in HTTPS_PROXY=http://user:password@proxy:3128";
+
 impl Error {
     /// A request to `peer` that has no answer that can be read, for drivers. The fault decides the kind, what is told, and
     /// whether trying again can help.
@@ -63,11 +68,7 @@ impl Error {
                 "somebody may answer in its place: find out who; if it is your company's proxy, name its certificates, for \
                  example with ALVYS_CA_BUNDLE; else check the clock of this machine",
             ),
-            TransportFault::ProxyCredentials => (
-                ErrorKind::ProxyCredentials,
-                "the proxy refuses its user name and password".to_owned(),
-                "correct the proxy's credentials in its URL, as in HTTPS_PROXY=http://user:password@proxy:3128",
-            ),
+            TransportFault::ProxyCredentials => (ErrorKind::ProxyCredentials, PROXY_REFUSES.to_owned(), CORRECT_PROXY),
             TransportFault::Configuration => (
                 ErrorKind::Configuration,
                 format!("the settings do not allow a request to {peer}"),

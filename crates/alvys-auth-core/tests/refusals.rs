@@ -63,6 +63,8 @@ const CURRENT: &[Row] = &[
         Refused, false, None, "audience"),
     (407, "proxy authentication required",
         ProxyCredentials, false, None, "the proxy's credentials"),
+    (411, "<html>Length Required</html>", Refused, false, None, "of this form"),
+    (413, "", Refused, false, None, "of this form"),
     (502, r#"{"error":{"code":"upstream_down","message":"no backend"}}"#,
         Unavailable, true, Some("upstream_down"), "the server's side"),
     (502, "<html>bad gateway</html>",

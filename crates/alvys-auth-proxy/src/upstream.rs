@@ -242,7 +242,7 @@ fn is_version(segment: &str) -> bool {
     let mut letters = segment.bytes();
     letters.next() == Some(b'v')
         && letters.next().is_some_and(|digit| digit.is_ascii_digit())
-        && letters.all(|byte| byte.is_ascii_alphanumeric() || byte == b'.')
+        && letters.all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
 /// A path that was allowed, without a slash at its end.

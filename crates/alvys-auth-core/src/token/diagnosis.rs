@@ -5,6 +5,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::error::Inner;
 use crate::retry_after::retry_after;
+use crate::transport::{CORRECT_PROXY, PROXY_REFUSES};
 use crate::words::{self, Problem};
 use crate::{Error, ErrorKind, TokenRequest};
 
@@ -68,7 +69,9 @@ fn meaning(answer: &Answer<'_>, code: &str, said: &str) -> Meaning {
     let gone = legacy && matches!(status, 404 | 405);
     // A load balancer tells of an outage in HTML too.
     let outage = transient && (status >= 500 || status == 429 && answer.headers.contains_key(RETRY_AFTER));
-    if html && !outage && !gone && status != 407 {
+    // Servers refuse the form of a request in HTML, too.
+    let form = matches!(status, 407 | 411 | 413 | 414 | 417 | 431);
+    if html && !outage && !gone && !form {
         let hint = "an HTML page came back: check for a proxy, a captive portal or a bot check between here and Alvys";
         // A bot check or a captive portal passes. A page that says that there is nothing at this URL does not.
         return intercepted(!matches!(status, 300..400 | 404 | 405 | 501), hint);
@@ -141,12 +144,9 @@ fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> 
              on 2025-07-31",
         ),
         404 | 405 => refused("there is no such token endpoint: check the token URL"),
-        407 => Meaning {
-            kind: ErrorKind::ProxyCredentials,
-            retryable: false,
-            what: "the proxy refuses its user name and password",
-            hint: "correct the proxy's credentials in its URL, as in HTTPS_PROXY=http://user:password@proxy:3128",
-        },
+        407 => {
+            Meaning { kind: ErrorKind::ProxyCredentials, retryable: false, what: PROXY_REFUSES, hint: CORRECT_PROXY }
+        }
         415 => refused("the endpoint does not take this content type: choose the other encoding, json or form"),
         300..400 => Meaning {
             what: "the token endpoint answered with a redirect, which was not followed because it would take the secret along",
@@ -159,6 +159,9 @@ fn by_status(answer: &Answer<'_>, legacy: bool, html: bool, explained: bool) -> 
         403 => refused(
             "the server knows the application but does not allow the request: check the audience and the application's \
              permissions",
+        ),
+        411 | 413 | 414 | 417 | 431 => refused(
+            "something on the way does not take a request of this form: check the token URL and any proxy in front of it",
         ),
         _ if empty => intercepted(
             false,
