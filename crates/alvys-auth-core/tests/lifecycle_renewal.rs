@@ -190,6 +190,7 @@ fn a_renewal_that_can_wait_does_while_few_token_requests_are_left() {
         (vec![(CLIENT, "q=10;r=0;t=3500")], 3500..=3500),
         (vec![(CLIENT, "r=1;t=3500")], 3500..=3500),
         (vec![(CLIENT, "r=2;t=3500")], due_as_always.clone()),
+        (vec![(CLIENT, "q=99;r=10;t=3500")], due_as_always.clone()),
         (vec![(CLIENT, "b=per_hour;q=10;r=9;t=3540,b=per_day;q=50;r=5;t=43200")], 3570..=3585),
         (vec![(ORGANIZATION, "q=100;r=10;t=3500")], 3500..=3500),
         (vec![(CLIENT, "q=10;r=0;t=3480"), (ORGANIZATION, "q=100;r=10;t=3500")], 3500..=3500),
