@@ -52,6 +52,7 @@ pub(crate) fn changed(client_id: &str, change: &Change, now: Timestamp) {
             warn!(target: TARGET, client_id, %error, "the token is not shared now: the store cannot be used");
         }
         Change::Shared => debug!(target: TARGET, client_id, "told the others who share the token"),
+        Change::AskedByOthers => debug!(target: TARGET, client_id, "waits for the token that another process asks for"),
         Change::PauseEnded => info!(target: TARGET, client_id, "a pause was ended by hand"),
         _ => debug!(target: TARGET, client_id, "the token request ended too late to matter"),
     }
