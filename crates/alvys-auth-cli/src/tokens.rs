@@ -91,6 +91,8 @@ pub(crate) fn scope(token: &Token) -> Option<String> {
     Some(scopes.join(" ")).filter(|scopes| !scopes.is_empty())
 }
 
+/// Its whole lifetime. That of a shared token counts from when it was shared, a moment after it was obtained.
 fn lifetime(token: &Token) -> Duration {
-    token.expires_at().saturating_duration_since(token.obtained_at().unwrap_or_default())
+    let lifetime = token.expires_at().saturating_duration_since(token.obtained_at().unwrap_or_default());
+    Duration::from_millis(lifetime.as_millis().next_multiple_of(1000) as u64)
 }
