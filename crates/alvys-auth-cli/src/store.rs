@@ -166,22 +166,14 @@ impl Choice {
 impl Store {
     /// The store as token sources take it. None when nothing is shared, or nothing can be, which is warned of.
     pub(crate) fn shared(&self) -> Option<Shared> {
-        let usable: Vec<_> = self.places.iter().filter_map(|place| place.store.as_ref().ok()).collect();
-        let store = match (usable.as_slice(), self.places.first()) {
-            ([], None) => return None,
-            ([], Some(Place { store, .. })) => {
-                static TOLD: Once = Once::new();
-                if let Err(error) = store {
-                    let (what, todo) = (error.what(), error.hint());
-                    let sentence = format!(
-                        "{what}: each process may request a token of its own; {todo}; see --cache-dir and --store"
-                    );
-                    TOLD.call_once(|| messages::notice(&sentence));
-                }
+        let mut usable = self.places.iter().filter_map(|place| place.store.clone().ok());
+        let store = match (usable.next(), usable.next()) {
+            (Some(first), Some(second)) => Arc::new(Fallback::new(first, second)),
+            (Some(one), None) => one,
+            (None, _) => {
+                self.places.first().and_then(|place| place.store.as_ref().err()).into_iter().for_each(unusable);
                 return None;
             }
-            ([one], _) => Arc::clone(one),
-            ([first, second, ..], _) => Arc::new(Fallback::new(Arc::clone(first), Arc::clone(second))),
         };
         Some(Sealed::new(store))
     }
@@ -261,6 +253,14 @@ impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
+}
+
+/// Warns once that tokens are not shared.
+fn unusable(error: &Error) {
+    static TOLD: Once = Once::new();
+    let (what, todo) = (error.what(), error.hint());
+    let sentence = format!("{what}: each process may request a token of its own; {todo}; see --cache-dir and --store");
+    TOLD.call_once(|| messages::notice(&sentence));
 }
 
 fn homeless() -> Error {

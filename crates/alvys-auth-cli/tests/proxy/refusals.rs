@@ -39,7 +39,7 @@ fn a_setting_that_does_not_do_is_a_configuration_error() {
         let said = failed(&mut world.complete(arguments), 78);
         assert!(said.contains(words), "{words:?} in {said}");
     };
-    refused(&["--key-file", "/nonexistent"], "the key file");
+    refused(&["--key-file", "/nonexistent"], "cannot read \"/nonexistent\"");
     refused(&["--key-file", &world.file("short", "key\n")], "at least 16");
     refused(&["--key-file", &world.file("empty", "")], "at least 16");
     let open = world.file("open", "a-key-of-24-characters-x");

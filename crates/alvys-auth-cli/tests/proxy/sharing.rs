@@ -77,7 +77,7 @@ fn a_rotation_that_one_sidecar_is_told_of_reaches_all() {
     let world = World::new();
     world.sandbox.set_lifetime(Duration::from_secs(8));
     let file = world.file("secret", &world.secret());
-    let mut start = || Running::start(&world, &mut world.proxy(&["-v", "--secret-file", &file]), 1);
+    let start = || Running::start(&world, &mut world.proxy(&["-v", "--secret-file", &file]), 1);
     let (one, two) = (start(), start());
     let first = used(&world, &[&one, &two]);
     assert!(first[0] == first[1] && world.asked().len() == 1);
@@ -173,8 +173,9 @@ fn hosts_share_through_redis_and_each_alone_while_it_is_away() {
         fs::create_dir_all(&home).unwrap();
         home
     };
+    let url = redis.url.clone();
     let on = |name: &str, command: &mut Command| {
-        command.env("HOME", home(name)).env("ALVYS_STORE", &redis.url);
+        command.env("HOME", home(name)).env("ALVYS_STORE", &url);
     };
     let mut sidecar = world.complete(&[]);
     on("one", &mut sidecar);
@@ -189,11 +190,11 @@ fn hosts_share_through_redis_and_each_alone_while_it_is_away() {
     let mut doctor = world.run(&["doctor", "--json"]);
     on("two", &mut doctor);
     let report = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
-    let shown = redis.url.replace(":hunter2@", "");
+    let shown = url.replace(":hunter2@", "");
     assert!(report.contains(&format!("tokens are shared through {shown} (ALVYS_STORE)")), "{report}");
     assert!(!report.contains("hunter2"), "{report}");
 
-    drop(redis.stop());
+    redis.stop();
     let asked = world.asked().len();
     for host in ["two", "two", "three", "three"] {
         let mut run = world.run(&["token"]);

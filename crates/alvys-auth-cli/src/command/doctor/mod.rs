@@ -89,12 +89,13 @@ fn store(store: &Store, report: &mut Report) {
     if store.places().is_empty() {
         report.fine(STEP, format!("tokens are not shared ({by})"));
     }
-    for place in store.places() {
+    for (index, place) in store.places().iter().enumerate() {
+        let when = if index == 0 { "" } else { "while that is away, " };
         match place.check() {
-            Ok(()) => report.fine(STEP, format!("tokens are shared through {} ({by})", place.name)),
+            Ok(()) => report.fine(STEP, format!("{when}tokens are shared through {} ({by})", place.name)),
             Err(error) => {
-                let what = format!("tokens cannot be shared through {} ({by}): {}", place.name, reason(&error));
-                report.warning(STEP, what, format!("each run may request a token of its own: {}", error.hint()));
+                let what = format!("{when}tokens cannot be shared through {} ({by}): {}", place.name, reason(&error));
+                report.warning(STEP, what, error.hint());
             }
         }
     }
