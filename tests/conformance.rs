@@ -132,7 +132,7 @@ fn a_short_run_waits_for_its_own_renewal_and_for_that_of_nobody_else<S: Source>(
     assert_eq!(other.token().expect("the same token").header(), old.header());
     clock.advance(Duration::from_secs(3600 - 150));
     sandbox.inject(Route::Token, Fault::hang().once());
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let renewing = scope.spawn(|| one.token().expect("the held token"));
         eventually("one of them asks", || sandbox.token_requests() == 2);
         assert_eq!(other.token().expect("the held token").header(), old.header());
