@@ -15,6 +15,7 @@ both_drivers![
     an_expiry_with_1000_callers_makes_one_request,
     a_slow_renewal_inside_the_margin_makes_nobody_wait,
     a_failing_renewal_inside_the_margin_is_invisible,
+    a_short_run_waits_for_its_own_renewal_and_for_that_of_nobody_else,
     an_error_is_shared_and_not_repeated,
     a_transient_failure_is_retried_by_one_for_all,
     a_pause_longer_than_the_patience_is_reported_at_once,
@@ -117,6 +118,32 @@ fn a_slow_renewal_inside_the_margin_makes_nobody_wait<S: Source>() {
     let status = source.status();
     assert!(status.in_flight && status.is_ready());
     assert_eq!(sandbox.token_requests(), 2);
+}
+
+fn a_short_run_waits_for_its_own_renewal_and_for_that_of_nobody_else<S: Source>() {
+    let (sandbox, clock, directory) =
+        (start(), Arc::new(ManualClock::new()), tempfile::tempdir().expect("a directory"));
+    let settings = Settings::current(&sandbox)
+        .policy(Policy::new().wait_for_renewal(Duration::from_secs(5)))
+        .clock(&clock)
+        .store(&directory.path().join("tokens"));
+    let [one, other] = [(); 2].map(|()| build::<S>(settings.clone()));
+    let old = one.token().expect("a token");
+    assert_eq!(other.token().expect("the same token").header(), old.header());
+    clock.advance(Duration::from_secs(3600 - 150));
+    sandbox.inject(Route::Token, Fault::hang().once());
+    thread::scope(|scope| {
+        let renewing = scope.spawn(|| one.token().expect("the held token"));
+        eventually("one of them asks", || sandbox.token_requests() == 2);
+        assert_eq!(other.token().expect("the held token").header(), old.header());
+        assert!(!renewing.is_finished(), "it waits for its renewal");
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(renewing.join().expect("no panic").header(), old.header());
+    });
+    let alone = build::<S>(Settings { store: None, ..settings });
+    let old = alone.token().expect("a token");
+    clock.advance(Duration::from_secs(3600 - 150));
+    assert_ne!(alone.token().expect("the renewed token").header(), old.header());
 }
 
 fn a_failing_renewal_inside_the_margin_is_invisible<S: Source>() {

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, ErrorKind};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::messages::{self, one_line};
 
 /// The class of a failure. Each has an exit code, which is documented and stays the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Class {
     /// 2: the command line is not valid.
@@ -70,8 +70,6 @@ pub(crate) struct Failure {
     pub(crate) todo: String,
     /// How long to wait before the next try.
     pub(crate) wait: Option<Duration>,
-    /// Whether the same may succeed later although nobody changes anything.
-    pub(crate) retryable: bool,
     /// The status of the answer and the server's id of the request, if there was an answer.
     pub(crate) status: Option<u16>,
     pub(crate) request_id: Option<String>,
@@ -87,7 +85,6 @@ impl Failure {
             what: one_line(what.as_ref()),
             todo: one_line(todo.as_ref()),
             wait: None,
-            retryable: matches!(class, Class::Unreachable | Class::TryLater),
             status: None,
             request_id: None,
             body: None,
@@ -157,8 +154,8 @@ impl From<&Error> for Failure {
             None => error.what(),
         };
         Self {
-            wait: error.retry_after(),
-            retryable: error.is_retryable(),
+            // For a shared refusal this is how long it is remembered, and nothing gets better by itself.
+            wait: error.retry_after().filter(|_| error.is_retryable()),
             status: error.status().map(|status| status.as_u16()),
             request_id: error.request_id().map(str::to_owned),
             ..Self::new(Class::of(error), what, error.hint())

@@ -16,9 +16,9 @@ use crate::notices;
 /// Starts the log. `verbose` is the number of `-v` flags.
 pub(crate) fn start(verbose: u8) {
     let level = match verbose {
-        // A person reads warnings; a script that succeeds gets a silent stderr.
+        // A person reads warnings; a script that succeeds gets a silent stderr, unless somebody has to know something.
         0 if io::stderr().is_terminal() => return notices::start("alvys_auth"),
-        0 => return,
+        0 => return notices::start("alvys_auth::notice"),
         1 => Level::DEBUG,
         _ => Level::TRACE,
     };

@@ -1,11 +1,10 @@
 //! The `alvys-auth` command. It writes one payload to stdout, or two lines about a failure to stderr.
 //!
-//! The core decides about tokens. This crate decides where settings come from, how long a token is kept between two runs,
-//! and which exit code a failure has.
+//! The core decides about tokens. This crate decides where settings come from, where tokens are shared, and which exit code a
+//! failure has.
 
 mod agent;
 mod arguments;
-mod cache;
 mod client;
 mod command;
 mod environment;
@@ -23,11 +22,12 @@ mod private;
 mod profiles;
 mod report;
 mod secret;
-mod session;
 mod settings;
 mod signals;
 mod sink;
+mod store;
 mod time;
+mod tokens;
 
 use std::process::ExitCode;
 

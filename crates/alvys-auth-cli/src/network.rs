@@ -3,10 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use alvys_auth_core::Error;
 use alvys_auth_driver::{Proxies, Trust, Trusted};
-use http::Uri;
+use http::{Request, Response, Uri};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
+use ureq::config::ConfigBuilder;
+use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::typestate::AgentScope;
+use ureq::{Agent, Body, SendBody};
 
 use crate::environment::variable;
 use crate::failure::Failure;
@@ -115,6 +120,13 @@ impl Network {
         Ok(http)
     }
 
+    /// An agent that reads the certificates when it has something to send, and not before.
+    pub(crate) fn later(&self, config: ConfigBuilder<AgentScope>) -> Agent {
+        let network = self.clone();
+        let tls = move || Ok(Arc::clone(&network.read()?.config));
+        alvys_auth_ureq::Http::with_later(Proxies::from_env(), tls).agent(config.middleware(Checked(self.clone())))
+    }
+
     /// The settings of a client for these URLs.
     ///
     /// # Errors
@@ -134,19 +146,29 @@ impl Network {
     }
 
     /// The TLS settings. None when nothing is encrypted, unless there is a mistake to be found in them.
-    fn tls(&self, urls: &[&Uri]) -> Result<Option<Arc<ClientConfig>>, Failure> {
-        let trust = self.certificates.trust();
-        if !trust.is_named() && urls.iter().all(|url| url.scheme_str() == Some("http")) {
+    fn tls(&self, urls: &[&Uri]) -> Result<Option<Arc<ClientConfig>>, Error> {
+        if !self.certificates.trust().is_named() && urls.iter().all(|url| url.scheme_str() == Some("http")) {
             return Ok(None);
         }
-        let Trusted { config, .. } = match self.tls.get() {
-            Some(read) => read,
-            None => {
-                let read = trust.read(Arc::new(aws_lc_rs::default_provider()))?;
-                read.ignored.iter().for_each(|what| messages::notice(what));
-                self.tls.get_or_init(|| read)
-            }
-        };
-        Ok(Some(Arc::clone(config)))
+        Ok(Some(Arc::clone(&self.read()?.config)))
+    }
+
+    fn read(&self) -> Result<&Trusted, Error> {
+        if let Some(read) = self.tls.get() {
+            return Ok(read);
+        }
+        let read = self.certificates.trust().read(Arc::new(aws_lc_rs::default_provider()))?;
+        read.ignored.iter().for_each(|what| messages::notice(what));
+        Ok(self.tls.get_or_init(|| read))
+    }
+}
+
+/// Finds mistakes in the settings about certificates before a request, be it encrypted or not.
+struct Checked(Network);
+
+impl Middleware for Checked {
+    fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
+        self.0.tls(&[request.uri()]).map_err(|error| ureq::Error::Other(error.into()))?;
+        next.handle(request)
     }
 }

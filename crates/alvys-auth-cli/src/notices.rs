@@ -21,20 +21,29 @@ struct Notices;
 
 impl<S: Subscriber> Layer<S> for Notices {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut sentence = Sentence(String::new());
+        let mut sentence = Sentence::default();
         event.record(&mut sentence);
-        messages::complain(&format!("alvys-auth: {}", messages::one_line(&sentence.0)));
+        messages::complain(&format!(
+            "alvys-auth: {}",
+            messages::one_line(&format!("{}{}", sentence.what, sentence.why))
+        ));
     }
 }
 
-/// The message of an event.
-struct Sentence(String);
+/// The message of an event, and its reason.
+#[derive(Default)]
+struct Sentence {
+    what: String,
+    why: String,
+}
 
 impl Visit for Sentence {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if field.name() == "message" {
-            // Writing to a string does not fail.
-            let _ = write!(self.0, "{value:?}");
-        }
+        // Writing to a string does not fail.
+        let _ = match field.name() {
+            "message" => write!(self.what, "{value:?}"),
+            "error" => write!(self.why, ": {value:?}"),
+            _ => Ok(()),
+        };
     }
 }

@@ -13,6 +13,7 @@ use toml_edit::DocumentMut;
 
 use crate::environment::config_directory;
 use crate::failure::Failure;
+use crate::store::Url;
 
 /// How long an edit of the file waits for another edit.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +42,8 @@ pub(crate) struct Profile {
     pub(crate) api_base_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca_bundle: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) store: Option<Url>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) keychain: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,6 +212,6 @@ fn malformed(path: &Path, line: Option<usize>) -> Failure {
     Failure::configuration(
         format!("{} is not valid{place}", path.display()),
         "correct it: a profile has the keys client_id, flow, tenant, env, encoding, token_url, audience, scope, \
-         api_base_url, ca_bundle, and one of keychain, secret_file and secret_command; never the secret itself",
+         api_base_url, ca_bundle, store, and one of keychain, secret_file and secret_command; never the secret itself",
     )
 }

@@ -1,8 +1,5 @@
 //! Settings in layers: flags before the environment before a profile.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-
 use alvys_auth_config::{Setup, Variables};
 use alvys_auth_core::Credentials;
 use tracing::debug;
@@ -13,6 +10,7 @@ use crate::messages;
 use crate::network::{CertificateArgs, Network};
 use crate::profiles::{self, Named};
 use crate::secret::{self, Provider, SecretArgs};
+use crate::store::{Choice, Store, StoreArgs};
 
 /// The flags of all commands that request tokens.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,13 +33,8 @@ pub(crate) struct SettingsArgs {
     #[command(flatten)]
     pub(crate) certificates: CertificateArgs,
 
-    /// Keep tokens in this directory (ALVYS_CACHE_DIR).
-    #[arg(long, value_name = "PATH")]
-    pub(crate) cache_dir: Option<PathBuf>,
-
-    /// Do not use a kept token and do not keep the new one (ALVYS_NO_CACHE).
-    #[arg(long)]
-    pub(crate) no_cache: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
 }
 
 /// The flags about the token request and the API, apart from the credentials.
@@ -90,8 +83,8 @@ pub(crate) struct Settings {
     pub(crate) setup: Setup,
     /// How servers are reached.
     pub(crate) network: Network,
-    /// The directory for tokens. None when tokens are not kept.
-    pub(crate) cache_dir: Option<PathBuf>,
+    /// What tokens are shared through.
+    pub(crate) store: Store,
 }
 
 /// The layers that the settings are read from.
@@ -113,7 +106,7 @@ impl SettingsArgs {
         setup.warnings.iter().for_each(|warning| messages::ignored(warning));
         let credentials = layers.credentials()?;
         debug!(target: "alvys_auth", client_id = credentials.client_id(), "read the settings");
-        Ok(Settings { credentials, setup, network: layers.network()?, cache_dir: self.cache_dir() })
+        Ok(Settings { credentials, setup, network: layers.network()?, store: layers.store().open()? })
     }
 
     /// Finds the profile in use, if there is one. No other setting is read yet.
@@ -131,16 +124,6 @@ impl SettingsArgs {
             }
         }
         Ok(Layers { arguments: self, profile })
-    }
-
-    /// The directory for tokens. None when tokens are not kept.
-    pub(crate) fn cache_dir(&self) -> Option<PathBuf> {
-        let off = |value: OsString| !["0", "false", "no"].iter().any(|no| value.eq_ignore_ascii_case(no));
-        if self.no_cache || variable("ALVYS_NO_CACHE").is_some_and(off) {
-            debug!(target: "alvys_auth", "the cache is switched off");
-            return None;
-        }
-        crate::cache::directory(self.cache_dir.clone())
     }
 }
 
@@ -174,6 +157,11 @@ impl Layers<'_> {
     /// When a value is missing or wrong.
     pub(crate) fn provider(&self) -> Result<Provider, Failure> {
         secret::provider(&self.arguments.secret, self.profile.as_ref(), || self.variables())
+    }
+
+    /// What tokens are shared through.
+    pub(crate) fn store(&self) -> Choice {
+        self.arguments.store.choose(self.profile.as_ref())
     }
 
     /// How servers are reached.

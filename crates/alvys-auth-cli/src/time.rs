@@ -33,16 +33,6 @@ pub(crate) fn unix_seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Milliseconds since 1970. 0 for an earlier time.
-pub(crate) fn unix_millis(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The time `millis` milliseconds after the beginning of 1970. None when the system cannot represent it.
-pub(crate) fn at_unix_millis(millis: u64) -> Option<SystemTime> {
-    UNIX_EPOCH.checked_add(Duration::from_millis(millis))
-}
-
 /// The time as in `2026-01-31T08:00:00Z`, rounded down to the second.
 pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = unix_seconds(time);

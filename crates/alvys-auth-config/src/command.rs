@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(10);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The variables that contain a secret.
-const SECRETS: [&str; 3] = [CLIENT_SECRET[0], CLIENT_SECRET[1], "ALVYS_PROXY_KEY"];
+const SECRETS: [&str; 4] = [CLIENT_SECRET[0], CLIENT_SECRET[1], "ALVYS_PROXY_KEY", "ALVYS_STORE"];
 
 /// Credentials from the output of a program. It is run without a shell.
 ///

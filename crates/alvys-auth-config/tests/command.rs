@@ -50,7 +50,7 @@ fn the_command_gets_no_input() {
 
 #[test]
 fn the_command_gets_no_secret_in_its_environment() {
-    const SECRETS: [&str; 3] = ["ALVYS_CLIENT_SECRET", "Alvys__ClientSecret", "ALVYS_PROXY_KEY"];
+    const SECRETS: [&str; 4] = ["ALVYS_CLIENT_SECRET", "Alvys__ClientSecret", "ALVYS_PROXY_KEY", "ALVYS_STORE"];
     const PASSED: &str = "ALVYS_COMMAND_TEST";
     // The environment of a test cannot be changed without harm to the others: this test runs itself again.
     if std::env::var_os(PASSED).is_none() {

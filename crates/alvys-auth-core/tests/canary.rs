@@ -117,7 +117,7 @@ fn assert_silent_step(step: &Step) {
         Step::Fetch(attempt) => assert_silent(attempt),
         Step::Wait(wait) => {
             assert_silent(wait);
-            assert_silent_error(&wait.clone().give_up());
+            assert_silent_error(&wait.clone().give_up().expect_err("no token"));
         }
         Step::Fail(error) => assert_silent_error(error),
     }

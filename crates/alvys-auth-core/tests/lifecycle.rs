@@ -24,7 +24,7 @@ fn the_first_caller_fetches_and_the_others_wait() {
         let wait = waited(&mut lifecycle, at(0));
         assert_eq!(wait.until(), LEASE);
         assert!(wait.is_in_flight() && wait.error().is_none());
-        assert_eq!(wait.give_up().kind(), ErrorKind::TimedOut);
+        assert_eq!(wait.give_up().expect_err("no token").kind(), ErrorKind::TimedOut);
     }
     let done = complete(&mut lifecycle, attempt.answered(&granted("abc", 3600)), at(1));
     assert!(matches!(done, Change::Obtained(token) if token.access_token() == "abc"));

@@ -67,7 +67,7 @@ fn a_transient_failure_pauses_everybody_with_the_same_error() {
         let wait = waited(&mut lifecycle, at(0));
         assert_eq!(wait.until(), until);
         assert!(!wait.is_in_flight());
-        let error = wait.clone().give_up();
+        let error = wait.clone().give_up().expect_err("no token");
         assert_eq!((error.kind(), error.status().map(|status| status.as_u16())), (ErrorKind::Unavailable, Some(503)));
         assert_eq!(wait.error().map(Error::to_string), Some(error.to_string()));
     }
@@ -267,7 +267,7 @@ fn an_old_failure_does_not_explain_a_new_silence() {
     let mut lifecycle = lifecycle();
     fail(&mut lifecycle, &answer(503, ""), at(0));
     let _ = fetched(&mut lifecycle, at(8 * 3600));
-    assert_eq!(waited(&mut lifecycle, at(8 * 3600)).give_up().kind(), ErrorKind::TimedOut);
+    assert_eq!(waited(&mut lifecycle, at(8 * 3600)).give_up().expect_err("no token").kind(), ErrorKind::TimedOut);
 }
 
 #[test]
@@ -286,10 +286,10 @@ fn those_who_wait_for_a_second_attempt_know_what_became_of_the_first() {
     let _ = fetched(&mut lifecycle, until);
     let wait = waited(&mut lifecycle, until);
     assert!(wait.is_in_flight());
-    assert_eq!(wait.clone().give_up().kind(), ErrorKind::Unavailable);
+    assert_eq!(wait.clone().give_up().expect_err("no token").kind(), ErrorKind::Unavailable);
     let lease_ends = wait.until();
     let _ = fetched(&mut lifecycle, lease_ends);
-    assert_eq!(waited(&mut lifecycle, lease_ends).give_up().kind(), ErrorKind::Unavailable);
+    assert_eq!(waited(&mut lifecycle, lease_ends).give_up().expect_err("no token").kind(), ErrorKind::Unavailable);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Lifecycle, Timestamp, Token, TokenResponse};
+use alvys_auth_core::{Change, Flow, Lifecycle, Policy, Timestamp, Token, TokenResponse};
 
 use crate::support::{
-    answer, at, complete, fetched, granted, holding, just_before, lifecycle, obtain, refused, unreachable_server, used,
-    waited, with,
+    answer, at, complete, fetched, granted, holding, just_before, lifecycle, obtain, refused, request,
+    unreachable_server, used, waited, with,
 };
 
 mod support;
@@ -33,6 +33,55 @@ fn a_renewal_never_blocks_a_reader() {
     let done = complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), after(token.renewal_at(), 5));
     assert!(matches!(done, Change::Renewed(token) if token.access_token() == "new"));
     assert_eq!(used(&mut lifecycle, after(token.renewal_at(), 5)).access_token(), "new");
+}
+
+/// Likewise, for a program that waits three seconds for a renewal.
+fn due_for_a_short_run() -> (Lifecycle, Token) {
+    let mut lifecycle =
+        Lifecycle::new(request(Flow::current()), Policy::new().wait_for_renewal(Duration::from_secs(3)), 7);
+    obtain(&mut lifecycle, "old", 3600, at(0));
+    let token = used(&mut lifecycle, at(0));
+    (lifecycle, token)
+}
+
+#[test]
+fn a_short_run_waits_for_the_renewal_that_would_end_with_it() {
+    let (mut lifecycle, token) = due_for_a_short_run();
+    let due = token.renewal_at();
+    let attempt = fetched(&mut lifecycle, due);
+    assert!(lifecycle.snapshot().usable(due).is_none(), "nobody passes by the wait");
+    let wait = waited(&mut lifecycle, due);
+    assert_eq!(wait.until(), after(due, 3));
+    assert!(!wait.is_in_vain(after(due, 60), due));
+    complete(&mut lifecycle, attempt.answered(&granted("new", 3600)), after(due, 2));
+    assert_eq!(used(&mut lifecycle, after(due, 2)).access_token(), "new");
+}
+
+#[test]
+fn a_short_run_goes_on_with_its_token_where_the_renewal_takes_too_long_or_fails() {
+    let (mut lifecycle, token) = due_for_a_short_run();
+    let due = token.renewal_at();
+    let attempt = fetched(&mut lifecycle, due);
+    let hasty = waited(&mut lifecycle, due);
+    assert!(hasty.is_in_vain(after(due, 1), after(due, 1)), "its patience is shorter");
+    assert_eq!(hasty.give_up().expect("the held token").access_token(), "old");
+    waited(&mut lifecycle, after(due, 2));
+    assert_eq!(used(&mut lifecycle, after(due, 3)).access_token(), "old");
+    complete(&mut lifecycle, attempt.answered(&answer(503, "")), after(due, 4));
+    assert_eq!(used(&mut lifecycle, after(due, 4)).access_token(), "old");
+
+    let (mut lifecycle, token) = due_for_a_short_run();
+    let attempt = fetched(&mut lifecycle, token.renewal_at());
+    complete(&mut lifecycle, attempt.answered(&answer(503, "")), token.renewal_at());
+    assert_eq!(used(&mut lifecycle, token.renewal_at()).access_token(), "old");
+}
+
+#[test]
+fn a_short_run_does_not_wait_beyond_the_end_of_its_token_without_asking() {
+    let (mut lifecycle, token) = due_for_a_short_run();
+    let nearly_over = token.expires_at().saturating_sub(Duration::from_secs(1));
+    let _attempt = fetched(&mut lifecycle, nearly_over);
+    assert_eq!(waited(&mut lifecycle, nearly_over).until(), token.expires_at());
 }
 
 #[test]

@@ -100,6 +100,26 @@ fn failed() -> Error {
 }
 
 #[test]
+fn a_short_run_does_not_wait_for_the_renewal_of_others() {
+    let policy = Policy::new().wait_for_renewal(seconds(5));
+    let mut lifecycle = Lifecycle::new(request(Flow::current()), policy, 7).with_store(id(100));
+    let attempt = fetched(&mut lifecycle, at(0));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(0));
+    let _ = over(&mut lifecycle, attempt.stored(Ok(newer(1, Some("abc")))), at(0));
+    let due = used(&mut lifecycle, at(0)).renewal_at();
+    let attempt = fetched(&mut lifecycle, due);
+    let (attempt, _) = told(&mut lifecycle, attempt, due);
+    assert!(matches!(lifecycle.poll(due), Step::Wait(_)), "it may be this one's to renew");
+    let busy = Answered { busy_for: seconds(10), ..nothing(Outcome::Busy) };
+    let (mut attempt, until) = waiting(&mut lifecycle, attempt.stored(Ok(busy.clone())), due);
+    assert!(matches!(attempt.take_news(), Some(Change::AskedByOthers)), "who waits is woken");
+    assert_eq!(used(&mut lifecycle, due).access_token(), "abc");
+    let (attempt, _) = told(&mut lifecycle, attempt, until);
+    let (mut attempt, _) = waiting(&mut lifecycle, attempt.stored(Ok(busy)), until);
+    assert!(attempt.take_news().is_none(), "that is told once");
+}
+
+#[test]
 fn a_token_is_claimed_fetched_used_at_once_and_published() {
     let mut lifecycle = shared();
     let attempt = fetched(&mut lifecycle, at(0));

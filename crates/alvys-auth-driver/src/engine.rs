@@ -194,7 +194,7 @@ impl Engine {
                 this.publish(&state.lifecycle);
                 Action::Do(Flight { owner: Arc::<O>::clone(owner), attempt: Some(attempt) })
             }
-            Step::Wait(wait) if wait.is_in_vain(deadline, now) => Action::Over(Err(wait.give_up())),
+            Step::Wait(wait) if wait.is_in_vain(deadline, now) => Action::Over(wait.give_up()),
             Step::Wait(wait) => {
                 let bell = state.bell.get_or_insert_with(|| this.time.bell());
                 // The time is read once more: a clock that was moved before the bell was heard does not ring again.

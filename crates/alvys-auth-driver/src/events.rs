@@ -7,6 +7,8 @@ use http::StatusCode;
 use tracing::{debug, error, info, warn};
 
 const TARGET: &str = "alvys_auth";
+/// For what a person has to know, also where nobody reads logs.
+const NOTICES: &str = "alvys_auth::notice";
 
 pub(crate) fn created(flow: &Flow) {
     if let Some(deprecation) = flow.deprecation() {
@@ -49,9 +51,10 @@ pub(crate) fn changed(client_id: &str, change: &Change, now: Timestamp) {
             warn!(target: TARGET, client_id, "the token request has not been answered for a while: sends a second one, which may be billed");
         }
         Change::StoreFailed(error) => {
-            warn!(target: TARGET, client_id, %error, "the token is not shared now: the store cannot be used");
+            warn!(target: NOTICES, client_id, %error, "the token is not shared now: the store cannot be used");
         }
         Change::Shared => debug!(target: TARGET, client_id, "told the others who share the token"),
+        Change::AskedByOthers => debug!(target: TARGET, client_id, "waits for the token that another process asks for"),
         Change::PauseEnded => info!(target: TARGET, client_id, "a pause was ended by hand"),
         _ => debug!(target: TARGET, client_id, "the token request ended too late to matter"),
     }

@@ -151,6 +151,13 @@ impl Drop for RedisStore {
     }
 }
 
+/// Where it is: the URL without user, passwords and settings.
+impl fmt::Display for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.shared.address, f)
+    }
+}
+
 impl fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Address { prefix, .. } = &self.shared.address;

@@ -96,7 +96,7 @@ impl<F: BlockingStore, S: BlockingStore> BlockingStore for Fallback<F, S> {
         };
         let answer = self.second.run(name, operation).map_err(|_| failed.clone())?;
         if !self.told.swap(true, Ordering::Relaxed) {
-            warn!(target: "alvys_auth", error = %failed, "shares tokens on this host only: the store cannot be used");
+            warn!(target: "alvys_auth::notice", error = %failed, "shares tokens on this host only: the store cannot be used");
         }
         Ok(answer)
     }

@@ -10,12 +10,13 @@ use super::token::{EXPIRES_AT, TOKEN, WantedArgs};
 use crate::failure::Failure;
 use crate::private;
 use crate::secret::{PROXY_KEY, SECRET_VARIABLES};
-use crate::session::Session;
 use crate::settings::SettingsArgs;
+use crate::store::STORE;
 use crate::time::rfc3339;
+use crate::tokens;
 
-/// Run a program with ALVYS_ACCESS_TOKEN and ALVYS_ACCESS_TOKEN_EXPIRES_AT in its environment, and without the secret
-/// and the key of the sidecar.
+/// Run a program with ALVYS_ACCESS_TOKEN and ALVYS_ACCESS_TOKEN_EXPIRES_AT in its environment, and without the secret,
+/// the key of the sidecar and the URL of the store.
 ///
 /// The token is not renewed while the program runs: set --min-ttl to the time that the program needs.
 #[derive(Debug, clap::Args)]
@@ -35,10 +36,11 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
     let Some((program, rest)) = arguments.program.split_first() else {
         return Err(Failure::usage("no program was given", "write the program and its arguments after --"));
     };
-    let held = Session::open(arguments.settings.read()?)?.token(arguments.wanted.wanted())?;
+    let source = tokens::source(&arguments.settings.read()?)?;
+    let token = tokens::token(&source, arguments.wanted.wanted())?;
     let mut command = Command::new(program);
-    command.args(rest).env(TOKEN, held.access_token.as_str()).env(EXPIRES_AT, rfc3339(held.expires_at));
-    for name in SECRET_VARIABLES.into_iter().chain([PROXY_KEY]) {
+    command.args(rest).env(TOKEN, token.access_token()).env(EXPIRES_AT, rfc3339(tokens::expires_at(&token)));
+    for name in SECRET_VARIABLES.into_iter().chain([PROXY_KEY, STORE]) {
         command.env_remove(name);
     }
     debug!(target: "alvys_auth", program = %program.display(), "runs the program");

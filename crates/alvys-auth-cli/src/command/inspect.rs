@@ -12,9 +12,9 @@ use crate::jwt::{Jwt, Key, text};
 use crate::keys;
 use crate::messages::{self, one_line};
 use crate::output;
-use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
 use crate::time::{in_words, rfc3339};
+use crate::tokens::{self, Wanted};
 
 /// The longest token that is read from stdin, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -77,7 +77,10 @@ pub(crate) fn run(mut arguments: Args) -> Result<(), Failure> {
 
 fn token(given: Option<Zeroizing<String>>, settings: &SettingsArgs) -> Result<Zeroizing<String>, Failure> {
     let token = match given {
-        None => return Ok(Session::open(settings.read()?)?.token(Wanted::default())?.access_token),
+        None => {
+            let source = tokens::source(&settings.read()?)?;
+            return Ok(Zeroizing::new(tokens::token(&source, Wanted::default())?.access_token().to_owned()));
+        }
         Some(dash) if *dash == "-" => from_stdin(settings)?,
         Some(token) => token,
     };

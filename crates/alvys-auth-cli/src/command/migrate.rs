@@ -9,14 +9,13 @@ use serde_json::json;
 
 use super::doctor::value;
 use super::inspect::Facts;
-use super::scopes;
 use crate::environment::variable;
 use crate::failure::{Class, Failure};
 use crate::jwt::Jwt;
 use crate::report::Report;
-use crate::session::{Session, Wanted};
 use crate::settings::{Settings, SettingsArgs};
 use crate::time::in_words;
+use crate::tokens::{self, Wanted};
 
 /// Try the current flow and the legacy flow, and say what to change to move to the current one.
 ///
@@ -69,17 +68,17 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         Some((id, path)) => Some(new_credentials(id, path.clone())?),
         None => None,
     };
-    let network = layers.network()?;
+    let (network, store) = (layers.network()?, layers.store().open()?);
     let of = |flow: Flow, credentials: &Credentials| Settings {
         credentials: credentials.clone(),
         setup: speaking(flow, &setup),
         network: network.clone(),
-        cache_dir: arguments.settings.cache_dir(),
+        store: store.clone(),
     };
 
     let mut report = Report::default();
-    let current = attempt(of(current_flow(arguments, &setup), new.as_ref().unwrap_or(&old)));
-    let legacy = legacy_flow(arguments, &setup).map(|flow| attempt(of(flow, &old)));
+    let current = attempt(&of(current_flow(arguments, &setup), new.as_ref().unwrap_or(&old)));
+    let legacy = legacy_flow(arguments, &setup).map(|flow| attempt(&of(flow, &old)));
     let works = |outcome: &Outcome| {
         let whose = outcome.organization.as_deref().map(|name| format!(", for {name}")).unwrap_or_default();
         format!("works: a token that is valid for {}{whose}, {}", outcome.lifetime, outcome.access)
@@ -166,10 +165,8 @@ fn named(arguments: &Args, names: &[&str]) -> Option<String> {
 }
 
 /// Requests a new token, because a kept one would not prove that the flow works.
-fn attempt(settings: Settings) -> Result<Outcome, Failure> {
-    let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
-    let held = Session::open(settings)?.token(Wanted { force: true, ..Wanted::default() })?;
-    let token = scopes::token(flow, credentials, &held)?;
+fn attempt(settings: &Settings) -> Result<Outcome, Failure> {
+    let token = tokens::token(&tokens::source(settings)?, Wanted { force: true, ..Wanted::default() })?;
     let jwt = Jwt::read(token.access_token());
     let facts = jwt.as_ref().map(|jwt| Facts::of(&jwt.claims));
     let organization = facts.and_then(|facts| facts.organization_name.or(facts.organization_id).map(str::to_owned));
@@ -178,7 +175,7 @@ fn attempt(settings: Settings) -> Result<Outcome, Failure> {
         0 => "lists no scopes".to_owned(),
         count => format!("{count} scopes"),
     };
-    Ok(Outcome { organization, access, lifetime: in_words(held.left()) })
+    Ok(Outcome { organization, access, lifetime: in_words(tokens::left(&token)) })
 }
 
 fn compare(current: &Outcome, legacy: &Outcome, report: &mut Report) {

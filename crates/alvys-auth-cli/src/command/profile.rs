@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::profiles::{self, Profile, Profiles, SecretPlace};
 use crate::secret::{self, SecretArgs};
 use crate::settings::TargetArgs;
+use crate::store::Url;
 use crate::{keychain, messages, output};
 
 /// Keep settings under a name, for example one profile for each tenant.
@@ -74,6 +75,10 @@ struct Add {
     /// Trust the certificates in this PEM file instead of those of the system.
     #[arg(long, value_name = "PATH")]
     ca_bundle: Option<PathBuf>,
+
+    /// Share tokens through this store.
+    #[arg(long, value_name = "URL")]
+    store: Option<Url>,
 }
 
 pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
@@ -101,8 +106,9 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
 }
 
 fn add(arguments: Add) -> Result<(), Failure> {
-    let Add { name, replace, client_id, secret, insecure_secret_file, target, ca_bundle } = arguments;
+    let Add { name, replace, client_id, secret, insecure_secret_file, target, ca_bundle, store } = arguments;
     checked(&name)?;
+    store.iter().for_each(Url::warn);
     // Read before the lock is taken, because the writer of the pipe may be slow.
     let given = if secret.secret_stdin { Some(secret::from_stdin()?) } else { None };
     let command = secret.secret_command.as_deref().map(secret::words).transpose()?;
@@ -125,6 +131,7 @@ fn add(arguments: Add) -> Result<(), Failure> {
             scope: target.scope,
             api_base_url: target.api_base_url,
             ca_bundle: ca_bundle.as_deref().map(whole).transpose()?,
+            store: store.clone(),
             keychain: None,
             secret_file: secret.secret_file.as_deref().map(whole).transpose()?,
             secret_command: command,

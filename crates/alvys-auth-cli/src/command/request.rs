@@ -17,10 +17,10 @@ use super::scopes::scope;
 use crate::client::{Authorized, Limits};
 use crate::failure::{Class, Failure};
 use crate::messages::{self, one_line};
-use crate::session::Wanted;
 use crate::settings::SettingsArgs;
 use crate::sink::{Sink, shown};
 use crate::time;
+use crate::tokens::Wanted;
 
 /// The longest body that is kept so that it can be sent again after a rejected token, in bytes.
 const KEPT: u64 = 8 * 1024 * 1024;
@@ -122,7 +122,7 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         silence: if live { LIVE_SILENCE } else { SILENCE },
         patience: arguments.patience,
     };
-    let client = Authorized::open(settings, api, limits, Wanted::default())?;
+    let client = Authorized::open(&settings, api, limits, Wanted::default())?;
     let answer = client.send(|client| {
         let call = client.request(arguments.method.clone(), &arguments.path).require(arguments.require.iter().cloned());
         let call = if arguments.idempotent { call.idempotent() } else { call };
@@ -138,7 +138,7 @@ pub(crate) fn run(arguments: Args) -> Result<(), Failure> {
         let todo = format!("{}; --show-error-body shows what the API says", failure.todo);
         return Err(Failure { todo, ..failure });
     }
-    let said = shown_body(answer, client.held().access_token.as_str());
+    let said = shown_body(answer, client.token().access_token());
     Err(Failure { body: (!said.trim().is_empty()).then_some(said), ..failure })
 }
 

@@ -1,15 +1,11 @@
 //! `alvys-auth scopes`: the scopes of the token, for scripts.
 
-use std::time::Duration;
+use alvys_auth_core::Token;
 
-use alvys_auth_core::{Credentials, Flow, Lifecycle, Policy, Step, Token, TokenRequest, TokenResponse};
-use alvys_auth_driver::Time;
-
-use crate::cache::Held;
 use crate::failure::{Class, Failure};
 use crate::output;
-use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
+use crate::tokens::{self, Wanted};
 
 /// Print the scopes of the token, one per line, or check that it has certain scopes.
 ///
@@ -26,10 +22,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
-    let settings = arguments.settings.read()?;
-    let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
-    let held = Session::open(settings)?.token(Wanted::default())?;
-    let token = token(flow, credentials, &held)?;
+    let source = tokens::source(&arguments.settings.read()?)?;
+    let token = tokens::token(&source, Wanted::default())?;
     let scopes = token.scopes();
     if !scopes.is_known() {
         return Err(Failure::new(
@@ -57,21 +51,6 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
 pub(crate) fn missing<'a>(token: &Token, required: &'a [String]) -> Vec<&'a str> {
     let scopes = token.scopes();
     required.iter().map(String::as_str).filter(|scope| scopes.is_known() && !scopes.contains(scope)).collect()
-}
-
-/// The kept token as a token of the core, which knows its scopes by the flow.
-///
-/// # Errors
-/// When it has expired.
-pub(crate) fn token(flow: Flow, credentials: Credentials, held: &Held) -> Result<Token, Failure> {
-    let left = held.left().max(Duration::from_secs(1));
-    let grant = TokenResponse::new(&held.access_token, left, held.scope.as_deref().unwrap_or_default())?;
-    let mut lifecycle = Lifecycle::new(TokenRequest::new(flow, credentials)?, Policy::new(), 0);
-    lifecycle.adopt(grant, Time::boot().now());
-    match lifecycle.poll(Time::boot().now()) {
-        Step::Use(token) => Ok(token),
-        _ => Err(Failure::new(Class::TryLater, "the token has just expired", "try again")),
-    }
 }
 
 /// One scope of a list. An empty one is refused: it comes from a variable that is not set, and would require nothing.

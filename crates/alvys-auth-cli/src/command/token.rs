@@ -3,16 +3,16 @@
 use std::env;
 use std::time::Duration;
 
+use alvys_auth_core::Token;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::cache::Held;
 use crate::failure::Failure;
 use crate::output;
-use crate::session::{Session, Wanted};
 use crate::settings::SettingsArgs;
 use crate::time::{self, rfc3339, unix_seconds};
+use crate::tokens::{self, Wanted};
 
 /// Print a usable access token.
 #[derive(Debug, clap::Args)]
@@ -31,11 +31,12 @@ pub(crate) struct Args {
 /// What kind of token is wanted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct WantedArgs {
-    /// How long the token must still be valid, such as 5m; by default a fifth of its lifetime, but at most 5m.
+    /// How long the token must still be valid, such as 20m. Without it, a token is renewed in the last fifth of its lifetime, or
+    /// in its last 5 minutes.
     #[arg(long, value_name = "TIME", value_parser = time::duration)]
     min_ttl: Option<Duration>,
 
-    /// Request a new token even if a usable one is kept.
+    /// Request a new token even if a usable one is shared.
     #[arg(long)]
     force: bool,
 }
@@ -58,7 +59,7 @@ enum Format {
 
 impl WantedArgs {
     pub(crate) fn wanted(&self) -> Wanted {
-        Wanted { min_ttl: self.min_ttl, force: self.force, ..Wanted::default() }
+        Wanted { min_ttl: self.min_ttl, force: self.force }
     }
 }
 
@@ -67,13 +68,14 @@ pub(crate) const TOKEN: &str = "ALVYS_ACCESS_TOKEN";
 pub(crate) const EXPIRES_AT: &str = "ALVYS_ACCESS_TOKEN_EXPIRES_AT";
 
 pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
-    let held = Session::open(arguments.settings.read()?)?.token(arguments.wanted.wanted())?;
-    output::payload(&Zeroizing::new(printed(&held, arguments.format)))
+    let source = tokens::source(&arguments.settings.read()?)?;
+    let token = tokens::token(&source, arguments.wanted.wanted())?;
+    output::payload(&Zeroizing::new(printed(&token, arguments.format)))
 }
 
-fn printed(held: &Held, format: Format) -> String {
-    let token = held.access_token.as_str();
-    let expires_at = rfc3339(held.expires_at);
+fn printed(token: &Token, format: Format) -> String {
+    let (scope, left, expires) = (tokens::scope(token), tokens::left(token), tokens::expires_at(token));
+    let (token, expires_at) = (token.access_token(), rfc3339(expires));
     match format {
         Format::Raw => format!("{token}\n"),
         Format::Header => format!("Authorization: Bearer {token}\n"),
@@ -83,9 +85,9 @@ fn printed(held: &Held, format: Format) -> String {
             "access_token": token,
             "token_type": "Bearer",
             "expires_at": expires_at,
-            "expires_at_unix": unix_seconds(held.expires_at),
-            "expires_in": held.left().as_secs(),
-            "scope": held.scope,
+            "expires_at_unix": unix_seconds(expires),
+            "expires_in": left.as_secs(),
+            "scope": scope,
         })),
         Format::ExecCredential => line(&json!({
             "apiVersion": exec_api_version(),

@@ -39,7 +39,7 @@ fn everything_is_fine_where_everything_is_fine() {
     assert_eq!((&json["ok"], &json["code"]), (&true.into(), &0.into()));
     let states: Vec<&str> =
         json["findings"].as_array().unwrap().iter().map(|it| it["state"].as_str().unwrap()).collect();
-    assert_eq!(states, ["ok", "ok", "ok", "ok", "skipped", "ok", "ok", "ok", "ok", "ok", "ok"], "{json}");
+    assert_eq!(states, ["ok", "ok", "ok", "ok", "ok", "skipped", "ok", "ok", "ok", "ok", "ok", "ok"], "{json}");
     finds(&doctor, "TLS", "skipped", "plain http");
     finds(&doctor, "organization", "ok", "va336");
     finds(&doctor, "API call", "ok", "/v1/me answers 200");
@@ -54,11 +54,41 @@ fn everything_is_fine_where_everything_is_fine() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_used_is_found() {
+fn what_tokens_are_shared_through_is_told_and_tried() {
     let world = World::new();
-    let doctor = ran(world.command(&["doctor", "--json"]).env("ALVYS_CACHE_DIR", "/proc/nothing"));
-    finds(&doctor, "cache", "warning", "tokens cannot be kept");
-    finds(&doctor, "API call", "ok", "200");
+    let told = |name: &str, value: &str, state: &str, words: &str| {
+        let doctor = ran(world.command(&["doctor", "--json"]).env(name, value));
+        finds(&doctor, "store", state, words);
+        finds(&doctor, "API call", "ok", "200");
+        assert!(!String::from_utf8_lossy(&doctor.stdout).contains("hunter2"));
+    };
+    told(
+        "ALVYS_CACHE_DIR",
+        "/proc/nothing",
+        "warning",
+        "tokens cannot be shared through the files of this host in /proc/nothing/tokens (by default)",
+    );
+    told("HOME", "/dev/null", "warning", "there is no home directory");
+    told("UNRELATED", "", "ok", ".cache/alvys-auth/tokens (by default)");
+    told("ALVYS_NO_CACHE", "1", "ok", "tokens are not shared (ALVYS_NO_CACHE)");
+    told("ALVYS_STORE", "memory:", "ok", "the memory of each process (ALVYS_STORE)");
+    // Nobody listens there.
+    let away = "redis://:hunter2@127.0.0.1:1";
+    told("ALVYS_STORE", away, "warning", "redis://127.0.0.1:1 (ALVYS_STORE): there is no connection to the store");
+    let doctor = ran(world.command(&["doctor"]).env("ALVYS_STORE", away));
+    let below = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(
+        below.contains(
+            "ok      store            while that is away, tokens are shared through the files of this host in"
+        ),
+        "{below}"
+    );
+
+    // The directory is there, and has no lock to take.
+    let lock = world.home.path().join(".cache/alvys-auth/tokens/lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    told("UNRELATED", "", "warning", "tokens cannot be shared through the files");
 }
 
 #[test]

@@ -114,9 +114,10 @@ fn a_strange_name_cannot_command_the_terminal() {
 }
 
 #[test]
-fn the_program_gets_neither_the_secret_nor_the_key_of_the_sidecar() {
+fn the_program_gets_neither_the_secret_nor_the_key_of_the_sidecar_nor_the_url_of_the_store() {
     let world = World::new();
     let mut command = world.command(&["exec", "--", "env"]);
+    command.env("ALVYS_STORE", format!("file:{}/a-key-of-24", world.home.path().display()));
     let ran = ran(command.env("ALVYS_PROXY_KEY", "a-key-of-24-characters-x"));
     assert!(ran.stdout.contains("ALVYS_ACCESS_TOKEN=eyJ"), "{ran:?}");
     assert!(!ran.stdout.contains("a-key-of-24") && !ran.stdout.contains(&world.secret()), "{ran:?}");

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -53,8 +54,19 @@ impl World {
 
     /// The one token that is kept.
     pub(crate) fn kept_token(&self) -> PathBuf {
-        let [path] = self.kept("token").try_into().unwrap();
+        let [path] = self.kept("shared").try_into().unwrap();
         path
+    }
+
+    /// Lets the one token that is kept be so much older.
+    pub(crate) fn age(&self, by: Duration) {
+        let path = self.kept_token();
+        let mut kept: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        for name in ["from", "until"] {
+            let time = &mut kept["cell"]["token"][name];
+            *time = time.as_u64().unwrap().saturating_sub(by.as_millis() as u64).into();
+        }
+        fs::write(path, kept.to_string()).unwrap();
     }
 
     pub(crate) fn tokens(&self) -> PathBuf {

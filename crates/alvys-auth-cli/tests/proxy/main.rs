@@ -13,5 +13,6 @@ mod outgoing;
 mod refusals;
 mod reload;
 mod resources;
+mod sharing;
 mod support;
 mod tenants;

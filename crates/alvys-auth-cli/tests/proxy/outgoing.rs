@@ -14,7 +14,9 @@ fn at(world: &World, server: &Server, arguments: &[&str]) -> Command {
     command
         .env("ALVYS_TOKEN_URL", format!("{}/oauth/token", server.url()))
         .env("ALVYS_API_BASE_URL", format!("{}/api/p/v1", server.url()))
-        .env("ALVYS_CA_BUNDLE", fixture("localhost.pem"));
+        .env("ALVYS_CA_BUNDLE", fixture("localhost.pem"))
+        // Each is to ask for a token of its own.
+        .env("ALVYS_STORE", "none");
     command
 }
 

@@ -22,7 +22,6 @@ fn a_value_that_is_none_is_a_usage_error() {
         ("--longest-body", "1k"),
         ("--patience", "soon"),
         ("--flow", "other"),
-        ("--cache-dir", "kept"),
     ] {
         let said = failed(&mut world.complete(&[flag, value]), 2);
         assert!(said.contains(flag), "{said}");
@@ -40,7 +39,7 @@ fn a_setting_that_does_not_do_is_a_configuration_error() {
         let said = failed(&mut world.complete(arguments), 78);
         assert!(said.contains(words), "{words:?} in {said}");
     };
-    refused(&["--key-file", "/nonexistent"], "the key file");
+    refused(&["--key-file", "/nonexistent"], "cannot read \"/nonexistent\"");
     refused(&["--key-file", &world.file("short", "key\n")], "at least 16");
     refused(&["--key-file", &world.file("empty", "")], "at least 16");
     let open = world.file("open", "a-key-of-24-characters-x");
@@ -61,6 +60,8 @@ fn a_setting_that_does_not_do_is_a_configuration_error() {
     refused(&["--profile", "nobody"], "there is no profile nobody");
     refused(&["--serve", "nobody"], "there is no profile nobody");
     refused(&["--listen", "unix:/nonexistent/proxy.sock"], "cannot listen at unix:/nonexistent/proxy.sock");
+    refused(&["--store", "files"], "the URL of the store");
+    refused(&["--store", "file:tokens"], "file:/path");
     refused(&["--secret-command", "false"], "\"false\" failed");
     failed(world.complete(&[]).env("ALVYS_PROXY_KEY", "short"), 78);
     failed(&mut world.proxy(&[]), 78);

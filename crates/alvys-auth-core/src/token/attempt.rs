@@ -37,6 +37,8 @@ pub struct Wait {
     pub(crate) until: Timestamp,
     pub(crate) error: Option<Error>,
     pub(crate) in_flight: bool,
+    /// The token that is held while its renewal is waited for.
+    pub(crate) held: Option<Token>,
 }
 
 impl Wait {
@@ -64,9 +66,13 @@ impl Wait {
         now >= deadline || !self.in_flight && self.until > last
     }
 
-    /// The error for a caller who will not wait that long: what went wrong last, or that time ran out.
-    pub fn give_up(self) -> Error {
-        self.error.unwrap_or_else(|| Error::timed_out("no access token arrived in time"))
+    /// What a caller has who will not wait that long: a held token, where its renewal was waited for.
+    ///
+    /// # Errors
+    /// What went wrong last, or that time ran out.
+    pub fn give_up(self) -> Result<Token, Error> {
+        let late = || Error::timed_out("no access token arrived in time");
+        self.held.ok_or_else(|| self.error.unwrap_or_else(late))
     }
 }
 
@@ -234,4 +240,6 @@ pub enum Change {
     StoreFailed(Error),
     /// The store knows the token, or the failure, that was told before.
     Shared,
+    /// Another process asks for the token that is shared; what comes of it is waited for.
+    AskedByOthers,
 }

@@ -110,6 +110,8 @@ pub(super) struct InFlight {
     pub(super) lease_ends: Timestamp,
     /// When a caller who waits may send a second request beside this one; none where there is no second one.
     pub(super) hedge_at: Option<Timestamp>,
+    /// Until when a caller who holds a token waits for this renewal of it.
+    pub(super) renewal_awaited_until: Timestamp,
 }
 
 impl InFlight {
@@ -177,17 +179,21 @@ impl Lifecycle {
         if let Some(token) = self.held.as_ref().filter(|token| token.lasts(least, now))
             && (now < token.renewal_at() || now < self.busy_until())
         {
-            return Step::Use(token.clone());
+            let awaited = self.in_flight.as_ref().map(|one| one.renewal_awaited_until.min(token.expires_at()));
+            return match awaited.filter(|until| token.renewal_at() <= now && now < *until) {
+                Some(until) => Step::Wait(Wait { until, error: None, in_flight: true, held: Some(token.clone()) }),
+                None => Step::Use(token.clone()),
+            };
         }
         if let Some(until) = self.in_flight.as_ref().map(InFlight::awaited_until)
             && now < until
         {
-            return Step::Wait(Wait { until, error: self.recent_error(now), in_flight: true });
+            return Step::Wait(Wait { until, error: self.recent_error(now), in_flight: true, held: None });
         }
         match self.failure.as_deref() {
             Some(Failure { error, soon, .. }) if now < *soon => {
                 if error.is_retryable() {
-                    Step::Wait(Wait { until: *soon, error: Some(error.clone()), in_flight: false })
+                    Step::Wait(Wait { until: *soon, error: Some(error.clone()), in_flight: false, held: None })
                 } else if self.is_worth_a_look(error, now) {
                     Step::Fetch(self.start(Purpose::Look, now))
                 } else {
@@ -274,7 +280,8 @@ impl Lifecycle {
     /// What readers may use without polling, and until when. Publish it after every call that takes `&mut self`.
     pub fn snapshot(&self) -> Snapshot {
         let usable_until = self.held.as_ref().map(|token| {
-            let renewal_due = token.renewal_at().max(self.busy_until());
+            let awaited = self.in_flight.as_ref().is_some_and(|one| one.renewal_awaited_until > token.renewal_at());
+            let renewal_due = if awaited { token.renewal_at() } else { token.renewal_at().max(self.busy_until()) };
             renewal_due.min(token.expires_at())
         });
         Snapshot {
@@ -344,12 +351,15 @@ impl Lifecycle {
         // There is no third request beside two, and none more for what was refused.
         let may_be_hedged = self.in_flight.is_none() && matches!(purpose, Purpose::Token | Purpose::Replaced);
         let hedge_at = may_be_hedged.then_some(lease_ends);
-        let first = self.in_flight.replace(InFlight { id: self.newest, lease_ends, hedge_at });
+        let renewal = self.holds_usable_token(now);
+        let wait = Some(self.policy.renewal_wait).filter(|wait| renewal && !wait.is_zero());
+        let renewal_awaited_until = wait.map_or_else(Timestamp::default, |wait| now.saturating_add(wait));
+        let first = self.in_flight.replace(InFlight { id: self.newest, lease_ends, hedge_at, renewal_awaited_until });
         let is_second = first.is_some_and(|first| now < first.lease_ends);
         Attempt {
             id: self.newest,
             started: now,
-            renewal: self.holds_usable_token(now),
+            renewal,
             request: self.request.clone(),
             purpose,
             stage: Stage::Begun,

@@ -25,6 +25,7 @@ pub struct Policy {
     pub(crate) rejection_grace: Duration,
     pub(crate) waiting: Duration,
     pub(crate) hedge_after: Duration,
+    pub(crate) renewal_wait: Duration,
 }
 
 /// The shortest duration that a policy takes: the core counts in milliseconds.
@@ -46,6 +47,7 @@ impl Policy {
             rejection_grace: Duration::from_secs(10),
             waiting: Duration::from_millis(1500),
             hedge_after: Duration::from_secs(3),
+            renewal_wait: Duration::ZERO,
         }
     }
 
@@ -62,6 +64,16 @@ impl Policy {
     /// Sets the lifetime of a token when neither the answer nor the token tells it; 5 minutes by default.
     pub fn default_lifetime(mut self, lifetime: Duration) -> Self {
         self.default_lifetime = lifetime.max(TICK);
+        self
+    }
+
+    /// Sets how long a caller waits for the renewal of a token that is still good, before it goes on with that token; not at all
+    /// by default.
+    ///
+    /// For programs that end soon: a renewal that nobody waits for ends with them. Nobody waits for the renewal of another
+    /// process.
+    pub const fn wait_for_renewal(mut self, limit: Duration) -> Self {
+        self.renewal_wait = limit;
         self
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct AtStore {
     unwanted: Option<Id>,
     /// Whether the attempt owns the lease.
     claimed: bool,
+    /// Whether it was told that others ask.
+    told_of_others: bool,
     /// How many entries were of no use, and then how often the token was offered.
     tries: u32,
     /// The refusal that the store is told of before the provider is asked because of it.
@@ -168,6 +170,12 @@ impl Lifecycle {
             (Asked::Claim, Outcome::Busy) => {
                 let (least, drawn) = ASK_AGAIN[usize::from(attempt.renewal)];
                 let wait = Duration::from_millis(least + (drawn * self.jitter.draw()) as u64);
+                if let Some(current) = &mut self.in_flight {
+                    current.renewal_awaited_until = Timestamp::default();
+                }
+                if !std::mem::replace(&mut attempt.store.told_of_others, true) {
+                    attempt.news.push(Change::AskedByOthers);
+                }
                 let until = now.saturating_add(wait.min(answer.busy_for.saturating_add(Duration::from_millis(1))));
                 self.wait(attempt, until, now)
             }

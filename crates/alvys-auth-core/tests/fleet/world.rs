@@ -286,7 +286,7 @@ impl World {
                     self.look(node, until);
                 }
             }
-            Step::Wait(wait) if wait.is_in_vain(deadline, now) => self.failed.push(wait.give_up()),
+            Step::Wait(wait) if wait.is_in_vain(deadline, now) => self.failed.extend(wait.give_up().err()),
             Step::Wait(wait) => {
                 let after = wait.until().min(deadline).saturating_duration_since(now).max(ms(1));
                 self.nodes[node].waiting.push(until);
@@ -353,7 +353,8 @@ impl World {
 
     /// Everybody who waits on this node looks again.
     fn tell(&mut self, node: usize, change: Option<Change>) {
-        let Some(change) = change else { return };
+        // That others ask is for short runs, which wait for a renewal.
+        let Some(change) = change.filter(|change| !matches!(change, Change::AskedByOthers)) else { return };
         self.met.insert(match &change {
             Change::Obtained(_) => "obtained",
             Change::Renewed(_) => "renewed",

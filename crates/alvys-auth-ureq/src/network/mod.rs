@@ -7,6 +7,7 @@ mod resolve;
 mod tls;
 mod tunnel;
 
+use std::fmt;
 use std::sync::Arc;
 
 use alvys_auth_core::Error;
@@ -45,11 +46,15 @@ pub struct Http {
 }
 
 /// TLS settings: those that were given, or those of the system, which are read when they are needed.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Tls {
     Given(Arc<ClientConfig>),
+    Later(Arc<MakeTls>),
     System,
 }
+
+/// Makes TLS settings.
+type MakeTls = dyn Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync;
 
 impl Default for Http {
     /// The transport settings of those who bring none.
@@ -62,6 +67,15 @@ impl Http {
     /// The default settings, but with these proxies, and with TLS settings such as [`Trust::read`] makes.
     pub fn with(proxies: Proxies, tls: Arc<ClientConfig>) -> Self {
         Self { proxies, tls: Tls::Given(tls) }
+    }
+
+    /// Like [`with`](Self::with), where `tls` makes the TLS settings, whenever a connection is to be encrypted: for programs that
+    /// often end without one. Whoever makes the settings also keeps them.
+    pub fn with_later(
+        proxies: Proxies,
+        tls: impl Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync + 'static,
+    ) -> Self {
+        Self { proxies, tls: Tls::Later(Arc::new(tls)) }
     }
 
     /// The settings of an agent, beside which ureq's defaults hold.
@@ -93,8 +107,15 @@ impl Tls {
     fn config(&self) -> Result<Arc<ClientConfig>, Error> {
         match self {
             Self::Given(config) => Ok(Arc::clone(config)),
+            Self::Later(make) => make(),
             Self::System => Trust::shared(|| Arc::new(ring::default_provider())),
         }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tls")
     }
 }
 
@@ -186,6 +207,17 @@ mod tests {
         thread::sleep(Duration::from_millis(600));
         serve(queue);
         assert_eq!(asking.join().expect("no panic").expect("an answer"), 204);
+    }
+
+    #[test]
+    fn tls_settings_that_are_made_later_are_made_for_a_connection_only() {
+        let (listener, address) = listener();
+        serve(listener);
+        let refusing = || Err(Error::configuration("the bundle is missing", "name another one"));
+        let agent = Http::with_later(Proxies::from_env(), refusing).agent(Http::config().proxy(None));
+        assert_eq!(agent.get(format!("http://{address}/")).call().expect("an answer").status(), 204);
+        let error = agent.get(format!("https://{address}/")).call().expect_err("there are no settings");
+        assert_eq!(crate::explain("the API", error).what(), "the bundle is missing");
     }
 
     #[test]

@@ -11,9 +11,9 @@ use crate::failure::{Class, Failure};
 use crate::jwt::Jwt;
 use crate::messages::one_line;
 use crate::report::Report;
-use crate::session::Wanted;
 use crate::settings::{Settings, SettingsArgs};
 use crate::time::in_words;
+use crate::tokens::{self, Wanted};
 
 pub(super) const TOKEN: &str = "token request";
 const SHAPE: &str = "token";
@@ -32,15 +32,12 @@ pub(super) struct Access {
 }
 
 /// Requests a new token, because a kept one would not prove that requests work. It is kept for the next run.
-pub(super) fn token(settings: Settings, api: &Api, limits: Limits, report: &mut Report) -> Option<Access> {
-    let (flow, credentials) = (settings.setup.flow.clone(), settings.credentials.clone());
-    let legacy = flow.is_legacy();
+pub(super) fn token(settings: &Settings, api: &Api, limits: Limits, report: &mut Report) -> Option<Access> {
     let wanted = Wanted { force: true, ..Wanted::default() };
-    let access = Authorized::open(settings, api.clone(), limits, wanted).and_then(|client| {
-        let held = client.held();
-        let token = scopes::token(flow, credentials, &held)?;
-        report.fine(TOKEN, format!("a token that is valid for {}", in_words(held.left())));
-        Ok(Access { client, token, legacy })
+    let access = Authorized::open(settings, api.clone(), limits, wanted).map(|client| {
+        let token = client.token();
+        report.fine(TOKEN, format!("a token that is valid for {}", in_words(tokens::left(&token))));
+        Access { client, token, legacy: settings.setup.flow.is_legacy() }
     });
     access.map_err(|failure| report.failed(TOKEN, failure)).ok()
 }

@@ -61,11 +61,13 @@ pub(super) fn settings(arguments: &SettingsArgs, report: &mut Report) -> Option<
         readable_by_others(&path, report);
     }
     let setup = layers.setup().and_then(|setup| Ok(fits(setup.flow.clone()).map(|()| setup)?));
-    let (credentials, network) = (layers.credentials(), layers.network());
-    let (setup, credentials, network) = match (setup, credentials, network) {
-        (Ok(setup), Ok(credentials), Ok(network)) if !report.has_failed() => (setup, credentials, network),
-        (setup, credentials, network) => {
-            let failures = [setup.err(), credentials.err(), network.err()];
+    let (credentials, network, store) = (layers.credentials(), layers.network(), layers.store().open());
+    let (setup, credentials, network, store) = match (setup, credentials, network, store) {
+        (Ok(setup), Ok(credentials), Ok(network), Ok(store)) if !report.has_failed() => {
+            (setup, credentials, network, store)
+        }
+        (setup, credentials, network, store) => {
+            let failures = [setup.err(), credentials.err(), network.err(), store.err()];
             failures.into_iter().flatten().for_each(|failure| report.failed(STEP, failure));
             return None;
         }
@@ -78,7 +80,7 @@ pub(super) fn settings(arguments: &SettingsArgs, report: &mut Report) -> Option<
     }
     let flow = if setup.flow.is_legacy() { "legacy" } else { "current" };
     report.fine(STEP, format!("client {}, {flow} flow", credentials.client_id()));
-    Some(Settings { credentials, setup, network, cache_dir: arguments.cache_dir() })
+    Some(Settings { credentials, setup, network, store })
 }
 
 /// The value of a setting, from the first layer that has one.

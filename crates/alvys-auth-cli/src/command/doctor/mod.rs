@@ -6,13 +6,15 @@ mod network;
 
 use std::time::Duration;
 
+use alvys_auth_core::Error;
+
 use super::scopes::scope;
-use crate::cache;
 use crate::client::Limits;
 use crate::failure::Failure;
 use crate::keys;
 use crate::report::Report;
 use crate::settings::SettingsArgs;
+use crate::store::Store;
 
 pub(super) use access::me;
 pub(super) use lint::value;
@@ -54,6 +56,7 @@ fn check(arguments: &Args, report: &mut Report) {
         skip(report, &network::STEPS, "correct the settings first");
         return skip(report, &[&[access::TOKEN][..], &access::STEPS].concat(), "correct the settings first");
     };
+    store(&settings.store, report);
     let endpoint = match keys::endpoint(&settings.setup.flow) {
         Ok(endpoint) => endpoint,
         Err(failure) => return report.failed("settings", failure),
@@ -62,18 +65,13 @@ fn check(arguments: &Args, report: &mut Report) {
         let why = format!("the step before it failed: {at}");
         return skip(report, &[&[access::TOKEN][..], &access::STEPS].concat(), &why);
     }
-    if let Some(Err(error)) = settings.cache_dir.as_deref().map(cache::check) {
-        let todo =
-            "each run may request a token of its own: give another directory with --cache-dir or ALVYS_CACHE_DIR";
-        report.warning("cache", format!("tokens cannot be kept: {error}"), todo);
-    }
     let api = settings.setup.api.clone();
     let limits = Limits {
         request: Some(Duration::from_secs(30)),
         silence: Duration::from_secs(30),
         patience: Duration::from_secs(5),
     };
-    match access::token(settings, &api, limits, report) {
+    match access::token(&settings, &api, limits, report) {
         Some(access) => {
             access.shape(report);
             access.scopes(&arguments.require, report);
@@ -82,4 +80,27 @@ fn check(arguments: &Args, report: &mut Report) {
         }
         None => skip(report, &access::STEPS, "there is no token"),
     }
+}
+
+/// Tells what tokens are shared through, why through that, and whether it can be used.
+fn store(store: &Store, report: &mut Report) {
+    const STEP: &str = "store";
+    let by = store.by();
+    if store.places().is_empty() {
+        report.fine(STEP, format!("tokens are not shared ({by})"));
+    }
+    for (index, place) in store.places().iter().enumerate() {
+        let when = if index == 0 { "" } else { "while that is away, " };
+        match place.check() {
+            Ok(()) => report.fine(STEP, format!("{when}tokens are shared through {} ({by})", place.name)),
+            Err(error) => {
+                let what = format!("{when}tokens cannot be shared through {} ({by}): {}", place.name, reason(&error));
+                report.warning(STEP, what, error.hint());
+            }
+        }
+    }
+}
+
+fn reason(error: &Error) -> String {
+    error.cause().map_or_else(|| error.what(), |cause| format!("{}: {cause}", error.what()))
 }

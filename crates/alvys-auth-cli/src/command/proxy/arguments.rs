@@ -39,7 +39,8 @@ const OF_ONE_APPLICATION: [&str; 13] = [
 /// Run a reverse proxy that adds the token to each request, so that programs in any language can call the API.
 ///
 /// Ctrl-C ends it. SIGHUP makes it read the credentials and the key file again; a changed secret file is also noticed without
-/// SIGHUP. The proxy itself answers /healthz, /readyz, /metrics and /status.
+/// SIGHUP. The proxy shares its tokens with other sidecars and with runs of the command: see --store. The proxy itself answers
+/// /healthz, /readyz, /metrics and /status.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Listen at this place: an address with a port, or unix:/path. May be given several times.

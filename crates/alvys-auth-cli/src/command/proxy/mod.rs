@@ -13,7 +13,6 @@ use self::arguments::read_key;
 use self::reload::not_reloaded;
 use crate::failure::Failure;
 use crate::messages;
-use crate::notices;
 use crate::output;
 use crate::signals;
 
@@ -30,10 +29,6 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
             "raise the limits of this process for threads and open files",
         )
     };
-    if arguments.settings.cache_dir.is_some() || arguments.settings.no_cache {
-        return Err(Failure::usage("the proxy keeps its tokens in memory only", "remove --cache-dir and --no-cache"));
-    }
-    notices::start("alvys_auth::notice");
     process::take_descriptors();
     // Read before the signals are caught, so that they end a run that waits for stdin, a command or a keychain.
     let key = arguments.key()?.map(|key| SharedKey::new(key.as_str())).transpose()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use alvys_auth_config::Setup;
 use alvys_auth_core::{Api, Credentials, CredentialsProvider, Error, Flow, Given, Mark};
 use alvys_auth_proxy::{Account, Proxy, Settings};
-use alvys_auth_reqwest::TokenSource;
+use alvys_auth_reqwest::{Blocking, TokenSource};
 use tracing::info;
 
 use super::arguments::Args;
@@ -18,6 +18,7 @@ use crate::messages;
 use crate::network::Certificates;
 use crate::secret::Provider;
 use crate::settings::Layers;
+use crate::store::Choice;
 
 /// Reads the settings of the application and makes a proxy for it.
 ///
@@ -32,10 +33,16 @@ pub(super) fn application(arguments: &Args, settings: Settings) -> Result<(Proxy
     let network = layers.network()?;
     let http = network.asynchronous(&[&keys::endpoint(&setup.flow)?])?;
     let certificates = network.certificates.clone();
-    let start = Start { flow: setup.flow.clone(), api: setup.api.clone(), certificates };
+    let store = layers.store();
+    let shared = store.open()?.shared();
+    let start = Start { flow: setup.flow.clone(), api: setup.api.clone(), certificates, store };
     let current = Arc::new(Current(RwLock::new(layers.provider()?)));
-    let tokens =
-        TokenSource::builder(setup.flow, current.current()?).provider(Arc::clone(&current) as _).http(http).build()?;
+    let tokens = TokenSource::builder(setup.flow, current.current()?).provider(Arc::clone(&current) as _).http(http);
+    let tokens = match shared {
+        Some(shared) => tokens.store(Arc::new(Blocking::new(shared))),
+        None => tokens,
+    };
+    let tokens = tokens.build()?;
     let account = Account::new(tokens.clone());
     let account = if arguments.unshaped { account.unpaced() } else { account };
     let proxy = arguments.proxy(account, setup.api, settings, &network)?;
@@ -73,6 +80,7 @@ struct Start {
     flow: Flow,
     api: Api,
     certificates: Certificates,
+    store: Choice,
 }
 
 impl Start {
@@ -84,6 +92,7 @@ impl Start {
             (flow != self.flow, "the flow"),
             (api != self.api, "the API"),
             (certificates != self.certificates, "the CA bundle or the client certificate"),
+            (layers.store() != self.store, "the store"),
         ];
         let differs: Vec<_> = differs.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect();
         if differs.is_empty() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use alvys_auth_config::{Setup, Variables};
 use alvys_auth_core::{Api, CredentialsProvider as _, Error, Flow, Given, Mark, Tenant, TokenRequest};
 use alvys_auth_proxy::{NotServed, PerTenant, Proxy, Settings};
-use alvys_auth_reqwest::{AsyncTenantProvider, Credentials, Http, ProviderFuture, Tenants};
+use alvys_auth_reqwest::{AsyncTenantProvider, Blocking, Credentials, Http, ProviderFuture, Tenants};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
@@ -21,6 +21,7 @@ use crate::keys;
 use crate::network::Network;
 use crate::profiles::{self, Named};
 use crate::secret;
+use crate::store::{Shared, Url};
 
 /// How many profiles are read at the same time. Each read takes a blocking thread of the runtime, for up to a minute when a
 /// keychain waits for its password. The other threads are left for name resolution.
@@ -49,16 +50,20 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
     };
     if let Some(other) = served.iter().find(|other| other.place != first.place) {
         return Err(Failure::configuration(
-            format!("profiles {} and {} have a different API or CA bundle", first.name, other.name),
+            format!("profiles {} and {} have a different API, CA bundle or store", first.name, other.name),
             "run one proxy for each of them",
         ));
     }
     debug!(target: "alvys_auth", tenants = served.len(), "serves profiles");
-    let place = first.place.clone();
+    let (first, place) = (first.name.clone(), first.place.clone());
     let profiles = Profiles { served: served.into(), places: Arc::new(Semaphore::new(MOST_READ)) };
     let network = Network::new(arguments.settings.certificates.read(place.ca_bundle.as_deref())?);
     let endpoints = profiles.served.iter().map(|one| keys::endpoint(&one.flow)).collect::<Result<Vec<_>, _>>()?;
-    let tenants = tenants(profiles.clone(), network.asynchronous(&endpoints.iter().collect::<Vec<_>>())?);
+    let http = network.asynchronous(&endpoints.iter().collect::<Vec<_>>())?;
+    // The first profile stands for all: they have the same.
+    let of_profile = profiles::find(Some(&first))?;
+    let store = arguments.settings.store.choose(of_profile.as_ref()).open()?.shared();
+    let tenants = tenants(profiles.clone(), http, store);
     let accounts = PerTenant::new(move |tenant| {
         let tenants = tenants.clone();
         async move { Ok::<_, NotServed>(tenants.source(&tenant).await?) }
@@ -87,8 +92,12 @@ fn rereading(profiles: Profiles) -> Reload {
     })
 }
 
-fn tenants(profiles: Profiles, http: Http) -> Tenants {
-    Tenants::builder(profiles).without_organization_guard().http(http).build()
+fn tenants(profiles: Profiles, http: Http, store: Option<Shared>) -> Tenants {
+    let tenants = Tenants::builder(profiles).without_organization_guard().http(http);
+    match store {
+        Some(store) => tenants.store(Arc::new(Blocking::new(store))).build(),
+        None => tenants.build(),
+    }
 }
 
 /// The profiles to be served. The name of a profile is the name of its tenant.
@@ -146,11 +155,12 @@ struct Served {
     places: Arc<Semaphore>,
 }
 
-/// The API that an application calls, and the certificates to trust there.
+/// The API that an application calls, the certificates to trust there, and where its token is shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Place {
     api: Api,
     ca_bundle: Option<PathBuf>,
+    store: Option<Url>,
 }
 
 /// The settings in a profile.
@@ -173,7 +183,7 @@ fn read(name: &str) -> Result<Application, Failure> {
         Some(tenant) => flow.expect_organization(tenant),
         None => flow,
     };
-    Ok(Application { flow, credentials, place: Place { api, ca_bundle: profile.ca_bundle } })
+    Ok(Application { flow, credentials, place: Place { api, ca_bundle: profile.ca_bundle, store: profile.store } })
 }
 
 impl Served {
@@ -190,7 +200,7 @@ impl Served {
     fn credentials(&self) -> Result<Credentials, Failure> {
         let Application { flow, credentials, place } = read(&self.name)?;
         if place != self.place {
-            return Err(elsewhere(format!("profile {} has another API or CA bundle now", self.name)));
+            return Err(elsewhere(format!("profile {} has another API, CA bundle or store now", self.name)));
         }
         if flow != self.flow {
             return Err(elsewhere(format!("profile {} has another flow or token endpoint now", self.name)));
