@@ -147,7 +147,13 @@ impl Fleet {
         let (mut tokens, sent) = self.all(command);
         assert!(tokens.iter().all(|token| *token == tokens[0]), "{what}: they have different tokens");
         assert_eq!(sent, requests, "{what}");
+        assert!(!self.api_refuses(&tokens[0]), "{what}: the API refuses their token");
         tokens.swap_remove(0)
+    }
+
+    pub(crate) fn api_refuses(&self, token: &str) -> bool {
+        let request = ureq::get(self.sandbox.me_url()).header("authorization", format!("Bearer {token}"));
+        request.config().http_status_as_error(false).build().call().unwrap().status() == 401
     }
 
     /// Soon all of them have one token, without any request.

@@ -36,9 +36,9 @@ fn buy_one_token_each_time(setup: &Setup) {
     let ends_soon = fleet.need(0..1, "refused").remove(0).unwrap();
     fleet.sandbox.set_lifetime(HOUR);
     fleet.all("refused");
-    eventually("the token ends", || api_refuses(&fleet, &ends_soon));
-    fleet.all("token");
-    fleet.all_share("token", 0, "everybody has the next one");
+    eventually("the token ends", || fleet.api_refuses(&ends_soon));
+    eventually("everybody has the next one", || fleet.all("token").0.iter().all(|token| *token != ends_soon));
+    fleet.agree();
     assert_eq!(fleet.sandbox.token_requests() - before, 2, "one token that ends soon, and one at its end");
 
     fleet.sandbox.rotate_secret(fleet.sandbox.application().client_id(), "the next secret");
@@ -49,7 +49,8 @@ fn buy_one_token_each_time(setup: &Setup) {
     let wait = Duration::from_secs(3);
     fleet.sandbox.inject(Route::Token, Fault::status(429).retry_after(wait).once());
     fleet.all_are_refused(2, "one is told to wait, and then one asks");
-    let asked: Vec<_> = fleet.sandbox.requests().iter().filter(|one| one.path() == "/oauth/token").map(|one| one.at()).collect();
+    let asked: Vec<_> =
+        fleet.sandbox.requests().iter().filter(|one| one.path() == "/oauth/token").map(|one| one.at()).collect();
     assert!(asked[asked.len() - 1] - asked[asked.len() - 2] >= wait, "nobody asks before the end of the wait");
 
     fleet.sandbox.inject(Route::Token, Fault::status(429).retry_after(HOUR).once());
@@ -71,10 +72,4 @@ fn with_a_wrong_secret_ask_once() {
     fleet.all_share("token", 1, "nobody has one");
     fleet.write_secret("a wrong secret");
     fail_alike(&mut fleet, "Credentials");
-}
-
-/// Whether the API takes a token no more.
-fn api_refuses(fleet: &Fleet, token: &str) -> bool {
-    let request = ureq::get(fleet.sandbox.me_url()).header("authorization", format!("Bearer {token}"));
-    request.config().http_status_as_error(false).build().call().unwrap().status() == 401
 }

@@ -127,7 +127,10 @@ fn a_server_that_is_out_of_memory(program: &Program) {
 fn a_server_that_has_become_a_read_only_replica(program: &Program) {
     // Of a primary that is not there, so that it keeps what it has.
     let begin = |place: &mut Place| place.admin(&format!("REPLICAOF 127.0.0.1 {}", free_port()));
-    costs_no_more_than_allowed(program, &Outage { begin, end: |place| place.admin("REPLICAOF NO ONE"), is_alone: true });
+    costs_no_more_than_allowed(
+        program,
+        &Outage { begin, end: |place| place.admin("REPLICAOF NO ONE"), is_alone: true },
+    );
 }
 
 fn a_server_that_does_not_take_the_password_any_more(program: &Program) {
@@ -135,7 +138,10 @@ fn a_server_that_does_not_take_the_password_any_more(program: &Program) {
         place.admin("ACL SETUSER alvys resetpass >another");
         place.admin("CLIENT KILL USER alvys");
     };
-    costs_no_more_than_allowed(program, &Outage { begin, end: |place| place.admin("ACL SETUSER alvys >secret"), is_alone: true });
+    costs_no_more_than_allowed(
+        program,
+        &Outage { begin, end: |place| place.admin("ACL SETUSER alvys >secret"), is_alone: true },
+    );
 }
 
 fn a_server_that_runs_an_endless_script(program: &Program) {
@@ -147,7 +153,8 @@ fn a_server_that_runs_an_endless_script(program: &Program) {
             // Ends with an error, when it is killed.
             redis::cmd("EVAL").arg("while true do end").arg(0).query::<()>(&mut connection).unwrap_err();
         });
-        let refuses = |server: &Server| server.try_tell::<()>("GET key").is_err_and(|error| error.code() == Some("BUSY"));
+        let refuses =
+            |server: &Server| server.try_tell::<()>("GET key").is_err_and(|error| error.code() == Some("BUSY"));
         eventually("the server is busy", || refuses(&place.server));
     };
     costs_no_more_than_allowed(program, &Outage { begin, end: |place| place.admin("SCRIPT KILL"), is_alone: true });
