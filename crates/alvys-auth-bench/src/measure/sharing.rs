@@ -33,12 +33,7 @@ pub enum Record {
     /// Processes that need a token at the same moment.
     Crowd(Crowd),
     /// How often the store is asked.
-    Operations {
-        /// For what.
-        what: String,
-        /// How often.
-        operations: u64,
-    },
+    Operations(Operations),
     /// The time of one run, in microseconds.
     Took {
         /// Of what.
@@ -48,6 +43,17 @@ pub enum Record {
     },
     /// Instructions of one run.
     Counted(instructions::Record),
+}
+
+/// How often the store is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Operations {
+    /// For what.
+    pub what: String,
+    /// How often.
+    pub operations: u64,
+    /// How many of these were claims.
+    pub claims: u64,
 }
 
 /// Processes that need a token at the same moment.
@@ -90,7 +96,7 @@ pub fn measure() -> Result<Vec<Record>> {
     for (name, store) in stores {
         records.push(Record::Crowd(crowd(&binary, name, store, ROUNDS)?));
     }
-    records.extend(operations()?.into_iter().map(|(what, operations)| Record::Operations { what, operations }));
+    records.extend(operations()?.into_iter().map(Record::Operations));
     let request = input::request();
     records.push(took("the name and the key of an entry", || drop(black_box(Key::of(&request)))));
     records.push(claims("memory", Sealed::new(MemoryStore::new())));
@@ -113,8 +119,12 @@ pub fn counted() -> Result<BTreeMap<String, u64>> {
     let directory = tempfile::tempdir()?;
     let files = directory.path().join("tokens").display().to_string();
     let crowd = crowd(&binary("sharing")?, "files", &files, 1)?;
-    let mut counted: BTreeMap<_, _> = operations()?.into_iter().collect();
-    counted.insert(format!("token requests of {PROCESSES} processes, files"), crowd.requests as u64);
+    let mut counted =
+        BTreeMap::from([(format!("token requests of {PROCESSES} processes, files"), crowd.requests as u64)]);
+    for Operations { what, operations, claims } in operations()? {
+        counted.insert(format!("operations, {what}"), operations);
+        counted.insert(format!("claims, {what}"), claims);
+    }
     Ok(counted)
 }
 
@@ -156,7 +166,7 @@ fn crowd(binary: &Path, name: &str, store: &str, rounds: usize) -> Result<Crowd>
 }
 
 /// How often the store is asked, with each driver; the more of both.
-fn operations() -> Result<Vec<(String, u64)>> {
+fn operations() -> Result<Vec<Operations>> {
     let server = Loopback::start(Reply::token(input::LIFETIME));
     let flow = || Flow::current().endpoint(server.url());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -181,14 +191,12 @@ fn operations() -> Result<Vec<(String, u64)>> {
         blocking.counted(|| second.token())?,
         blocking.counted(|| (0..USES).try_for_each(|_| first.token().map(drop)))?,
     ];
-    let mut rows = Vec::new();
-    for (index, what) in ["a token is bought", "a token is taken", "1,000 uses of a held token"].into_iter().enumerate()
-    {
-        let [all, claims] = [0, 1].map(|kind| counts[index][kind].max(others[index][kind]));
-        rows.push((format!("operations: {what}"), all));
-        rows.push((format!("claims among them: {what}"), claims));
-    }
-    Ok(rows)
+    let what = ["a token is bought", "a token is taken", "1,000 uses of a held token"];
+    let rows = what.into_iter().zip(counts.into_iter().zip(others)).map(|(what, (one, other))| {
+        let [operations, claims] = [0, 1].map(|kind| one[kind].max(other[kind]));
+        Operations { what: what.to_owned(), operations, claims }
+    });
+    Ok(rows.collect())
 }
 
 /// A store in memory that counts its operations, and the claims among them.

@@ -115,7 +115,7 @@ pub(super) const SECTIONS: [Section; 9] = [
                 Ten times over, each time for another application; token requests are the most of these ten. Who does not ask itself looks at \
                 the store every 20 to 100 ms. Redis is a redis-server of its own on this machine. An operation at a store derives the \
                 key of the entry from the client secret, has its store carry it out, and opens what is there; the instructions are \
-                counted as above.",
+                counted as above, on a processor without instructions for SHA-256, as valgrind shows one: there are more of them.",
         chart: None,
         command: "cargo run --release --manifest-path crates/alvys-auth-bench/Cargo.toml -- sharing",
         table: super::sharing::tables,
