@@ -11,6 +11,7 @@
 //!                           └─ the store failed ──▶ Send, alone
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 const USELESS: u32 = 3;
 /// How often a token is offered to a store that fails.
 const OFFERS: u32 = 5;
+/// How many tokens that the API refused are remembered.
+const REFUSED: usize = 8;
 
 /// What is known of the store.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Sharing {
     last: Option<Id>,
     /// Whether the API refused that token, and the store has not heard of it.
     rejected: bool,
+    /// Tokens that the API refused. A store that was away, and others in its place, does not know it, and still has them.
+    refused: VecDeque<Id>,
     /// Whether a person has ended the pause, which then ends for everybody.
     pause_ended: bool,
     /// When a store that has failed is asked again, and how often it failed in a row.
@@ -51,6 +56,8 @@ pub(super) struct Sharing {
 /// What an attempt has to do with the store.
 #[derive(Debug, Default)]
 pub(crate) struct AtStore {
+    /// When the store was asked. What it says of a token's age holds at the earliest then.
+    asked_at: Timestamp,
     /// The token there that is of no use.
     unwanted: Option<Id>,
     /// Whether the attempt owns the lease.
@@ -90,6 +97,7 @@ impl Lifecycle {
             named: 0,
             last: None,
             rejected: false,
+            refused: VecDeque::new(),
             pause_ended: false,
             rests_until: Timestamp::default(),
             failures: 0,
@@ -114,7 +122,7 @@ impl Lifecycle {
             Some(generation) => (Asked::Reject, Operation::Reject { generation, grace }),
             None => (Asked::Claim, Operation::Claim { owner: sharing.owner, unwanted, lease }),
         };
-        attempt.store.unwanted = unwanted;
+        (attempt.store.unwanted, attempt.store.asked_at) = (unwanted, now);
         attempt.stage = Stage::AtStore(asked);
         Next::Store(attempt, operation)
     }
@@ -149,7 +157,7 @@ impl Lifecycle {
             (Asked::Publish, Outcome::Lost) => {
                 // Not after other credentials were taken: theirs is of the old ones.
                 let found = answer.token.filter(|_| attempt.id >= self.oldest);
-                let _ = found.and_then(|found| self.take(found, now));
+                let _ = found.and_then(|found| self.take(found, attempt.store.asked_at, now));
                 // What was bought is told, although another token is held now.
                 Next::Over(attempt.store.end(Change::Shared))
             }
@@ -249,7 +257,7 @@ impl Lifecycle {
     fn newer(&mut self, mut attempt: Attempt, found: Option<SharedToken<TokenResponse>>, now: Timestamp) -> Next {
         attempt.store.tries += 1;
         attempt.store.unwanted = found.as_ref().map(|found| found.generation);
-        match found.and_then(|found| self.take(found, now)) {
+        match found.and_then(|found| self.take(found, attempt.store.asked_at, now)) {
             Some(change) => {
                 (self.in_flight, self.failure) = (None, None);
                 Next::Over(change)
@@ -259,10 +267,13 @@ impl Lifecycle {
     }
 
     /// Takes a token from the store into use, if it is of any.
-    fn take(&mut self, found: SharedToken<TokenResponse>, now: Timestamp) -> Option<Change> {
+    fn take(&mut self, found: SharedToken<TokenResponse>, asked_at: Timestamp, now: Timestamp) -> Option<Change> {
+        if self.sharing.as_ref().is_some_and(|sharing| sharing.refused.contains(&found.generation)) {
+            return None;
+        }
         let response = found.token?.under(self.request.flow())?;
         // Its margin is that of a token that was fetched then: near its end it is due at once, and not later and later.
-        let obtained = now.saturating_sub(found.age);
+        let obtained = asked_at.saturating_sub(found.age);
         let token = self.token(response, Some(obtained), obtained).ok().filter(|token| now < token.expires_at())?;
         if self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token)) {
             return None;
@@ -334,6 +345,7 @@ impl Lifecycle {
             return self.wait_until(attempt, Asked::Publish, until);
         }
         attempt.store.tries += 1;
+        attempt.store.asked_at = now;
         attempt.stage = Stage::AtStore(Asked::Publish);
         let (owner, replaced) = (sharing.owner, attempt.store.unwanted);
         Next::Store(attempt, Operation::Publish { owner, replaced, generation, token, lifetime })
@@ -364,6 +376,10 @@ impl Lifecycle {
     pub(super) fn share_rejection(&mut self) {
         if let Some(sharing) = &mut self.sharing {
             sharing.rejected = sharing.last.is_some();
+            sharing.refused.extend(sharing.last);
+            if sharing.refused.len() > REFUSED {
+                sharing.refused.pop_front();
+            }
         }
     }
 
