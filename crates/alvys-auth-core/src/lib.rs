@@ -16,7 +16,9 @@ mod transport;
 mod url;
 mod words;
 
-pub use call::{Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, RateLimits, Ticket, Verdict};
+pub use call::{
+    Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, ProxyRefusals, RateLimits, Ticket, Verdict,
+};
 pub use credentials::Credentials;
 pub use error::{Error, ErrorKind};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};

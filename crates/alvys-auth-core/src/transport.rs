@@ -11,6 +11,8 @@ use crate::{Error, ErrorKind};
 pub enum TransportFault {
     /// The request never arrived: there is no address or no connection.
     NeverArrived,
+    /// The request never arrived: there is no connection to the proxy that leads to the server. The peer is the proxy.
+    ProxyUnreached,
     /// The request may have arrived. No answer has.
     MayHaveArrived,
     /// An answer arrived. Its head or framing breaks the rules of HTTP or the limits of the HTTP client, or it was cut short.
@@ -51,6 +53,11 @@ impl Error {
                 format!("no connection to {peer}"),
                 "check the network, the DNS and the proxy settings of this machine",
             ),
+            TransportFault::ProxyUnreached => (
+                ErrorKind::Transport,
+                format!("no connection to {peer}"),
+                "check that the proxy runs, and its host and port in HTTPS_PROXY or ALL_PROXY",
+            ),
             TransportFault::MayHaveArrived => (
                 ErrorKind::Transport,
                 format!("{peer} broke off instead of answering"),
@@ -77,6 +84,7 @@ impl Error {
         };
         let costly = fault == TransportFault::Unreadable;
         let retryable = costly || kind == ErrorKind::Transport;
-        Self::build(Inner { retryable, costly, source: Some(source.into()), ..Inner::new(kind, what, hint) })
+        let fault = Some(fault);
+        Self::build(Inner { retryable, costly, fault, source: Some(source.into()), ..Inner::new(kind, what, hint) })
     }
 }

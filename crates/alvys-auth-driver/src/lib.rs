@@ -33,7 +33,3 @@ pub use tenants::{Making, OfTenant, Renewing, Search, TenantDriver, Tenants, Wor
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);
-
-/// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
-/// told as such.
-pub const BODY_LIMIT: usize = 64 * 1024 + 1;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Error, TokenRequest, TransportFault};
-use alvys_auth_driver::{BODY_LIMIT, farewell, fault};
+use alvys_auth_core::{Error, TokenRequest, TokenResponse, TransportFault};
+use alvys_auth_driver::{farewell, fault};
 use reqwest::redirect;
 
 use crate::runtimes::PerRuntime;
@@ -73,12 +73,12 @@ impl Transport {
             error => explain(PEER, error),
         };
         let mut body = Vec::new();
-        while body.len() < BODY_LIMIT
+        while body.len() < TokenResponse::LOOK
             && let Some(chunk) = answer.chunk().await.map_err(cut_short)?
         {
             body.extend_from_slice(&chunk);
         }
-        body.truncate(BODY_LIMIT);
+        body.truncate(TokenResponse::LOOK);
         let mut response = http::Response::new(body);
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());

@@ -3,8 +3,8 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use alvys_auth_core::{Error, TokenRequest, TransportFault};
-use alvys_auth_driver::{BODY_LIMIT, fault};
+use alvys_auth_core::{Error, TokenRequest, TokenResponse, TransportFault};
+use alvys_auth_driver::fault;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Timeout};
 
@@ -43,7 +43,7 @@ impl Transport {
         let mut answer = self.agent.run(config.build()).map_err(|error| explain(PEER, error))?;
 
         let mut body = Vec::new();
-        let limit = BODY_LIMIT as u64;
+        let limit = TokenResponse::LOOK as u64;
         let read = answer.body_mut().as_reader().take(limit).read_to_end(&mut body);
         read.map_err(|error| match ureq::Error::from(error) {
             error @ ureq::Error::Timeout(_) => explain(PEER, error),
