@@ -20,10 +20,12 @@ pub use call::{Caller, Failure, Passage, look};
 #[cfg(feature = "h2")]
 pub use causes::farewell;
 pub use causes::{fault, is_unanswered};
+#[cfg(feature = "tls")]
+pub use causes::{in_words, plain};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Action, Engine, Flight, Question, Task, Watch};
-pub use network::{Proxies, Proxy, Scheme, Way};
+pub use network::{Proxies, Proxy, Refusals, Scheme, Way};
 #[cfg(feature = "tls")]
 pub use network::{Trust, Trusted};
 pub use pace::{Pace, Turn};

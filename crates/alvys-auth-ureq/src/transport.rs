@@ -4,11 +4,11 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use alvys_auth_core::{Error, TokenRequest, TokenResponse, TransportFault};
-use alvys_auth_driver::fault;
-use ureq::http::{Request, Response};
+use alvys_auth_driver::{fault, plain};
+use ureq::http::{Request, Response, Uri};
 use ureq::{Agent, Timeout};
 
-use crate::network::Unreached;
+use crate::network::{AtProxy, Unreached};
 
 const PEER: &str = "the token endpoint";
 
@@ -93,12 +93,21 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
         _ => MayHaveArrived,
     };
     match error {
-        Told::Io(cause) => Error::on_the_way(known, peer, cause),
+        Told::Io(cause) => Error::on_the_way(known, peer, plain(cause)),
         Told::Other(cause) => match cause.downcast::<Error>() {
             // The settings of the agent have told already what is wrong.
             Ok(error) => *error,
-            Err(cause) => Error::on_the_way(known, peer, cause),
+            Err(cause) => match cause.downcast::<AtProxy>() {
+                Ok(failed) => failed.told,
+                Err(cause) => Error::on_the_way(known, peer, cause),
+            },
         },
-        error => Error::on_the_way(known, peer, error),
+        error => Error::on_the_way(known, peer, plain(error)),
     }
+}
+
+/// The URL to which the proxy did not lead, where the connections of [`Http`](crate::Http) tell it.
+pub(crate) fn not_led_to(error: &ureq::Error) -> Option<Uri> {
+    let ureq::Error::Other(cause) = error else { return None };
+    cause.downcast_ref().map(|failed: &AtProxy| failed.uri.clone())
 }
