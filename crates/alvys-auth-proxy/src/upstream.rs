@@ -27,8 +27,9 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// How many bytes of an answer HTTP/2 keeps for each call that its client does not read.
 const WINDOW: u32 = 128 * 1024;
-/// How many bytes of an answer the system keeps for the client for plain http. Linux takes twice as many.
-const UNREAD: usize = 32 * 1024;
+/// How many bytes of an answer the system keeps for the client for plain http. Linux takes twice as many. Fewer make downloads slow,
+/// and many more do not fit into 128 MiB for as many calls as there may be.
+const UNREAD: usize = 56 * 1024;
 /// The most headers of an answer, as in `alvys-auth-reqwest`.
 const MOST_HEADERS: usize = 256;
 /// How many bytes of a response the client for plain http reads at once; also the longest head of one.

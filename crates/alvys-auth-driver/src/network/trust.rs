@@ -176,7 +176,13 @@ fn of_environment() -> Vec<Named> {
     let file = env::var_os(FILE).filter(|path| !path.is_empty()).map(|path| named(FILE, path.into()));
     let directories = env::var_os(DIRECTORIES).unwrap_or_default();
     let directories = env::split_paths(&directories).filter(|path| !path.as_os_str().is_empty());
-    file.into_iter().chain(directories.map(|path| named(DIRECTORIES, path))).collect()
+    let listed: Vec<_> = file.into_iter().chain(directories.map(|path| named(DIRECTORIES, path))).collect();
+    // An empty one is as good as none. The reader of the system's certificates would take it for a file that is missing.
+    #[cfg(all(unix, not(any(target_vendor = "apple", target_os = "android"))))]
+    if listed.is_empty() && env::var_os(FILE).is_some() {
+        return openssl_probe::probe().cert_file.map(|path| named(FILE, path)).into_iter().collect();
+    }
+    listed
 }
 
 fn of_system(more: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) -> Result<Verifier, rustls::Error> {
