@@ -40,11 +40,11 @@ impl Error {
     /// ```
     /// use alvys_auth_core::{Error, ErrorKind, TransportFault};
     ///
-    /// let source = std::io::Error::other("invalid peer certificate: UnknownIssuer");
+    /// let source = std::io::Error::other("this machine does not trust its issuer");
     /// let error = Error::on_the_way(TransportFault::Certificate, "the token endpoint", source);
     /// assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Certificate, false));
     /// assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
-    /// assert_eq!(error.cause().as_deref(), Some("invalid peer certificate: UnknownIssuer"));
+    /// assert_eq!(error.cause().as_deref(), Some("this machine does not trust its issuer"));
     /// ```
     pub fn on_the_way(fault: TransportFault, peer: &str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let (kind, what, hint) = match fault {
