@@ -114,14 +114,21 @@ fn of_certificate(error: &rustls::CertificateError) -> String {
         UnknownRevocationStatus => "nobody says whether it has been revoked",
         ExpiredRevocationList | ExpiredRevocationListContext { .. } => "the list of revoked certificates has expired",
         BadSignature => "its signature is wrong",
-        UnsupportedSignatureAlgorithmContext { .. } | UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "it is signed in a way that this program does not know"
+        UnsupportedSignatureAlgorithmContext { .. } => "it is signed in a way that this program does not know",
+        UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "it is signed with another kind of key than the issuer that it names has"
         }
         NotValidForName => "it is for another host",
         NotValidForNameContext { expected, presented } if presented.is_empty() => {
             return format!("it is for no host, and so not for {}", expected.to_str());
         }
         NotValidForNameContext { expected, presented } => {
+            // Each is written as `DnsName("localhost")`.
+            let bare = |name: &String| {
+                let name = name.split_once('(').map_or(name.as_str(), |(_, name)| name.trim_end_matches(')'));
+                name.trim_matches('"').to_owned()
+            };
+            let presented: Vec<_> = presented.iter().map(bare).collect();
             return format!("it is not for {} but for {}", expected.to_str(), presented.join(", "));
         }
         InvalidPurpose | InvalidPurposeContext { .. } => "it is for another purpose",

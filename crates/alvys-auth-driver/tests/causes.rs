@@ -47,12 +47,15 @@ fn every_fault_of_a_certificate_has_words() {
                 signature_algorithm_id: vec![1],
                 public_key_algorithm_id: vec![2],
             },
-            "it is signed in a way that this program does not know",
+            "it is signed with another kind of key than the issuer that it names has",
         ),
         (NotValidForName, "it is for another host"),
         (
-            NotValidForNameContext { expected: server("a.example"), presented: vec!["b.example".into(), "c".into()] },
-            "it is not for a.example but for b.example, c",
+            NotValidForNameContext {
+                expected: server("a.example"),
+                presented: vec!["DnsName(\"b.example\")".into(), "IpAddress(::1)".into()],
+            },
+            "it is not for a.example but for b.example, ::1",
         ),
         (
             NotValidForNameContext { expected: server("a.example"), presented: vec![] },

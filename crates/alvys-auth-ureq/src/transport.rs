@@ -94,6 +94,7 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
     };
     match error {
         Told::Io(cause) => Error::on_the_way(known, peer, plain(cause)),
+        Told::Rustls(cause) => Error::on_the_way(known, peer, plain(cause)),
         Told::Other(cause) => match cause.downcast::<Error>() {
             // The settings of the agent have told already what is wrong.
             Ok(error) => *error,
