@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Token};
-use alvys_auth_ureq::{Client, RequestBuilder, TokenSource};
+use alvys_auth_ureq::{Client, Pace, RateLimits, RequestBuilder, TokenSource};
 use http::Response;
 use ureq::Body;
 
@@ -52,7 +52,9 @@ impl Authorized {
             Failure::configuration("the base URL of the API cannot be called", "correct ALVYS_API_BASE_URL")
         })?;
         let agent = settings.network.blocking(&base)?.agent(config);
-        let client = Client::builder(tokens.clone(), api.patience(limits.patience)).http(agent).build()?;
+        // Not to keep to limits, but to heed the waits that other processes with this token were told.
+        let pace = Pace::new(RateLimits::none());
+        let client = Client::builder(tokens.clone(), api.patience(limits.patience)).http(agent).pace(pace).build()?;
         Ok(Self { client, tokens, first })
     }
 

@@ -12,7 +12,6 @@ use reqwest::{Body, Request, Response, Url};
 
 use crate::caller::{self, Caller, Exchange, Tokens};
 use crate::connections::Connections;
-use crate::transport::explain;
 use crate::{Api, CallOptions, Error, Http};
 
 const MOST_REDIRECTS: usize = 10;
@@ -91,9 +90,12 @@ impl Transport for Calls {
                     "call it with a client of its own, whose API base is plain http too",
                 ));
             }
-            caller::call(&caller, request, options, this.connections).await.map_err(|failure| match failure {
+            let uri = caller::to_uri(request.url())?;
+            this.connections.check(&uri, caller.time().now())?;
+            let sent = caller::call(&caller, request, options, this.connections.clone()).await;
+            sent.map_err(|failure| match failure {
                 Failure::Call(error) => error,
-                Failure::Transport(error) => explain("the API", error),
+                Failure::Transport(error) => this.connections.explain(&uri, error, caller.time().now()),
             })
         })
     }

@@ -201,7 +201,7 @@ fn a_bundle_replaces_and_extra_certificates_add() {
         (&["--extra-ca", &other], &[]),
         (&[], &[("SSL_CERT_FILE", other.as_str())]),
     ] {
-        finds(&run(arguments, variables), "TLS", "failed", "invalid peer certificate");
+        finds(&run(arguments, variables), "TLS", "failed", "the certificate of the server is not trusted");
     }
 }
 
