@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Error, ErrorKind, Flow, Policy, Token, TransportFault};
@@ -355,9 +356,16 @@ fn what_is_wrong_with_a_certificate_is_told_in_words<D: Driver>() {
         assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
         assert!(error.cause().is_some_and(|cause| cause.starts_with(words)), "{error:#}");
     }
-    let plain = Raw::saying("HTTP/1.1 200 OK\r\n\r\n");
-    let error =
-        D::token(&plain.url().replace("http://", "https://"), Proxies::default(), &localhost()).expect_err("no TLS");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let plain = format!("https://{}/oauth/token", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        let mut streams: Vec<_> = listener.incoming().map_while(Result::ok).take(1).collect();
+        streams
+            .iter_mut()
+            .try_for_each(|stream| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+            .map(|()| streams)
+    });
+    let error = D::token(&plain, Proxies::default(), &localhost()).expect_err("no TLS");
     assert_eq!(error.cause().as_deref(), Some("what the other side says is not TLS"), "{error:#}");
 }
 

@@ -61,9 +61,11 @@ impl Default for Http {
         let proxies = Proxies::from_env();
         let tls = || Trust::shared(|| Arc::new(aws_lc_rs::default_provider()));
         let used = proxies.clone();
-        let make = move || match tls() {
+        // Certificates that cannot be used are an error of each https URL, see `check`, and never others in their place.
+        let nobody = |_| Trust::nobody(Arc::new(aws_lc_rs::default_provider()));
+        let make = move || match tls().or_else(nobody) {
             Ok(tls) => builder(&used, &tls),
-            // Certificates that cannot be used are an error, never others in their place: reqwest does not know such settings.
+            // Settings that reqwest does not know, which are an error.
             Err(_) => Client::builder().tls_backend_preconfigured(()),
         };
         let used = proxies.clone();

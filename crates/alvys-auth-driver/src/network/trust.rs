@@ -79,6 +79,16 @@ impl Trust {
         *self != Self::system() || !of_environment().is_empty()
     }
 
+    /// TLS settings that trust nobody, for clients that encrypt nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when the cryptography cannot be used.
+    pub fn nobody(provider: Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, Error> {
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(|error| unusable(&error))?.with_root_certificates(RootCertStore::empty());
+        Ok(Arc::new(config.with_no_client_auth()))
+    }
+
     /// Reads all certificates.
     ///
     /// A certificate that cannot be used is left out and told of in [`Trusted::ignored`].
@@ -100,10 +110,6 @@ impl Trust {
             }
             ignored.push(error.to_string());
         }
-        let unusable = |error: &dyn fmt::Display| {
-            let hint = "check the certificates of this system and the cryptography that the program has chosen";
-            Error::configuration(format!("the certificates cannot be used: {error}"), hint)
-        };
         let chosen = |mut roots: RootCertStore| {
             roots.add_parsable_certificates(more.iter().cloned());
             let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build();
@@ -168,6 +174,11 @@ impl fmt::Debug for Trust {
             .field("identity", &self.identity)
             .finish()
     }
+}
+
+fn unusable(error: &dyn fmt::Display) -> Error {
+    let hint = "check the certificates of this system and the cryptography that the program has chosen";
+    Error::configuration(format!("the certificates cannot be used: {error}"), hint)
 }
 
 /// The file and the directories that the environment names.
