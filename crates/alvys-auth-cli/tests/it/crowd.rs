@@ -67,7 +67,7 @@ fn a_good_token_is_had_while_another_run_asks() {
     let first = world.token(&[]);
     world.sandbox.inject(Route::Token, Fault::hang());
     let mut forcing = spawned(&mut world.command(&["token", "--force"]));
-    wait_for_requests(&world, 2);
+    world.asked(2);
     let started = Instant::now();
     assert_eq!(world.token(&[]), first);
     assert!(started.elapsed() < Duration::from_secs(8));
@@ -80,7 +80,7 @@ fn a_killed_run_that_asks_costs_the_others_its_lease_and_one_request() {
     let world = World::new();
     world.sandbox.inject(Route::Token, Fault::hang().once());
     let mut holder = spawned(&mut world.command(&["token"]));
-    wait_for_requests(&world, 1);
+    world.asked(1);
     let waiting = spawned(&mut world.command(&["token"]));
     sleep(Duration::from_millis(300));
     assert_eq!(world.sandbox.token_requests(), 1, "the second one waits");
@@ -95,7 +95,7 @@ fn a_stopped_run_that_asks_costs_eight_others_one_token() {
     let world = World::new();
     world.sandbox.inject(Route::Token, Fault::hang().once());
     let mut holder = spawned(&mut world.command(&["token"]));
-    wait_for_requests(&world, 1);
+    world.asked(1);
     kill(&holder, "STOP");
     let started = Instant::now();
     let waiting: Vec<_> = (0..8).map(|_| spawned(&mut world.command(&["token"]))).collect();
@@ -106,12 +106,4 @@ fn a_stopped_run_that_asks_costs_eight_others_one_token() {
     assert_eq!(world.sandbox.token_requests(), 2, "that of the stopped run, and one for all others");
     kill(&holder, "KILL");
     holder.wait().unwrap();
-}
-
-fn wait_for_requests(world: &World, requests: usize) {
-    let started = Instant::now();
-    while world.sandbox.token_requests() < requests {
-        assert!(started.elapsed() < Duration::from_secs(10), "nobody asked");
-        sleep(Duration::from_millis(10));
-    }
 }

@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -67,6 +68,16 @@ impl World {
             *time = time.as_u64().unwrap().saturating_sub(by.as_millis() as u64).into();
         }
         fs::write(path, kept.to_string()).unwrap();
+    }
+
+    /// Waits until there were so many token requests.
+    #[track_caller]
+    pub(crate) fn asked(&self, requests: usize) {
+        let started = Instant::now();
+        while self.sandbox.token_requests() < requests {
+            assert!(started.elapsed() < Duration::from_secs(20), "nobody asked");
+            sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn tokens(&self) -> PathBuf {

@@ -1,7 +1,6 @@
 //! What `token` prints, and when it asks.
 
 use std::process::Command;
-use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use alvys_auth_sandbox::{Fault, Route};
@@ -170,9 +169,7 @@ fn nobody_waits_long_for_a_renewal_while_the_token_is_good() {
     let first = nearly_over(&world);
     world.sandbox.inject(Route::Token, Fault::hang());
     let renewing = spawned(&mut world.command(&["token"]));
-    while world.sandbox.token_requests() < 2 {
-        sleep(Duration::from_millis(5));
-    }
+    world.asked(2);
     let started = Instant::now();
     assert_eq!(world.token(&[]), first, "another one renews it");
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
