@@ -14,8 +14,9 @@ impl Lifecycle {
     /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
     /// proved good. A provider that has not answered is not asked again.
     pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
-        let next = self.step(attempt, now);
-        self.telling(next)
+        let mut next = self.step(attempt, now);
+        self.tell_store_failure(&mut next);
+        next
     }
 
     fn step(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
