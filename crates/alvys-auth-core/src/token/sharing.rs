@@ -124,7 +124,7 @@ impl Lifecycle {
         };
         (attempt.store.unwanted, attempt.store.asked_at) = (unwanted, now);
         attempt.stage = Stage::AtStore(asked);
-        Next::Store(attempt, operation)
+        Next::Store(attempt, Box::new(operation))
     }
 
     /// Goes on with what the store answered.
@@ -223,7 +223,7 @@ impl Lifecycle {
             return Next::Over(Change::Superseded);
         };
         attempt.stage = Stage::AtStore(Asked::Fail);
-        Next::Store(attempt, Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO })
+        Next::Store(attempt, Box::new(Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO }))
     }
 
     /// Whether another attempt of this process is on its way under the same name, and needs the lease.
@@ -250,7 +250,7 @@ impl Lifecycle {
         let [_, pause] = self.policy.pauses(&refusal, 0, &mut self.jitter);
         attempt.store.refusal = Some(refusal.clone());
         attempt.stage = Stage::AtStore(Asked::Fail);
-        Next::Store(attempt, Operation::Fail { owner, failure: refusal, pause })
+        Next::Store(attempt, Box::new(Operation::Fail { owner, failure: refusal, pause }))
     }
 
     /// There is another token at the store than the one that is not wanted.
@@ -321,7 +321,7 @@ impl Lifecycle {
         let (failure, pause) = failed;
         attempt.store.ended = Some(change);
         attempt.stage = Stage::AtStore(Asked::Fail);
-        Next::Store(attempt, Operation::Fail { owner, failure, pause })
+        Next::Store(attempt, Box::new(Operation::Fail { owner, failure, pause }))
     }
 
     /// Gives the held token to the others.
@@ -348,7 +348,7 @@ impl Lifecycle {
         attempt.store.asked_at = now;
         attempt.stage = Stage::AtStore(Asked::Publish);
         let (owner, replaced) = (sharing.owner, attempt.store.unwanted);
-        Next::Store(attempt, Operation::Publish { owner, replaced, generation, token, lifetime })
+        Next::Store(attempt, Box::new(Operation::Publish { owner, replaced, generation, token, lifetime }))
     }
 
     /// The store cannot be used now. It is told once, until the store is back.
@@ -364,7 +364,7 @@ impl Lifecycle {
     }
 
     /// Lets the attempt tell that the store has failed. One that is over tells of its end; the next one does it then.
-    pub(super) fn tell_of_store(&mut self, next: &mut Next) {
+    pub(super) fn tell_store_failure(&mut self, next: &mut Next) {
         if let Some(sharing) = &mut self.sharing
             && let Next::Ask(attempt, _) | Next::Send(attempt) | Next::Store(attempt, _) | Next::Wait(attempt, _) = next
         {

@@ -15,7 +15,7 @@ impl Lifecycle {
     /// proved good. A provider that has not answered is not asked again.
     pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
         let mut next = self.step(attempt, now);
-        self.tell_of_store(&mut next);
+        self.tell_store_failure(&mut next);
         next
     }
 
