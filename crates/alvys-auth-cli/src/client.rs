@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Token};
-use alvys_auth_ureq::{Client, Pace, RateLimits, RequestBuilder, TokenSource};
+use alvys_auth_core::{Api, RateLimits, Token};
+use alvys_auth_ureq::{Client, Pace, RequestBuilder, TokenSource};
 use http::Response;
 use ureq::Body;
 
@@ -52,9 +52,9 @@ impl Authorized {
             Failure::configuration("the base URL of the API cannot be called", "correct ALVYS_API_BASE_URL")
         })?;
         let agent = settings.network.blocking(&base)?.agent(config);
-        // Not to keep to limits, but to heed the waits that other processes with this token were told.
-        let pace = Pace::new(RateLimits::none());
-        let client = Client::builder(tokens.clone(), api.patience(limits.patience)).http(agent).pace(pace).build()?;
+        // One run knows no limits, but it hears of the waits that others were told, and tells of its own.
+        let client = Client::builder(tokens.clone(), api.patience(limits.patience)).pace(Pace::new(RateLimits::none()));
+        let client = client.http(agent).build()?;
         Ok(Self { client, tokens, first })
     }
 

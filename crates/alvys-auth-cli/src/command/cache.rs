@@ -76,7 +76,7 @@ fn table(entries: &[(Name, SealedAnswer)]) -> String {
     for (name, SealedAnswer { token, busy_for, pause, .. }) in entries {
         let token = token.as_ref().map(|token| format!("a token that is valid for {}", in_words(token.left)));
         let lease = (!busy_for.is_zero()).then(|| "a process asks for the next one".to_owned());
-        let pause = pause.as_ref().map(|(_, left)| format!("a failure, nobody asks for {}", in_words(*left)));
+        let pause = pause.as_ref().map(|(_, left)| format!("a wait of {}", in_words(*left)));
         let parts: Vec<String> = [token, lease, pause].into_iter().flatten().collect();
         let parts = if parts.is_empty() { "nothing that counts".to_owned() } else { parts.join("; ") };
         // Writing to a string does not fail.

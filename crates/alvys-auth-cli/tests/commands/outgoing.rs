@@ -175,6 +175,21 @@ fn one_bad_certificate_of_a_bundle_does_no_harm_and_is_told() {
 }
 
 #[test]
+fn a_shared_token_is_had_without_certificates_and_without_a_way_out() {
+    let (world, server) = (World::new(), Server::start(false));
+    let run = |arguments: &[&str], variables: &[(&str, &str)]| {
+        ran(at(&world, &server, arguments).env_remove("ALVYS_NO_CACHE").envs(variables.iter().copied()))
+    };
+    assert_eq!(run(&["token"], &[]).text(), "opaque\n");
+    let broken = [("ALVYS_CA_BUNDLE", "/nonexistent/bundle.pem"), ("HTTPS_PROXY", "nonsense://host")];
+    for one in broken {
+        assert_eq!(run(&["token"], &[one]).text(), "opaque\n", "nothing is to be sent");
+        assert!(run(&["token", "--force"], &[one]).failed(78).contains(one.0));
+    }
+    assert_eq!(server.answered(), 1);
+}
+
+#[test]
 fn a_bundle_replaces_and_extra_certificates_add() {
     let (world, server) = (World::new(), Server::start(false));
     let [right, other] = ["localhost.pem", "other.pem"].map(|name| fixture(name).to_str().unwrap().to_owned());

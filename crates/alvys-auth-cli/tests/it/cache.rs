@@ -253,7 +253,7 @@ fn list_shows_what_is_there_and_clear_forgets() {
     world.sandbox.inject(Route::Token, Fault::status(503).retry_after(Duration::from_secs(60)).once());
     world.run(&["token", "--scope", "load:read"]).failed(75);
     let text = ran(&mut world.bare(&["cache", "list"])).stdout;
-    assert!(text.contains("a failure, nobody asks for 59 s") || text.contains("for 60 s"), "{text}");
+    assert!(text.contains("a wait of 59 s") || text.contains("a wait of 1 min 0 s"), "{text}");
 
     let foreign = world.tokens().join("my.token");
     fs::write(&foreign, "somebody else's").unwrap();

@@ -132,6 +132,21 @@ fn a_rate_limit_that_a_run_is_told_of_keeps_a_sidecar_from_asking() {
 }
 
 #[test]
+fn a_wait_that_the_api_asks_a_run_for_holds_for_sidecars_and_other_runs() {
+    let world = World::new();
+    world.sandbox.inject(Route::Api, Fault::status(429).retry_after(Duration::from_secs(120)).once());
+    let call = || {
+        let mut command = world.run(&["request", "GET", "loads"]);
+        command.env("ALVYS_API_BASE_URL", world.sandbox.api_url()).output().unwrap()
+    };
+    assert_eq!(call().status.code(), Some(75));
+    let proxy = Running::start(&world, &mut world.shaped(&[]).env("ALVYS_CLIENT_SECRET", world.secret()), 1);
+    assert_eq!(proxy.get(LOADS).status, 429);
+    assert_eq!(call().status.code(), Some(75));
+    assert_eq!(world.calls().len(), 1, "nobody runs into it again");
+}
+
+#[test]
 fn a_sidecar_without_a_place_for_files_says_so_once_and_goes_on_alone() {
     let world = World::new();
     let mut homeless = world.complete(&[]);
