@@ -83,7 +83,8 @@ fn an_empty_variable_is_refused_unless_a_flag_stands_in_its_place() {
     for name in names {
         for value in ["", " "] {
             let mut command = world.command(&["token"]);
-            let failed = ran(command.env(name, value)).failed(78);
+            let ran = ran(command.env(name, value));
+            let failed = ran.failed(78);
             assert!(failed.contains(&format!("{name} is set, but empty")), "{name}: {failed}");
         }
     }
