@@ -6,6 +6,7 @@ mod error;
 mod flow;
 mod jitter;
 mod provider;
+mod quota;
 mod retry_after;
 mod scope;
 pub mod share;
@@ -17,12 +18,13 @@ mod url;
 mod words;
 
 pub use call::{
-    Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, ProxyRefusals, RateLimits, Ticket, Verdict,
+    Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, Look, ProxyRefusals, RateLimits, Ticket, Verdict,
 };
 pub use credentials::Credentials;
 pub use error::{Error, ErrorKind};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};
 pub use provider::{CredentialsProvider, Given, Mark, Tenant, TenantProvider};
+pub use quota::Quota;
 pub use scope::{Scope, Scopes};
 pub use tenants::{Due, Found, Maker, Registry, Renewal, RenewalPlan};
 pub use time::Timestamp;
