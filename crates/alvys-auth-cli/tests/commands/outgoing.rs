@@ -146,6 +146,22 @@ fn doctor_has_words_of_its_own_for_a_proxy_that_refuses() {
 }
 
 #[test]
+fn a_stranger_is_told_of_in_words_everywhere() {
+    let (world, server) = (World::new(), Server::start(false));
+    let (jwks, token) = (format!("{}/keys", server.url()), token());
+    for (arguments, code) in [
+        (&["token", "-vv"][..], 69),
+        (&["request", "GET", "loads", "-vv"], 69),
+        (&["inspect", &token, "--jwks", &jwks], 69),
+    ] {
+        let ran = ran(at(&world, &server, arguments).env("ALVYS_CA_BUNDLE", fixture("other.pem")));
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains("this machine does not trust its issuer"), "{ran:?}");
+        assert!(!ran.stderr.contains("UnknownIssuer"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_dead_proxy_is_named_without_its_credentials() {
     let (world, server) = (World::new(), Server::start(false));
     let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
