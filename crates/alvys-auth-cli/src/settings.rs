@@ -12,9 +12,8 @@ use crate::profiles::{self, Named};
 use crate::secret::{self, Provider, SecretArgs};
 use crate::store::{Choice, Store, StoreArgs};
 
-/// The variables of the environment that are read, apart from those about certificates.
-const OURS: [&str; 24] = [
-    "ALVYS_PROFILE",
+/// The variables of the environment that are read, apart from the profile and those about certificates.
+const OURS: [&str; 23] = [
     "ALVYS_CLIENT_ID",
     "Alvys__ClientId",
     "ALVYS_CLIENT_ID_FILE",
@@ -142,6 +141,9 @@ impl SettingsArgs {
     /// # Errors
     /// When the profile does not exist, or when the file of the profiles cannot be read.
     pub(crate) fn layers(&self) -> Result<Layers<'_>, Failure> {
+        if self.profile.is_none() {
+            Variables::environment().refuse_empty(&["ALVYS_PROFILE"])?;
+        }
         let environment = || variable("ALVYS_PROFILE").map(|name| name.to_string_lossy().into_owned());
         let profile = profiles::find(self.profile.clone().or_else(environment).as_deref())?;
         if let Some(Named { name, profile }) = &profile {
@@ -167,9 +169,8 @@ impl Layers<'_> {
 
     /// Refuses variables that are set, but empty, where no flag stands in their place.
     fn refuse_empty(&self) -> Result<(), Failure> {
-        let SettingsArgs { profile, secret, store: StoreArgs { store, cache_dir, no_cache }, .. } = self.arguments;
+        let SettingsArgs { secret, store: StoreArgs { store, cache_dir, no_cache }, .. } = self.arguments;
         let given = [
-            ("ALVYS_PROFILE", profile.is_some()),
             ("ALVYS_CLIENT_SECRET", secret.is_given()),
             ("ALVYS_CLIENT_SECRET_FILE", secret.is_given()),
             ("ALVYS_CACHE_DIR", cache_dir.is_some() || *no_cache),

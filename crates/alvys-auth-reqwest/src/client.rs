@@ -36,6 +36,9 @@ pub type AnswerFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + S
 /// the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only, and to no proxy:
 /// where the API base is https, not at all.
 ///
+/// A proxy that refuses its user name and password is not asked again for 5 minutes: calls of that origin fail at once. Another
+/// client, which has other settings, does not wait.
+///
 /// A finished [`reqwest::Client`] ([`sharing`](alvys_auth_driver::ClientBuilder::sharing)) is taken as it is. Build it with
 /// [`redirects`], with time limits, of which it has none by itself, and for an API base that is plain http with
 /// [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names gets the token unencrypted.

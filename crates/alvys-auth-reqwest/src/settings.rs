@@ -167,11 +167,16 @@ struct FourFirst;
 impl Resolve for FourFirst {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let mut found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            found.sort_by_key(SocketAddr::is_ipv6);
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(Box::new(four_first(found).into_iter()) as Addrs)
         })
     }
+}
+
+fn four_first(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut found: Vec<_> = found.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found
 }
 
 /// Refuses a proxy that reqwest cannot read.
@@ -184,4 +189,18 @@ fn usable(proxies: &Proxies, url: &Uri) -> Result<(), Error> {
             format!("correct the host in {variable}, or unset it"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_of_socks_4_gets_an_address_of_ipv4_where_there_is_one() {
+        let addresses =
+            ["[::1]:0", "[::2]:0", "127.0.0.2:0", "127.0.0.1:0"].map(|one| one.parse().expect("an address"));
+        let first = |found: &[SocketAddr]| four_first(found.iter().copied()).first().copied();
+        assert_eq!(first(&addresses), Some(addresses[2]), "the first of its family");
+        assert_eq!(first(&addresses[..2]), Some(addresses[0]));
+    }
 }

@@ -29,10 +29,13 @@ const LARGE: usize = 1024 * 1024;
 /// A body of more than a mebibyte, and any stream, waits for the server's consent, for a second at the most. An answer that comes
 /// before the body is sent is delivered, even where the server closes its connection then.
 ///
+/// A proxy that refuses its user name and password is not asked again for 5 minutes: calls of that origin fail at once. Another
+/// client, which has other settings, does not wait.
+///
 /// An agent of your own ([`http`](alvys_auth_driver::ClientBuilder::http), or
 /// [`sharing`](alvys_auth_driver::ClientBuilder::sharing), which is the same here) brings time limits of its own:
-/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole, unless
-/// [`Http::agent`](crate::Http::agent) made it. `http_status_as_error` and `redirect_auth_headers` are set over yours:
+/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole, and
+/// does not remember what a proxy refuses, unless [`Http::agent`](crate::Http::agent) made it. `http_status_as_error` and `redirect_auth_headers` are set over yours:
 /// a redirect is followed without the token, and what it leads to is delivered as it is, except a page of HTML. Plain
 /// http is sent to this machine only, and to no proxy; ureq alone decides where a redirect may lead, over plain http
 /// too, and takes neither token nor body along.
