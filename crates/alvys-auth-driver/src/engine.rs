@@ -84,11 +84,7 @@ impl Engine {
             lifecycle = lifecycle.with_provider(known, given_at, time_limit);
         }
         if shared {
-            // Processes that were forked have the same hash keys, and must not have the same id. A system without random
-            // numbers has no TLS either.
-            let mut random = RandomState::new().hash_one(0).to_be_bytes().repeat(2);
-            let _ = getrandom::fill(&mut random);
-            lifecycle = lifecycle.with_store(Id::from_bytes(random.try_into().unwrap_or_default()));
+            lifecycle = lifecycle.with_store(id());
         }
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
         let state = Mutex::new(State { lifecycle, bell: None });
@@ -157,6 +153,11 @@ impl Engine {
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     pub fn status(&self) -> Status {
         self.published.load().status(self.time.now())
+    }
+
+    /// The request for the next token, with the credentials in use.
+    pub fn request(&self) -> TokenRequest {
+        self.lock().lifecycle.request().clone()
     }
 
     /// What to tell people when the server's side of the flow in use is going away.
@@ -253,6 +254,15 @@ impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("flow", &self.flow()).field("status", &self.status()).finish_non_exhaustive()
     }
+}
+
+/// A random id.
+pub(crate) fn id() -> Id {
+    // Processes that were forked have the same hash keys, and must not have the same id. A system without random numbers has no
+    // TLS either.
+    let mut random = RandomState::new().hash_one(0).to_be_bytes().repeat(2);
+    let _ = getrandom::fill(&mut random);
+    Id::from_bytes(random.try_into().unwrap_or_default())
 }
 
 /// What holds an engine.

@@ -6,11 +6,14 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::share::STORE_TIME;
+use alvys_auth_core::share::{Operation, STORE_TIME, Subject};
 use alvys_auth_core::{
-    Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest,
+    Credentials, CredentialsProvider, Endpoint, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest,
+    TokenResponse,
 };
-use alvys_auth_driver::{Action, BlockingSharing, BlockingTokens, Driver, Engine, Flight, Parts, Question, Task};
+use alvys_auth_driver::{
+    Action, BlockingSharing, BlockingTokens, Driver, Engine, Flight, Parts, Question, Shared, Task, Waits,
+};
 use event_listener::Listener;
 use tracing::Span;
 use ureq::Agent;
@@ -132,10 +135,7 @@ impl TokenSource {
                 Task::Send(request) => flight.answered(self.0.common.transport.send(request)),
                 Task::Store(request, operation) => {
                     if let Some(store) = &self.0.common.store {
-                        let store = Arc::clone(store);
-                        let answer = asked("store", STORE_TIME, move || store.share(&request, operation));
-                        let late = || Err(Error::timed_out("the store did not answer in time"));
-                        flight.stored(answer.unwrap_or_else(late));
+                        flight.stored(at_store(Arc::clone(store), request.into(), operation));
                     }
                 }
                 Task::Wait(change, timer) => drop(change.wait_timeout(timer)),
@@ -171,6 +171,12 @@ pub(crate) fn asked<T: Send + 'static>(
         },
         Err(error) => Some(Err(Error::transport(format!("no thread to ask the {whom} on"), error))),
     }
+}
+
+/// What a store answers within its time.
+fn at_store(store: Arc<dyn BlockingSharing>, subject: Subject, operation: Operation<TokenResponse, Error>) -> Shared {
+    let answer = asked("store", STORE_TIME, move || store.share(&subject, operation));
+    answer.unwrap_or_else(|| Err(Error::timed_out("the store did not answer in time")))
 }
 
 impl Driver for Ureq {
@@ -217,5 +223,29 @@ impl BlockingTokens for TokenSource {
 
     fn status(&self) -> Status {
         Engine::status(self)
+    }
+
+    fn waits(&self) -> Option<Arc<dyn Waits>> {
+        self.0.common.store.is_some().then(|| Arc::new(self.clone()) as Arc<dyn Waits>)
+    }
+}
+
+impl Waits for TokenSource {
+    fn begin(
+        &self,
+        endpoint: &Endpoint,
+        operation: Operation<TokenResponse, Error>,
+        urgent: bool,
+        told: Box<dyn FnOnce(Shared) + Send>,
+    ) {
+        let Some(store) = self.0.common.store.clone() else { return };
+        let subject = Subject::calls(self.request(), endpoint);
+        if urgent {
+            told(at_store(store, subject, operation));
+        } else {
+            // Without a thread to spare nothing is told now, and it is tried again later.
+            let looking = thread::Builder::new().name("alvys-auth-looking".to_owned());
+            let _ = looking.spawn(move || told(store.share(&subject, operation)));
+        }
     }
 }

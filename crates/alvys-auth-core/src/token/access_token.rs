@@ -69,11 +69,17 @@ impl Token {
         if expires_at <= now {
             return None;
         }
+        let half = Duration::from_millis(expires_at.saturating_duration_since(now).as_millis() as u64 / 2);
+        let margin = policy.margin.as_secs_f64().min(lifetime.as_secs_f64() / 5.0) * (1.0 - jitter / 2.0);
         // Never more than half of what is left, so that a token is not due for renewal the moment it arrives.
-        let left = expires_at.saturating_duration_since(now);
-        let margin = policy.margin.min(lifetime / 5).mul_f64(1.0 - jitter / 2.0).min(left / 2);
-        let renewal_at = expires_at.saturating_sub(margin);
-        let half_at = expires_at.saturating_sub(left / 2);
+        let margin = Duration::from_millis((margin * 1000.0) as u64).min(half);
+        let mut renewal_at = expires_at.saturating_sub(margin);
+        if let Some(quota) = response.low_quota() {
+            // The renewal is not needed yet, and others may need what is left.
+            let counted_anew = obtained_at.unwrap_or(now).saturating_add(quota.resets_in);
+            renewal_at = renewal_at.max(counted_anew).min(expires_at.saturating_sub(margin / 10));
+        }
+        let half_at = expires_at.saturating_sub(half);
         Some(Self(Arc::new(Inner { response, obtained_at, half_at, renewal_at, expires_at })))
     }
 

@@ -14,8 +14,9 @@ impl Lifecycle {
     /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
     /// proved good. A provider that has not answered is not asked again.
     pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
-        let next = self.step(attempt, now);
-        self.telling(next)
+        let mut next = self.step(attempt, now);
+        self.tell_of_store(&mut next);
+        next
     }
 
     fn step(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
@@ -37,13 +38,13 @@ impl Lifecycle {
                     result => self.finished(attempt, result, now),
                 }
             }
-            Stage::Stored(asked, answer) => {
+            Stage::Stored(asked, asked_at, answer) => {
                 attempt.stage = Stage::Begun;
-                self.stored(attempt, asked, *answer, now)
+                self.stored(attempt, (asked, asked_at), *answer, now)
             }
             Stage::Waiting(asked, until) => self.waited(attempt, asked, until, now),
             // A request that nobody knows the end of is not sent twice.
-            Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(_) => {
+            Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(..) => {
                 let change = self.given_up(&attempt, Change::Abandoned);
                 Next::Over(attempt.store.end(change))
             }
@@ -161,7 +162,7 @@ impl Lifecycle {
     /// Takes in the result of an attempt, and lets the store know.
     fn finished(&mut self, attempt: Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Next {
         let change = self.ended(&attempt, result, now);
-        self.report(attempt, change, now)
+        if self.sharing.is_some() { self.report(attempt, change, now) } else { Next::Over(change) }
     }
 
     /// Takes in the result of an attempt.
