@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use alvys_auth_core::share::{Id, Operation};
+use alvys_auth_core::share::{Id, Operation, Subject};
 use alvys_auth_core::{Error, Flow};
 use alvys_auth_driver::BlockingSharing;
 use alvys_auth_redis::RedisStore;
@@ -232,10 +232,10 @@ impl AsyncStore for Counting {
 }
 
 fn claims(store: &str, sealed: impl BlockingSharing) -> Record {
-    let (request, owner) = (input::request(), Id::from_bytes([1; 16]));
+    let (subject, owner) = (Subject::from(input::request()), Id::from_bytes([1; 16]));
     took(&format!("a claim, {store}"), || {
         let claim = Operation::Claim { owner, unwanted: None, lease: Duration::from_secs(15) };
-        sealed.share(&request, claim).expect("a store that is there");
+        sealed.share(&subject, claim).expect("a store that is there");
     })
 }
 

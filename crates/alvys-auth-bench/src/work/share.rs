@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use alvys_auth_core::TokenResponse;
-use alvys_auth_core::share::{Id, Operation};
+use alvys_auth_core::share::{Id, Operation, Subject};
 use alvys_auth_driver::BlockingSharing;
 use alvys_auth_store::{Key, MemoryStore, Sealed};
 
@@ -17,14 +17,15 @@ pub(super) fn offer(probe: &mut impl Probe) {
     });
     probe.offer(case("a claim in memory, answered with a token"), || {
         let (store, request) = (Sealed::new(MemoryStore::new()), input::request());
+        let subject = Subject::from(request.clone());
         let token = TokenResponse::from_http(&request, &input::answer()).expect("a token");
         let [owner, generation] = [1, 2].map(|number| Id::from_bytes([number; 16]));
         let lifetime = Duration::from_secs(input::LIFETIME);
         let publish = Operation::Publish { owner, replaced: None, generation, token, lifetime };
-        store.share(&request, publish).expect("a store in memory");
+        store.share(&subject, publish).expect("a store in memory");
         move || {
             let claim = Operation::Claim { owner, unwanted: None, lease: lifetime };
-            store.share(&request, claim).map(|answer| answer.token.is_some())
+            store.share(&subject, claim).map(|answer| answer.token.is_some())
         }
     });
 }

@@ -117,9 +117,9 @@ pub(crate) enum Stage {
     Asking(Option<Error>),
     Sending,
     Answered(Result<TokenResponse, Error>),
-    /// The store is being asked, has answered, or is left alone until then.
-    AtStore(Asked),
-    Stored(Asked, Box<Result<Answer<TokenResponse, Error>, Error>>),
+    /// The store is being asked since then, has answered, or is left alone until then.
+    AtStore(Asked, Timestamp),
+    Stored(Asked, Timestamp, Box<Result<Answer<TokenResponse, Error>, Error>>),
     Waiting(Asked, Timestamp),
     Abandoned,
 }
@@ -175,8 +175,8 @@ impl Attempt {
 
     /// The store answered, or could not be used.
     pub fn stored(mut self, answer: Result<Answer<TokenResponse, Error>, Error>) -> Self {
-        if let Stage::AtStore(asked) = self.stage {
-            self.stage = Stage::Stored(asked, Box::new(answer));
+        if let Stage::AtStore(asked, asked_at) = self.stage {
+            self.stage = Stage::Stored(asked, asked_at, Box::new(answer));
         }
         self
     }

@@ -56,8 +56,6 @@ pub(super) struct Sharing {
 /// What an attempt has to do with the store.
 #[derive(Debug, Default)]
 pub(crate) struct AtStore {
-    /// When the store was asked. What it says of a token's age holds at the earliest then.
-    asked_at: Timestamp,
     /// The token there that is of no use.
     unwanted: Option<Id>,
     /// Whether the attempt owns the lease.
@@ -122,8 +120,8 @@ impl Lifecycle {
             Some(generation) => (Asked::Reject, Operation::Reject { generation, grace }),
             None => (Asked::Claim, Operation::Claim { owner: sharing.owner, unwanted, lease }),
         };
-        (attempt.store.unwanted, attempt.store.asked_at) = (unwanted, now);
-        attempt.stage = Stage::AtStore(asked);
+        attempt.store.unwanted = unwanted;
+        attempt.stage = Stage::AtStore(asked, now);
         Next::Store(attempt, Box::new(operation))
     }
 
@@ -131,12 +129,18 @@ impl Lifecycle {
     pub(super) fn stored(
         &mut self,
         mut attempt: Attempt,
-        asked: Asked,
+        (asked, asked_at): (Asked, Timestamp),
         answer: Result<Answer<TokenResponse, Error>, Error>,
         now: Timestamp,
     ) -> Next {
         let answer = match answer {
-            Ok(answer) => answer,
+            Ok(mut answer) => {
+                if let Some(found) = &mut answer.token {
+                    // It has aged on its way, at the most since the store was asked.
+                    found.age = found.age.saturating_add(now.saturating_duration_since(asked_at));
+                }
+                answer
+            }
             Err(error) => {
                 self.store_failed(error, now);
                 return match asked {
@@ -157,14 +161,14 @@ impl Lifecycle {
             (Asked::Publish, Outcome::Lost) => {
                 // Not after other credentials were taken: theirs is of the old ones.
                 let found = answer.token.filter(|_| attempt.id >= self.oldest);
-                let _ = found.and_then(|found| self.take(found, attempt.store.asked_at, now));
+                let _ = found.and_then(|found| self.take(found, now));
                 // What was bought is told, although another token is held now.
                 Next::Over(attempt.store.end(Change::Shared))
             }
             (Asked::Publish, _) => Next::Over(attempt.store.end(Change::Shared)),
             (Asked::Fail, _) => self.told(attempt, now),
             // Others have taken over meanwhile. What they need is there, or they ask for it.
-            (Asked::Claim, _) if !self.is_current(&attempt) => self.release(attempt, answer.outcome),
+            (Asked::Claim, _) if !self.is_current(&attempt) => self.release(attempt, answer.outcome, now),
             (Asked::Claim, Outcome::Newer) => self.newer(attempt, answer.token, now),
             (Asked::Claim, Outcome::Paused) if !pause_ended => match answer.pause {
                 Some((Some(failure), left)) => self.paused(attempt, failure, left, now),
@@ -217,12 +221,12 @@ impl Lifecycle {
     }
 
     /// An attempt that nobody waits for any more gives a lease up that it was given.
-    fn release(&mut self, mut attempt: Attempt, outcome: Outcome) -> Next {
+    fn release(&mut self, mut attempt: Attempt, outcome: Outcome, now: Timestamp) -> Next {
         let owner = self.sharing.as_ref().filter(|_| outcome == Outcome::Claimed).map(|sharing| sharing.owner);
         let Some(owner) = owner.filter(|_| !self.has_successor(&attempt)) else {
             return Next::Over(Change::Superseded);
         };
-        attempt.stage = Stage::AtStore(Asked::Fail);
+        attempt.stage = Stage::AtStore(Asked::Fail, now);
         Next::Store(attempt, Box::new(Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO }))
     }
 
@@ -249,7 +253,7 @@ impl Lifecycle {
         self.keep_lease(STORE_TIME, Duration::MAX, now);
         let [_, pause] = self.policy.pauses(&refusal, 0, &mut self.jitter);
         attempt.store.refusal = Some(refusal.clone());
-        attempt.stage = Stage::AtStore(Asked::Fail);
+        attempt.stage = Stage::AtStore(Asked::Fail, now);
         Next::Store(attempt, Box::new(Operation::Fail { owner, failure: refusal, pause }))
     }
 
@@ -257,7 +261,7 @@ impl Lifecycle {
     fn newer(&mut self, mut attempt: Attempt, found: Option<SharedToken<TokenResponse>>, now: Timestamp) -> Next {
         attempt.store.tries += 1;
         attempt.store.unwanted = found.as_ref().map(|found| found.generation);
-        match found.and_then(|found| self.take(found, attempt.store.asked_at, now)) {
+        match found.and_then(|found| self.take(found, now)) {
             Some(change) => {
                 (self.in_flight, self.failure) = (None, None);
                 Next::Over(change)
@@ -267,13 +271,13 @@ impl Lifecycle {
     }
 
     /// Takes a token from the store into use, if it is of any.
-    fn take(&mut self, found: SharedToken<TokenResponse>, asked_at: Timestamp, now: Timestamp) -> Option<Change> {
+    fn take(&mut self, found: SharedToken<TokenResponse>, now: Timestamp) -> Option<Change> {
         if self.sharing.as_ref().is_some_and(|sharing| sharing.refused.contains(&found.generation)) {
             return None;
         }
         let response = found.token?.under(self.request.flow())?;
         // Its margin is that of a token that was fetched then: near its end it is due at once, and not later and later.
-        let obtained = asked_at.saturating_sub(found.age);
+        let obtained = now.saturating_sub(found.age);
         let token = self.token(response, Some(obtained), obtained).ok().filter(|token| now < token.expires_at())?;
         if self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token)) {
             return None;
@@ -320,7 +324,7 @@ impl Lifecycle {
         };
         let (failure, pause) = failed;
         attempt.store.ended = Some(change);
-        attempt.stage = Stage::AtStore(Asked::Fail);
+        attempt.stage = Stage::AtStore(Asked::Fail, now);
         Next::Store(attempt, Box::new(Operation::Fail { owner, failure, pause }))
     }
 
@@ -345,8 +349,7 @@ impl Lifecycle {
             return self.wait_until(attempt, Asked::Publish, until);
         }
         attempt.store.tries += 1;
-        attempt.store.asked_at = now;
-        attempt.stage = Stage::AtStore(Asked::Publish);
+        attempt.stage = Stage::AtStore(Asked::Publish, now);
         let (owner, replaced) = (sharing.owner, attempt.store.unwanted);
         Next::Store(attempt, Box::new(Operation::Publish { owner, replaced, generation, token, lifetime }))
     }

@@ -38,13 +38,13 @@ impl Lifecycle {
                     result => self.finished(attempt, result, now),
                 }
             }
-            Stage::Stored(asked, answer) => {
+            Stage::Stored(asked, asked_at, answer) => {
                 attempt.stage = Stage::Begun;
-                self.stored(attempt, asked, *answer, now)
+                self.stored(attempt, (asked, asked_at), *answer, now)
             }
             Stage::Waiting(asked, until) => self.waited(attempt, asked, until, now),
             // A request that nobody knows the end of is not sent twice.
-            Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(_) => {
+            Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(..) => {
                 let change = self.given_up(&attempt, Change::Abandoned);
                 Next::Over(attempt.store.end(change))
             }
