@@ -140,7 +140,7 @@ fn a_wait_that_the_api_asks_a_run_for_holds_for_sidecars_and_other_runs() {
         command.env("ALVYS_API_BASE_URL", world.sandbox.api_url()).output().unwrap()
     };
     assert_eq!(call().status.code(), Some(75));
-    let proxy = Running::start(&world, &mut world.shaped(&[]).env("ALVYS_CLIENT_SECRET", world.secret()), 1);
+    let proxy = Running::start(&world, world.shaped(&[]).env("ALVYS_CLIENT_SECRET", world.secret()), 1);
     assert_eq!(proxy.get(LOADS).status, 429);
     assert_eq!(call().status.code(), Some(75));
     assert_eq!(world.calls().len(), 1, "nobody runs into it again");
