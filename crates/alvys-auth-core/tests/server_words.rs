@@ -107,6 +107,8 @@ fn an_echo_of_our_secret_is_struck_in_whatever_form_it_comes() {
     for echo in [hex.clone(), hex.to_uppercase(), hex[10..20].to_owned(), format!("0x{}", &hex[..10])] {
         assert!(echoes(&echo, secret), "{echo}");
     }
+    // No ten characters in a row are the same in both alphabets of base64.
+    assert!(echoes("no: Pz4/Pj8+Pz4/Pj8+", "?>?>?>?>?>?>") && echoes("no: Pz4_Pj8-Pz4_Pj8-", "?>?>?>?>?>?>"));
     let colons: String = secret.bytes().map(|byte| format!("{byte:02X}:")).collect();
     assert!(echoes(&colons, secret), "{colons}");
     assert!(!echoes(&hex[..9], secret) && !echoes(&standard[4..13], secret));
