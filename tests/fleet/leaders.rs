@@ -46,8 +46,8 @@ fn that_is_stopped_costs_one_request_at_most_through_files() {
 
 /// Each step with each driver, side by side, each with a fleet and a server for tokens of its own.
 fn at_each_step(setup: &Setup, scenario: fn(&Setup, &Step)) {
-    // Leases of six seconds.
-    let setup = Setup { timeout: Duration::from_secs(4), ..setup.clone() };
+    // Leases of nine seconds.
+    let setup = Setup { timeout: Duration::from_secs(6), ..setup.clone() };
     thread::scope(|scope| {
         for (name, before, in_all) in STEPS {
             for driver in 0..DRIVERS {
