@@ -337,8 +337,9 @@ impl Flight {
         self.attempt = self.attempt.take().map(|attempt| attempt.provided(given));
     }
 
-    /// Hands in what the store answered.
-    pub fn stored(&mut self, answer: Shared) {
+    /// Hands in what the store answered; none when it has not answered in time.
+    pub fn stored(&mut self, answer: Option<Shared>) {
+        let answer = answer.unwrap_or_else(|| Err(Error::timed_out("the store did not answer in time")));
         self.attempt = self.attempt.take().map(|attempt| attempt.stored(answer));
     }
 

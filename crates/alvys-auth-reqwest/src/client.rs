@@ -91,10 +91,8 @@ impl Transport for Calls {
                     "call it with a client of its own, whose API base is plain http too",
                 ));
             }
-            caller::call(&caller, request, options, this.connections).await.map_err(|failure| match failure {
-                Failure::Call(error) => error,
-                Failure::Transport(error) => explain("the API", error),
-            })
+            let answer = caller::call(&caller, request, options, this.connections).await;
+            answer.map_err(|failure| failure.explained(explain))
         })
     }
 }

@@ -4,10 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::share::STORE_TIME;
-use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest};
+use alvys_auth_core::share::{Operation, STORE_TIME};
+use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest, TokenResponse};
 use alvys_auth_driver::{
-    Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, Task, TokenFuture,
+    Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, Shared, Task, TokenFuture,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -148,17 +148,15 @@ impl TokenSource {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question).await),
                 Task::Send(request) => flight.answered(self.0.common.transport.send(request).await),
-                Task::Store(request, operation) => {
-                    if let Some(store) = &self.0.common.store {
-                        let answer = timeout(STORE_TIME, store.share(request, operation)).await;
-                        flight.stored(
-                            answer.unwrap_or_else(|_| Err(Error::timed_out("the store did not answer in time"))),
-                        );
-                    }
-                }
+                Task::Store(request, operation) => flight.stored(self.share(request, operation).await),
                 Task::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
+    }
+
+    /// What the store answers; none when it does not in time.
+    async fn share(&self, request: TokenRequest, operation: Operation<TokenResponse, Error>) -> Option<Shared> {
+        timeout(STORE_TIME, self.0.common.store.as_ref()?.share(request, operation)).await.ok()
     }
 
     /// What the provider gives; none when it does not answer in time.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, CallOptions, Error};
-use alvys_auth_driver::{Failure, Transport};
+use alvys_auth_driver::Transport;
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body, SendBody};
 
@@ -117,12 +117,8 @@ impl Transport for Calls {
         let (parts, Payload(mut body)) = request?.0.into_parts();
         let streamed = matches!(body, Content::Stream(_));
         let options = if streamed { options.single_use_body() } else { options };
-        caller::call(&caller, parts, options, |request, anew| self.run(request, &mut body, anew)).map_err(|failure| {
-            match failure {
-                Failure::Call(error) => error,
-                Failure::Transport(error) => explain("the API", error),
-            }
-        })
+        let answer = caller::call(&caller, parts, options, |request, anew| self.run(request, &mut body, anew));
+        answer.map_err(|failure| failure.explained(explain))
     }
 }
 

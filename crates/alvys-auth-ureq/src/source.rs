@@ -6,11 +6,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::share::STORE_TIME;
+use alvys_auth_core::share::{Operation, STORE_TIME};
 use alvys_auth_core::{
-    Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest,
+    Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest, TokenResponse,
 };
-use alvys_auth_driver::{Action, BlockingSharing, BlockingTokens, Driver, Engine, Flight, Parts, Question, Task};
+use alvys_auth_driver::{
+    Action, BlockingSharing, BlockingTokens, Driver, Engine, Flight, Parts, Question, Shared, Task,
+};
 use event_listener::Listener;
 use tracing::Span;
 use ureq::Agent;
@@ -134,17 +136,16 @@ impl TokenSource {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question)),
                 Task::Send(request) => flight.answered(self.0.common.transport.send(request)),
-                Task::Store(request, operation) => {
-                    if let Some(store) = &self.0.common.store {
-                        let store = Arc::clone(store);
-                        let answer = asked("store", STORE_TIME, move || store.share(&request, operation));
-                        let late = || Err(Error::timed_out("the store did not answer in time"));
-                        flight.stored(answer.unwrap_or_else(late));
-                    }
-                }
+                Task::Store(request, operation) => flight.stored(self.share(request, operation)),
                 Task::Wait(change, timer) => drop(change.wait_timeout(timer)),
             }
         }
+    }
+
+    /// What the store answers; none when it does not in time.
+    fn share(&self, request: TokenRequest, operation: Operation<TokenResponse, Error>) -> Option<Shared> {
+        let store = Arc::clone(self.0.common.store.as_ref()?);
+        asked("store", STORE_TIME, move || store.share(&request, operation))
     }
 
     /// What the provider gives; none when it does not answer in time.

@@ -66,14 +66,12 @@ impl Token {
     ) -> Option<Self> {
         let lifetime = response.lifetime().unwrap_or(policy.default_lifetime);
         let expires_at = obtained_at.unwrap_or(now).saturating_add(lifetime);
-        if expires_at <= now {
-            return None;
-        }
+        let end = expires_at.as_millis();
+        let half = end.checked_sub(now.as_millis()).filter(|left| *left > 0)? / 2;
+        let margin = policy.margin.as_secs_f64().min(lifetime.as_secs_f64() / 5.0) * (1.0 - jitter / 2.0);
         // Never more than half of what is left, so that a token is not due for renewal the moment it arrives.
-        let left = expires_at.saturating_duration_since(now);
-        let margin = policy.margin.min(lifetime / 5).mul_f64(1.0 - jitter / 2.0).min(left / 2);
-        let renewal_at = expires_at.saturating_sub(margin);
-        let half_at = expires_at.saturating_sub(left / 2);
+        let renewal_at = Timestamp::from_millis(end - half.min((margin * 1000.0) as u64));
+        let half_at = Timestamp::from_millis(end - half);
         Some(Self(Arc::new(Inner { response, obtained_at, half_at, renewal_at, expires_at })))
     }
 
