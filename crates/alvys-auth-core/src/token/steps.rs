@@ -14,9 +14,8 @@ impl Lifecycle {
     /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
     /// proved good. A provider that has not answered is not asked again.
     pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
-        let mut next = self.step(attempt, now);
-        self.tell_store_failure(&mut next);
-        next
+        let next = self.step(attempt, now);
+        self.telling(next)
     }
 
     fn step(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
@@ -108,6 +107,9 @@ impl Lifecycle {
             Some(Err(error)) if error.kind() == ErrorKind::UnknownTenant => {
                 self.invalidate();
                 return Next::Over(self.ended(&attempt, Err(error), now));
+            }
+            Some(Err(error)) if attempt.purpose == Purpose::Look => {
+                return Next::Over(self.given_up(&attempt, Change::ProviderFailed(error)));
             }
             Some(Err(error)) => attempt.news.push(Change::ProviderFailed(error)),
         }
