@@ -1,5 +1,6 @@
 //! One face for every stack that makes authorized calls, seen from blocking code.
 
+use std::path::Path;
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
@@ -62,6 +63,13 @@ impl Setup {
     #[must_use]
     pub fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
         self.time = Arc::clone(clock).into();
+        self
+    }
+
+    /// Sharing the token through files in that directory.
+    #[must_use]
+    pub fn store(mut self, directory: &Path) -> Self {
+        self.tokens = self.tokens.store(directory);
         self
     }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use alvys_auth_core::share::Operation;
+use alvys_auth_core::share::{Operation, Subject};
 use alvys_auth_core::{
-    Change, Credentials, Error, Flow, Given, Mark, Policy, Tenant, TenantProvider, Token, TokenRequest, TokenResponse,
+    Change, Credentials, Error, Flow, Given, Mark, Policy, Tenant, TenantProvider, Token, TokenResponse,
 };
 use alvys_auth_driver::{AsyncSharing, BlockingSharing, ManualClock, Shared, SharedFuture, Time};
 use alvys_auth_sandbox::{Application, Sandbox};
@@ -54,13 +54,13 @@ impl Wanted {
 struct Away;
 
 impl AsyncSharing for Away {
-    fn share(&self, _: TokenRequest, _: Operation<TokenResponse, Error>) -> SharedFuture<'_> {
+    fn share(&self, _: Subject, _: Operation<TokenResponse, Error>) -> SharedFuture<'_> {
         Box::pin(async { Err(Error::transport("the store is away", "on purpose")) })
     }
 }
 
 impl BlockingSharing for Away {
-    fn share(&self, _: &TokenRequest, _: Operation<TokenResponse, Error>) -> Shared {
+    fn share(&self, _: &Subject, _: Operation<TokenResponse, Error>) -> Shared {
         Err(Error::transport("the store is away", "on purpose"))
     }
 }

@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::io::Cursor;
+use std::path::Path;
 use std::sync::Arc;
 
 use alvys_auth_core::{Api, Error};
+use alvys_auth_store::{FileStore, Sealed};
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::CONTENT_TYPE;
@@ -65,13 +67,27 @@ macro_rules! async_stack {
 fn async_tokens(setup: &Setup) -> alvys_auth_reqwest::TokenSource {
     let settings = setup.tokens.clone();
     let source = alvys_auth_reqwest::TokenSource::builder(settings.flow, settings.credentials);
-    source.policy(settings.policy).patience(settings.patience).build().expect("acceptable settings")
+    let source = source.policy(settings.policy).patience(settings.patience);
+    let source = match settings.store {
+        Some(directory) => source.store(Arc::new(alvys_auth_reqwest::Blocking::new(files(&directory)))),
+        None => source,
+    };
+    source.build().expect("acceptable settings")
 }
 
 fn blocking_tokens(setup: &Setup) -> alvys_auth_ureq::TokenSource {
     let settings = setup.tokens.clone();
     let source = alvys_auth_ureq::TokenSource::builder(settings.flow, settings.credentials);
-    source.policy(settings.policy).patience(settings.patience).build().expect("acceptable settings")
+    let source = source.policy(settings.policy).patience(settings.patience);
+    let source = match settings.store {
+        Some(directory) => source.store(Arc::new(files(&directory))),
+        None => source,
+    };
+    source.build().expect("acceptable settings")
+}
+
+fn files(directory: &Path) -> Sealed<FileStore> {
+    Sealed::new(FileStore::new(directory).expect("a directory"))
 }
 
 fn pieces(bytes: &Bytes) -> Vec<Bytes> {

@@ -136,6 +136,8 @@ conformance_at_once![
         those_who_queue_while_a_lost_token_is_replaced_meet_no_limit
         an_unshaped_crowd_is_blocked
         a_blocked_endpoint_is_left_alone_and_others_go_on
+        a_block_is_known_to_all_who_share_the_token
+        a_store_that_cannot_be_used_holds_no_call_up
         a_blocked_endpoint_is_called_again_once_the_block_is_over
         a_limit_beyond_the_patience_is_told_and_nothing_sent
         a_call_that_is_held_back_when_it_is_repeated_says_that_it_was_sent;

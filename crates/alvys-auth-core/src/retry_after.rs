@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
+use crate::quota;
+
 /// The longest wait that is obeyed: one wrong header must not stop a process for ever.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -18,7 +20,7 @@ const UNDATED: Duration = Duration::from_secs(60);
 /// the same answer, so a wrong clock on this machine does not matter.
 pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     let wait = match asked_directly(headers) {
-        None if status == StatusCode::TOO_MANY_REQUESTS => spent_quota(headers).or_else(|| limit_reset(headers)),
+        None if status == StatusCode::TOO_MANY_REQUESTS => quota::spent(headers).or_else(|| limit_reset(headers)),
         asked => asked,
     };
     wait.map(|wait| wait.min(LONGEST))
@@ -42,22 +44,6 @@ fn limit_reset(headers: &HeaderMap) -> Option<Duration> {
     let reset: u64 = headers.get("x-ratelimit-reset")?.to_str().ok()?.trim().parse().ok()?;
     let now = server_time(headers)?.duration_since(UNIX_EPOCH).ok()?;
     Some(Duration::from_secs(reset.saturating_sub(now.as_secs())))
-}
-
-/// The longest `t` (seconds) of the buckets with nothing left (`r=0`) in `b=per_hour;q=10;r=0;t=3540,b=per_day;…`.
-fn spent_quota(headers: &HeaderMap) -> Option<Duration> {
-    ["auth0-client-quota-limit", "auth0-organization-quota-limit"]
-        .into_iter()
-        .flat_map(|name| headers.get_all(name))
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter(|bucket| field(bucket, "r") == Some("0"))
-        .filter_map(|bucket| seconds(field(bucket, "t")?))
-        .max()
-}
-
-fn field<'a>(bucket: &'a str, name: &str) -> Option<&'a str> {
-    bucket.split(';').find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('=')).map(str::trim)
 }
 
 fn server_time(headers: &HeaderMap) -> Option<SystemTime> {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Lifecycle, Timestamp, Token};
+use alvys_auth_core::{Change, Lifecycle, Timestamp, Token, TokenResponse};
 
 use crate::support::{
-    answer, at, complete, fetched, granted, holding, lifecycle, obtain, refused, unreachable_server, used, waited, with,
+    answer, at, complete, fetched, granted, holding, just_before, lifecycle, obtain, refused, unreachable_server, used,
+    waited, with,
 };
 
 mod support;
@@ -162,4 +163,71 @@ fn a_token_too_short_for_a_margin_is_still_renewed_before_its_end() {
     let token = obtain(&mut lifecycle, "short", 1, at(0));
     assert!(token.renewal_at() < at(1) && token.renewal_at() >= Timestamp::from_millis(800));
     assert!(fetched(&mut lifecycle, token.renewal_at()).is_renewal());
+}
+
+/// A lifecycle whose token, granted for an hour at the origin, came with these quotas.
+fn with_quotas(quotas: &[(&'static str, &str)]) -> (Lifecycle, Token) {
+    let mut lifecycle = lifecycle();
+    let answer = quotas.iter().fold(granted("old", 3600), |answer, (name, value)| with(answer, name, value));
+    let attempt = fetched(&mut lifecycle, at(0));
+    complete(&mut lifecycle, attempt.answered(&answer), at(0));
+    let token = used(&mut lifecycle, at(0));
+    (lifecycle, token)
+}
+
+const CLIENT: &str = "auth0-client-quota-limit";
+const ORGANIZATION: &str = "auth0-organization-quota-limit";
+
+#[test]
+fn a_renewal_that_can_wait_does_while_few_token_requests_are_left() {
+    // The margin is 5 minutes, and the last tenth of it is what a renewal gets at least.
+    let due_as_always = 3300..=3450;
+    let cases = [
+        (vec![], due_as_always.clone()),
+        (vec![(CLIENT, "b=per_hour;q=10;r=2;t=3540")], due_as_always.clone()),
+        (vec![(CLIENT, "b=per_hour;q=10;r=1;t=1800")], due_as_always.clone()),
+        (vec![(CLIENT, "b=per_hour;q=10;r=1;t=3500")], 3500..=3500),
+        (vec![(CLIENT, "q=10;r=0;t=3500")], 3500..=3500),
+        (vec![(CLIENT, "r=1;t=3500")], 3500..=3500),
+        (vec![(CLIENT, "r=2;t=3500")], due_as_always.clone()),
+        (vec![(CLIENT, "q=99;r=10;t=3500")], due_as_always.clone()),
+        (vec![(CLIENT, "b=per_hour;q=10;r=9;t=3540,b=per_day;q=50;r=5;t=43200")], 3570..=3585),
+        (vec![(ORGANIZATION, "q=100;r=10;t=3500")], 3500..=3500),
+        (vec![(CLIENT, "q=10;r=0;t=3480"), (ORGANIZATION, "q=100;r=10;t=3500")], 3500..=3500),
+        (vec![(CLIENT, "q=10;r=none;t=3500"), (ORGANIZATION, "nonsense;;=")], due_as_always),
+    ];
+    for (quotas, due) in cases {
+        let (mut lifecycle, token) = with_quotas(&quotas);
+        let renewal_at = token.renewal_at().as_millis() / 1000;
+        assert!(due.contains(&renewal_at), "{quotas:?}: {renewal_at} is not in {due:?}");
+        assert_eq!(used(&mut lifecycle, just_before(token.renewal_at())).access_token(), "old");
+        assert!(fetched(&mut lifecycle, token.renewal_at()).is_renewal(), "{quotas:?}");
+    }
+}
+
+#[test]
+fn what_is_left_of_a_low_quota_is_told_until_it_is_counted_anew() {
+    let (lifecycle, token) = with_quotas(&[(CLIENT, "q=30;r=3;t=3500"), (ORGANIZATION, "q=100;r=4;t=60")]);
+    let told = token.low_quota().map(|quota| (quota.left, quota.resets_in));
+    assert_eq!(told, Some((3, Duration::from_secs(3500))));
+    let left = |seconds| lifecycle.snapshot().status(at(seconds)).low_quota.map(|quota| quota.resets_in.as_secs());
+    assert_eq!([left(0), left(3499), left(3500)], [Some(3500), Some(1), None]);
+    let (lifecycle, _) = with_quotas(&[(CLIENT, "q=30;r=20;t=3500")]);
+    assert!(lifecycle.snapshot().status(at(0)).low_quota.is_none());
+}
+
+#[test]
+fn a_token_that_is_needed_does_not_wait_for_the_quota() {
+    let (mut lifecycle, token) = with_quotas(&[(CLIENT, "q=10;r=0;t=43200")]);
+    assert!(lifecycle.reject(&token, at(60)), "it is old enough to be given up");
+    assert!(!fetched(&mut lifecycle, at(60)).is_renewal());
+}
+
+#[test]
+fn others_hear_of_a_low_quota_through_the_store() {
+    let (_, token) = with_quotas(&[(CLIENT, "q=10;r=1;t=3500")]);
+    let again = TokenResponse::from_entry(&token.to_entry(), Duration::from_secs(3600)).expect("an entry");
+    assert_eq!(again.low_quota(), token.low_quota());
+    let (_, token) = with_quotas(&[]);
+    assert!(!token.to_entry().contains("quota"));
 }

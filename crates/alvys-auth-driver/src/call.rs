@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body::Body;
 
 use crate::pace::Turn;
-use crate::{Bell, Pace, Time, events};
+use crate::{Bell, MayBeShared, Pace, Time, events};
 
 /// What authorizes calls: whose tokens, where to, how fast.
 #[derive(Clone)]
@@ -73,6 +73,14 @@ impl<T> Caller<T> {
     /// Without rate limits, by the system's clock.
     pub fn new(tokens: T, api: Api) -> Self {
         Self { tokens, api, pace: None, time: Time::boot() }
+    }
+
+    /// Keeps to these rate limits. All who share the token hear of the waits that the API asks for.
+    pub fn keep_to(&mut self, pace: Pace)
+    where
+        T: MayBeShared,
+    {
+        self.pace = Some(pace.sharing(self.tokens.waits()));
     }
 
     /// Begins a call. None when the request carries an `Authorization` of its own: it is sent as it is.

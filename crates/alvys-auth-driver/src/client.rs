@@ -9,12 +9,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
 use serde::Serialize;
 
-use crate::{Caller, Pace, Time};
+use crate::{Caller, MayBeShared, Pace, Time};
 
 /// What a driver adds to a [`Client`]: the HTTP client that sends its requests. Cheap to clone.
 pub trait Transport: Clone {
     /// Where the tokens come from: made of any source that the driver takes.
-    type Tokens: Clone;
+    type Tokens: Clone + MayBeShared;
     /// Transport settings.
     type Http;
     /// A finished HTTP client, which may be used elsewhere too.
@@ -149,7 +149,7 @@ impl<T: Transport> ClientBuilder<T> {
     ///
     /// A [`Pace`] keeps the limits of one token: give each tenant its own. Its clock is the one of the client.
     pub fn pace(mut self, pace: Pace) -> Self {
-        self.caller.pace = Some(pace);
+        self.caller.keep_to(pace);
         self
     }
 

@@ -84,11 +84,7 @@ impl Engine {
             lifecycle = lifecycle.with_provider(known, given_at, time_limit);
         }
         if shared {
-            // Processes that were forked have the same hash keys, and must not have the same id. A system without random
-            // numbers has no TLS either.
-            let mut random = RandomState::new().hash_one(0).to_be_bytes().repeat(2);
-            let _ = getrandom::fill(&mut random);
-            lifecycle = lifecycle.with_store(Id::from_bytes(random.try_into().unwrap_or_default()));
+            lifecycle = lifecycle.with_store(id());
         }
         let published = ArcSwap::from_pointee(lifecycle.snapshot());
         let state = Mutex::new(State { lifecycle, bell: None });
@@ -157,6 +153,11 @@ impl Engine {
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     pub fn status(&self) -> Status {
         self.published.load().status(self.time.now())
+    }
+
+    /// The request for the next token, with the credentials in use.
+    pub fn request(&self) -> TokenRequest {
+        self.lock().lifecycle.request().clone()
     }
 
     /// What to tell people when the server's side of the flow in use is going away.
@@ -257,6 +258,15 @@ impl fmt::Debug for Engine {
     }
 }
 
+/// A random id.
+pub(crate) fn id() -> Id {
+    // Processes that were forked have the same hash keys, and must not have the same id. A system without random numbers has no
+    // TLS either.
+    let mut random = RandomState::new().hash_one(0).to_be_bytes().repeat(2);
+    let _ = getrandom::fill(&mut random);
+    Id::from_bytes(random.try_into().unwrap_or_default())
+}
+
 /// What holds an engine.
 type Owner = Arc<dyn AsRef<Engine> + Send + Sync>;
 
@@ -337,9 +347,8 @@ impl Flight {
         self.attempt = self.attempt.take().map(|attempt| attempt.provided(given));
     }
 
-    /// Hands in what the store answered; none when it has not answered in time.
-    pub fn stored(&mut self, answer: Option<Shared>) {
-        let answer = answer.unwrap_or_else(|| Err(Error::timed_out("the store did not answer in time")));
+    /// Hands in what the store answered.
+    pub fn stored(&mut self, answer: Shared) {
         self.attempt = self.attempt.take().map(|attempt| attempt.stored(answer));
     }
 

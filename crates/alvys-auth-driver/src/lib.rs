@@ -27,8 +27,8 @@ pub use network::{Proxies, Proxy, Scheme, Way};
 #[cfg(feature = "tls")]
 pub use network::{Trust, Trusted};
 pub use pace::{Pace, Turn};
-pub use sharing::{AsyncSharing, BlockingSharing, Shared, SharedFuture};
-pub use source::{AsyncTokens, BlockingTokens, FixedTokens, TokenFuture, Tokens};
+pub use sharing::{AsyncSharing, BlockingSharing, Shared, SharedFuture, Waits};
+pub use source::{AsyncTokens, BlockingTokens, FixedTokens, MayBeShared, TokenFuture, Tokens};
 pub use tenants::{Making, OfTenant, Renewing, Search, TenantDriver, Tenants, Worker};
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.

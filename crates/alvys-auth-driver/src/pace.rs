@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alvys_auth_core::{Endpoint, Hold, Limit, Limiter, RateLimits, Ticket, Timestamp, Verdict};
+use alvys_auth_core::share::{Operation, Outcome, claim_wait, tell_wait, told_wait};
+use alvys_auth_core::{Endpoint, Hold, Limit, Limiter, Look, RateLimits, Ticket, Timestamp, Verdict};
 use event_listener::EventListener;
 use http::StatusCode;
 
-use crate::{Bell, Time};
+use crate::sharing::Shared as Told;
+use crate::{Bell, Time, Waits, engine};
 
 /// Keeps the calls made with one token within [`RateLimits`]. Cheap to clone; clones share the limits.
 ///
@@ -26,6 +28,8 @@ use crate::{Bell, Time};
 pub struct Pace {
     shared: Arc<Shared>,
     token: u64,
+    /// Tells other processes of the waits that the API asks for, and hears of theirs.
+    waits: Option<Arc<dyn Waits>>,
 }
 
 struct Shared {
@@ -51,14 +55,14 @@ impl Pace {
     pub fn with_clock(limits: RateLimits, clock: impl Into<Time>) -> Self {
         let time = clock.into();
         let (limiter, bell) = (Mutex::new((Limiter::new(limits), 0)), time.bell());
-        Self { shared: Arc::new(Shared { limiter, time, bell }), token: 0 }
+        Self { shared: Arc::new(Shared { limiter, time, bell }), token: 0, waits: None }
     }
 
     /// Limits for another token of the same organization: they share what the organization is limited to.
     pub fn for_another_token(&self) -> Self {
         let (_, tokens) = &mut *self.lock();
         *tokens += 1;
-        Self { shared: Arc::clone(&self.shared), token: *tokens }
+        Self { shared: Arc::clone(&self.shared), token: *tokens, waits: None }
     }
 
     /// What the calls to `endpoint` are limited to, beside those of the token and the organization.
@@ -71,16 +75,49 @@ impl Pace {
         Arc::strong_count(&self.shared) == 1 && self.lock().0.is_idle(self.time().now())
     }
 
+    /// Tells all who share the token through the store of its source of the waits that the API asks for, and hears of theirs. A
+    /// client does this by itself when its source has a store.
+    ///
+    /// Before the first call to an endpoint the store is looked at; after that it is looked at beside the calls, once a second at
+    /// the most.
+    #[must_use]
+    pub fn sharing(mut self, waits: Option<Arc<dyn Waits>>) -> Self {
+        self.waits = waits;
+        self
+    }
+
     /// Queues one call to `endpoint`: those who come later go later.
     pub fn turn(&self, endpoint: &Endpoint) -> Turn {
+        self.look(endpoint);
         let ticket = self.lock().0.queue(self.token, endpoint, self.time().now());
         Turn { pace: self.clone(), ticket }
+    }
+
+    /// Looks at what other processes were told, if that is due.
+    fn look(&self, endpoint: &Endpoint) {
+        let Some(waits) = &self.waits else { return };
+        let Some(look) = self.lock().0.look(self.token, endpoint, self.time().now()) else { return };
+        let (this, called) = (self.clone(), endpoint.clone());
+        let told = move |answer: Told| {
+            let told = answer.ok().as_ref().and_then(told_wait);
+            this.lock().0.looked(this.token, &called, told, this.time().now());
+            this.bell().ring();
+        };
+        waits.begin(endpoint, Operation::Look, look == Look::First, Box::new(told));
     }
 
     /// Draws from what was decided about an answer what it means for everybody else: while the API wants to be left alone,
     /// nobody calls `endpoint`.
     pub(crate) fn heed(&self, endpoint: &Endpoint, status: StatusCode, verdict: &Verdict, now: Timestamp) {
-        self.lock().0.heed(self.token, endpoint, status, verdict, now);
+        let wait = self.lock().0.heed(self.token, endpoint, status, verdict, now);
+        let (Some(wait), Some(waits)) = (wait, &self.waits) else { return };
+        let (owner, telling, called) = (engine::id(), Arc::clone(waits), endpoint.clone());
+        let claimed = move |answer: Told| {
+            if answer.is_ok_and(|answer| answer.outcome == Outcome::Claimed) {
+                telling.begin(&called, tell_wait(owner, status, wait), true, Box::new(drop));
+            }
+        };
+        waits.begin(endpoint, claim_wait(owner), true, Box::new(claimed));
     }
 
     /// The clock.

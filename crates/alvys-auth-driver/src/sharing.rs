@@ -2,8 +2,8 @@
 
 use std::pin::Pin;
 
-use alvys_auth_core::share::{Answer, Operation};
-use alvys_auth_core::{Error, TokenRequest, TokenResponse};
+use alvys_auth_core::share::{Answer, Operation, Subject};
+use alvys_auth_core::{Endpoint, Error, TokenResponse};
 
 /// What a store answers, unless it cannot be used now.
 pub type Shared = Result<Answer<TokenResponse, Error>, Error>;
@@ -13,15 +13,28 @@ pub type SharedFuture<'a> = Pin<Box<dyn Future<Output = Shared> + Send + 'a>>;
 
 /// A store whose operations are futures; see [`Builder::store`](crate::Builder::store). The crate `alvys-auth-store` has some.
 pub trait AsyncSharing: Send + Sync {
-    /// Carries out an operation on the token that `request` gets. It ends within seconds.
-    fn share(&self, request: TokenRequest, operation: Operation<TokenResponse, Error>) -> SharedFuture<'_>;
+    /// Carries out an operation on the entry about `subject`. It ends within seconds.
+    fn share(&self, subject: Subject, operation: Operation<TokenResponse, Error>) -> SharedFuture<'_>;
 }
 
 /// A store whose operations block; see [`AsyncSharing`].
 pub trait BlockingSharing: Send + Sync {
-    /// Carries out an operation on the token that `request` gets. It ends within seconds.
+    /// Carries out an operation on the entry about `subject`. It ends within seconds.
     ///
     /// # Errors
     /// When the store cannot be used now.
-    fn share(&self, request: &TokenRequest, operation: Operation<TokenResponse, Error>) -> Shared;
+    fn share(&self, subject: &Subject, operation: Operation<TokenResponse, Error>) -> Shared;
+}
+
+/// How a [`Pace`](crate::Pace) reaches the store of a token source: all who share a token hear of the waits that the API asks for.
+pub trait Waits: Send + Sync {
+    /// Begins an operation on the entry about the calls to `endpoint`, and tells what came of it. A blocking driver may do all of
+    /// that before this returns if it is `urgent`.
+    fn begin(
+        &self,
+        endpoint: &Endpoint,
+        operation: Operation<TokenResponse, Error>,
+        urgent: bool,
+        told: Box<dyn FnOnce(Shared) + Send>,
+    );
 }

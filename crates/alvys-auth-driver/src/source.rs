@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use alvys_auth_core::{Error, Snapshot, Status, Timestamp, Token, TokenResponse};
 
+use crate::Waits;
+
 /// A token that is on its way; from [`AsyncTokens::token`].
 pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<Token, Error>> + Send + 'a>>;
 
@@ -24,6 +26,11 @@ pub trait AsyncTokens: Send + Sync {
 
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     fn status(&self) -> Status;
+
+    /// How a client tells those who share the token of the waits that the API asks for; none where nobody shares it.
+    fn waits(&self) -> Option<Arc<dyn Waits>> {
+        None
+    }
 }
 
 /// A blocking source of tokens; see [`AsyncTokens`].
@@ -39,6 +46,11 @@ pub trait BlockingTokens: Send + Sync {
 
     /// The state now, for health endpoints. Asks nobody and waits for nothing.
     fn status(&self) -> Status;
+
+    /// How a client tells those who share the token of the waits that the API asks for; none where nobody shares it.
+    fn waits(&self) -> Option<Arc<dyn Waits>> {
+        None
+    }
 }
 
 /// A source of tokens as a client holds it: any source makes one.
@@ -55,6 +67,24 @@ impl<S: AsyncTokens + 'static> From<S> for Tokens<dyn AsyncTokens> {
 impl<S: BlockingTokens + 'static> From<S> for Tokens<dyn BlockingTokens> {
     fn from(source: S) -> Self {
         Self(Arc::new(source))
+    }
+}
+
+/// Tokens that may be shared with other processes.
+pub trait MayBeShared {
+    /// See [`AsyncTokens::waits`].
+    fn waits(&self) -> Option<Arc<dyn Waits>>;
+}
+
+impl MayBeShared for Tokens<dyn AsyncTokens> {
+    fn waits(&self) -> Option<Arc<dyn Waits>> {
+        self.0.waits()
+    }
+}
+
+impl MayBeShared for Tokens<dyn BlockingTokens> {
+    fn waits(&self) -> Option<Arc<dyn Waits>> {
+        self.0.waits()
     }
 }
 
@@ -144,6 +174,10 @@ macro_rules! forward {
 
             fn status(&self) -> Status {
                 self.deref().status()
+            }
+
+            fn waits(&self) -> Option<Arc<dyn Waits>> {
+                self.deref().waits()
             }
         }
     )*};

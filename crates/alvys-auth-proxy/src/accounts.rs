@@ -30,13 +30,14 @@ impl Account {
     /// The MCP server is no endpoint of the API: its calls count for the token and the organization only.
     #[must_use]
     pub fn new(tokens: impl AsyncTokens + 'static) -> Self {
-        Self { tokens: tokens.into(), pace: Some(Pace::new(published())) }
+        let account = Self { tokens: tokens.into(), pace: None };
+        account.pace(Pace::new(published()))
     }
 
     /// Calls at another pace.
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
-        self.pace = Some(pace);
+        self.pace = Some(pace.sharing(self.tokens.waits()));
         self
     }
 
@@ -166,7 +167,12 @@ impl PerTenant {
         self
     }
 
-    fn pace(&self, tenant: &str) -> Option<Pace> {
+    /// The limits of a tenant, and how all who share its token hear of the waits that the API asks for.
+    fn pace(&self, tenant: &str, tokens: &Tokens) -> Option<Pace> {
+        Some(self.remembered(tenant)?.sharing(tokens.waits()))
+    }
+
+    fn remembered(&self, tenant: &str) -> Option<Pace> {
         let limits = self.limits.as_ref()?;
         let Paces { by_tenant, left } = &mut *self.paces.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pace) = by_tenant.get(tenant) {
@@ -187,7 +193,7 @@ impl Accounts for PerTenant {
         Box::pin(async move {
             let tenant = tenant.ok_or(NotServed::Unnamed)?;
             let tokens = (self.find)(tenant.to_owned()).await?;
-            Ok(Account { tokens, pace: self.pace(tenant) })
+            Ok(Account { pace: self.pace(tenant, &tokens), tokens })
         })
     }
 }

@@ -81,6 +81,12 @@ fn state(status: &Status) -> String {
     if let Some(pause) = status.paused_for {
         state.push_str(&format!("; no token request for {}", Span(pause)));
     }
+    if let Some(quota) = status.low_quota {
+        let (left, resets_in) = (quota.left, Span(quota.resets_in));
+        state.push_str(&format!(
+            "; {left} more token requests are allowed within {resets_in}, so renewals that can wait do"
+        ));
+    }
     if let Some(error) = &status.last_error {
         state.push_str(&format!("; last failure: {error:#}"));
     }

@@ -52,7 +52,7 @@ impl Authorize {
 
     /// Shapes the rate of the calls.
     pub fn pace(mut self, pace: Pace) -> Self {
-        self.0.pace = Some(pace);
+        self.0.keep_to(pace);
         self
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use alvys_auth_core::share::Operation;
-use alvys_auth_core::{Error, TokenRequest, TokenResponse};
+use alvys_auth_core::share::{Operation, Subject};
+use alvys_auth_core::{Error, TokenResponse};
 use alvys_auth_driver::{AsyncSharing, BlockingSharing, SharedFuture};
 
 use crate::provider::blocking;
@@ -35,8 +35,8 @@ impl<S: BlockingSharing + 'static> Blocking<S> {
 }
 
 impl<S: BlockingSharing + 'static> AsyncSharing for Blocking<S> {
-    fn share(&self, request: TokenRequest, operation: Operation<TokenResponse, Error>) -> SharedFuture<'_> {
+    fn share(&self, subject: Subject, operation: Operation<TokenResponse, Error>) -> SharedFuture<'_> {
         let store = Arc::clone(&self.0);
-        Box::pin(blocking(move || store.share(&request, operation)))
+        Box::pin(blocking(move || store.share(&subject, operation)))
     }
 }

@@ -4,10 +4,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alvys_auth_core::share::{Operation, STORE_TIME};
-use alvys_auth_core::{Credentials, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest, TokenResponse};
+use alvys_auth_core::share::{Operation, STORE_TIME, Subject};
+use alvys_auth_core::{
+    Credentials, Endpoint, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest, TokenResponse,
+};
 use alvys_auth_driver::{
-    Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, Shared, Task, TokenFuture,
+    Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, Shared, Task, TokenFuture, Waits,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -148,15 +150,14 @@ impl TokenSource {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question).await),
                 Task::Send(request) => flight.answered(self.0.common.transport.send(request).await),
-                Task::Store(request, operation) => flight.stored(self.share(request, operation).await),
+                Task::Store(request, operation) => {
+                    if let Some(store) = &self.0.common.store {
+                        flight.stored(at_store(&**store, request.into(), operation).await);
+                    }
+                }
                 Task::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
-    }
-
-    /// What the store answers; none when it does not in time.
-    async fn share(&self, request: TokenRequest, operation: Operation<TokenResponse, Error>) -> Option<Shared> {
-        timeout(STORE_TIME, self.0.common.store.as_ref()?.share(request, operation)).await.ok()
     }
 
     /// What the provider gives; none when it does not answer in time.
@@ -173,6 +174,12 @@ impl TokenSource {
             if blocks { timeout(limit, joined(tokio::spawn(answer))).await } else { timeout(limit, answer).await };
         given.ok()
     }
+}
+
+/// What a store answers within its time.
+async fn at_store(store: &dyn AsyncSharing, subject: Subject, operation: Operation<TokenResponse, Error>) -> Shared {
+    let answer = timeout(STORE_TIME, store.share(subject, operation)).await;
+    answer.unwrap_or_else(|_| Err(Error::timed_out("the store did not answer in time")))
 }
 
 impl Driver for Reqwest {
@@ -217,5 +224,25 @@ impl AsyncTokens for TokenSource {
 
     fn status(&self) -> Status {
         Engine::status(self)
+    }
+
+    fn waits(&self) -> Option<Arc<dyn Waits>> {
+        self.0.common.store.is_some().then(|| Arc::new(self.clone()) as Arc<dyn Waits>)
+    }
+}
+
+impl Waits for TokenSource {
+    fn begin(
+        &self,
+        endpoint: &Endpoint,
+        operation: Operation<TokenResponse, Error>,
+        _: bool,
+        told: Box<dyn FnOnce(Shared) + Send>,
+    ) {
+        // Outside of a runtime nothing is told, and nobody waits for it for longer than a moment.
+        if let (Some(store), Ok(runtime)) = (self.0.common.store.clone(), Handle::try_current()) {
+            let subject = Subject::calls(self.request(), endpoint);
+            runtime.spawn(async move { told(at_store(&*store, subject, operation).await) });
+        }
     }
 }

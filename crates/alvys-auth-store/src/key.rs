@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use alvys_auth_core::share::{Answer, Id, Operation, SharedToken};
+use alvys_auth_core::share::{Answer, Id, Operation, SharedToken, Subject};
 use alvys_auth_core::{Error, TokenRequest, TokenResponse};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
@@ -85,8 +85,16 @@ impl Key {
     /// # Errors
     /// When the system has no randomness, which it always has.
     pub fn of(request: &TokenRequest) -> Result<Self, Error> {
-        let identity = request.identity();
-        let secret = Salt::new(HKDF_SHA256, SALT).extract(request.client_secret().as_bytes());
+        Self::about(&request.clone().into())
+    }
+
+    /// The key of the entry about `subject`.
+    ///
+    /// # Errors
+    /// When the system has no randomness, which it always has.
+    pub fn about(subject: &Subject) -> Result<Self, Error> {
+        let identity = subject.identity();
+        let secret = Salt::new(HKDF_SHA256, SALT).extract(subject.request().client_secret().as_bytes());
         let mut tag = [0; 2];
         expand(&secret, b"name", &identity, &mut tag).ok_or_else(broken)?;
         let mut key = Zeroizing::new([0; 32]);

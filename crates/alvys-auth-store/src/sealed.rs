@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use alvys_auth_core::share::{Answer, Operation};
-use alvys_auth_core::{Error, TokenRequest, TokenResponse};
+use alvys_auth_core::share::{Answer, Operation, Subject};
+use alvys_auth_core::{Error, TokenResponse};
 use alvys_auth_driver::{AsyncSharing, BlockingSharing, Shared, SharedFuture};
 use tracing::warn;
 
@@ -51,17 +51,17 @@ impl<S> Sealed<S> {
 }
 
 impl<S: BlockingStore> BlockingSharing for Sealed<S> {
-    fn share(&self, request: &TokenRequest, operation: Operation<TokenResponse, Error>) -> Shared {
-        let key = Key::of(request)?;
+    fn share(&self, subject: &Subject, operation: Operation<TokenResponse, Error>) -> Shared {
+        let key = Key::about(subject)?;
         let answer = self.store.run(key.name(), key.seal(operation)?)?;
         Ok(self.open(&key, answer))
     }
 }
 
 impl<S: AsyncStore> AsyncSharing for Sealed<S> {
-    fn share(&self, request: TokenRequest, operation: Operation<TokenResponse, Error>) -> SharedFuture<'_> {
+    fn share(&self, subject: Subject, operation: Operation<TokenResponse, Error>) -> SharedFuture<'_> {
         Box::pin(async move {
-            let key = Key::of(&request)?;
+            let key = Key::about(&subject)?;
             let answer = self.store.run(key.name(), key.seal(operation)?).await?;
             Ok(self.open(&key, answer))
         })

@@ -40,7 +40,7 @@ impl<B> AuthorizeLayer<B> {
 
     /// Shapes the rate of the calls; without it they go out as they come. The clock of the pace is the one of the layer.
     pub fn pace(self, pace: Pace) -> Self {
-        self.with(|caller| caller.pace = Some(pace))
+        self.with(|caller| caller.keep_to(pace))
     }
 
     /// Another clock than the system's, such as a `ManualClock` in tests.

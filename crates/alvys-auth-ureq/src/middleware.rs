@@ -64,7 +64,7 @@ impl Authorize {
 
     /// Shapes the rate of the calls.
     pub fn pace(mut self, pace: Pace) -> Self {
-        self.caller.pace = Some(pace);
+        self.caller.keep_to(pace);
         self
     }
 

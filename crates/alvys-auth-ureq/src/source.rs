@@ -6,12 +6,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::share::{Operation, STORE_TIME};
+use alvys_auth_core::share::{Operation, STORE_TIME, Subject};
 use alvys_auth_core::{
-    Credentials, CredentialsProvider, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest, TokenResponse,
+    Credentials, CredentialsProvider, Endpoint, Error, Flow, Given, Mark, Status, Timestamp, Token, TokenRequest,
+    TokenResponse,
 };
 use alvys_auth_driver::{
-    Action, BlockingSharing, BlockingTokens, Driver, Engine, Flight, Parts, Question, Shared, Task,
+    Action, BlockingSharing, BlockingTokens, Driver, Engine, Flight, Parts, Question, Shared, Task, Waits,
 };
 use event_listener::Listener;
 use tracing::Span;
@@ -136,16 +137,14 @@ impl TokenSource {
             match task {
                 Task::Ask(known, question) => flight.provided(self.ask(known, question)),
                 Task::Send(request) => flight.answered(self.0.common.transport.send(request)),
-                Task::Store(request, operation) => flight.stored(self.share(request, operation)),
+                Task::Store(request, operation) => {
+                    if let Some(store) = &self.0.common.store {
+                        flight.stored(at_store(Arc::clone(store), request.into(), operation));
+                    }
+                }
                 Task::Wait(change, timer) => drop(change.wait_timeout(timer)),
             }
         }
-    }
-
-    /// What the store answers; none when it does not in time.
-    fn share(&self, request: TokenRequest, operation: Operation<TokenResponse, Error>) -> Option<Shared> {
-        let store = Arc::clone(self.0.common.store.as_ref()?);
-        asked("store", STORE_TIME, move || store.share(&request, operation))
     }
 
     /// What the provider gives; none when it does not answer in time.
@@ -176,6 +175,12 @@ pub(crate) fn asked<T: Send + 'static>(
         },
         Err(error) => Some(Err(Error::transport(format!("no thread to ask the {whom} on"), error))),
     }
+}
+
+/// What a store answers within its time.
+fn at_store(store: Arc<dyn BlockingSharing>, subject: Subject, operation: Operation<TokenResponse, Error>) -> Shared {
+    let answer = asked("store", STORE_TIME, move || store.share(&subject, operation));
+    answer.unwrap_or_else(|| Err(Error::timed_out("the store did not answer in time")))
 }
 
 impl Driver for Ureq {
@@ -222,5 +227,29 @@ impl BlockingTokens for TokenSource {
 
     fn status(&self) -> Status {
         Engine::status(self)
+    }
+
+    fn waits(&self) -> Option<Arc<dyn Waits>> {
+        self.0.common.store.is_some().then(|| Arc::new(self.clone()) as Arc<dyn Waits>)
+    }
+}
+
+impl Waits for TokenSource {
+    fn begin(
+        &self,
+        endpoint: &Endpoint,
+        operation: Operation<TokenResponse, Error>,
+        urgent: bool,
+        told: Box<dyn FnOnce(Shared) + Send>,
+    ) {
+        let Some(store) = self.0.common.store.clone() else { return };
+        let subject = Subject::calls(self.request(), endpoint);
+        if urgent {
+            told(at_store(store, subject, operation));
+        } else {
+            // Without a thread to spare nothing is told now, and it is tried again later.
+            let looking = thread::Builder::new().name("alvys-auth-looking".to_owned());
+            let _ = looking.spawn(move || told(store.share(&subject, operation)));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Rate shaping, against a server that blocks whoever goes too fast.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use alvys_auth_core::{Limit, RateLimits};
 use alvys_auth_driver::{ManualClock, Pace};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::caller::{Call, Caller, Setup, calls_to};
-use alvys_auth_tests::flying;
+use alvys_auth_tests::{eventually, flying};
 
 use crate::calls::start;
 
@@ -165,4 +166,47 @@ pub(crate) fn a_call_that_is_held_back_when_it_is_repeated_says_that_it_was_sent
     assert_eq!(error.status().map(|status| status.as_u16()), Some(503));
     assert!(error.hint().contains("sent once") && !error.to_string().contains("nothing was sent"), "{error}");
     assert_eq!(sandbox.api_requests(), 1);
+}
+
+pub(crate) fn a_block_is_known_to_all_who_share_the_token<C: Caller>() {
+    let (sandbox, directory) = (start(), tempfile::tempdir().expect("a directory"));
+    let process = || {
+        let pace = Pace::new(RateLimits::none());
+        C::build(Setup::of(&sandbox).store(&directory.path().join("tokens")).patience(SECOND).pace(&pace))
+    };
+    let (first, running) = (process(), process());
+    assert_eq!(running.call(Call::get("loads")).expect("an answer").status, 200);
+    sandbox.inject_at("/api/p/v1/loads", Fault::status(429).header("retry-after", "60"));
+    let is_told = |caller: &C| {
+        let before = calls_to(&sandbox).len();
+        caller.call(Call::get("loads")).is_err() && calls_to(&sandbox).len() == before
+    };
+    let told = first.call(Call::get("loads")).expect_err("a block").ours();
+    assert_eq!((told.kind(), told.retry_after()), (ErrorKind::RateLimited, Some(60 * SECOND)));
+    // One that starts now is told before its first call, whether the first process has told the others or is about to.
+    let mut later = process();
+    eventually("the block is known", || {
+        later = process();
+        is_told(&later)
+    });
+    let before = calls_to(&sandbox).len();
+    let held = later.call(Call::get("loads")).expect_err("the block of the other process").ours();
+    assert_eq!(held.kind(), ErrorKind::RateLimited);
+    assert!(held.retry_after().is_some_and(|left| left > 30 * SECOND && left <= 60 * SECOND), "{held}");
+    assert_eq!(calls_to(&sandbox).len(), before, "nothing was sent");
+    assert_eq!(later.call(Call::get("trips")).expect("an answer").status, 200, "other endpoints are not blocked");
+    // One that has called the endpoint before looks again a second later.
+    eventually("a process that runs hears of it", || is_told(&running));
+    assert_eq!(sandbox.token_requests(), 1);
+}
+
+pub(crate) fn a_store_that_cannot_be_used_holds_no_call_up<C: Caller>() {
+    let (sandbox, directory) = (start(), tempfile::tempdir().expect("a directory"));
+    let tokens = directory.path().join("tokens");
+    let caller = C::build(Setup::of(&sandbox).store(&tokens).pace(&Pace::new(RateLimits::none())));
+    fs::remove_dir(&tokens).expect("an empty directory");
+    fs::write(&tokens, "a file in its place").expect("a file");
+    for path in ["loads", "loads", "trips"] {
+        assert_eq!(caller.call(Call::get(path)).expect("an answer").status, 200);
+    }
 }

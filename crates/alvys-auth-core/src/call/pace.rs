@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::share::STORE_TIME;
 use crate::{Endpoint, Limit, RateLimits, Timestamp, Verdict};
 
 /// Who has not come again this long after the time it was told holds up nobody any more.
@@ -12,6 +13,10 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// The most entries in the log of one limit.
 const ENTRIES: usize = 1024;
+
+/// How long calls wait for the first look at what other processes were told, and how often that is looked at.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// With this many endpoints remembered, the idle ones are forgotten; with twice as many as were left then, again.
 const MANY: usize = 64;
@@ -67,6 +72,15 @@ pub struct Hold {
     pub asked_by: Option<StatusCode>,
 }
 
+/// Why to look at what other processes were told; from [`Limiter::look`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing is known of the endpoint yet. Calls wait for this.
+    First,
+    /// There may be something new. Nobody waits for this.
+    Again,
+}
+
 /// What was sent with one token.
 #[derive(Debug)]
 struct Spent {
@@ -80,6 +94,9 @@ struct Lane {
     logs: Vec<Log>,
     held_until: Timestamp,
     held_by: StatusCode,
+    /// Until when the first look at what others were told is waited for, and when the next one is due.
+    looking_until: Timestamp,
+    look_at: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -157,7 +174,7 @@ impl Limiter {
         let opens = |ahead: [usize; 3]| {
             let each =
                 kept.iter().zip(ahead).flat_map(|(logs, ahead)| logs.iter().map(move |log| log.opens(ahead, now)));
-            each.fold(now.max(lane.held_until), Timestamp::max)
+            each.fold(now.max(lane.held_until).max(lane.looking_until), Timestamp::max)
         };
         let until = opens(ahead);
         if until <= now {
@@ -179,20 +196,55 @@ impl Limiter {
     }
 
     /// Draws from what was decided about an answer what it means for everybody else: while the API wants to be left alone,
-    /// nobody calls `endpoint` with this token.
-    pub fn heed(&mut self, token: u64, endpoint: &Endpoint, status: StatusCode, verdict: &Verdict, now: Timestamp) {
+    /// nobody calls `endpoint` with this token. Gives how long that is, unless it was known before.
+    pub fn heed(
+        &mut self,
+        token: u64,
+        endpoint: &Endpoint,
+        status: StatusCode,
+        verdict: &Verdict,
+        now: Timestamp,
+    ) -> Option<Duration> {
         let wait = match verdict {
             Verdict::Repeat { after } => Some(*after),
             Verdict::Fail(error) => error.retry_after(),
         };
-        let Some(wait) = wait.filter(|wait| !wait.is_zero()) else { return };
+        let wait = wait.filter(|wait| !wait.is_zero())?;
+        self.lane(token, endpoint).hold(status, now.saturating_add(wait)).then_some(wait)
+    }
+
+    /// Whether to look now at what other processes with this token were told about `endpoint`: once a second while it is called.
+    /// Calls wait for the first look, for a second at the most, and for none after it. Hand in what was found with
+    /// [`looked`](Self::looked).
+    pub fn look(&mut self, token: u64, endpoint: &Endpoint, now: Timestamp) -> Option<Look> {
+        let lane = self.lane(token, endpoint);
+        let look = match lane.look_at {
+            Some(look_at) if now < look_at => return None,
+            Some(_) => Look::Again,
+            None => Look::First,
+        };
+        if look == Look::First {
+            lane.looking_until = now.saturating_add(FIRST_LOOK);
+        }
+        // Should the answer be late, that is no reason for another look beside it.
+        lane.look_at = Some(now.saturating_add(STORE_TIME));
+        Some(look)
+    }
+
+    /// Takes in what another process was told about `endpoint`: the status, and how much longer it is to be left alone; none when
+    /// there is nothing to tell. Calls that wait for their turn are to ask again.
+    pub fn looked(&mut self, token: u64, endpoint: &Endpoint, told: Option<(StatusCode, Duration)>, now: Timestamp) {
+        let lane = self.lane(token, endpoint);
+        (lane.looking_until, lane.look_at) = (Timestamp::default(), Some(now.saturating_add(LOOK_EVERY)));
+        if let Some((status, wait)) = told {
+            lane.hold(status, now.saturating_add(wait));
+        }
+    }
+
+    fn lane(&mut self, token: u64, endpoint: &Endpoint) -> &mut Lane {
         let Self { limits, tokens, .. } = self;
         let spent = tokens.entry(token).or_insert_with(|| Spent::new(limits));
-        let lane = spent.endpoints.entry(endpoint.name().to_owned()).or_insert_with(|| Lane::new(limits.of(endpoint)));
-        let until = now.saturating_add(wait);
-        if until > lane.held_until {
-            (lane.held_until, lane.held_by) = (until, status);
-        }
+        spent.endpoints.entry(endpoint.name().to_owned()).or_insert_with(|| Lane::new(limits.of(endpoint)))
     }
 
     /// Whether this says as little as a new one: no call counts any more, and nobody waits.
@@ -217,7 +269,10 @@ impl Limiter {
     /// Forgets what says no more than something new would, also where somebody waits.
     fn retain(&mut self, now: Timestamp) {
         self.tokens.retain(|_, spent| {
-            spent.endpoints.retain(|_, lane| lane.held_until > now || !is_idle(&mut lane.logs, now));
+            spent.endpoints.retain(|_, lane| {
+                let looks = lane.look_at.is_some_and(|look_at| now < look_at);
+                lane.held_until > now || looks || !is_idle(&mut lane.logs, now)
+            });
             !spent.endpoints.is_empty() || !is_idle(&mut spent.logs, now)
         });
     }
@@ -231,7 +286,17 @@ impl Spent {
 
 impl Lane {
     fn new(limits: &[Limit]) -> Self {
-        Self { logs: logs(limits), held_until: Timestamp::default(), held_by: StatusCode::TOO_MANY_REQUESTS }
+        let (held_until, held_by) = (Timestamp::default(), StatusCode::TOO_MANY_REQUESTS);
+        Self { logs: logs(limits), held_until, held_by, looking_until: Timestamp::default(), look_at: None }
+    }
+
+    /// Leaves the endpoint alone until then, and says whether that is longer than was known.
+    fn hold(&mut self, status: StatusCode, until: Timestamp) -> bool {
+        let longer = until > self.held_until;
+        if longer {
+            (self.held_until, self.held_by) = (until, status);
+        }
+        longer
     }
 }
 

@@ -9,12 +9,15 @@ use zeroize::Zeroizing;
 
 use crate::error::Inner;
 use crate::words::SUPPORT_HEADERS;
-use crate::{Error, ErrorKind, Scope, TokenResponse};
+use crate::{Error, ErrorKind, Quota, Scope, TokenResponse};
 
 #[derive(Serialize, Deserialize)]
 struct Token<'a> {
     access_token: Cow<'a, str>,
     scope: Cow<'a, str>,
+    /// How many token requests are left, and in how many seconds they are counted anew, where that was told to be low.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quota: Option<(u16, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,9 +50,10 @@ impl TokenResponse {
     /// ```
     pub fn to_entry(&self) -> String {
         let scope = self.scopes().iter().collect::<Vec<_>>().join(" ");
-        let entry = Token { access_token: self.access_token().into(), scope: scope.into() };
+        let quota = self.low_quota().map(|quota| (quota.left, quota.resets_in.as_secs()));
+        let entry = Token { access_token: self.access_token().into(), scope: scope.into(), quota };
         // Room for all of it, because a buffer that grows leaves copies in memory.
-        let mut text = Vec::with_capacity(2 * (entry.access_token.len() + entry.scope.len()) + 64);
+        let mut text = Vec::with_capacity(2 * (entry.access_token.len() + entry.scope.len()) + 96);
         let written = serde_json::to_writer(&mut text, &entry).is_ok();
         String::from_utf8(text).ok().filter(|_| written).unwrap_or_default()
     }
@@ -57,9 +61,11 @@ impl TokenResponse {
     /// Reads what [`to_entry`](Self::to_entry) wrote; `lifetime` is how long the token was good for when it
     /// was put there.
     pub fn from_entry(text: &str, lifetime: Duration) -> Option<Self> {
-        let Token { access_token, scope } = serde_json::from_str(text).ok()?;
+        let Token { access_token, scope, quota } = serde_json::from_str(text).ok()?;
         let access_token = Zeroizing::new(access_token.into_owned());
-        Self::new(&access_token, lifetime, &scope).ok()
+        let mut response = Self::new(&access_token, lifetime, &scope).ok()?;
+        response.note(quota.map(|(left, resets_in)| Quota { left, resets_in: Duration::from_secs(resets_in) }));
+        Some(response)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What tells shared tokens apart.
 
-use crate::{Scope, TokenRequest};
+use crate::{Endpoint, Scope, TokenRequest};
 
 /// The format of what is shared. Processes with another one share nothing with this one.
 const VERSION: u32 = 1;
@@ -32,5 +32,54 @@ impl TokenRequest {
         let tenant = (flow.tenant(), flow.body_tenant(), flow.expected_organization());
         // In JSON, two different lists of values are never the same text.
         serde_json::to_string(&("alvys-auth", VERSION, NUMBER, values, tenant)).unwrap_or_default()
+    }
+}
+
+/// What an entry at a store is about. It decides under which name the entry is found.
+///
+/// ```
+/// use alvys_auth_core::share::Subject;
+/// use alvys_auth_core::{Credentials, Endpoint, Flow, TokenRequest};
+/// use http::{Method, Uri};
+///
+/// let request = TokenRequest::new(Flow::current(), Credentials::new("my-client", "s3cret")?)?;
+/// let loads = Endpoint::of(&Method::GET, &Uri::from_static("https://api.alvys.com/api/p/v1/loads"));
+/// let token = Subject::from(request.clone());
+/// let calls = Subject::calls(request, &loads);
+/// assert_ne!(token.identity(), calls.identity());
+/// # Ok::<(), alvys_auth_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Subject {
+    request: TokenRequest,
+    endpoint: Option<String>,
+}
+
+impl Subject {
+    /// The calls to `endpoint` with the token that `request` gets. Their entry holds the wait that the API asked for as a
+    /// [failure](super::Operation::Fail), and no token.
+    pub fn calls(request: TokenRequest, endpoint: &Endpoint) -> Self {
+        Self { request, endpoint: Some(endpoint.name().to_owned()) }
+    }
+
+    /// The request whose token, or whose token's calls, the entry is about. Its secret seals the entry.
+    pub fn request(&self) -> &TokenRequest {
+        &self.request
+    }
+
+    /// Everything that tells the entry apart from others, apart from the secret, as one line of JSON.
+    pub fn identity(&self) -> String {
+        let request = self.request.identity();
+        match &self.endpoint {
+            None => request,
+            Some(endpoint) => serde_json::to_string(&(request, endpoint)).unwrap_or_default(),
+        }
+    }
+}
+
+impl From<TokenRequest> for Subject {
+    /// The token that the request gets.
+    fn from(request: TokenRequest) -> Self {
+        Self { request, endpoint: None }
     }
 }

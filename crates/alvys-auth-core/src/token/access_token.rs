@@ -66,12 +66,20 @@ impl Token {
     ) -> Option<Self> {
         let lifetime = response.lifetime().unwrap_or(policy.default_lifetime);
         let expires_at = obtained_at.unwrap_or(now).saturating_add(lifetime);
-        let end = expires_at.as_millis();
-        let half = end.checked_sub(now.as_millis()).filter(|left| *left > 0)? / 2;
+        if expires_at <= now {
+            return None;
+        }
+        let half = Duration::from_millis(expires_at.saturating_duration_since(now).as_millis() as u64 / 2);
         let margin = policy.margin.as_secs_f64().min(lifetime.as_secs_f64() / 5.0) * (1.0 - jitter / 2.0);
         // Never more than half of what is left, so that a token is not due for renewal the moment it arrives.
-        let renewal_at = Timestamp::from_millis(end - half.min((margin * 1000.0) as u64));
-        let half_at = Timestamp::from_millis(end - half);
+        let margin = Duration::from_millis((margin * 1000.0) as u64).min(half);
+        let mut renewal_at = expires_at.saturating_sub(margin);
+        if let Some(quota) = response.low_quota() {
+            // The renewal is not needed yet, and others may need what is left.
+            let counted_anew = obtained_at.unwrap_or(now).saturating_add(quota.resets_in);
+            renewal_at = renewal_at.max(counted_anew).min(expires_at.saturating_sub(margin / 10));
+        }
+        let half_at = expires_at.saturating_sub(half);
         Some(Self(Arc::new(Inner { response, obtained_at, half_at, renewal_at, expires_at })))
     }
 

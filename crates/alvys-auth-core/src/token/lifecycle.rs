@@ -353,7 +353,7 @@ impl Lifecycle {
             request: self.request.clone(),
             purpose,
             stage: Stage::Begun,
-            news: is_second.then_some(Change::Hedged).into_iter().collect(),
+            news: if is_second { vec![Change::Hedged] } else { Vec::new() },
             store: AtStore::default(),
         }
     }

@@ -52,7 +52,8 @@ impl Policy {
     /// Sets how long before its end a token is renewed; 5 minutes by default, but at most a fifth of the token's lifetime.
     ///
     /// The renewal begins at a random moment in the second half of this margin, so that the processes of a fleet do not all
-    /// renew at the same time.
+    /// renew at the same time. It begins later while the server says that few token requests are left
+    /// ([`low_quota`](crate::TokenResponse::low_quota)).
     pub const fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self

@@ -15,8 +15,8 @@ use serde::de::IgnoredAny;
 use crate::error::Inner;
 use crate::token::claims::{Field, Payload, object, with_payload};
 use crate::token::diagnosis::{Answer, diagnose, unreadable};
-use crate::words;
-use crate::{Error, ErrorKind, Flow, Scopes, TokenRequest, UnverifiedClaims};
+use crate::{Error, ErrorKind, Flow, Quota, Scopes, TokenRequest, UnverifiedClaims};
+use crate::{quota, words};
 
 /// The longest access token that is accepted, in bytes.
 const LONGEST_TOKEN: usize = 16 * 1024;
@@ -40,6 +40,9 @@ pub struct TokenResponse {
     lifetime: Option<Duration>,
     read_only: bool,
     opaque: bool,
+    /// The quota if it is low: how many requests are left, and the seconds until it is counted anew; zero seconds if it is not.
+    left: u16,
+    resets_in: u32,
 }
 
 /// The members of a token response (RFC 6749, sections 5.1 and 5.2) that are used.
@@ -130,7 +133,9 @@ impl TokenResponse {
         let (Some(Unchecked(token)), false) = (&members.access_token, reports_an_error) else {
             return Err(diagnose(&answer));
         };
-        Self::from_members(request, &members, token).map_err(|refusal| refusal.about(&answer))
+        let mut response = Self::from_members(request, &members, token).map_err(|refusal| refusal.about(&answer))?;
+        response.note(quota::low(answer.headers));
+        Ok(response)
     }
 
     /// Applies the rules of `flow` to a token from a store. None when it is not of the expected organization.
@@ -192,12 +197,27 @@ impl TokenResponse {
         let first = request.map(|request| request.head().scopes.get_or_init(|| scope.into()));
         let scopes = first.filter(|first| ***first == *scope).cloned().unwrap_or_else(|| scope.into());
         let read_only = request.is_some_and(|request| request.flow().is_legacy());
-        Ok(Self { header, scopes, lifetime, read_only, opaque })
+        Ok(Self { header, scopes, lifetime, read_only, opaque, left: 0, resets_in: 0 })
     }
 
     /// The token's lifetime, counted from the token request. None when neither the answer nor the token tells it.
     pub fn lifetime(&self) -> Option<Duration> {
         self.lifetime
+    }
+
+    /// What the server said of its quota together with this token, if few more token requests are left. Renewals that can wait
+    /// for more do so: until the quota is counted anew, and at the longest until a tenth of the margin is left.
+    ///
+    /// It is read from `Auth0-Client-Quota-Limit` and `Auth0-Organization-Quota-Limit`, and is low when a tenth is left.
+    pub fn low_quota(&self) -> Option<Quota> {
+        let resets_in = Duration::from_secs(self.resets_in.into());
+        (!resets_in.is_zero()).then_some(Quota { left: self.left, resets_in })
+    }
+
+    pub(crate) fn note(&mut self, quota: Option<Quota>) {
+        if let Some(Quota { left, resets_in }) = quota {
+            (self.left, self.resets_in) = (left, u32::try_from(resets_in.as_secs()).unwrap_or(u32::MAX));
+        }
     }
 
     /// The token's scopes: from the answer, or from the token's claims when the answer lists none.

@@ -344,14 +344,12 @@ impl Lifecycle {
     }
 
     /// Lets the attempt tell that the store has failed. One that is over tells of its end; the next one does it then.
-    pub(super) fn telling(&mut self, mut next: Next) -> Next {
-        if let Next::Ask(attempt, _) | Next::Send(attempt) | Next::Store(attempt, _) | Next::Wait(attempt, _) =
-            &mut next
-            && let Some(sharing) = &mut self.sharing
+    pub(super) fn tell_of_store(&mut self, next: &mut Next) {
+        if let Some(sharing) = &mut self.sharing
+            && let Next::Ask(attempt, _) | Next::Send(attempt) | Next::Store(attempt, _) | Next::Wait(attempt, _) = next
         {
             attempt.news.extend(sharing.untold.take().map(Change::StoreFailed));
         }
-        next
     }
 
     /// The API refused the held token, which was given up.

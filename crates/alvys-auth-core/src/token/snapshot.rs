@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::token::lifecycle::Failure;
-use crate::{Error, Timestamp, Token};
+use crate::{Error, Quota, Timestamp, Token};
 
 /// A copy of a lifecycle's state, for a driver to publish to its readers.
 ///
@@ -65,6 +65,11 @@ impl Snapshot {
             paused_for: failure
                 .and_then(|failure| left(if expires_in.is_some() { failure.until } else { failure.soon })),
             last_error: failure.map(|failure| failure.error.clone()),
+            low_quota: self.token.as_ref().and_then(|token| {
+                let quota = token.low_quota()?;
+                let resets_in = left(token.obtained_at()?.saturating_add(quota.resets_in))?;
+                Some(Quota { resets_in, ..quota })
+            }),
         }
     }
 }
@@ -81,6 +86,8 @@ pub struct Status {
     pub paused_for: Option<Duration>,
     /// The last failure, until a token arrives.
     pub last_error: Option<Error>,
+    /// That the server takes few more token requests for now, as it said with the held token. Renewals that can wait do.
+    pub low_quota: Option<Quota>,
 }
 
 impl Status {

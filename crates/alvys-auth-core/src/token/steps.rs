@@ -14,8 +14,9 @@ impl Lifecycle {
     /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
     /// proved good. A provider that has not answered is not asked again.
     pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
-        let next = self.step(attempt, now);
-        self.telling(next)
+        let mut next = self.step(attempt, now);
+        self.tell_of_store(&mut next);
+        next
     }
 
     fn step(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
@@ -164,7 +165,7 @@ impl Lifecycle {
     /// Takes in the result of an attempt, and lets the store know.
     fn finished(&mut self, attempt: Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Next {
         let change = self.ended(&attempt, result, now);
-        self.report(attempt, change, now)
+        if self.sharing.is_some() { self.report(attempt, change, now) } else { Next::Over(change) }
     }
 
     /// Takes in the result of an attempt.
