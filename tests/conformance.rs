@@ -21,6 +21,7 @@ both_drivers![
     a_pause_longer_than_the_patience_is_reported_at_once,
     a_permanent_error_ends_once_the_credentials_are_fixed,
     a_permanent_error_ends_once_the_server_is_fixed,
+    a_request_that_hangs_keeps_nobody_from_the_token_of_a_second_one,
     other_credentials_bring_another_token,
     a_401_costs_one_renewal_however_many_callers_saw_it,
     a_401_for_a_young_token_costs_nothing,
@@ -223,6 +224,21 @@ fn a_permanent_error_ends_once_the_server_is_fixed<S: Source>() {
     assert_eq!(sandbox.token_requests(), 1);
     clock.advance(Duration::from_secs(5));
     source.token().expect("a token after the cool-down");
+}
+
+fn a_request_that_hangs_keeps_nobody_from_the_token_of_a_second_one<S: Source>() {
+    let (sandbox, clock) = (start(), Arc::new(ManualClock::new()));
+    let policy = Policy::new().request_timeout(Duration::from_secs(60));
+    let source = build::<S>(Settings::current(&sandbox).policy(policy).clock(&clock));
+    sandbox.inject(Route::Token, Fault::hang().once());
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| source.token().expect("the token of the second request"));
+        eventually("the first request hangs", || sandbox.token_requests() == 1);
+        clock.advance(Duration::from_secs(3));
+        eventually("the caller sends a second one", || sandbox.token_requests() == 2);
+        let token = caller.join().expect("a caller that does not panic");
+        assert_eq!(call_api(&sandbox, &token), 200);
+    });
 }
 
 fn other_credentials_bring_another_token<S: Source>() {

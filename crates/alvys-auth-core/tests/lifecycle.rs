@@ -253,6 +253,23 @@ fn the_wake_up_call_is_when_something_can_be_fetched() {
 }
 
 #[test]
+fn the_wake_up_call_comes_when_the_token_ends_although_a_longer_pause_would_go_on_while_it_is_held() {
+    let mut longer = 0;
+    for seed in 0..20 {
+        let mut lifecycle = with_policy(Policy::new().backoff(Duration::from_secs(60), Duration::from_secs(60)), seed);
+        let attempt = fetched(&mut lifecycle, at(0));
+        complete(&mut lifecycle, attempt.answered(&granted("abc", 60)), at(0));
+        let token = used(&mut lifecycle, at(0));
+        let renewal = fetched(&mut lifecycle, token.renewal_at());
+        let done = complete(&mut lifecycle, renewal.failed(unreachable_server()), token.renewal_at());
+        let Change::Paused { until, .. } = done else { panic!("{done:?}") };
+        assert_eq!(lifecycle.attempt_due(), Some(until.min(token.expires_at())));
+        longer += u32::from(until > token.expires_at());
+    }
+    assert!(longer > 5, "{longer} of 20 pauses were longer");
+}
+
+#[test]
 fn the_end_of_time_is_no_overflow() {
     let end = Timestamp::from_millis(u64::MAX);
     let longest = Policy::new()

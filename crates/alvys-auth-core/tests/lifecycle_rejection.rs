@@ -60,6 +60,17 @@ fn rejecting_any_token_but_the_held_one_changes_nothing() {
 }
 
 #[test]
+fn a_token_that_served_until_its_end_makes_the_grace_short_again() {
+    let mut lifecycle = holding("first", 3600);
+    let first = used(&mut lifecycle, at(0));
+    assert!(!lifecycle.reject(&first, at(5)), "too young");
+    assert!(lifecycle.reject(&first, at(10)), "and doubles the grace of the next");
+    obtain(&mut lifecycle, "second", 60, at(10));
+    let third = obtain(&mut lifecycle, "third", 3600, at(70));
+    assert!(lifecycle.reject(&third, at(80)), "nobody has refused the second one");
+}
+
+#[test]
 fn a_token_that_is_seconds_old_survives_a_rejection() {
     let (mut lifecycle, token) = held();
     for now in [at(0), at(5), Timestamp::from_millis(9999)] {

@@ -47,7 +47,7 @@ fn newer(generation: u8, text: Option<&str>) -> Answered {
 #[track_caller]
 fn told(lifecycle: &mut Lifecycle, attempt: Attempt, now: Timestamp) -> (Attempt, Command) {
     match lifecycle.next(attempt, now) {
-        Next::Store(attempt, command) => (attempt, *command),
+        Next::Store(attempt, command) => (attempt, command),
         other => panic!("expected an operation, not {other:?}"),
     }
 }

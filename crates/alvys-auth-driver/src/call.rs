@@ -53,6 +53,16 @@ pub enum Failure<E> {
     Transport(E),
 }
 
+impl<E> Failure<E> {
+    /// The failure as one error; `explain` words what the HTTP client says of its peer.
+    pub fn explained(self, explain: impl FnOnce(&str, E) -> Error) -> Error {
+        match self {
+            Self::Call(error) => error,
+            Self::Transport(error) => explain("the API", error),
+        }
+    }
+}
+
 impl<E> From<Error> for Failure<E> {
     fn from(error: Error) -> Self {
         Self::Call(error)

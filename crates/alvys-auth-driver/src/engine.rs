@@ -313,7 +313,7 @@ impl Flight {
             }
             Next::Store(attempt, operation) => {
                 let request = attempt.request().clone();
-                (attempt, Task::Store(request, *operation))
+                (attempt, Task::Store(request, operation))
             }
             Next::Wait(attempt, until) => {
                 let bell = state.bell.get_or_insert_with(|| engine.time.bell());

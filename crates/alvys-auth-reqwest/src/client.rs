@@ -96,9 +96,8 @@ impl Transport for Calls {
             let uri = caller::to_uri(request.url())?;
             this.connections.check(&uri, caller.time().now())?;
             let sent = caller::call(&caller, request, options, this.connections.clone()).await;
-            sent.map_err(|failure| match failure {
-                Failure::Call(error) => error,
-                Failure::Transport(error) => this.connections.explain(&uri, error, caller.time().now()),
+            sent.map_err(|failure| {
+                failure.explained(|_, error| this.connections.explain(&uri, error, caller.time().now()))
             })
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, CallOptions, Error};
-use alvys_auth_driver::{Failure, Refusals, Transport};
+use alvys_auth_driver::{Refusals, Transport};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body, SendBody};
 
@@ -126,14 +126,13 @@ impl Transport for Calls {
         let options = if streamed { options.single_use_body() } else { options };
         self.refusals.check(&parts.uri, caller.time().now())?;
         let sent = caller::call(&caller, parts, options, |request, anew| self.run(request, &mut body, anew));
-        sent.map_err(|failure| match failure {
-            Failure::Call(error) => error,
-            Failure::Transport(error) => {
+        sent.map_err(|failure| {
+            failure.explained(|peer, error| {
                 let place = not_led_to(&error);
-                let error = explain("the API", error);
+                let error = explain(peer, error);
                 place.iter().for_each(|uri| self.refusals.failed(uri, &error, caller.time().now()));
                 error
-            }
+            })
         })
     }
 }

@@ -137,7 +137,7 @@ pub enum Next {
     Send(Attempt),
     /// Do this at the store, under the name of [the request](Attempt::request), and hand in what was
     /// [`stored`](Attempt::stored). Only with a [store](crate::Lifecycle::with_store).
-    Store(Attempt, Box<Operation<TokenResponse, Error>>),
+    Store(Attempt, Operation<TokenResponse, Error>),
     /// Nothing before then; hand the attempt in again at that time. Only with a store.
     Wait(Attempt, Timestamp),
     /// Nothing: the attempt is over, and this is what it has changed. Wake everybody who waits.

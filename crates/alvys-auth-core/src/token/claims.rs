@@ -48,18 +48,17 @@ impl UnverifiedClaims {
     pub(crate) fn read(token: &str) -> Option<Self> {
         let text = |field: &Field<'_>| field.text().map(str::to_owned);
         let seconds = |field: &Field<'_>| field.number().map(|seconds| seconds as u64);
-        with_decoded(token.as_bytes(), |json| {
-            let claims = object::<Claims<'_>>(json)?;
-            Some(Self {
-                issuer: text(&claims.iss),
-                audiences: claims.aud.texts().unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect(),
-                subject: text(&claims.sub),
-                organization_id: text(&claims.org_id),
-                organization_name: text(&claims.org_name).or_else(|| text(&claims.tenant_id)),
-                client_name: text(&claims.client_name),
-                issued_at: seconds(&claims.iat),
-                expires_at: seconds(&claims.exp),
-            })
+        let mut heap = Vec::new();
+        let claims: Claims<'_> = object(decoded(token.as_bytes(), &mut [], &mut heap)?)?;
+        Some(Self {
+            issuer: text(&claims.iss),
+            audiences: claims.aud.texts().unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect(),
+            subject: text(&claims.sub),
+            organization_id: text(&claims.org_id),
+            organization_name: text(&claims.org_name).or_else(|| text(&claims.tenant_id)),
+            client_name: text(&claims.client_name),
+            issued_at: seconds(&claims.iat),
+            expires_at: seconds(&claims.exp),
         })
     }
 }
@@ -108,27 +107,26 @@ impl Payload<'_> {
     }
 }
 
-/// Passes the deciding claims of `token` to `read`. None when the token is not a JWT.
-pub(crate) fn with_payload<T>(token: &[u8], read: impl FnOnce(Payload<'_>) -> T) -> Option<T> {
-    with_decoded(token, |json| object(json).map(read))
+/// Passes the deciding claims of `token` to `read`; none when the token is not a JWT.
+#[inline]
+pub(crate) fn with_payload<T>(token: &[u8], read: impl FnOnce(Option<&Payload<'_>>) -> T) -> T {
+    let (mut stack, mut heap) = ([0; 2048], Vec::new());
+    read(decoded(token, &mut stack, &mut heap).and_then(object).as_ref())
 }
 
-/// Decodes the payload of `token` and passes it to `read`. None when the token has no payload.
-fn with_decoded<T>(token: &[u8], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+/// Decodes the payload of `token`. One of the usual size has room on the stack and needs no allocation.
+fn decoded<'a>(token: &[u8], stack: &'a mut [u8], heap: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     let rest = token.get(memchr(b'.', token)? + 1..)?;
     let payload = rest.get(..memrchr(b'.', rest)?)?;
-    // A payload of the usual size needs no allocation.
-    let mut stack = [0; 2048];
-    let mut heap = Vec::new();
     let upper = base64::decoded_len_estimate(payload.len());
     let buffer = if upper <= stack.len() {
-        stack.as_mut_slice()
+        stack
     } else {
         heap.resize(upper, 0);
         heap.as_mut_slice()
     };
     let decoded = base64url().decode_slice(payload, buffer).ok()?;
-    read(buffer.get(..decoded)?)
+    buffer.get(..decoded)
 }
 
 /// The decoder for base64url, with or without padding. It uses SIMD where the processor has it.
@@ -151,6 +149,7 @@ fn base64url() -> &'static impl Engine {
 }
 
 /// Reads a JSON object. None for a JSON list, which serde would accept for a struct too.
+#[inline]
 pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
     // One check for the whole text. `from_slice` checks each string on its own, which costs several times as much.
     let json = std::str::from_utf8(json).ok()?;

@@ -134,10 +134,10 @@ impl TokenRequest {
     /// `content-length` is left to the HTTP client. The body holds the secret: send it once, to this URL, and follow no
     /// redirect with it.
     pub fn to_http(&self) -> Request<Vec<u8>> {
-        let Inner { head, body_ends, .. } = &*self.0;
-        let own = self.part((0, *body_ends));
+        let Inner { head, text, body_ends, .. } = &*self.0;
+        let own = text.as_bytes().get(..*body_ends as usize).unwrap_or_default();
         let mut body = Vec::with_capacity(own.len() + head.tail.len());
-        body.extend_from_slice(own.as_bytes());
+        body.extend_from_slice(own);
         body.extend_from_slice(head.tail.as_bytes());
         Request::from_parts(head.parts.clone(), body)
     }

@@ -87,8 +87,7 @@ impl TokenResponse {
             let scope = Some(scope).filter(|scope| !scope.is_empty()).or_else(|| claims?.scope()).unwrap_or_default();
             Self::checked(access_token, lifetime, scope, None, claims.is_none())
         };
-        let response = with_payload(access_token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None));
-        response.map_err(|refusal| Error::build(refusal.inner()))
+        with_payload(access_token, granted).map_err(|refusal| Error::build(refusal.inner()))
     }
 
     /// Reads the answer of the token endpoint to `request`.
@@ -144,10 +143,7 @@ impl TokenResponse {
     /// Applies the rules of `flow` to a token from a store. None when it is not of the expected organization.
     pub(crate) fn under(mut self, flow: &Flow) -> Option<Self> {
         if flow.expected_organization().is_some() {
-            let fits = |claims: Option<&Payload<'_>>| check_organization(flow, claims).is_ok();
-            let fits = with_payload(self.access_token().as_bytes(), |claims| fits(Some(&claims)))
-                .unwrap_or_else(|| fits(None));
-            fits.then_some(())?;
+            with_payload(self.access_token().as_bytes(), |claims| check_organization(flow, claims)).ok()?;
         }
         self.read_only = flow.is_legacy();
         Some(self)
@@ -172,7 +168,7 @@ impl TokenResponse {
             let scope = if hides { "" } else { scope };
             Self::checked(token, lifetime, scope, Some(request), claims.is_none())
         };
-        with_payload(token, |claims| granted(Some(&claims))).unwrap_or_else(|| granted(None))
+        with_payload(token, granted)
     }
 
     fn checked(

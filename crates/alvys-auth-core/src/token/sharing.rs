@@ -122,7 +122,7 @@ impl Lifecycle {
         };
         attempt.store.unwanted = unwanted;
         attempt.stage = Stage::AtStore(asked, now);
-        Next::Store(attempt, Box::new(operation))
+        Next::Store(attempt, operation)
     }
 
     /// Goes on with what the store answered.
@@ -227,7 +227,7 @@ impl Lifecycle {
             return Next::Over(Change::Superseded);
         };
         attempt.stage = Stage::AtStore(Asked::Fail, now);
-        Next::Store(attempt, Box::new(Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO }))
+        Next::Store(attempt, Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO })
     }
 
     /// Whether another attempt of this process is on its way under the same name, and needs the lease.
@@ -254,7 +254,7 @@ impl Lifecycle {
         let [_, pause] = self.policy.pauses(&refusal, 0, &mut self.jitter);
         attempt.store.refusal = Some(refusal.clone());
         attempt.stage = Stage::AtStore(Asked::Fail, now);
-        Next::Store(attempt, Box::new(Operation::Fail { owner, failure: refusal, pause }))
+        Next::Store(attempt, Operation::Fail { owner, failure: refusal, pause })
     }
 
     /// There is another token at the store than the one that is not wanted.
@@ -325,7 +325,7 @@ impl Lifecycle {
         let (failure, pause) = failed;
         attempt.store.ended = Some(change);
         attempt.stage = Stage::AtStore(Asked::Fail, now);
-        Next::Store(attempt, Box::new(Operation::Fail { owner, failure, pause }))
+        Next::Store(attempt, Operation::Fail { owner, failure, pause })
     }
 
     /// Gives the held token to the others.
@@ -351,7 +351,7 @@ impl Lifecycle {
         attempt.store.tries += 1;
         attempt.stage = Stage::AtStore(Asked::Publish, now);
         let (owner, replaced) = (sharing.owner, attempt.store.unwanted);
-        Next::Store(attempt, Box::new(Operation::Publish { owner, replaced, generation, token, lifetime }))
+        Next::Store(attempt, Operation::Publish { owner, replaced, generation, token, lifetime })
     }
 
     /// The store cannot be used now. It is told once, until the store is back.
@@ -367,7 +367,7 @@ impl Lifecycle {
     }
 
     /// Lets the attempt tell that the store has failed. One that is over tells of its end; the next one does it then.
-    pub(super) fn tell_store_failure(&mut self, next: &mut Next) {
+    pub(super) fn tell_of_store(&mut self, next: &mut Next) {
         if let Some(sharing) = &mut self.sharing
             && let Next::Ask(attempt, _) | Next::Send(attempt) | Next::Store(attempt, _) | Next::Wait(attempt, _) = next
         {

@@ -15,7 +15,7 @@ impl Lifecycle {
     /// proved good. A provider that has not answered is not asked again.
     pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
         let mut next = self.step(attempt, now);
-        self.tell_store_failure(&mut next);
+        self.tell_of_store(&mut next);
         next
     }
 
@@ -108,6 +108,9 @@ impl Lifecycle {
             Some(Err(error)) if error.kind() == ErrorKind::UnknownTenant => {
                 self.invalidate();
                 return Next::Over(self.ended(&attempt, Err(error), now));
+            }
+            Some(Err(error)) if attempt.purpose == Purpose::Look => {
+                return Next::Over(self.given_up(&attempt, Change::ProviderFailed(error)));
             }
             Some(Err(error)) => attempt.news.push(Change::ProviderFailed(error)),
         }
