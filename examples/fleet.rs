@@ -18,7 +18,7 @@ use std::{env, fs};
 
 use alvys_auth_config::FileProvider;
 use alvys_auth_redis::RedisStore;
-use alvys_auth_sandbox::Sandbox;
+use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_store::{Fallback, FileStore, Sealed};
 use alvys_auth_ureq::alvys_auth_driver::BlockingSharing;
 use alvys_auth_ureq::{Change, Flow, Policy, TokenSource};
@@ -49,7 +49,6 @@ fn work(store: &str) -> Result<()> {
         .on_change(|change| match change {
             Change::Obtained(_) | Change::Renewed(_) => println!("bought"),
             Change::Adopted(_) => println!("taken"),
-            Change::StoreFailed(_) => println!("alone"),
             _ => {}
         })
         .build()?;
@@ -84,7 +83,6 @@ struct Seen {
     token: String,
     /// Where that came from: bought, taken, or nothing new.
     how: &'static str,
-    alone: bool,
     answers: usize,
 }
 
@@ -95,7 +93,6 @@ struct Fleet {
     workers: Vec<Worker>,
     /// A letter for each token, in the order of their appearance.
     letters: BTreeMap<String, char>,
-    bought: usize,
 }
 
 fn show() -> Result<()> {
@@ -113,10 +110,13 @@ fn show() -> Result<()> {
              Eight processes share a token through files instead."
         ),
     }
-    println!("A letter is a token. In capitals: the process that has bought it. !: the process goes on alone.\n");
-    println!("{:<44}{:<20}tokens bought", "", "processes");
+    println!(
+        "A letter is a token, a column a process. In capitals: the process that has asked for the token. .: it needs none\n\
+         at this moment. †: it was killed.\n"
+    );
+    println!("{:<44}{:<20}token requests", "", "processes");
     fs::write(folder.path().join("secret"), sandbox.application().client_secret())?;
-    let mut fleet = Fleet { sandbox, folder, store, workers: Vec::new(), letters: BTreeMap::new(), bought: 0 };
+    let mut fleet = Fleet { sandbox, folder, store, workers: Vec::new(), letters: BTreeMap::new() };
     for _ in 0..WORKERS {
         let worker = fleet.worker()?;
         fleet.workers.push(worker);
@@ -130,31 +130,48 @@ fn show() -> Result<()> {
     fleet.replace(5)?;
     fleet.all_need("token", "two processes are killed and start anew")?;
 
-    let stopped = fleet.workers[0].process.id().to_string();
+    // The answer to the first one never arrives. The others wait until its lease ends, which is here after three seconds.
     fleet.sandbox.reject_tokens();
-    signal("-STOP", &stopped)?;
-    fleet.need(1..WORKERS, "refused", "one is stopped, the others get a 401")?;
-    signal("-CONT", &stopped)?;
-    fleet.need(0..1, "refused", "it goes on, and gets its 401 now")?;
+    fleet.sandbox.inject(Route::Token, Fault::hang().once());
+    let asked = fleet.sandbox.token_requests();
+    fleet.tell(0..1, "refused")?;
+    while fleet.sandbox.token_requests() == asked {
+        thread::sleep(Duration::from_millis(20));
+    }
+    fleet.tell(1..WORKERS, "refused")?;
+    fleet.workers[0].process.kill()?;
+    fleet.show(1..WORKERS, asked, "the one that asks is killed meanwhile")?;
+    fleet.replace(0)?;
+    fleet.need(0..1, "token", "it starts anew")?;
+
+    if cfg!(unix) {
+        let stopped = fleet.workers[0].process.id();
+        fleet.sandbox.reject_tokens();
+        signal("STOP", stopped)?;
+        fleet.need(1..WORKERS, "refused", "one is stopped, the others get a 401")?;
+        signal("CONT", stopped)?;
+        fleet.need(0..1, "refused", "it goes on, and gets its 401 now")?;
+    }
 
     let client_id = fleet.sandbox.application().client_id().to_owned();
     fleet.sandbox.rotate_secret(&client_id, "the next secret");
     fs::write(fleet.folder.path().join("secret"), "the next secret")?;
     fleet.sandbox.reject_tokens();
-    fleet.all_need("refused", "the secret is rotated")?;
+    fleet.all_need("refused", "the secret is rotated, 8 × 401")?;
 
     if let Some(redis) = &mut redis {
         redis.stop()?;
         fleet.sandbox.reject_tokens();
-        fleet.all_need("refused", "Redis is gone, and the token refused")?;
+        fleet.all_need("refused", "Redis is gone, 8 × 401: they share in files")?;
         redis.restart()?;
         // A server that did not answer is left alone for some seconds.
         thread::sleep(Duration::from_secs(6));
         fleet.sandbox.reject_tokens();
-        fleet.all_need("refused", "Redis is back, and empty")?;
+        fleet.all_need("refused", "Redis is back, and empty: 8 × 401")?;
         redis.stop()?;
     }
-    println!("\n{} tokens were bought. Without a store it would have been one per process each time.", fleet.bought);
+    let requests = fleet.sandbox.token_requests();
+    println!("\n{requests} token requests. Without a store it would have been one of each process each time.");
     for worker in &mut fleet.workers {
         worker.process.kill()?;
         worker.process.wait()?;
@@ -184,7 +201,6 @@ impl Fleet {
                 match line.split_once(' ').unwrap_or((&line, "")) {
                     ("bought", _) => seen.how = "bought",
                     ("taken", _) => seen.how = "taken",
-                    ("alone", _) => seen.alone = true,
                     ("holds", token) => {
                         seen.token = token.to_owned();
                         seen.answers += 1;
@@ -215,12 +231,22 @@ impl Fleet {
     /// Lets these processes do it at the same time, and shows what each of them has then.
     fn need(&mut self, which: Range<usize>, command: &str, what: &str) -> Result<()> {
         let before = self.sandbox.token_requests();
-        for worker in &mut self.workers[which.clone()] {
+        self.tell(which.clone(), command)?;
+        self.show(which, before, what)
+    }
+
+    fn tell(&mut self, which: Range<usize>, command: &str) -> Result<()> {
+        for worker in &mut self.workers[which] {
             if let Ok(mut seen) = worker.seen.lock() {
-                (seen.how, seen.alone, seen.answers) = ("", false, 0);
+                (seen.how, seen.answers) = ("", 0);
             }
             writeln!(worker.commands, "{command}")?;
         }
+        Ok(())
+    }
+
+    /// Waits until each of them has a token, and shows it. There were `before` token requests until then.
+    fn show(&mut self, which: Range<usize>, before: usize, what: &str) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
         let answered = |worker: &Worker| worker.seen.lock().is_ok_and(|seen| seen.answers > 0);
         while !self.workers[which.clone()].iter().all(answered) {
@@ -229,24 +255,27 @@ impl Fleet {
             }
             thread::sleep(Duration::from_millis(20));
         }
-        let mut picture = ". ".repeat(which.start);
-        for worker in &self.workers[which] {
+        let mut picture = String::new();
+        for (index, worker) in self.workers.iter_mut().enumerate() {
+            if !which.contains(&index) {
+                picture.push_str(if worker.process.try_wait()?.is_some() { "† " } else { ". " });
+                continue;
+            }
             let Ok(seen) = worker.seen.lock() else { continue };
             let next = char::from(b'a' + u8::try_from(self.letters.len() % 26)?);
             let letter = *self.letters.entry(seen.token.clone()).or_insert(next);
             let shown = if seen.how == "bought" { letter.to_ascii_uppercase() } else { letter };
             picture.push(shown);
-            picture.push(if seen.alone { '!' } else { ' ' });
+            picture.push(' ');
         }
-        let bought = self.sandbox.token_requests() - before;
-        self.bought += bought;
-        println!("{what:<44}{picture:<20}{bought}");
+        println!("{what:<44}{picture:<20}{}", self.sandbox.token_requests() - before);
         Ok(())
     }
 }
 
-fn signal(signal: &str, process: &str) -> Result<()> {
-    Command::new("kill").args([signal, process]).status()?;
+fn signal(signal: &str, process: u32) -> Result<()> {
+    // The shell has it built in, where there is no program of that name.
+    Command::new("sh").args(["-c", &format!("kill -{signal} {process}")]).status()?;
     Ok(())
 }
 

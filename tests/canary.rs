@@ -1,6 +1,7 @@
 //! Distinctive secrets and tokens go through a full run with failures, and show up nowhere.
 
 use std::fmt::Debug;
+use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Credentials, Flow, Policy};
@@ -37,43 +38,41 @@ fn faults() -> Vec<Fault> {
     ]
 }
 
-fn full_run<S: Source + Debug>(transcript: &Transcript) -> Vec<String> {
+fn full_run<S: Source + Debug>(transcript: &Transcript, legacy: bool) -> Vec<String> {
     let mut tokens = Vec::new();
     let sandbox = Sandbox::start().expect("a sandbox");
     sandbox.add(Application::new("canary", SECRET, "va336"));
     let credentials = Credentials::new("canary", SECRET).expect("acceptable credentials");
     transcript.add(&credentials);
-    let policy = Policy::new().rejection_grace(Duration::ZERO).request_timeout(Duration::from_millis(200));
-    let flows =
-        [Flow::current().endpoint(sandbox.token_url()), Flow::legacy("va336").endpoint(sandbox.legacy_token_url())];
-    for flow in flows {
-        let settings = Settings {
-            flow,
-            credentials: credentials.clone(),
-            policy: policy.clone(),
-            patience: Duration::from_millis(500),
-            time: Time::boot(),
-            store: None,
-        };
-        transcript.add(&settings);
+    let settings = Settings {
+        flow: match legacy {
+            false => Flow::current().endpoint(sandbox.token_url()),
+            true => Flow::legacy("va336").endpoint(sandbox.legacy_token_url()),
+        },
+        credentials,
+        policy: Policy::new().rejection_grace(Duration::ZERO).request_timeout(Duration::from_millis(200)),
+        patience: Duration::from_millis(500),
+        time: Time::boot(),
+        store: None,
+    };
+    transcript.add(&settings);
+    let source = S::build(settings.clone()).expect("acceptable settings");
+    for _ in 0..2 {
+        let token = source.token().expect("a token");
+        tokens.push(token.access_token().to_owned());
+        transcript.add((&token, token.scopes(), token.header(), &source, source.status()));
+        assert_eq!(call_api(&sandbox, &token), 200);
+        assert!(source.reject(&token));
+    }
+    for fault in faults() {
+        transcript.add(&fault);
         let source = S::build(settings.clone()).expect("acceptable settings");
-        for _ in 0..2 {
-            let token = source.token().expect("a token");
-            tokens.push(token.access_token().to_owned());
-            transcript.add((&token, token.scopes(), token.header(), &source, source.status()));
-            assert_eq!(call_api(&sandbox, &token), 200);
-            assert!(source.reject(&token));
-        }
-        for fault in faults() {
-            transcript.add(&fault);
-            let source = S::build(settings.clone()).expect("acceptable settings");
-            sandbox.inject(Route::AnyToken, fault);
-            transcript.add_error(&source.token().expect_err("a failure"));
-            eventually("the failure is known", || source.status().last_error.is_some());
-            transcript.add_error(&source.status().last_error.expect("the failure"));
-            transcript.add((&source, source.status()));
-            sandbox.clear_faults();
-        }
+        sandbox.inject(Route::AnyToken, fault);
+        transcript.add_error(&source.token().expect_err("a failure"));
+        eventually("the failure is known", || source.status().last_error.is_some());
+        transcript.add_error(&source.status().last_error.expect("the failure"));
+        transcript.add((&source, source.status()));
+        sandbox.clear_faults();
     }
     for secret in ["", " canary", "<canary>", "canary\n"] {
         transcript.add_error(&Credentials::new("canary", secret).expect_err("unacceptable"));
@@ -84,9 +83,12 @@ fn full_run<S: Source + Debug>(transcript: &Transcript) -> Vec<String> {
 
 #[test]
 fn no_secret_and_no_token_is_printed_or_logged_in_a_full_run_with_failures() {
-    let transcript = Transcript::record();
-    let mut tokens = full_run::<Async>(&transcript);
-    tokens.extend(full_run::<Blocking>(&transcript));
+    let transcript = &Transcript::record();
+    let runs = [full_run::<Async>, full_run::<Blocking>].into_iter().flat_map(|run| [(run, false), (run, true)]);
+    let tokens: Vec<String> = thread::scope(|scope| {
+        let threads: Vec<_> = runs.map(|(run, legacy)| scope.spawn(move || run(transcript, legacy))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("a full run")).collect()
+    });
 
     let text = transcript.text();
     for expected in ["obtained an access token", "paused", "failed", "rejected", "[redacted]", "access_denied"] {

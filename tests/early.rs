@@ -89,6 +89,33 @@ fn a_401_before_the_end_of_the_body_renews_in_the_blocking_driver() {
     }
 }
 
+/// As far as reqwest lets it: where it hears of the answer, the token is renewed, and never otherwise.
+#[tokio::test]
+async fn a_401_before_the_end_of_the_body_renews_in_the_async_driver_where_it_is_heard() {
+    for length in [300 * 1024, 900 * 1024, 3 * 1024 * 1024] {
+        let (sandbox, server) = (Sandbox::start().expect("a sandbox"), Impatient::start(UNAUTHORIZED));
+        let Settings { flow, credentials, .. } = Settings::current(&sandbox);
+        let tokens = alvys_auth_reqwest::TokenSource::builder(flow, credentials)
+            .policy(Policy::new().rejection_grace(std::time::Duration::ZERO))
+            .build()
+            .expect("acceptable settings");
+        let client = alvys_auth_reqwest::Client::new(tokens, server.api.clone()).expect("a client");
+        let mut renewed = 0;
+        for _ in 0..TRIES {
+            if !server.requests().is_multiple_of(2) {
+                let _ = client.get("documents").send().await;
+            }
+            let before = sandbox.token_requests();
+            let answer = client.post("documents").body(vec![b'a'; length]).send().await;
+            let heard = answer.is_ok_and(|answer| answer.status() == 201);
+            renewed += usize::from(heard);
+            assert!(!heard || before == 0 || sandbox.token_requests() == before + 1, "another token");
+        }
+        println!("{length} bytes: {renewed} of {TRIES} renewed");
+        assert!(renewed > TRIES / 2, "{length} bytes: {renewed} of {TRIES}");
+    }
+}
+
 #[test]
 fn a_413_before_the_end_of_the_body_is_told_by_the_blocking_driver() {
     for length in [300 * 1024, 900 * 1024, 3 * 1024 * 1024] {

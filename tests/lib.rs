@@ -147,12 +147,12 @@ pub trait Source: Clone + Send + Sync + 'static {
 /// Runs each scenario once per driver: with the types that are called `Async` and `Blocking` where this stands.
 #[macro_export]
 macro_rules! both_drivers {
-    ($($scenario:ident),* $(,)?) => {
+    ($($(#[$attribute:meta])* $scenario:ident),* $(,)?) => {
         mod reqwest_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Async>(); })*
+            $(#[test] $(#[$attribute])* fn $scenario() { super::$scenario::<super::Async>(); })*
         }
         mod ureq_driver {
-            $(#[test] fn $scenario() { super::$scenario::<super::Blocking>(); })*
+            $(#[test] $(#[$attribute])* fn $scenario() { super::$scenario::<super::Blocking>(); })*
         }
     };
 }

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use alvys_auth_core::{Change, Credentials, Error, Flow, Given, Mark, Policy, Tenant, TenantProvider, Token};
-use alvys_auth_driver::{ManualClock, Time};
+use alvys_auth_core::share::{Operation, Subject};
+use alvys_auth_core::{
+    Change, Credentials, Error, Flow, Given, Mark, Policy, Tenant, TenantProvider, Token, TokenResponse,
+};
+use alvys_auth_driver::{AsyncSharing, BlockingSharing, ManualClock, Shared, SharedFuture, Time};
 use alvys_auth_sandbox::{Application, Sandbox};
 use tokio::runtime::{Builder, Runtime};
 
@@ -28,6 +31,8 @@ pub struct Wanted {
     pub workers: usize,
     /// A clock that is moved by hand.
     pub clock: Option<Arc<ManualClock>>,
+    /// Whether tokens are shared through a store that is never there.
+    pub without_its_store: bool,
     /// Where to note changes.
     pub changes: Option<Arc<Mutex<Vec<String>>>>,
 }
@@ -42,6 +47,21 @@ impl Wanted {
     /// The clock.
     fn time(&self) -> Time {
         self.clock.as_ref().map_or_else(Time::boot, |clock| Time::from(Arc::clone(clock)))
+    }
+}
+
+/// A store that cannot be used.
+struct Away;
+
+impl AsyncSharing for Away {
+    fn share(&self, _: Subject, _: Operation<TokenResponse, Error>) -> SharedFuture<'_> {
+        Box::pin(async { Err(Error::transport("the store is away", "on purpose")) })
+    }
+}
+
+impl BlockingSharing for Away {
+    fn share(&self, _: &Subject, _: Operation<TokenResponse, Error>) -> Shared {
+        Err(Error::transport("the store is away", "on purpose"))
     }
 }
 
@@ -96,6 +116,7 @@ macro_rules! many {
                 Some(tenants) => builder.capacity(tenants),
                 None => builder,
             };
+            let builder = if wanted.without_its_store { builder.store(Arc::new(Away)) } else { builder };
             Self::from(if wanted.unguarded { builder.without_organization_guard() } else { builder }.build())
         }
 

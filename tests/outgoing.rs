@@ -4,10 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Api, Error, ErrorKind, Flow, Policy, Token};
-use alvys_auth_driver::{FixedTokens, Proxies, Trust, Trusted};
+use alvys_auth_core::{Api, Error, ErrorKind, Flow, Policy, Token, TransportFault};
+use alvys_auth_driver::{FixedTokens, ManualClock, Proxies, Time, Trust, Trusted};
 use alvys_auth_tests::proxied::Proxy;
 use alvys_auth_tests::raw::Raw;
 use alvys_auth_tests::tls::{Server, fixture};
@@ -18,8 +19,13 @@ use tokio::runtime::Runtime;
 /// A driver that asks once for a token.
 trait Driver {
     fn token(endpoint: &str, proxies: Proxies, trust: &Trust) -> Result<Token, Error>;
-    /// The status that a call of this API ends with, redirects followed.
-    fn called(base: &str, proxies: Proxies, trust: &Trust) -> u16;
+    /// Makes calls of this API, as often as it is asked to: the status that each ends with, redirects followed.
+    fn calls(base: &str, proxies: Proxies, trust: &Trust, clock: Time) -> Box<dyn Fn() -> Result<u16, Error>>;
+
+    /// The status that one call ends with.
+    fn called(base: &str, proxies: Proxies, trust: &Trust) -> u16 {
+        Self::calls(base, proxies, trust, Time::boot())().expect("an answer")
+    }
 }
 
 struct Async;
@@ -46,12 +52,14 @@ impl Driver for Async {
         Runtime::new().expect("a runtime").block_on(async { tokens.token().await })
     }
 
-    fn called(base: &str, proxies: Proxies, trust: &Trust) -> u16 {
+    fn calls(base: &str, proxies: Proxies, trust: &Trust, clock: Time) -> Box<dyn Fn() -> Result<u16, Error>> {
         let http = alvys_auth_reqwest::Http::with(proxies, trusted(trust).expect("certificates").config);
         let client = alvys_auth_reqwest::Client::builder(fixed(), Api::at(base).expect("a base")).http(http);
-        let client = client.build().expect("a client");
-        let answer = Runtime::new().expect("a runtime").block_on(async { client.get("loads").send().await });
-        answer.expect("an answer").status().as_u16()
+        let client = client.clock(clock).build().expect("a client");
+        let runtime = Runtime::new().expect("a runtime");
+        Box::new(move || {
+            runtime.block_on(async { client.get("loads").send().await }).map(|answer| answer.status().as_u16())
+        })
     }
 }
 
@@ -66,11 +74,11 @@ impl Driver for Blocking {
         tokens.policy(policy()).http(agent).build()?.token()
     }
 
-    fn called(base: &str, proxies: Proxies, trust: &Trust) -> u16 {
+    fn calls(base: &str, proxies: Proxies, trust: &Trust, clock: Time) -> Box<dyn Fn() -> Result<u16, Error>> {
         let http = alvys_auth_ureq::Http::with(proxies, trusted(trust).expect("certificates").config);
-        let client = alvys_auth_ureq::Client::builder(fixed(), Api::at(base).expect("a base"));
+        let client = alvys_auth_ureq::Client::builder(fixed(), Api::at(base).expect("a base")).clock(clock);
         let client = client.http(http.agent(alvys_auth_ureq::Http::config())).build().expect("a client");
-        client.get("loads").send().expect("an answer").status().as_u16()
+        Box::new(move || client.get("loads").send().map(|answer| answer.status().as_u16()))
     }
 }
 
@@ -236,14 +244,9 @@ fn a_proxy_that_refuses_is_told_as_one<D: Driver>() {
 
 /// No connection is no connection, in the same words, whatever the reason.
 fn a_server_that_is_not_reached_is_told_in_the_same_words<D: Driver>() {
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address");
-    let dead = named(format!("socks5h://{closed}"));
-    for (endpoint, proxies) in [
-        (format!("https://{closed}/oauth/token"), Proxies::default()),
-        ("https://no-such-host.invalid/oauth/token".to_owned(), Proxies::default()),
-        ("https://auth.example.com/oauth/token".to_owned(), dead),
-    ] {
-        let error = D::token(&endpoint, proxies, &localhost()).expect_err("nobody is there");
+    for endpoint in [format!("https://{}/oauth/token", closed()), "https://no-such-host.invalid/oauth/token".to_owned()]
+    {
+        let error = D::token(&endpoint, Proxies::default(), &localhost()).expect_err("nobody is there");
         assert_eq!(
             (error.kind(), error.what().as_str()),
             (ErrorKind::Transport, "no connection to the token endpoint"),
@@ -253,7 +256,125 @@ fn a_server_that_is_not_reached_is_told_in_the_same_words<D: Driver>() {
     }
 }
 
+/// An address at which nobody listens.
+fn closed() -> String {
+    TcpListener::bind("127.0.0.1:0").expect("a socket").local_addr().expect("an address").to_string()
+}
+
+fn a_dead_proxy_is_named_without_its_credentials<D: Driver>() {
+    let closed = closed();
+    for scheme in ["http", "https", "socks4", "socks4a", "socks5", "socks5h"] {
+        let user = if scheme.starts_with("socks4") { "" } else { "user:canary@" };
+        let proxies = || named(format!("{scheme}://{user}{closed}"));
+        let token = D::token("https://localhost/oauth/token", proxies(), &localhost()).expect_err("a dead proxy");
+        let call =
+            D::calls("https://localhost/api", proxies(), &localhost(), Time::boot())().expect_err("a dead proxy");
+        for error in [token, call] {
+            let told = (error.kind(), error.is_retryable(), error.fault());
+            assert_eq!(told, (ErrorKind::Transport, true, Some(TransportFault::ProxyUnreached)), "{scheme}: {error:?}");
+            assert_eq!(error.what(), format!("no connection to the proxy {scheme}://{closed} of HTTPS_PROXY"));
+            assert!(error.cause().is_some(), "{error:#}");
+            assert!(!format!("{error:?} {error:#}").contains("canary"), "{error:?}");
+        }
+    }
+}
+
+fn a_proxy_that_refuses_a_socks_password_is_told_as_one<D: Driver>() {
+    let server = Server::start(false);
+    let proxy = Proxy::start("127.0.0.1:0", "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    for user in ["user:canary@", ""] {
+        for scheme in ["socks5", "socks5h"] {
+            let proxies = named(format!("{scheme}://{user}127.0.0.1:{}", proxy.port));
+            let before = proxy.seen().len();
+            let error = D::token(&format!("{}/oauth/token", server.url()), proxies, &localhost()).expect_err("refused");
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ProxyCredentials, false), "{user}: {error:?}");
+            assert!(!format!("{error:?} {error:#}").contains("canary"), "{error:?}");
+            assert!(proxy.seen().len() - before <= 1, "asked once");
+        }
+    }
+    assert_eq!(server.offers().len(), 0);
+}
+
+fn calls_ask_a_proxy_that_refuses_its_password_once_in_five_minutes<D: Driver>() {
+    let server = Server::start(false);
+    let proxy = Proxy::start("127.0.0.1:0", "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+    let clock = Arc::new(ManualClock::new());
+    let proxies = named(format!("http://user:canary@127.0.0.1:{}", proxy.port));
+    let call = D::calls(&format!("{}/api", server.url()), proxies, &localhost(), Arc::clone(&clock).into());
+    let refused = |left: Option<u64>| {
+        let error = call().expect_err("the proxy refuses");
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::ProxyCredentials, false), "{error:?}");
+        assert_eq!(error.retry_after(), left.map(Duration::from_secs));
+        assert!(!format!("{error:?} {error:#}").contains("canary"), "{error:?}");
+    };
+    refused(None);
+    refused(Some(300));
+    clock.advance(Duration::from_secs(299));
+    refused(Some(1));
+    assert_eq!(proxy.seen().len(), 1);
+    clock.advance(Duration::from_secs(1));
+    refused(None);
+    assert_eq!((proxy.seen().len(), server.offers().len()), (2, 0));
+}
+
+/// The file of a block without an end would have been read as one with a longer first certificate.
+fn a_certificate_without_an_end_swallows_no_other_and_is_told<D: Driver>() {
+    let server = Server::start(false);
+    let good = fs::read_to_string(fixture("localhost.pem")).expect("a certificate");
+    let other = fs::read_to_string(fixture("other.pem")).expect("a certificate");
+    let (cut, _) = other.split_once("-----END").expect("an end");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bundle.pem");
+    for bundle in [format!("{cut}{good}"), format!("{good}{cut}"), format!("{other}{cut}{good}{other}")] {
+        fs::write(&path, bundle).expect("a file");
+        let trust = Trust::system().only("ALVYS_CA_BUNDLE", &path);
+        D::token(&format!("{}/oauth/token", server.url()), Proxies::default(), &trust).expect("a token");
+        let ignored = trusted(&trust).expect("trust").ignored;
+        assert!(ignored.len() == 1 && ignored[0].contains("1 left out"), "{ignored:?}");
+        assert!(ignored[0].ends_with("a block has no END line"), "{ignored:?}");
+    }
+    fs::write(&path, format!("{good}{cut}")).expect("a file");
+    let shown = localhost().identity(&path, fixture("localhost.key"));
+    assert!(trusted(&shown).expect_err("half a chain").to_string().contains("a block has no END line"));
+}
+
+fn what_is_wrong_with_a_certificate_is_told_in_words<D: Driver>() {
+    let (server, proxy) = (Server::start(false), Proxy::willing());
+    let through = || named(format!("http://127.0.0.1:{}", proxy.port));
+    for (host, proxies, trust, words) in [
+        (
+            "localhost",
+            Proxies::default(),
+            Trust::system().only("the test", fixture("other.pem")),
+            "this machine does not trust its issuer",
+        ),
+        ("auth.example.com", through(), localhost(), "it is not for auth.example.com but for localhost"),
+    ] {
+        let endpoint = format!("https://{host}:{}/oauth/token", server.port);
+        let error = D::token(&endpoint, proxies, &trust).expect_err("a stranger");
+        assert_eq!(error.kind(), ErrorKind::Certificate, "{error:#}");
+        assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
+        assert!(error.cause().is_some_and(|cause| cause.starts_with(words)), "{error:#}");
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let plain = format!("https://{}/oauth/token", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        let mut streams: Vec<_> = listener.incoming().map_while(Result::ok).take(1).collect();
+        streams
+            .iter_mut()
+            .try_for_each(|stream| stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+            .map(|()| streams)
+    });
+    let error = D::token(&plain, Proxies::default(), &localhost()).expect_err("no TLS");
+    assert_eq!(error.cause().as_deref(), Some("what the other side says is not TLS"), "{error:#}");
+}
+
 both_drivers!(
+    a_dead_proxy_is_named_without_its_credentials,
+    a_proxy_that_refuses_a_socks_password_is_told_as_one,
+    calls_ask_a_proxy_that_refuses_its_password_once_in_five_minutes,
+    a_certificate_without_an_end_swallows_no_other_and_is_told,
+    what_is_wrong_with_a_certificate_is_told_in_words,
     a_proxy_that_refuses_is_told_as_one,
     a_server_that_is_not_reached_is_told_in_the_same_words,
     every_kind_of_proxy_leads_to_the_server,

@@ -17,13 +17,17 @@ pub struct Proxy {
     answer: Arc<str>,
 }
 
+/// What a proxy has seen of those whose password it does not take.
+const REFUSED: &str = "socks5, refused";
+
 /// Whatever can be read and written.
 trait Stream: Read + Write {}
 
 impl<S: Read + Write> Stream for S {}
 
 impl Proxy {
-    /// Starts one at an address such as `127.0.0.1:0`, which gives this answer to `CONNECT`.
+    /// Starts one at an address such as `127.0.0.1:0`, which gives this answer to `CONNECT`. One that answers 407 takes no
+    /// password over SOCKS 5 either.
     ///
     /// # Panics
     /// When there is no socket.
@@ -79,11 +83,13 @@ impl Proxy {
         client.read_exact(&mut first).ok()?;
         let (said, port) = match first[0] {
             4 => socks4(&mut client)?,
-            5 => socks5(&mut client)?,
+            5 => socks5(&mut client, self.answer.starts_with("HTTP/1.1 407"))?,
             _ => http(&mut client)?,
         };
+        let refused = said == REFUSED;
         self.seen.lock().expect("no panic").push(said);
         match first[0] {
+            _ if refused => return None,
             4 => client.write_all(&[0, 90, 0, 0, 0, 0, 0, 0]).ok()?,
             5 => client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).ok()?,
             _ => client.write_all(self.answer.as_bytes()).ok()?,
@@ -143,7 +149,7 @@ fn socks4(client: &mut impl Read) -> Option<(String, u16)> {
 }
 
 /// Wants a user name and a password from those who offer to tell them.
-fn socks5(client: &mut Box<dyn Stream>) -> Option<(String, u16)> {
+fn socks5(client: &mut Box<dyn Stream>, refuses: bool) -> Option<(String, u16)> {
     let [count] = exactly(client).ok()?;
     let mut methods = vec![0; count.into()];
     client.read_exact(&mut methods).ok()?;
@@ -154,9 +160,14 @@ fn socks5(client: &mut Box<dyn Stream>) -> Option<(String, u16)> {
         let name = text(client, length)?;
         let [length] = exactly(client).ok()?;
         user = format!("{name}:{} ", text(client, length)?);
-        client.write_all(&[1, 0]).ok()?;
+        client.write_all(&[1, refuses.into()]).ok()?;
+    } else if refuses {
+        client.write_all(&[5, 0xff]).ok()?;
     } else {
         client.write_all(&[5, 0]).ok()?;
+    }
+    if refuses {
+        return Some((REFUSED.to_owned(), 0));
     }
     let [_, _, _, kind] = exactly(client).ok()?;
     let host = if kind == 3 {

@@ -18,7 +18,9 @@ both_drivers![
     a_rate_limit_that_one_source_was_told_holds_for_the_others,
     other_credentials_share_another_token,
     a_store_that_cannot_be_used_makes_nobody_fail,
+    #[ignore = "needs many processes; .ci/redis runs it"]
     processes_that_start_together_make_one_request,
+    #[ignore = "needs many processes; .ci/redis runs it"]
     a_leader_that_is_killed_costs_one_request_more,
 ];
 

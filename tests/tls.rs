@@ -69,7 +69,9 @@ pub fn accepted(
 ) -> Result<StreamOwned<ServerConnection, TcpStream>, Box<dyn error::Error + Send + Sync>> {
     let mut acceptor = Acceptor::default();
     let accepted = loop {
-        acceptor.read_tls(&mut stream)?;
+        if acceptor.read_tls(&mut stream)? == 0 {
+            return Err("the client has left".into());
+        }
         if let Some(accepted) = acceptor.accept().map_err(|(error, _)| error)? {
             break accepted;
         }

@@ -2,14 +2,18 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use alvys_auth_core::{Error, ErrorKind, Flow, Policy};
-use alvys_auth_driver::Time;
+use alvys_auth_driver::{Proxies, Time, Trust};
 use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::raw::Raw;
+use alvys_auth_tests::tls::{accepted, encryption, fixture};
 use alvys_auth_tests::{Async, Blocking, Settings, Source, both_drivers, credentials};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
 
 const TOKEN: &str = r#"{"access_token":"abc","token_type":"Bearer","expires_in":3600}"#;
 
@@ -113,6 +117,52 @@ fn answers_on_the_way_without_end_are_given_up<S: Source>() {
     let source = S::build(settings).expect("acceptable settings");
     let error = source.token().expect_err("no token");
     assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::InvalidResponse), "{error:#}");
+}
+
+/// A server of HTTP/2 that sends interim answers for as long as they are taken, and says when one cannot be sent any more.
+fn interim_over_http2() -> (u16, mpsc::Receiver<()>) {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // :status 103 on the first stream, which does not end with it.
+    const INTERIM: [u8; 14] = [0, 0, 5, 1, 4, 0, 0, 0, 1, 8, 3, b'1', b'0', b'3'];
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
+    let port = listener.local_addr().expect("an address").port();
+    let (ended, is_over) = mpsc::channel();
+    let mut config = ServerConfig::clone(&encryption(false));
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (config, ended) = (Arc::new(config.clone()), ended.clone());
+            thread::spawn(move || {
+                let mut stream = accepted(stream, config, |_| ()).ok()?;
+                stream.write_all(&SETTINGS).ok()?;
+                // The request is on its way once its client has said hello and acknowledged.
+                let _ = stream.read(&mut [0; 4096]).ok()?;
+                thread::sleep(Duration::from_millis(50));
+                while stream.write_all(&INTERIM).and_then(|()| stream.flush()).is_ok() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                ended.send(()).ok()
+            });
+        }
+    });
+    (port, is_over)
+}
+
+#[test]
+fn interim_answers_without_end_over_http2_are_given_up_and_their_connection_too() {
+    let (port, is_over) = interim_over_http2();
+    let trust = Trust::system().only("the test", fixture("localhost.pem"));
+    let tls = trust.read(Arc::new(ring::default_provider())).expect("certificates").config;
+    let http = alvys_auth_reqwest::Http::with(Proxies::default(), tls);
+    let policy = Policy::new().request_timeout(Duration::from_millis(500));
+    let Settings { flow, credentials, .. } = settings(&format!("https://localhost:{port}"));
+    let source = alvys_auth_reqwest::TokenSource::builder(flow, credentials).policy(policy).http(http);
+    let source = source.patience(Duration::from_secs(1)).build().expect("a source");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let error = runtime.block_on(async { source.token().await }).expect_err("no token");
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error:#}");
+    drop((source, runtime));
+    is_over.recv_timeout(Duration::from_secs(20)).expect("nobody takes them any more");
 }
 
 /// reqwest joins the lines of a folded header as RFC 9112, section 5.2, asks; ureq has no switch for it and refuses them.

@@ -11,19 +11,19 @@ use alvys_auth_tests::stacks::{ReqwestClient, ReqwestMiddleware, TowerLayer, Ure
 macro_rules! conformance {
     ($($module:ident: $($scenario:ident)*;)*) => {
         mod reqwest_client {
-            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::ReqwestClient>(); })*)*
+            $($(#[test] fn $scenario() { crate::calls::scenarios::$module::$scenario::<super::ReqwestClient>(); })*)*
         }
         mod reqwest_middleware {
-            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::ReqwestMiddleware>(); })*)*
+            $($(#[test] fn $scenario() { crate::calls::scenarios::$module::$scenario::<super::ReqwestMiddleware>(); })*)*
         }
         mod tower_layer {
-            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::TowerLayer>(); })*)*
+            $($(#[test] fn $scenario() { crate::calls::scenarios::$module::$scenario::<super::TowerLayer>(); })*)*
         }
         mod ureq_client {
-            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::UreqClient>(); })*)*
+            $($(#[test] fn $scenario() { crate::calls::scenarios::$module::$scenario::<super::UreqClient>(); })*)*
         }
         mod ureq_middleware {
-            $($(#[test] fn $scenario() { crate::scenarios::$module::$scenario::<super::UreqMiddleware>(); })*)*
+            $($(#[test] fn $scenario() { crate::calls::scenarios::$module::$scenario::<super::UreqMiddleware>(); })*)*
         }
     };
 }
@@ -33,7 +33,7 @@ macro_rules! conformance_at_once {
     ($($module:ident: $($scenario:ident)*;)*) => {
         $(mod $module {
             $(#[test] fn $scenario() {
-                use crate::scenarios::$module::$scenario;
+                use crate::calls::scenarios::$module::$scenario;
                 alvys_auth_tests::at_once(&[
                     ("reqwest_client", $scenario::<super::ReqwestClient>),
                     ("reqwest_middleware", $scenario::<super::ReqwestMiddleware>),
@@ -50,13 +50,13 @@ macro_rules! conformance_at_once {
 macro_rules! async_conformance {
     ($($scenario:ident)*) => {
         mod cancelled_reqwest_client {
-            $(#[test] fn $scenario() { crate::scenarios::cancelling::$scenario::<super::ReqwestClient>(); })*
+            $(#[test] fn $scenario() { crate::calls::scenarios::cancelling::$scenario::<super::ReqwestClient>(); })*
         }
         mod cancelled_reqwest_middleware {
-            $(#[test] fn $scenario() { crate::scenarios::cancelling::$scenario::<super::ReqwestMiddleware>(); })*
+            $(#[test] fn $scenario() { crate::calls::scenarios::cancelling::$scenario::<super::ReqwestMiddleware>(); })*
         }
         mod cancelled_tower_layer {
-            $(#[test] fn $scenario() { crate::scenarios::cancelling::$scenario::<super::TowerLayer>(); })*
+            $(#[test] fn $scenario() { crate::calls::scenarios::cancelling::$scenario::<super::TowerLayer>(); })*
         }
     };
 }

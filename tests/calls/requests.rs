@@ -11,7 +11,7 @@ use http::HeaderValue;
 use http::header::ACCEPT;
 use serde_json::json;
 
-use crate::start;
+use crate::calls::start;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -10,7 +10,7 @@ use alvys_auth_reqwest::Client;
 use alvys_auth_tests::{async_tokens, blocking_tokens};
 use ureq::Agent;
 
-use crate::start;
+use crate::calls::start;
 
 /// A server that reads each request to its end, whose body comes in chunks, and answers then.
 fn patient_server() -> Api {

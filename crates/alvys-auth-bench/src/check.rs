@@ -13,7 +13,7 @@ use std::fs;
 
 use serde::Deserialize;
 
-use crate::measure::{Result, allocations, crates, instructions, requests, tenants};
+use crate::measure::{Result, allocations, crates, instructions, requests, sharing, tenants};
 use crate::probe::{Case, Kind};
 use crate::scenarios::Outcome;
 
@@ -28,6 +28,7 @@ struct Limits {
     tenant_bytes_tolerance_percent: u64,
     tenant_bytes: BTreeMap<String, u64>,
     tenants_at_once: BTreeMap<String, u64>,
+    sharing: BTreeMap<String, u64>,
 }
 
 /// Measures everything that has a limit and compares.
@@ -62,6 +63,8 @@ pub fn run() -> Result<()> {
     verdict.compare_all("bytes of each tenant beside its token", &figures, &limits.tenant_bytes, tolerance);
     let figures = renewed.into_iter().map(|record| (record.subject, record.peak as u64)).collect();
     verdict.compare_all("renewals at a time", &figures, &limits.tenants_at_once, 0);
+
+    verdict.compare_all("sharing", &sharing::counted()?, &limits.sharing, 0);
 
     verdict.end()
 }

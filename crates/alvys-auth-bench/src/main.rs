@@ -4,12 +4,12 @@ use std::env;
 use std::error::Error;
 use std::process::ExitCode;
 
-use alvys_auth_bench::measure::{allocations, crates, fetch, instructions, recovery, requests, tenants, time};
+use alvys_auth_bench::measure::{allocations, crates, fetch, instructions, recovery, requests, sharing, tenants, time};
 use alvys_auth_bench::results::Results;
 use alvys_auth_bench::{check, report};
 
 const USAGE: &str =
-    "usage: alvys-auth-bench allocations|instructions|time|requests|recovery|fetch|tenants|crates|report|check
+    "usage: alvys-auth-bench allocations|instructions|time|requests|recovery|fetch|tenants|sharing|crates|report|check
 Add --features peers before the -- to measure the public peers too.";
 
 fn main() -> ExitCode {
@@ -32,6 +32,7 @@ fn run(command: &str) -> Result<(), Box<dyn Error>> {
         "recovery" => Results::store("recovery", &recovery::measure()),
         "fetch" => Results::store("fetch", &fetch::measure()),
         "tenants" => Results::store("tenants", &tenants::measure()?),
+        "sharing" => Results::store("sharing", &sharing::measure()?),
         "crates" => Results::store("crates", &crates::measure()?),
         "report" => report::write(),
         "check" => check::run(),

@@ -14,6 +14,8 @@ pub enum Work {
     Cached,
     /// The same for one of many tenants.
     Tenant,
+    /// What a store that tokens are shared through costs before it is asked, and with no way to it.
+    Share,
 }
 
 impl Work {
@@ -28,6 +30,7 @@ impl Work {
             Self::Parse => "response bytes → usable token",
             Self::Cached => "cached token → header, expiry checked",
             Self::Tenant => "tenant id → header of its cached token, expiry checked",
+            Self::Share => "share a token",
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use alvys_auth_core::{Credentials, echoes};
+use alvys_auth_driver::in_words;
 use http::header::{AUTHORIZATION, COOKIE, LOCATION, PROXY_AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, Request, Response, Uri};
 use tracing::{enabled, trace};
@@ -42,9 +43,17 @@ impl Middleware for Shown {
                 let headers = shown(answer.headers(), &token);
                 trace!(target: "alvys_auth", headers, "< {}", answer.status().as_u16());
             }
-            Err(error) => trace!(target: "alvys_auth", "< no answer: {error}"),
+            Err(error) => trace!(target: "alvys_auth", "< no answer: {}", told(error)),
         }
         answer
+    }
+}
+
+/// An error of an agent, without the names that a library has for what TLS says.
+pub(crate) fn told(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Rustls(error) => in_words(error),
+        other => other.to_string(),
     }
 }
 

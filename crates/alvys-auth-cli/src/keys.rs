@@ -84,7 +84,7 @@ pub(crate) fn fetched(url: &str, network: &Network) -> Result<KeySet, Failure> {
     let mut answer = request.build().call().map_err(|error| {
         Failure::new(
             Class::Unreachable,
-            format!("the public keys cannot be fetched: {error}"),
+            format!("the public keys cannot be fetched: {}", agent::told(&error)),
             "check the network between this machine and the issuer, or give the keys with --jwks FILE",
         )
     })?;

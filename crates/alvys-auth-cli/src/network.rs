@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use alvys_auth_config::{Variables, read_secret};
 use alvys_auth_core::Error;
 use alvys_auth_driver::{Proxies, Trust, Trusted};
 use http::{Request, Response, Uri};
@@ -61,6 +62,19 @@ pub(crate) struct Network {
 }
 
 impl CertificateArgs {
+    /// Refuses variables that are set, but empty, where no flag stands in their place.
+    ///
+    /// # Errors
+    /// The variable.
+    pub(crate) fn refuse_empty(&self) -> Result<(), Failure> {
+        let Self { ca_bundle, extra_ca, client_cert, client_key } = self;
+        let flags =
+            [(CA_BUNDLE, ca_bundle), (EXTRA_CA, extra_ca), (CLIENT_CERT, client_cert), (CLIENT_KEY, client_key)];
+        let given = flags.iter().filter_map(|(name, flag)| flag.is_some().then_some((*name, "a flag")));
+        let variables = Variables::from_iter(given).over(Variables::environment());
+        Ok(variables.refuse_empty(&flags.map(|(name, _)| name))?)
+    }
+
     /// The certificates of the flags, the environment and a profile.
     ///
     /// # Errors
@@ -156,6 +170,10 @@ impl Network {
     fn read(&self) -> Result<&Trusted, Error> {
         if let Some(read) = self.tls.get() {
             return Ok(read);
+        }
+        if let Some([_, key]) = &self.certificates.shown {
+            // Refuses a key that other users can write, as in every other file with a secret.
+            read_secret(key)?;
         }
         let read = self.certificates.trust().read(Arc::new(aws_lc_rs::default_provider()))?;
         read.ignored.iter().for_each(|what| messages::notice(what));

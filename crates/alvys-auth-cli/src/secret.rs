@@ -49,6 +49,13 @@ pub(crate) struct SecretArgs {
     pub(crate) secret_command: Option<String>,
 }
 
+impl SecretArgs {
+    /// Whether a flag says where the secret is.
+    pub(crate) fn is_given(&self) -> bool {
+        self.secret_stdin || self.secret_file.is_some() || self.secret_command.is_some()
+    }
+}
+
 /// A provider of the credentials: the client id in `variables`, and the secret from the first place that has one. It reads
 /// them again when they change, except for stdin and the keychain.
 ///

@@ -12,6 +12,33 @@ use crate::profiles::{self, Named};
 use crate::secret::{self, Provider, SecretArgs};
 use crate::store::{Choice, Store, StoreArgs};
 
+/// The variables of the environment that are read, apart from the profile and those about certificates.
+const OURS: [&str; 23] = [
+    "ALVYS_CLIENT_ID",
+    "Alvys__ClientId",
+    "ALVYS_CLIENT_ID_FILE",
+    "ALVYS_CLIENT_SECRET",
+    "Alvys__ClientSecret",
+    "ALVYS_CLIENT_SECRET_FILE",
+    "ALVYS_FLOW",
+    "ALVYS_TENANT_ID",
+    "ALVYS_COMPANY_CODE",
+    "ALVYS_ENV",
+    "ALVYS_ENCODING",
+    "ALVYS_TOKEN_URL",
+    "Alvys__TokenUrl",
+    "ALVYS_AUDIENCE",
+    "Alvys__Audience",
+    "ALVYS_SCOPE",
+    "ALVYS_GRANT_TYPE",
+    "ALVYS_API_BASE_URL",
+    "ALVYS_BASE_URL",
+    "ALVYS_API_VERSION",
+    "ALVYS_CACHE_DIR",
+    "ALVYS_NO_CACHE",
+    "ALVYS_STORE",
+];
+
 /// The flags of all commands that request tokens.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Settings")]
@@ -114,6 +141,9 @@ impl SettingsArgs {
     /// # Errors
     /// When the profile does not exist, or when the file of the profiles cannot be read.
     pub(crate) fn layers(&self) -> Result<Layers<'_>, Failure> {
+        if self.profile.is_none() {
+            Variables::environment().refuse_empty(&["ALVYS_PROFILE"])?;
+        }
         let environment = || variable("ALVYS_PROFILE").map(|name| name.to_string_lossy().into_owned());
         let profile = profiles::find(self.profile.clone().or_else(environment).as_deref())?;
         if let Some(Named { name, profile }) = &profile {
@@ -123,7 +153,9 @@ impl SettingsArgs {
                 messages::warn(&format!("ALVYS_CLIENT_ID is set and used instead of the client id of profile {name}"));
             }
         }
-        Ok(Layers { arguments: self, profile })
+        let layers = Layers { arguments: self, profile };
+        layers.refuse_empty()?;
+        Ok(layers)
     }
 }
 
@@ -133,6 +165,21 @@ impl Layers<'_> {
         let flags = self.arguments.target.named().chain(named("ALVYS_CLIENT_ID", &self.arguments.client_id));
         let profile = self.profile.iter().flat_map(|named| named.profile.named());
         Variables::from_iter(flags).over(Variables::environment()).over(Variables::from_iter(profile))
+    }
+
+    /// Refuses variables that are set, but empty, where no flag stands in their place.
+    fn refuse_empty(&self) -> Result<(), Failure> {
+        let SettingsArgs { secret, store: StoreArgs { store, cache_dir, no_cache }, .. } = self.arguments;
+        let given = [
+            ("ALVYS_CLIENT_SECRET", secret.is_given()),
+            ("ALVYS_CLIENT_SECRET_FILE", secret.is_given()),
+            ("ALVYS_CACHE_DIR", cache_dir.is_some() || *no_cache),
+            ("ALVYS_NO_CACHE", *no_cache),
+            ("ALVYS_STORE", store.is_some() || *no_cache),
+        ];
+        let given = given.into_iter().filter_map(|(name, given)| given.then_some((name, "a flag")));
+        Variables::from_iter(given).over(self.variables()).refuse_empty(&OURS)?;
+        self.arguments.certificates.refuse_empty()
     }
 
     /// The flow and the API.

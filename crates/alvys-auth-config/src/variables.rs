@@ -52,6 +52,17 @@ impl Variables {
         self
     }
 
+    /// Refuses a variable that is set, but empty: whoever set it meant something by it. For variables that a program reads
+    /// itself; those that this crate reads are checked when they are read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration). The error names the variable.
+    pub fn refuse_empty(&self, names: &[&str]) -> Result<(), Error> {
+        let is_empty = |value: OsString| value.to_str().is_some_and(|value| value.trim().is_empty());
+        let empty = names.iter().find(|name| self.0.iter().find_map(|lookup| lookup(name)).is_some_and(is_empty));
+        empty.map_or(Ok(()), |name| Err(set_but_empty(name)))
+    }
+
     /// Whether there is a value of this name that is not empty.
     pub(crate) fn is_set(&self, name: &str) -> bool {
         self.0.iter().find_map(|lookup| lookup(name)).is_some_and(|value| !value.is_empty())
@@ -110,9 +121,13 @@ fn checked(name: &'static str, value: OsString) -> Result<Found, Error> {
         Error::configuration(format!("{name} is not UTF-8 text"), "set it to text in UTF-8")
     })?;
     if value.trim().is_empty() {
-        return Err(Error::configuration(format!("{name} is set, but empty"), "set it to a value, or unset it"));
+        return Err(set_but_empty(name));
     }
     Ok(Found { name, value: Zeroizing::new(value) })
+}
+
+fn set_but_empty(name: &str) -> Error {
+    Error::configuration(format!("{name} is set, but empty"), "set it to a value, or unset it")
 }
 
 fn one_of(found: Vec<Found>) -> Result<Option<Found>, Error> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alvys_auth_config::{EnvironmentProvider, Setup, Variables};
 use alvys_auth_core::CredentialsProvider;
-use alvys_auth_core::{Credentials, Error, Flow, Given, Mark};
+use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, Given, Mark};
 
 use crate::support::{CANARY, Directory, SECRET, assert_gives, assert_refused, is_unchanged, mark};
 
@@ -21,6 +21,17 @@ fn provider<const N: usize>(variables: [(&str, &str); N]) -> EnvironmentProvider
 
 fn refused<const N: usize>(variables: [(&str, &str); N], words: &[&str]) {
     assert_refused(provider(variables).current(), words);
+}
+
+#[test]
+fn a_variable_of_a_programs_own_that_is_empty_is_refused_in_the_first_layer_that_has_it() {
+    let lower = || Variables::from_iter([("ALVYS_CA_BUNDLE", " \n"), ("ALVYS_EXTRA_CA", "x")]);
+    let names = ["ALVYS_EXTRA_CA", "ALVYS_CLIENT_KEY", "ALVYS_CA_BUNDLE"];
+    let error = lower().refuse_empty(&names).unwrap_err();
+    assert_eq!((error.kind(), error.what().as_str()), (ErrorKind::Configuration, "ALVYS_CA_BUNDLE is set, but empty"));
+    assert!(lower().refuse_empty(&names[..2]).is_ok());
+    assert!(Variables::from_iter([("ALVYS_CA_BUNDLE", "y")]).over(lower()).refuse_empty(&names).is_ok());
+    assert!(Variables::from_iter([("ALVYS_EXTRA_CA", "")]).over(lower()).refuse_empty(&names[..1]).is_err());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
-use crate::{Scope, words};
+use crate::{Scope, TransportFault, words};
 
 /// Why there is no usable token, or why a call failed.
 ///
@@ -123,6 +123,7 @@ pub(crate) struct Inner {
     pub(crate) missing_scopes: Vec<Scope>,
     /// Whether the server may have issued, and billed, a token that is lost.
     pub(crate) costly: bool,
+    pub(crate) fault: Option<TransportFault>,
     pub(crate) source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -135,6 +136,11 @@ impl Error {
     /// Whether the same request may succeed later although nobody changes anything.
     pub fn is_retryable(&self) -> bool {
         self.0.retryable
+    }
+
+    /// Why the request has no answer, where an HTTP client told it; see [`Error::on_the_way`].
+    pub fn fault(&self) -> Option<TransportFault> {
+        self.0.fault
     }
 
     /// How long the server asks its clients to wait, counted from the answer; at most 24 hours.
@@ -255,6 +261,17 @@ impl Error {
         Self::build(Inner { retryable: true, ..Inner::new(ErrorKind::TimedOut, what, "try again, or allow more time") })
     }
 
+    /// The same, as it is told again without asking anybody; `left` is how long that goes on.
+    pub(crate) fn remembered(&self, left: Duration) -> Self {
+        let inner = &self.0;
+        Self::build(Inner {
+            retry_after: Some(left),
+            fault: inner.fault,
+            source: self.cause().map(Into::into),
+            ..Inner::new(inner.kind, inner.what.clone(), inner.hint.clone())
+        })
+    }
+
     /// A token that had expired before anybody could use it.
     pub(crate) fn dead_on_arrival() -> Self {
         Self::new(
@@ -324,6 +341,7 @@ impl Inner {
             support_headers: Vec::new(),
             missing_scopes: Vec::new(),
             costly: false,
+            fault: None,
             source: None,
         }
     }

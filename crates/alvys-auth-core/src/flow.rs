@@ -334,8 +334,11 @@ impl Flow {
         let settings = &self.settings;
         let template = match (&settings.endpoint, &settings.kind, settings.environment) {
             (Some(UncheckedUrl(url)), ..) => Cow::Borrowed(url.as_str()),
-            (None, Kind::Current, Environment::Production) => "https://auth.alvys.com/oauth/token".into(),
-            (None, Kind::Current, Environment::Qa) => "https://qaauth.alvys.net/oauth/token".into(),
+            // Each token request copies the URL. Copies of static text need no counter.
+            (None, Kind::Current, Environment::Production) => return Ok(Uri::from_static(EXAMPLE)),
+            (None, Kind::Current, Environment::Qa) => {
+                return Ok(Uri::from_static("https://qaauth.alvys.net/oauth/token"));
+            }
             (None, Kind::Legacy { path, .. }, Environment::Production) => match path {
                 LegacyPath::Api => "https://integrations.alvys.com/api/authentication/{tenant_id}/token".into(),
                 LegacyPath::ApiP => "https://integrations.alvys.com/api/p/authentication/{tenant_id}/token".into(),

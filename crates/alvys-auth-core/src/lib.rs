@@ -17,7 +17,9 @@ mod transport;
 mod url;
 mod words;
 
-pub use call::{Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, Look, RateLimits, Ticket, Verdict};
+pub use call::{
+    Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, Look, ProxyRefusals, RateLimits, Ticket, Verdict,
+};
 pub use credentials::Credentials;
 pub use error::{Error, ErrorKind};
 pub use flow::{Encoding, Environment, Flow, LegacyPath};

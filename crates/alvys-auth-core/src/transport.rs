@@ -11,6 +11,8 @@ use crate::{Error, ErrorKind};
 pub enum TransportFault {
     /// The request never arrived: there is no address or no connection.
     NeverArrived,
+    /// The request never arrived: there is no connection to the proxy that leads to the server. The peer is the proxy.
+    ProxyUnreached,
     /// The request may have arrived. No answer has.
     MayHaveArrived,
     /// An answer arrived. Its head or framing breaks the rules of HTTP or the limits of the HTTP client, or it was cut short.
@@ -38,11 +40,11 @@ impl Error {
     /// ```
     /// use alvys_auth_core::{Error, ErrorKind, TransportFault};
     ///
-    /// let source = std::io::Error::other("invalid peer certificate: UnknownIssuer");
+    /// let source = std::io::Error::other("this machine does not trust its issuer");
     /// let error = Error::on_the_way(TransportFault::Certificate, "the token endpoint", source);
     /// assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Certificate, false));
     /// assert_eq!(error.what(), "the certificate of the token endpoint is not trusted");
-    /// assert_eq!(error.cause().as_deref(), Some("invalid peer certificate: UnknownIssuer"));
+    /// assert_eq!(error.cause().as_deref(), Some("this machine does not trust its issuer"));
     /// ```
     pub fn on_the_way(fault: TransportFault, peer: &str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         let (kind, what, hint) = match fault {
@@ -50,6 +52,11 @@ impl Error {
                 ErrorKind::Transport,
                 format!("no connection to {peer}"),
                 "check the network, the DNS and the proxy settings of this machine",
+            ),
+            TransportFault::ProxyUnreached => (
+                ErrorKind::Transport,
+                format!("no connection to {peer}"),
+                "check that the proxy runs, and its host and port in HTTPS_PROXY or ALL_PROXY",
             ),
             TransportFault::MayHaveArrived => (
                 ErrorKind::Transport,
@@ -77,6 +84,7 @@ impl Error {
         };
         let costly = fault == TransportFault::Unreadable;
         let retryable = costly || kind == ErrorKind::Transport;
-        Self::build(Inner { retryable, costly, source: Some(source.into()), ..Inner::new(kind, what, hint) })
+        let fault = Some(fault);
+        Self::build(Inner { retryable, costly, fault, source: Some(source.into()), ..Inner::new(kind, what, hint) })
     }
 }

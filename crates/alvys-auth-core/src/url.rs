@@ -71,18 +71,33 @@ pub(crate) fn check_url(name: &str, example: &str, url: &str) -> Result<Uri, Err
 /// How often a path is decoded to find out what it hides. One that hides more is refused.
 const MOST_LAYERS: usize = 8;
 
+/// What some servers read as a dot, as a slash and as a backslash: the `%u` escapes of old servers, UTF-8 in more bytes than it
+/// needs, and the letters that Unicode calls compatible (`．`, `․`, `／`, `＼`).
+const DOTS: [&str; 5] = ["%u002e", "%uff0e", "%c0%ae", "\u{ff0e}", "\u{2024}"];
+const SLASHES: [&str; 4] = ["%u002f", "%uff0f", "%c0%af", "\u{ff0f}"];
+const BACKSLASHES: [&str; 4] = ["%u005c", "%uff3c", "%c1%9c", "\u{ff3c}"];
+
 /// Whether somebody may read `path` as one with `.` or `..` segments.
 ///
-/// Some servers decode a path before they split it into segments, some more than once. Some take a backslash for a slash, and
-/// some ignore what stands after a semicolon.
+/// Some servers decode a path before they split it into segments, some more than once. Some take a backslash for a slash, some
+/// ignore what stands after a semicolon, and some ignore white space. So a segment of nothing but one or two dots is refused in
+/// any of these spellings (`.%20.`, `%uff0e%uff0e`), between separators in any spelling.
+///
+/// Separators alone pass: `a%2fb` and `a%5cb` may be the id of one item, and whoever splits it stays below the place of that
+/// item. So do all other letters in any spelling, and segments of three dots and more.
 pub(crate) fn has_dot_segments(path: &str) -> bool {
     let mut path = path.to_owned();
     for _ in 0..MOST_LAYERS {
+        let mut read = path.to_ascii_lowercase();
+        for (spellings, plain) in [(&DOTS[..], "."), (&SLASHES, "/"), (&BACKSLASHES, "/")] {
+            spellings.iter().for_each(|spelling| read = read.replace(spelling, plain));
+        }
         let dots = |segment: &str| {
             let name = segment.split(';').next().unwrap_or_default();
-            matches!(name.trim_matches(|c: char| c.is_whitespace() || c.is_control()), "." | "..")
+            let shown = |c: &char| !c.is_whitespace() && !c.is_control();
+            matches!(name.chars().filter(shown).collect::<String>().as_str(), "." | "..")
         };
-        if path.split(['/', '\\']).any(dots) {
+        if read.split(['/', '\\']).any(dots) {
             return true;
         }
         let decoded = percent_decode_str(&path).decode_utf8_lossy().into_owned();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::prelude::*;
 use http::{HeaderMap, Uri};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
@@ -91,20 +92,58 @@ pub(crate) fn one_line(text: &str, shown: impl FnMut(&str) -> &str) -> String {
 }
 
 /// Whether `text` repeats ten characters of `secret` in a row, or all of a shorter one: for programs that show what a server
-/// said. Escapes of URLs, HTML and JSON, white space, punctuation, case and the direction make no difference.
+/// said. Escapes of URLs, HTML and JSON, white space, punctuation, case and the direction make no difference. Ten characters of
+/// `secret` in hexadecimal or in base64, wherever it begins in there, count as well.
 ///
 /// ```
 /// use alvys_auth_core::echoes;
 ///
 /// assert!(echoes("bad secret: TR0UB4DOR%2526 3", "tr0ub4dor&3-staple"));
 /// assert!(!echoes("bad secret: tr0ub4", "tr0ub4dor&3-staple"));
+/// assert!(echoes("Basic bXktY2xpZW50OnRyMHViNGRvciYzLXN0YXBsZQ==", "tr0ub4dor&3-staple"));
 /// ```
 pub fn echoes(text: &str, secret: &str) -> bool {
     let letters =
         |text: &[char]| Zeroizing::new(text.iter().copied().filter(|c| c.is_alphanumeric()).collect::<Vec<_>>());
-    let (text, secret) = (unescaped(text), unescaped(secret));
-    let few = letters(&secret);
-    shares(&text, &secret) || few.len() >= ECHO.min(secret.len()) && shares(&letters(&text), &few)
+    let plain = unescaped(text);
+    let encoded = in_base64(secret).iter().any(|part| shares(&plain, part));
+    let hex = Zeroizing::new(secret.bytes().flat_map(in_hex).collect::<Vec<_>>());
+    let (text, secret) = (folded(&plain), folded(&unescaped(secret)));
+    let (all, few) = (letters(&text), letters(&secret));
+    encoded
+        || hex.len() >= ECHO && shares(&all, &hex)
+        || shares(&text, &secret)
+        || few.len() >= ECHO.min(secret.len()) && shares(&all, &few)
+}
+
+/// The characters of `secret` in base64, those of a URL and the others, as far as what stands before and after it changes
+/// nothing about them: for each of the three places in a group where it may begin. Too few of them say nothing.
+fn in_base64(secret: &str) -> Vec<Zeroizing<Vec<char>>> {
+    let whole = |before: usize| {
+        let bytes = Zeroizing::new([&[0; 2][..before], secret.as_bytes()].concat());
+        let text = Zeroizing::new(BASE64_STANDARD_NO_PAD.encode(&bytes));
+        // The characters that hold bits of the bytes before it, and the last one where it holds bits of the byte after it.
+        let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
+        Zeroizing::new(text.chars().take(last).skip(first).collect::<Vec<_>>())
+    };
+    let url = |part: &[char]| {
+        let other = |c: &char| {
+            if *c == '+' {
+                '-'
+            } else if *c == '/' {
+                '_'
+            } else {
+                *c
+            }
+        };
+        Zeroizing::new(part.iter().map(other).collect())
+    };
+    let parts = (0..3).map(whole).filter(|part| part.len() >= ECHO);
+    parts.flat_map(|part| [url(&part), part]).collect()
+}
+
+fn in_hex(byte: u8) -> impl Iterator<Item = char> {
+    [byte >> 4, byte & 15].into_iter().filter_map(|digit| char::from_digit(digit.into(), 16))
 }
 
 fn shares(text: &[char], secret: &[char]) -> bool {
@@ -114,15 +153,19 @@ fn shares(text: &[char], secret: &[char]) -> bool {
     text.windows(long).any(|part| parts.contains(part))
 }
 
-/// The characters of `text` in lower case, without white space and escapes.
+/// The characters of `text` without white space and escapes.
 fn unescaped(text: &str) -> Zeroizing<Vec<char>> {
-    let mut plain = Zeroizing::new(text.to_lowercase());
+    let mut plain = Zeroizing::new(text.to_owned());
     for _ in 0..LAYERS {
         let decoded = Zeroizing::new(percent_decode_str(&plain).decode_utf8_lossy().into_owned());
-        plain = Zeroizing::new(without_references(&decoded).to_lowercase());
+        plain = Zeroizing::new(without_references(&decoded));
     }
     let shown = |c: &char| !c.is_whitespace() && !is_invisible(*c);
     Zeroizing::new(plain.chars().filter(shown).collect())
+}
+
+fn folded(text: &[char]) -> Zeroizing<Vec<char>> {
+    Zeroizing::new(text.iter().flat_map(|c| c.to_lowercase()).collect())
 }
 
 /// `text` with one layer of the escapes of HTML (`&amp;`, `&#38;`) and JSON (`\\`, `\u0026`) taken off.
@@ -134,12 +177,13 @@ fn without_references(text: &str) -> String {
         let numbered = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
         let (length, c) = match (escaped.strip_prefix('\\'), escaped.get(1..).and_then(|name| name.split_once(';'))) {
             (Some(json), _) => match json.chars().next() {
-                Some('u') => (6, json.get(1..5).and_then(|digits| numbered(digits, 16))),
+                Some('u' | 'U') => (6, json.get(1..5).and_then(|digits| numbered(digits, 16))),
                 Some('b' | 'f' | 'n' | 'r' | 't') => (2, Some(' ')),
                 c => (1 + c.map_or(0, char::len_utf8), c),
             },
             (None, Some((name, _))) => {
-                let c = match (name, name.strip_prefix("#x"), name.strip_prefix('#')) {
+                let name = name.to_ascii_lowercase();
+                let c = match (name.as_str(), name.strip_prefix("#x"), name.strip_prefix('#')) {
                     ("amp", ..) => Some('&'),
                     ("lt" | "gt" | "quot" | "apos" | "nbsp", ..) => Some(' '),
                     (_, Some(digits), _) => numbered(digits, 16),

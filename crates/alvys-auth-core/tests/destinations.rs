@@ -289,10 +289,25 @@ fn an_escaped_slash_does_not_hide_a_way_out_of_the_base() {
         "loads/..%09/admin",
         "loads/x%255c..%255cadmin",
         &format!("loads/%{}2e/admin", "25".repeat(40)),
+        "loads/.%20./admin",
+        "loads/%20.%09.%20/admin",
+        "loads/%uff0e%uff0e/admin",
+        "loads/%U002E%u002e%u002fadmin",
+        "loads/.%uFF0E%uff3cadmin",
+        "loads/%EF%BC%8E%ef%bc%8e%ef%bc%8fadmin",
+        "loads/\u{ff0e}\u{2024}/admin",
+        "loads/..\u{ff3c}..\u{ff0f}admin",
+        "loads/%c0%ae%C0%AE%c0%afadmin",
+        "loads/%c0%ae.%c1%9cadmin",
+        "loads/%25uff0e./admin",
     ] {
         configuration_error(Api::production().url(path));
         let full = format!("https://integrations.alvys.com/api/p/v1/{path}");
         assert!(!permitted(&Api::production(), &full), "{full}");
+    }
+    for path in ["loads/a%5cb", "loads/a%2F%5Cb", "loads/a%uff0eb", "loads/a.%20.b", "loads/.%20.%20.", "loads/%2fa"] {
+        assert!(Api::production().url(path).is_ok(), "{path}");
+        assert!(permitted(&Api::production(), &format!("https://integrations.alvys.com/api/p/v1/{path}")), "{path}");
     }
     for path in ["loads/a%2fb", "loads/..a;..", "loads/100%25", "loads/x.y", "loads?path=%2e%2e%2f..;/../"] {
         let url = Api::production().url(path).unwrap();

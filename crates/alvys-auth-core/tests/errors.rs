@@ -1,7 +1,10 @@
 //! What an error tells programs, beside its one line for people.
 
+use std::time::Duration;
+
 use alvys_auth_core::ErrorKind::*;
-use alvys_auth_core::{CallOptions, Error, TransportFault};
+use alvys_auth_core::{CallOptions, Error, ProxyRefusals, Timestamp, TransportFault};
+use http::Uri;
 use serde_json::json;
 
 use crate::support::{answer, call, failed, judged, read, with};
@@ -50,6 +53,7 @@ fn a_kind_is_named_in_snake_case() {
 fn what_stood_in_the_way_decides_what_is_told_and_whether_trying_again_can_help() {
     for (fault, kind, retryable, words) in [
         (TransportFault::NeverArrived, Transport, true, "no connection to the API"),
+        (TransportFault::ProxyUnreached, Transport, true, "in HTTPS_PROXY or ALL_PROXY"),
         (TransportFault::MayHaveArrived, Transport, true, "the API broke off"),
         (TransportFault::Unreadable, InvalidResponse, true, "the answer of the API cannot be read"),
         (TransportFault::Certificate, Certificate, false, "ALVYS_CA_BUNDLE"),
@@ -59,7 +63,36 @@ fn what_stood_in_the_way_decides_what_is_told_and_whether_trying_again_can_help(
         let error = Error::on_the_way(fault, "the API", "a cause");
         assert_eq!((error.kind(), error.is_retryable()), (kind, retryable), "{fault:?}");
         assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.fault(), Some(fault));
     }
+    assert_eq!(Error::timed_out("too slow").fault(), None);
+}
+
+#[test]
+fn a_refusal_of_the_proxy_is_remembered_for_its_origin_and_no_longer_than_it_is_said() {
+    let uri = |uri: &str| uri.parse::<Uri>().expect("a URL");
+    let (api, other) = (uri("https://API.example.com/v1/loads"), uri("https://api.example.com:8443/v1/loads"));
+    let now = Timestamp::from_millis(1000);
+    let mut refusals = ProxyRefusals::default();
+    for fault in [TransportFault::NeverArrived, TransportFault::ProxyUnreached, TransportFault::Certificate] {
+        refusals.failed(&api, &Error::on_the_way(fault, "the API", "a cause"), now);
+        assert!(refusals.check(&api, now).is_ok(), "{fault:?}");
+    }
+    let refused = Error::on_the_way(TransportFault::ProxyCredentials, "the API", "status 407");
+    refusals.failed(&api, &refused, now);
+    let later = now.saturating_add(Duration::from_secs(100));
+    let error = refusals.check(&uri("https://api.example.com:443/v1/me"), later).expect_err("the same origin");
+    assert_eq!((error.kind(), error.retry_after()), (ProxyCredentials, Some(Duration::from_secs(200))));
+    assert!(!error.is_retryable() && error.what().starts_with("the proxy refuses its user name and password (retry"));
+    assert_eq!((error.hint(), error.cause().as_deref()), (refused.hint(), Some("status 407")));
+    assert!(refusals.check(&other, later).is_ok());
+    let over = now.saturating_add(Duration::from_secs(300));
+    assert!(refusals.check(&api, over).is_ok());
+
+    refusals.failed(&api, &refused, over);
+    assert_eq!(refusals.check(&api, over).expect_err("again").retry_after(), Some(ProxyRefusals::REST));
+    refusals.forget();
+    assert!(refusals.check(&api, over).is_ok());
 }
 
 #[test]

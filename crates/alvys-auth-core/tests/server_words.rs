@@ -1,6 +1,7 @@
 //! What an error keeps of the server's own words: little, in one line, and nothing that must not be seen.
 
 use alvys_auth_core::{Credentials, Error, ErrorKind, Flow, TokenRequest, TokenResponse, echoes, is_invisible};
+use base64::prelude::*;
 
 use crate::support::{answer, jwt, read, with};
 
@@ -90,6 +91,28 @@ fn an_echo_of_our_secret_is_struck_in_whatever_form_it_comes() {
         let shown = told(secret, &format!("bad secret <{echo}>")).to_string();
         assert!(shown.contains("withheld, because it repeats the secret"), "{echo}: {shown}");
     }
+    let standard = "eDogWnE3K3cmSzkidkIyPG1ONC94Ujg=";
+    let encoded = |before: &str, after: &str| BASE64_STANDARD.encode(format!("{before}{secret}{after}"));
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(encoded("x: ", ""), standard);
+    for before in ["", "i", "id", "id:", "client"] {
+        for after in ["", ".", ".."] {
+            let echo = encoded(before, after);
+            assert!(echoes(&format!("no: {echo}"), secret), "{echo}");
+            assert!(echoes(&url(&echo), secret) && echoes(&json(&echo), secret), "{echo}");
+            assert!(echoes(&echo.replace('+', "-").replace('/', "_"), secret), "{echo}");
+            assert!(echoes(&echo[8..22], secret), "{echo}");
+        }
+    }
+    for echo in [hex.clone(), hex.to_uppercase(), hex[10..20].to_owned(), format!("0x{}", &hex[..10])] {
+        assert!(echoes(&echo, secret), "{echo}");
+    }
+    // No ten characters in a row are the same in both alphabets of base64.
+    assert!(echoes("no: Pz4/Pj8+Pz4/Pj8+", "?>?>?>?>?>?>") && echoes("no: Pz4_Pj8-Pz4_Pj8-", "?>?>?>?>?>?>"));
+    let colons: String = secret.bytes().map(|byte| format!("{byte:02X}:")).collect();
+    assert!(echoes(&colons, secret), "{colons}");
+    assert!(!echoes(&hex[..9], secret) && !echoes(&standard[4..13], secret));
+    assert!(!echoes(&standard.to_lowercase(), secret), "another text");
     for other in ["Zq7+w&K9\"v", "bad client_secret", "", "%", "&", "\\", "&#xfffffff;", "\\u12", "&;"] {
         assert!(!echoes(other, secret), "{other}");
     }

@@ -47,7 +47,7 @@ fn newer(generation: u8, text: Option<&str>) -> Answered {
 #[track_caller]
 fn told(lifecycle: &mut Lifecycle, attempt: Attempt, now: Timestamp) -> (Attempt, Command) {
     match lifecycle.next(attempt, now) {
-        Next::Store(attempt, command) => (attempt, command),
+        Next::Store(attempt, command) => (attempt, *command),
         other => panic!("expected an operation, not {other:?}"),
     }
 }
@@ -373,6 +373,48 @@ fn the_token_that_was_given_up_is_not_taken_back_under_another_id() {
     let (attempt, _) = then(&mut lifecycle, attempt, nothing(Outcome::Rejected), at(20));
     let (_, command) = then(&mut lifecycle, attempt, newer(5, Some("abc")), at(20));
     assert!(matches!(command, Operation::Claim { unwanted: Some(unwanted), .. } if unwanted == id(5)));
+}
+
+/// The store was away when the API refused its token, and another one, such as files below it, has served meanwhile.
+#[test]
+fn a_token_that_was_refused_before_is_not_taken_when_the_store_is_back() {
+    let (mut lifecycle, refused) = publishing();
+    let mut now = at(0);
+    for generation in 1..=8 {
+        now = now.saturating_add(seconds(20));
+        let held = used(&mut lifecycle, now);
+        assert!(lifecycle.reject(&held, now));
+        let attempt = fetched(&mut lifecycle, now);
+        let (attempt, _) = told(&mut lifecycle, attempt, now);
+        let (attempt, _) = then(&mut lifecycle, attempt, nothing(Outcome::Newer), now);
+        if generation == 8 {
+            let back =
+                SharedToken { generation: refused, age: seconds(60), left: HOUR, token: Some(token("abc", HOUR)) };
+            let back = Answer { token: Some(back), ..nothing(Outcome::Newer) };
+            let (attempt, command) = then(&mut lifecycle, attempt, back, now);
+            assert!(matches!(command, Operation::Claim { unwanted: Some(unwanted), .. } if unwanted == refused));
+            let _ = sent(&mut lifecycle, attempt.stored(Ok(nothing(Outcome::Claimed))), now);
+        } else {
+            let _ =
+                over(&mut lifecycle, attempt.stored(Ok(newer(generation, Some(&format!("other{generation}"))))), now);
+        }
+    }
+}
+
+#[test]
+fn a_token_of_a_slow_store_ends_no_later_for_that() {
+    let mut lifecycle = shared();
+    let attempt = fetched(&mut lifecycle, at(100));
+    let (attempt, _) = told(&mut lifecycle, attempt, at(100));
+    let _ = over(&mut lifecycle, attempt.stored(Ok(newer(1, Some("theirs")))), at(104));
+    assert_eq!(used(&mut lifecycle, at(104)).expires_in(at(104)), HOUR - seconds(4));
+
+    let mut late = shared();
+    let attempt = claimed(&mut late, at(100)).answered(&granted("mine", 3600));
+    let (attempt, _) = told(&mut late, attempt, at(101));
+    let lost = Answer { outcome: Outcome::Lost, ..newer(1, Some("theirs")) };
+    let _ = over(&mut late, attempt.stored(Ok(lost)), at(105));
+    assert_eq!(used(&mut late, at(105)).expires_in(at(105)), HOUR - seconds(4));
 }
 
 #[test]

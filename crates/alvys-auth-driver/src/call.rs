@@ -73,6 +73,11 @@ impl<T> Caller<T> {
         self.pace = Some(pace.sharing(self.tokens.waits()));
     }
 
+    /// The clock of the calls.
+    pub fn time(&self) -> &Time {
+        self.pace.as_ref().map_or(&self.time, Pace::time)
+    }
+
     /// Begins a call. None when the request carries an `Authorization` of its own: it is sent as it is.
     ///
     /// # Errors
@@ -88,8 +93,7 @@ impl<T> Caller<T> {
             events::left_alone(uri.host());
             return Ok(None);
         };
-        let (endpoint, pace) = (call.endpoint(), self.pace.clone());
-        let time = pace.as_ref().map_or(&self.time, Pace::time).clone();
+        let (endpoint, pace, time) = (call.endpoint(), self.pace.clone(), self.time().clone());
         let bell = pace.as_ref().map_or_else(|| time.bell(), |pace| pace.bell().clone());
         Ok(Some(Passage { call, endpoint, pace, turn: None, listening: None, time, bell }))
     }

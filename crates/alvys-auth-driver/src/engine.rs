@@ -205,9 +205,11 @@ impl Engine {
         }
     }
 
-    /// Begins to listen for the next change.
-    pub fn listen(&self) -> EventListener {
-        self.lock().bell.get_or_insert_with(|| self.time.bell()).listen()
+    /// The next change, to wait for, while a token request is on its way; none otherwise. An attempt that only tells a store what
+    /// came of its request is not waited for.
+    pub fn in_flight(&self) -> Option<EventListener> {
+        let change = self.lock().bell.get_or_insert_with(|| self.time.bell()).listen();
+        self.status().in_flight.then_some(change)
     }
 
     /// From when on the token is renewed if somebody asks for it; none without a token. See [`Lifecycle::attempt_due`].
@@ -311,7 +313,7 @@ impl Flight {
             }
             Next::Store(attempt, operation) => {
                 let request = attempt.request().clone();
-                (attempt, Task::Store(request, operation))
+                (attempt, Task::Store(request, *operation))
             }
             Next::Wait(attempt, until) => {
                 let bell = state.bell.get_or_insert_with(|| engine.time.bell());

@@ -20,10 +20,12 @@ pub use call::{Caller, Failure, Passage, look};
 #[cfg(feature = "h2")]
 pub use causes::farewell;
 pub use causes::{fault, is_unanswered};
+#[cfg(feature = "tls")]
+pub use causes::{in_words, plain};
 pub use client::{Client, ClientBuilder, RequestBuilder, Transport};
 pub use clock::{Bell, Clock, ManualClock, Time};
 pub use engine::{Action, Engine, Flight, Question, Task, Watch};
-pub use network::{Proxies, Proxy, Scheme, Way};
+pub use network::{Proxies, Proxy, Refusals, Scheme, Way};
 #[cfg(feature = "tls")]
 pub use network::{Trust, Trusted};
 pub use pace::{Pace, Turn};
@@ -33,7 +35,3 @@ pub use tenants::{Making, OfTenant, Renewing, Search, TenantDriver, Tenants, Wor
 
 /// How long a refusal is read before what has arrived must do: its head tells most, and its sender may have fallen silent.
 pub const LOOK_TIME: Duration = Duration::from_secs(2);
-
-/// How many bytes of an answer are worth reading: one more than the longest body that is accepted, so that a longer one is
-/// told as such.
-pub const BODY_LIMIT: usize = 64 * 1024 + 1;

@@ -90,6 +90,16 @@ fn the_url_of_a_proxy_escapes_what_could_be_misread() {
 }
 
 #[test]
+fn a_scheme_that_says_too_little_is_told_with_those_to_write() {
+    for value in ["socks://proxy:1080", "SOCKS://user:canary@proxy"] {
+        let error =
+            proxies(&[("ALL_PROXY", value)]).way(&Uri::from_static("https://auth.alvys.com/")).expect_err(value);
+        assert!(error.what().starts_with("ALL_PROXY names no proxy that can be used: write its scheme as socks5h, or"));
+        assert!(!error.to_string().contains("canary"), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_be_understood_is_an_error_that_names_the_variable_and_shows_nothing() {
     let values = [
         "http://exa mple:80",

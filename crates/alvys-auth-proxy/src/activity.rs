@@ -44,7 +44,7 @@ pub(crate) struct Activity {
     leaving: AtomicBool,
     at_once: AtomicBool,
     cut: AtomicBool,
-    /// Told when the connection has no call any more.
+    /// Told when the connection has become idle.
     freed: Arc<Notify>,
 }
 
@@ -110,6 +110,7 @@ impl Activity {
     pub(crate) fn wrote(&self, bytes: Option<usize>) {
         let mut readers = lock(&self.readers);
         let reader = readers.entry(SOCKET).or_default();
+        let was_blocked = reader.is_waiting();
         match bytes {
             Some(bytes) => reader.took(bytes, Instant::now()),
             None => reader.waits(Instant::now()),
@@ -117,6 +118,10 @@ impl Activity {
         drop(readers);
         if bytes.is_some() {
             self.note();
+            // Its last call may have ended before its client had read the answer.
+            if was_blocked && self.is_idle() {
+                self.freed.notify_one();
+            }
         }
     }
 
@@ -254,5 +259,28 @@ impl Drop for Call {
 impl Drop for Sending {
     fn drop(&mut self) {
         self.0.uploads.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_that_is_read_after_its_last_call_is_told_as_idle() {
+        let freed = Arc::new(Notify::new());
+        let told = || tokio::time::timeout(Duration::from_secs(20), freed.notified());
+        let activity = Activity::new(Arc::clone(&freed));
+        let call = activity.call(false);
+        activity.wrote(None);
+        drop(call);
+        told().await.expect("the call has ended");
+        assert!(!activity.is_idle(), "its client has not read the answer");
+        activity.wrote(Some(1));
+        assert!(activity.is_idle());
+        told().await.expect("it is idle now");
+        activity.wrote(Some(1));
+        let again = tokio::time::timeout(Duration::ZERO, freed.notified()).await;
+        assert!(again.is_err(), "it was idle before");
     }
 }

@@ -1,6 +1,5 @@
 //! One connection: reads requests, writes answers, and ends when it is no longer used or no longer read.
 
-use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use tracing::debug;
 use crate::activity::{Activity, Call};
 use crate::answer::Answer;
 use crate::door::{self, Door};
+use crate::guesses::TooManyGuesses;
 use crate::held::Held;
 use crate::listen::Stream;
 use crate::metrics::count;
@@ -58,13 +58,13 @@ impl Connection {
             let activity = Arc::clone(&activity);
             move |request: Request<Incoming>| {
                 let call = activity.call(request.version() == Version::HTTP_2);
-                let (inner, activity) = (Arc::clone(&inner), Arc::clone(&activity));
+                let inner = Arc::clone(&inner);
                 let is_head = request.method() == Method::HEAD;
                 let request = request.map(|body| Source::new(body, &activity));
                 async move {
-                    let (answer, call) = inner.answer(door, request, call, &activity).await;
+                    let (answer, call) = inner.answer(door, request, call).await?;
                     let answer = if is_head { Answer::of_head(answer) } else { answer };
-                    Ok::<_, Infallible>(answer.map(|answer| Held::new(answer, call)))
+                    Ok::<_, TooManyGuesses>(answer.map(|answer| Held::new(answer, call)))
                 }
             }
         });
@@ -97,14 +97,13 @@ impl Inner {
         door: Door,
         request: Request<Source>,
         call: Call,
-        activity: &Activity,
-    ) -> (Response<Answer>, Option<Call>) {
+    ) -> Result<(Response<Answer>, Option<Call>), TooManyGuesses> {
         if door == Door::Health {
             let answer = match Page::at(request.uri().path()) {
                 Some(page @ (Page::Health | Page::Ready | Page::Metrics)) => self.page(page, &request, None).await,
                 _ => Problem::not_found().into_response(),
             };
-            return (answer, Some(call));
+            return Ok((answer, Some(call)));
         }
         let route =
             door::check(&self.settings, door, &request).and_then(|()| Route::of(request.uri(), request.headers()));
@@ -114,20 +113,17 @@ impl Inner {
                 if problem.is_guess() {
                     // While it waits, the connection counts as idle, so that it keeps no place that others need.
                     drop((request, call));
-                    if !self.guesses.slow().await {
-                        activity.leave(false);
-                        std::future::pending::<()>().await;
-                    }
-                    return (problem.into_response(), None);
+                    self.guesses.slow().await?;
+                    return Ok((problem.into_response(), None));
                 }
-                (problem.into_response(), Some(call))
+                Ok((problem.into_response(), Some(call)))
             }
             Ok(route) => {
                 let answer = match route.target {
                     Target::Page(page) => self.page(page, &request, Some(&route)).await,
                     Target::Api(_) | Target::Mcp(_) => self.forward(request, route).await,
                 };
-                (answer, Some(call))
+                Ok((answer, Some(call)))
             }
         }
     }

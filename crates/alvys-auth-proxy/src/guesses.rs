@@ -1,5 +1,6 @@
 //! Requests with a wrong key: slowed down, and told of.
 
+use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::watch::{NOTICES, lock};
 
 /// The time between two answers to wrong keys, whoever sent them.
 const PACE: Duration = Duration::from_millis(100);
-/// How long such an answer waits for its turn. Where it would wait longer, there is none, and the connection is closed then.
+/// How long such an answer waits for its turn. Where it would wait longer, there is none.
 const LONGEST: Duration = Duration::from_secs(10);
 /// How often wrong keys are told of.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -18,6 +19,18 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 /// The requests with a wrong key. One with the right key never waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Guesses(Mutex<Guessed>);
+
+/// A request gets no answer. Its connection is closed, or on HTTP/2 its stream, because other calls may go on there.
+#[derive(Debug)]
+pub(crate) struct TooManyGuesses;
+
+impl fmt::Display for TooManyGuesses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many wrong keys")
+    }
+}
+
+impl std::error::Error for TooManyGuesses {}
 
 #[derive(Debug, Default)]
 struct Guessed {
@@ -28,15 +41,15 @@ struct Guessed {
 }
 
 impl Guesses {
-    /// Waits for the turn of one more answer to a wrong key. False when it has none, because too many wait already.
-    pub(crate) async fn slow(&self) -> bool {
+    /// Waits for the turn of one more answer to a wrong key.
+    ///
+    /// # Errors
+    /// When there is none, because too many wait already; after a while, so that this answers no more guesses either.
+    pub(crate) async fn slow(&self) -> Result<(), TooManyGuesses> {
         let turn = lock(&self.0).turn(Instant::now());
         self.tell();
-        match turn {
-            Some(turn) => tokio::time::sleep_until(turn).await,
-            None => tokio::time::sleep(LONGEST).await,
-        }
-        turn.is_some()
+        tokio::time::sleep_until(turn.unwrap_or_else(|| Instant::now() + LONGEST)).await;
+        turn.map(drop).ok_or(TooManyGuesses)
     }
 
     /// Says how many wrong keys came since this was said last, if that is long enough ago.

@@ -100,6 +100,12 @@ impl Proxy {
             settings,
         })))
     }
+
+    /// Forgets that a forward proxy refused its user name and password, which is remembered for 5 minutes: the next call asks
+    /// it again. Call this when somebody has corrected something.
+    pub fn retry(&self) {
+        self.0.upstream.refusals.forget();
+    }
 }
 
 impl Inner {

@@ -1,16 +1,20 @@
 //! The API and the MCP server, and the HTTP client that calls them.
 
 use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alvys_auth_core::{Api, Error, TransportFault};
-use alvys_auth_driver::{fault, is_unanswered};
+use alvys_auth_driver::{Refusals, Time, fault, is_unanswered};
 use alvys_auth_reqwest::{Http, explain};
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use hyper::ext::on_informational;
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use reqwest::{Client, ClientBuilder, Url, redirect};
+use tokio::sync::Notify;
 
 use crate::problem::Problem;
 use crate::route::{Route, Target};
@@ -23,12 +27,15 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// How many bytes of an answer HTTP/2 keeps for each call that its client does not read.
 const WINDOW: u32 = 128 * 1024;
-/// How many bytes of an answer the system keeps for the client for plain http. Linux takes twice as many.
-const UNREAD: usize = 32 * 1024;
+/// How many bytes of an answer the system keeps for the client for plain http. Linux takes twice as many. Fewer make downloads slow,
+/// and many more do not fit into 128 MiB for as many calls as there may be.
+const UNREAD: usize = 56 * 1024;
 /// The most headers of an answer, as in `alvys-auth-reqwest`.
 const MOST_HEADERS: usize = 256;
 /// How many bytes of a response the client for plain http reads at once; also the longest head of one.
 const MOST_KEPT: usize = 64 * 1024;
+/// How many interim answers (status 1xx) may come before an answer over plain http. Over TLS, the time limit alone ends them.
+const MOST_INTERIM: usize = 64;
 /// The path that Alvys documents for a look at the token's owner. It is not below the base of the API.
 const ME: &str = "/v1/me";
 
@@ -43,6 +50,9 @@ pub(crate) struct Upstream {
     base: Url,
     mcp: Option<Url>,
     allowed: Vec<String>,
+    http: Http,
+    /// What the proxy refuses, whose tenant ever called.
+    pub(crate) refusals: Refusals,
 }
 
 type PlainClient = legacy::Client<HttpConnector, reqwest::Body>;
@@ -91,7 +101,8 @@ impl Upstream {
         let (client, anew) = (built(http.builder())?, built(http.builder().pool_max_idle_per_host(0))?);
         let allowed = settings.paths.iter().map(|path| allowed(path)).collect::<Result<_, _>>()?;
         let plain = [plain_client(usize::MAX), plain_client(0)];
-        Ok(Self { api, client, anew, plain, base, mcp, allowed })
+        let (http, refusals) = (http.clone(), Refusals::default());
+        Ok(Self { api, client, anew, plain, base, mcp, allowed, http, refusals })
     }
 
     /// Sends a request, on a new connection where it is sent `anew`, and waits for the head of its answer.
@@ -105,14 +116,31 @@ impl Upstream {
     ) -> Result<Response<reqwest::Body>, (Error, bool)> {
         const PEER: &str = "the API";
         if request.url().scheme() != "http" {
+            let uri = request.url().as_str().parse().unwrap_or_default();
+            self.refusals.check(&uri, Time::boot().now()).map_err(|error| (error, false))?;
             let client = if anew { &self.anew } else { &self.client };
             return client.execute(request).await.map(Into::into).map_err(|error| {
                 let unanswered = is_unanswered(&error);
-                (explain(PEER, error), unanswered)
+                let error = self.http.explain(PEER, error);
+                self.refusals.failed(&uri, &error, Time::boot().now());
+                (error, unanswered)
             });
         }
-        let request = http::Request::try_from(request).map_err(|error| (explain(PEER, error), false))?;
-        let answer = self.plain[usize::from(anew)].request(request).await;
+        let mut request = http::Request::try_from(request).map_err(|error| (explain(PEER, error), false))?;
+        let (interim, too_many) = (AtomicUsize::new(0), Arc::new(Notify::new()));
+        let told = Arc::clone(&too_many);
+        on_informational(&mut request, move |_| {
+            if interim.fetch_add(1, Ordering::Relaxed) == MOST_INTERIM {
+                told.notify_one();
+            }
+        });
+        let answer = tokio::select! {
+            answer = self.plain[usize::from(anew)].request(request) => answer,
+            () = too_many.notified() => {
+                let cause = format!("more than {MOST_INTERIM} interim answers (status 1xx) came in its place");
+                return Err((Error::on_the_way(TransportFault::Unreadable, PEER, cause), false));
+            }
+        };
         answer.map(|answer| answer.map(reqwest::Body::wrap)).map_err(|error| {
             let unknown =
                 if error.is_connect() { TransportFault::NeverArrived } else { TransportFault::MayHaveArrived };

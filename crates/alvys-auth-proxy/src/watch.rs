@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use alvys_auth_core::{Endpoint, Error, Timestamp, Verdict};
+use alvys_auth_core::{Endpoint, Error, Timestamp, TransportFault, Verdict};
 use alvys_auth_driver::Time;
 use http::StatusCode;
 use lru::LruCache;
+use tracing::warn;
 
 use crate::known::Known;
 use crate::metrics::{Metrics, count};
@@ -22,6 +23,8 @@ const REMEMBERED: usize = 100;
 const MANY: NonZeroUsize = NonZeroUsize::new(256).expect("this is not zero");
 /// The longest name of an endpoint that is remembered, in characters.
 const LONGEST_NAME: usize = 80;
+/// How often the same obstacle in the way of calls is told.
+const TELL_EVERY: Duration = Duration::from_secs(300);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Who calls what: the words that a decision is told with.
@@ -70,6 +73,8 @@ pub(crate) struct Watch {
     pub(crate) known: Mutex<LruCache<Option<Arc<str>>, Known>>,
     uses: Mutex<LruCache<Lane, Use>>,
     recent: Mutex<VecDeque<Decision>>,
+    /// What stands in the way of calls, and when it was told.
+    obstacles: Mutex<Vec<(TransportFault, Timestamp)>>,
 }
 
 /// Counts a call as waiting for as long as it lives.
@@ -87,6 +92,7 @@ impl Watch {
             known: Mutex::new(LruCache::new(MANY)),
             uses: Mutex::new(LruCache::new(MANY)),
             recent: Mutex::default(),
+            obstacles: Mutex::default(),
         }
     }
 
@@ -143,6 +149,24 @@ impl Watch {
     pub(crate) fn failed(&self, subject: &Subject, error: &Error) {
         count(&self.metrics.refusals, "kind", error.kind().as_str());
         self.remember(Some(subject), format!("failed: {error:#}"));
+        if error.fault().is_some_and(|fault| self.is_news(fault, Time::boot().now())) {
+            warn!(target: NOTICES, "calls fail: {error:#}");
+        }
+    }
+
+    /// Whether an operator is to hear of this: it stands between this machine and the API, and was not told for a while.
+    fn is_news(&self, fault: TransportFault, now: Timestamp) -> bool {
+        use TransportFault::{Certificate, ProxyCredentials, ProxyUnreached};
+        if !matches!(fault, Certificate | ProxyCredentials | ProxyUnreached) {
+            return false;
+        }
+        let mut obstacles = lock(&self.obstacles);
+        obstacles.retain(|(_, told)| now.saturating_duration_since(*told) < TELL_EVERY);
+        let is_news = obstacles.iter().all(|(other, _)| *other != fault);
+        if is_news {
+            obstacles.push((fault, now));
+        }
+        is_news
     }
 
     pub(crate) fn waiting(&self, subject: &Subject) -> Waiting<'_> {

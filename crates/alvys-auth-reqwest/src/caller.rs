@@ -80,6 +80,6 @@ fn state_empty_body(request: &mut Request) {
 }
 
 /// reqwest has checked the URL more strictly than `http` does, so that this fails in theory only.
-fn to_uri(url: &Url) -> Result<Uri, Error> {
+pub(crate) fn to_uri(url: &Url) -> Result<Uri, Error> {
     url.as_str().parse().map_err(|_| Error::configuration("the URL cannot be called", "correct its host or path"))
 }

@@ -12,7 +12,6 @@ use reqwest::{Body, Request, Response, Url};
 
 use crate::caller::{self, Caller, Exchange, Tokens};
 use crate::connections::Connections;
-use crate::transport::explain;
 use crate::{Api, CallOptions, Error, Http};
 
 const MOST_REDIRECTS: usize = 10;
@@ -36,6 +35,9 @@ pub type AnswerFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + S
 /// Settings of your own ([`http`](alvys_auth_driver::ClientBuilder::http)) hold for uploads too: a `read_timeout` begins when
 /// the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only, and to no proxy:
 /// where the API base is https, not at all.
+///
+/// A proxy that refuses its user name and password is not asked again for 5 minutes: calls of that origin fail at once. Another
+/// client, which has other settings, does not wait.
 ///
 /// A finished [`reqwest::Client`] ([`sharing`](alvys_auth_driver::ClientBuilder::sharing)) is taken as it is. Build it with
 /// [`redirects`], with time limits, of which it has none by itself, and for an API base that is plain http with
@@ -91,9 +93,12 @@ impl Transport for Calls {
                     "call it with a client of its own, whose API base is plain http too",
                 ));
             }
-            caller::call(&caller, request, options, this.connections).await.map_err(|failure| match failure {
+            let uri = caller::to_uri(request.url())?;
+            this.connections.check(&uri, caller.time().now())?;
+            let sent = caller::call(&caller, request, options, this.connections.clone()).await;
+            sent.map_err(|failure| match failure {
                 Failure::Call(error) => error,
-                Failure::Transport(error) => explain("the API", error),
+                Failure::Transport(error) => this.connections.explain(&uri, error, caller.time().now()),
             })
         })
     }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alvys_auth_core::Timestamp;
+use alvys_auth_driver::Refusals;
 use http::Uri;
 use reqwest::Request;
 
 use crate::Error;
 use crate::runtimes::PerRuntime;
 use crate::settings::Http;
+use crate::transport::explain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait for the head of an answer, the sending of the request included, and for each further piece.
@@ -27,6 +30,9 @@ pub(crate) enum Connections {
 }
 
 pub(crate) struct Own {
+    http: Http,
+    /// What the proxy refuses.
+    refusals: Refusals,
     /// For what is answered soon.
     quick: PerRuntime,
     /// For what takes its time; without it, `quick` is for both.
@@ -52,10 +58,30 @@ impl Connections {
         let patient = http.is_none().then(|| made(within(UPLOAD_TIMEOUT), usize::MAX));
         let http = http.unwrap_or_else(|| within(READ_TIMEOUT));
         http.check(api)?;
-        let quick = made(http, usize::MAX);
+        let quick = made(http.clone(), usize::MAX);
         // What is wrong with the settings is told now, and not by the first call.
         quick.client()?;
-        Ok(Self::Own(Arc::new(Own { quick, patient, anew })))
+        Ok(Self::Own(Arc::new(Own { http, refusals: Refusals::default(), quick, patient, anew })))
+    }
+
+    /// Whether the proxy may be asked to lead there.
+    pub(crate) fn check(&self, uri: &Uri, now: Timestamp) -> Result<(), Error> {
+        match self {
+            Self::Shared(_) => Ok(()),
+            Self::Own(own) => own.refusals.check(uri, now),
+        }
+    }
+
+    /// What an error means for a request to `uri`. A refusal of the proxy is remembered.
+    pub(crate) fn explain(&self, uri: &Uri, error: reqwest::Error, now: Timestamp) -> Error {
+        const PEER: &str = "the API";
+        let Self::Own(own) = self else { return explain(PEER, error) };
+        let error = own.http.explain(PEER, error);
+        // Where it leads there itself: a redirect may have led elsewhere.
+        if own.http.proxy(uri).is_some() {
+            own.refusals.failed(uri, &error, now);
+        }
+        error
     }
 
     /// What sends this one from the runtime that this is called in. reqwest counts its read timeout from the start of a

@@ -1,14 +1,18 @@
 //! The transport settings of a client: the caller's own or the default ones.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use alvys_auth_core::Error;
-use alvys_auth_driver::{Proxies, Trust, Way};
+use alvys_auth_driver::{Proxies, Scheme, Trust, Way};
 use http::Uri;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, ClientBuilder, Proxy, Url};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs;
+
+use crate::transport::explained;
 
 /// The protocols that a server may choose from, the best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -38,8 +42,8 @@ const NOWHERE: &str = "http://unusable-proxy.invalid";
 pub struct Http {
     make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>,
     check: Arc<Check>,
-    /// Whether plain http goes without a proxy by itself, because [`Proxies`] decide.
-    ours: bool,
+    /// None where a builder of the caller's own decides, which may lead plain http through a proxy too.
+    proxies: Option<Proxies>,
 }
 
 /// Says what keeps a URL from being called.
@@ -47,7 +51,7 @@ type Check = dyn Fn(&Uri) -> Result<(), Error> + Send + Sync;
 
 impl<F: Fn() -> ClientBuilder + Send + Sync + 'static> From<F> for Http {
     fn from(make: F) -> Self {
-        Self { make: Arc::new(make), check: Arc::new(|_| Ok(())), ours: false }
+        Self { make: Arc::new(make), check: Arc::new(|_| Ok(())), proxies: None }
     }
 }
 
@@ -57,39 +61,58 @@ impl Default for Http {
         let proxies = Proxies::from_env();
         let tls = || Trust::shared(|| Arc::new(aws_lc_rs::default_provider()));
         let used = proxies.clone();
-        let make = move || match tls() {
+        // Certificates that cannot be used are an error of each https URL, see `check`, and never others in their place.
+        let nobody = |_| Trust::nobody(Arc::new(aws_lc_rs::default_provider()));
+        let make = move || match tls().or_else(nobody) {
             Ok(tls) => builder(&used, &tls),
-            // Certificates that cannot be used are an error, never others in their place: reqwest does not know such settings.
+            // Settings that reqwest does not know, which are an error.
             Err(_) => Client::builder().tls_backend_preconfigured(()),
         };
-        let check = move |url: &Uri| usable(&proxies, url).and_then(|()| tls().map(drop));
-        Self { make: Arc::new(make), check: Arc::new(check), ours: true }
+        let used = proxies.clone();
+        let check = move |url: &Uri| {
+            usable(&used, url)?;
+            // Plain http needs none.
+            if url.scheme_str() == Some("https") { tls().map(drop) } else { Ok(()) }
+        };
+        Self { make: Arc::new(make), check: Arc::new(check), proxies: Some(proxies) }
     }
 }
 
 impl Http {
     /// The default settings, but with these proxies, and with TLS settings such as [`Trust::read`] makes.
     pub fn with(proxies: Proxies, tls: Arc<ClientConfig>) -> Self {
-        let used = proxies.clone();
-        let check = move |url: &Uri| usable(&proxies, url);
-        Self { make: Arc::new(move || builder(&used, &tls)), check: Arc::new(check), ours: true }
+        let (used, checked) = (proxies.clone(), proxies.clone());
+        let check = move |url: &Uri| usable(&checked, url);
+        Self { make: Arc::new(move || builder(&used, &tls)), check: Arc::new(check), proxies: Some(proxies) }
     }
 
     /// Adds to these settings. TLS settings of the builder are not used: make them with [`Trust`] and [`Http::with`].
     pub fn and(self, change: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static) -> Self {
-        let Self { make, check, ours } = self;
-        Self { make: Arc::new(move || change(make())), check, ours }
+        let Self { make, check, proxies } = self;
+        Self { make: Arc::new(move || change(make())), check, proxies }
     }
 
     /// A builder with these settings for calls of this API, of which no proxy gets any over plain http.
     pub(crate) fn builder_for(&self, api: &Uri) -> ClientBuilder {
         let http = self.builder();
-        if !self.ours && api.scheme_str() == Some("http") { http.no_proxy() } else { http }
+        if self.proxies.is_none() && api.scheme_str() == Some("http") { http.no_proxy() } else { http }
     }
 
     /// A builder with these settings.
     pub fn builder(&self) -> ClientBuilder {
         (self.make)()
+    }
+
+    /// The proxy that requests to this URL take, as far as these settings say it.
+    pub fn proxy(&self, url: &Uri) -> Option<&alvys_auth_driver::Proxy> {
+        self.proxies.as_ref()?.way(url).ok()?.proxy()
+    }
+
+    /// What an error of reqwest means for a request to `peer`, such as `the API`. As [`explain`](crate::explain), but it names
+    /// the proxy.
+    pub fn explain(&self, peer: &str, error: reqwest::Error) -> Error {
+        let url = error.url().and_then(|url| url.as_str().parse().ok());
+        explained(peer, url.and_then(|url: Uri| self.proxy(&url)), error)
     }
 
     /// Checks that these settings can be used for this URL.
@@ -123,16 +146,37 @@ fn builder(proxies: &Proxies, tls: &ClientConfig) -> ClientBuilder {
 
 /// Sends what needs a proxy through it. reqwest would go directly where it cannot read its URL.
 fn through(http: ClientBuilder, proxies: &Proxies) -> ClientBuilder {
-    let proxies = proxies.clone();
+    let used = proxies.clone();
     let proxy = move |url: &Url| {
         let url: Option<Uri> = url.as_str().parse().ok();
-        match url.map(|url| proxies.way(&url).map(|way| way.proxy().map(|proxy| proxy.url().parse()))) {
+        match url.map(|url| used.way(&url).map(|way| way.proxy().map(|proxy| proxy.url().parse()))) {
             Some(Ok(None)) => None,
             Some(Ok(Some(Ok(proxy)))) => Some(proxy),
             _ => Url::parse(NOWHERE).ok(),
         }
     };
+    // reqwest gives a proxy of SOCKS 4 the first address of the server, and that can be of IPv4 only.
+    let short = matches!(proxies.proxy().map(|proxy| proxy.scheme()), Some(Scheme::Socks4));
+    let http = if short { http.dns_resolver(Arc::new(FourFirst)) } else { http };
     http.no_proxy().proxy(Proxy::custom(proxy))
+}
+
+/// The system's addresses of a host, those of IPv4 first.
+struct FourFirst;
+
+impl Resolve for FourFirst {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(Box::new(four_first(found).into_iter()) as Addrs)
+        })
+    }
+}
+
+fn four_first(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut found: Vec<_> = found.collect();
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found
 }
 
 /// Refuses a proxy that reqwest cannot read.
@@ -145,4 +189,18 @@ fn usable(proxies: &Proxies, url: &Uri) -> Result<(), Error> {
             format!("correct the host in {variable}, or unset it"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_of_socks_4_gets_an_address_of_ipv4_where_there_is_one() {
+        let addresses =
+            ["[::1]:0", "[::2]:0", "127.0.0.2:0", "127.0.0.1:0"].map(|one| one.parse().expect("an address"));
+        let first = |found: &[SocketAddr]| four_first(found.iter().copied()).first().copied();
+        assert_eq!(first(&addresses), Some(addresses[2]), "the first of its family");
+        assert_eq!(first(&addresses[..2]), Some(addresses[0]));
+    }
 }

@@ -12,6 +12,7 @@ use alvys_auth_driver::{
     Action, AsyncSharing, AsyncTokens, Driver, Engine, Flight, Parts, Question, Shared, Task, TokenFuture, Waits,
 };
 use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -115,8 +116,7 @@ impl TokenSource {
             match Engine::poll(&self.0, least, deadline) {
                 Action::Over(result) => return result,
                 Action::Do(flight) => {
-                    let this = self.clone();
-                    let task = runtime.spawn(async move { this.fetch(flight).await }.in_current_span());
+                    let task = self.carry_out(flight, &runtime);
                     if task.is_finished() && task.await.is_err_and(|error| error.is_cancelled()) {
                         return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
@@ -127,11 +127,21 @@ impl TokenSource {
         }
     }
 
-    /// Renews the token if that is due and nobody else does, and returns when that is over.
-    pub(crate) async fn renew(&self) {
+    /// Renews the token if that is due and nobody else does, and returns when it is known whether there is another token. A store
+    /// may hear of it later.
+    pub(crate) async fn renew(&self, runtime: &Handle) {
         if let Action::Do(flight) = Engine::poll(&self.0, Duration::ZERO, Timestamp::default()) {
-            self.fetch(flight).await;
+            drop(self.carry_out(flight, runtime));
+            while let Some(change) = self.in_flight() {
+                change.await;
+            }
         }
+    }
+
+    /// Carries out an attempt on a task of its own, which no caller cancels.
+    fn carry_out(&self, flight: Flight, runtime: &Handle) -> JoinHandle<()> {
+        let this = self.clone();
+        runtime.spawn(async move { this.fetch(flight).await }.in_current_span())
     }
 
     /// Carries out an attempt.

@@ -111,8 +111,7 @@ async fn work(worker: Worker<TokenSource>) {
     loop {
         match worker.next() {
             Action::Over(_) => return,
-            // On a task of its own: a panic ends that, which counts as a failure, and not the worker.
-            Action::Do(renewing) => drop(tokio::spawn(async move { renewing.source().renew().await }).await),
+            Action::Do(renewing) => renewing.source().renew(&Handle::current()).await,
             Action::Wait(change, timer) => drop(timeout(timer, change).await),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use alvys_auth_core::{Error, TokenRequest, TransportFault};
-use alvys_auth_driver::{BODY_LIMIT, farewell, fault};
+use alvys_auth_core::{Error, TokenRequest, TokenResponse, TransportFault};
+use alvys_auth_driver::{Proxy, farewell, fault, plain};
 use reqwest::redirect;
 
 use crate::runtimes::PerRuntime;
@@ -19,14 +19,16 @@ const PEER: &str = "the token endpoint";
 #[derive(Debug)]
 pub struct Transport {
     clients: PerRuntime,
+    http: Http,
     timeout: Duration,
 }
 
 impl Transport {
     /// Adds to the caller's settings: no redirects, no retries, no proxy for plain http, a bound on every wait.
     pub(crate) fn new(http: Http, plain_http: bool, timeout: Duration) -> Result<Self, Error> {
+        let settings = http.clone();
         let clients = PerRuntime::new(move || {
-            let http = http.builder();
+            let http = settings.builder();
             let http = http
                 // A redirect would take the secret along in the body, whatever the status says about methods.
                 .redirect(redirect::Policy::none())
@@ -42,7 +44,7 @@ impl Transport {
             if plain_http { http.no_proxy() } else { http }
         });
         clients.client()?;
-        Ok(Self { clients, timeout })
+        Ok(Self { clients, http, timeout })
     }
 
     /// Refuses an endpoint that reqwest would not take.
@@ -63,22 +65,22 @@ impl Transport {
         let request =
             self.clients.client()?.request(parts.method, parts.uri.to_string()).headers(parts.headers).body(body);
         let sent = request.timeout(self.timeout).send().await;
-        let mut answer = sent.map_err(|error| explain(PEER, error))?;
+        let mut answer = sent.map_err(|error| self.http.explain(PEER, error))?;
 
         let success = answer.status().is_success();
         let cut_short = |error: reqwest::Error| match error {
             error if success && !error.is_timeout() => {
                 Error::on_the_way(TransportFault::Unreadable, PEER, error.without_url())
             }
-            error => explain(PEER, error),
+            error => self.http.explain(PEER, error),
         };
         let mut body = Vec::new();
-        while body.len() < BODY_LIMIT
+        while body.len() < TokenResponse::LOOK
             && let Some(chunk) = answer.chunk().await.map_err(cut_short)?
         {
             body.extend_from_slice(&chunk);
         }
-        body.truncate(BODY_LIMIT);
+        body.truncate(TokenResponse::LOOK);
         let mut response = http::Response::new(body);
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
@@ -86,26 +88,42 @@ impl Transport {
     }
 }
 
-/// What an error of reqwest means for a request to `peer`, such as `the API`.
+/// What an error of reqwest means for a request to `peer`, such as `the API`. [`Http::explain`] names the proxy besides.
 pub fn explain(peer: &str, error: reqwest::Error) -> Error {
+    explained(peer, None, error)
+}
+
+/// The same where it is known through which proxy the request went, if through any.
+pub(crate) fn explained(peer: &str, proxy: Option<&Proxy>, error: reqwest::Error) -> Error {
+    use TransportFault::{Certificate, Configuration, MayHaveArrived, NeverArrived, ProxyCredentials, ProxyUnreached};
+
+    // reqwest tells what went wrong at a proxy in words alone.
+    let shown = if error.is_connect() { format!("{error:?}") } else { String::new() };
+    let says = |words: &[&str]| words.iter().any(|words| shown.contains(words));
+    let reached = !says(&["ConnectFailed(", "SocksConnect(Inner("]);
+    let through = |proxy: &Proxy| if reached { format!("{peer} through {proxy}") } else { proxy.in_words() };
+    let way = proxy.map_or_else(|| if reached { peer } else { "the proxy" }.to_owned(), through);
     if error.is_timeout() {
         return Error::timed_out(match error.is_connect() {
-            true => format!("no connection to {peer} in time"),
+            true => format!("no connection to {way} in time"),
             false => format!("{peer} did not answer in time"),
         });
     }
     let known = match fault(&error) {
-        // reqwest tells of a 407 to its CONNECT in words alone.
-        None if error.is_connect() && format!("{error:?}").contains("ProxyAuthRequired") => {
-            TransportFault::ProxyCredentials
-        }
-        None if error.is_connect() => TransportFault::NeverArrived,
-        None if error.is_builder() => TransportFault::Configuration,
-        None => TransportFault::MayHaveArrived,
+        None | Some(NeverArrived) if !reached => ProxyUnreached,
+        None if says(&["ProxyAuthRequired", "V5(Auth("]) => ProxyCredentials,
+        None if error.is_connect() => NeverArrived,
+        None if error.is_builder() => Configuration,
+        None => MayHaveArrived,
         Some(fault) => fault,
+    };
+    let peer = match known {
+        NeverArrived | ProxyUnreached => &way,
+        Certificate if !reached => &way,
+        _ => peer,
     };
     match farewell(&error) {
         Some(reason) => Error::on_the_way(known, peer, reason),
-        None => Error::on_the_way(known, peer, error.without_url()),
+        None => Error::on_the_way(known, peer, plain(error.without_url())),
     }
 }

@@ -120,7 +120,7 @@ fn content(query: &str) -> Result<Response, String> {
         None => USUAL,
     };
     // A chunk repeats 0 to 250 a whole number of times, so the next chunk continues the pattern.
-    let chunk: Bytes = (0..=250).cycle().take(251 * 256).collect();
+    let chunk = Bytes::from(Vec::from_iter(0..=250).repeat(256));
     let chunks = stream::unfold(length, move |left| {
         let next = chunk.slice(..chunk.len().min(left));
         async move { (left > 0).then(|| (Ok::<_, Infallible>(next.clone()), left - next.len())) }

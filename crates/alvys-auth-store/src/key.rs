@@ -1,6 +1,6 @@
 //! The name of a shared token, and the key that seals what is stored under it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use alvys_auth_core::share::{Answer, Id, Operation, SharedToken, Subject};
 use alvys_auth_core::{Error, TokenRequest, TokenResponse};
@@ -101,8 +101,12 @@ impl Key {
         expand(&secret, b"seal", &identity, key.as_mut_slice()).ok_or_else(broken)?;
         let sealing = UnboundKey::new(&AES_256_GCM, key.as_slice()).map(LessSafeKey::new).map_err(|_| broken())?;
         let hash = digest(&SHA256, identity.as_bytes());
-        let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let name = format!("{}-{}", hexadecimal(hash.as_ref().get(..16).unwrap_or_default()), hexadecimal(&tag));
+        let mut name = String::with_capacity(32 + 1 + 4);
+        let mut write =
+            |bytes: &[u8]| bytes.iter().try_for_each(|byte| write!(name, "{byte:02x}")).map_err(|_| broken());
+        write(hash.as_ref().get(..16).unwrap_or_default())?;
+        write(&tag)?;
+        name.insert(32, '-');
         Ok(Self { name: Name(name), identity, sealing })
     }
 

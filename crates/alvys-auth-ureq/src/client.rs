@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alvys_auth_core::{Api, CallOptions, Error};
-use alvys_auth_driver::{Failure, Transport};
+use alvys_auth_driver::{Failure, Refusals, Transport};
 use ureq::http::{Request, Response};
 use ureq::{Agent, Body, SendBody};
 
 use crate::caller::{self, Caller, Tokens, configured, expect_consent, expects_body, on_connection};
 use crate::network::Http;
-use crate::transport::explain;
+use crate::transport::{explain, not_led_to};
 
 /// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
 /// of an answer, and for each further piece.
@@ -29,15 +29,22 @@ const LARGE: usize = 1024 * 1024;
 /// A body of more than a mebibyte, and any stream, waits for the server's consent, for a second at the most. An answer that comes
 /// before the body is sent is delivered, even where the server closes its connection then.
 ///
+/// A proxy that refuses its user name and password is not asked again for 5 minutes: calls of that origin fail at once. Another
+/// client, which has other settings, does not wait.
+///
 /// An agent of your own ([`http`](alvys_auth_driver::ClientBuilder::http), or
 /// [`sharing`](alvys_auth_driver::ClientBuilder::sharing), which is the same here) brings time limits of its own:
-/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole, unless
-/// [`Http::agent`](crate::Http::agent) made it. `http_status_as_error` and `redirect_auth_headers` are set over yours:
+/// without them ureq waits for ever. It does not hear an answer to a request that could not be sent whole, and
+/// does not remember what a proxy refuses, unless [`Http::agent`](crate::Http::agent) made it. `http_status_as_error` and `redirect_auth_headers` are set over yours:
 /// a redirect is followed without the token, and what it leads to is delivered as it is, except a page of HTML. Plain
 /// http is sent to this machine only, and to no proxy; ureq alone decides where a redirect may lead, over plain http
 /// too, and takes neither token nor body along.
 #[derive(Clone)]
-pub struct Calls(Agent);
+pub struct Calls {
+    agent: Agent,
+    /// What the proxy refuses.
+    refusals: Refusals,
+}
 
 /// The body of a request: bytes or text, or a stream.
 pub struct Payload(Content);
@@ -93,17 +100,17 @@ impl Transport for Calls {
                 .timeout_per_read(Some(ANSWER_TIMEOUT));
             Ok(http.agent(config))
         };
-        http.map_or_else(default, Ok).map(Self)
+        Ok(Self { agent: http.map_or_else(default, Ok)?, refusals: Refusals::default() })
     }
 
     fn sharing(shared: Agent, _: &Api) -> Self {
-        Self(shared)
+        Self { agent: shared, refusals: Refusals::default() }
     }
 
     fn request(&self, request: Request<Payload>, timeout: Option<Duration>) -> Result<Outgoing, Error> {
         let Some(limit) = timeout.map(Some) else { return Ok(Outgoing(request)) };
         let (parts, body) = request.into_parts();
-        let config = self.0.configure_request(Request::from_parts(parts, ())).timeout_global(limit);
+        let config = self.agent.configure_request(Request::from_parts(parts, ())).timeout_global(limit);
         let config = config.timeout_recv_response(limit).timeout_per_read(limit).timeout_per_write(limit);
         Ok(Outgoing(config.build().map(|()| body)))
     }
@@ -117,10 +124,15 @@ impl Transport for Calls {
         let (parts, Payload(mut body)) = request?.0.into_parts();
         let streamed = matches!(body, Content::Stream(_));
         let options = if streamed { options.single_use_body() } else { options };
-        caller::call(&caller, parts, options, |request, anew| self.run(request, &mut body, anew)).map_err(|failure| {
-            match failure {
-                Failure::Call(error) => error,
-                Failure::Transport(error) => explain("the API", error),
+        self.refusals.check(&parts.uri, caller.time().now())?;
+        let sent = caller::call(&caller, parts, options, |request, anew| self.run(request, &mut body, anew));
+        sent.map_err(|failure| match failure {
+            Failure::Call(error) => error,
+            Failure::Transport(error) => {
+                let place = not_led_to(&error);
+                let error = explain("the API", error);
+                place.iter().for_each(|uri| self.refusals.failed(uri, &error, caller.time().now()));
+                error
             }
         })
     }
@@ -129,14 +141,14 @@ impl Transport for Calls {
 impl Calls {
     /// Sends one request once, whatever its answer.
     fn run(&self, request: Request<()>, body: &mut Content, anew: bool) -> Result<Response<Body>, ureq::Error> {
-        let mut request = on_connection(&self.0, configured(&self.0, request), anew);
+        let mut request = on_connection(&self.agent, configured(&self.agent, request), anew);
         if !matches!(body, Content::Bytes(bytes) if bytes.len() <= LARGE) {
             expect_consent(&mut request);
         }
         match body {
-            Content::Bytes(bytes) if bytes.is_empty() && !expects_body(request.method()) => self.0.run(request),
-            Content::Bytes(bytes) => self.0.run(request.map(|()| bytes.as_slice())),
-            Content::Stream(stream) => self.0.run(request.map(|()| SendBody::from_reader(stream))),
+            Content::Bytes(bytes) if bytes.is_empty() && !expects_body(request.method()) => self.agent.run(request),
+            Content::Bytes(bytes) => self.agent.run(request.map(|()| bytes.as_slice())),
+            Content::Stream(stream) => self.agent.run(request.map(|()| SendBody::from_reader(stream))),
         }
     }
 }
@@ -162,7 +174,7 @@ mod tests {
     #[test]
     fn no_step_of_a_call_is_without_a_time_limit_by_default() {
         let calls = Calls::new(None, &Api::production()).expect("an agent");
-        let config = calls.0.config();
+        let config = calls.agent.config();
         let limits = config.timeouts();
         assert_eq!([limits.resolve, limits.connect], [Some(CONNECT_TIMEOUT); 2]);
         let answer = [config.timeout_per_write(), limits.recv_response, config.timeout_per_read()];

@@ -104,10 +104,14 @@ impl TokenSource {
         }
     }
 
-    /// Renews the token if that is due and nobody else does, and returns when that is over.
+    /// Renews the token if that is due and nobody else does, and returns when it is known whether there is another token. A store
+    /// may hear of it later.
     pub(crate) fn renew(&self) {
         if let Action::Do(flight) = Engine::poll(&self.0, Duration::ZERO, Timestamp::default()) {
-            self.fetch(flight);
+            self.carry_out(flight);
+            while let Some(change) = self.in_flight() {
+                change.wait();
+            }
         }
     }
 

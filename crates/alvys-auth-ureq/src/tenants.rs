@@ -1,7 +1,6 @@
 //! Tokens for any number of tenants, each with its own flow, credentials and token.
 
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -97,8 +96,7 @@ fn work(worker: &Worker<TokenSource>) {
     loop {
         match worker.next() {
             Action::Over(_) => return,
-            // A panic ends the attempt, which counts as a failure, and not the worker.
-            Action::Do(renewing) => drop(catch_unwind(AssertUnwindSafe(|| renewing.source().renew()))),
+            Action::Do(renewing) => renewing.source().renew(),
             Action::Wait(change, timer) => drop(change.wait_timeout(timer)),
         }
     }

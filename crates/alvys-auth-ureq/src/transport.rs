@@ -3,12 +3,12 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use alvys_auth_core::{Error, TokenRequest, TransportFault};
-use alvys_auth_driver::{BODY_LIMIT, fault};
-use ureq::http::{Request, Response};
+use alvys_auth_core::{Error, TokenRequest, TokenResponse, TransportFault};
+use alvys_auth_driver::{fault, plain};
+use ureq::http::{Request, Response, Uri};
 use ureq::{Agent, Timeout};
 
-use crate::network::Unreached;
+use crate::network::{AtProxy, Unreached};
 
 const PEER: &str = "the token endpoint";
 
@@ -43,7 +43,7 @@ impl Transport {
         let mut answer = self.agent.run(config.build()).map_err(|error| explain(PEER, error))?;
 
         let mut body = Vec::new();
-        let limit = BODY_LIMIT as u64;
+        let limit = TokenResponse::LOOK as u64;
         let read = answer.body_mut().as_reader().take(limit).read_to_end(&mut body);
         read.map_err(|error| match ureq::Error::from(error) {
             error @ ureq::Error::Timeout(_) => explain(PEER, error),
@@ -93,12 +93,22 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
         _ => MayHaveArrived,
     };
     match error {
-        Told::Io(cause) => Error::on_the_way(known, peer, cause),
+        Told::Io(cause) => Error::on_the_way(known, peer, plain(cause)),
+        Told::Rustls(cause) => Error::on_the_way(known, peer, plain(cause)),
         Told::Other(cause) => match cause.downcast::<Error>() {
             // The settings of the agent have told already what is wrong.
             Ok(error) => *error,
-            Err(cause) => Error::on_the_way(known, peer, cause),
+            Err(cause) => match cause.downcast::<AtProxy>() {
+                Ok(failed) => failed.told,
+                Err(cause) => Error::on_the_way(known, peer, cause),
+            },
         },
-        error => Error::on_the_way(known, peer, error),
+        error => Error::on_the_way(known, peer, plain(error)),
     }
+}
+
+/// The URL to which the proxy did not lead, where the connections of [`Http`](crate::Http) tell it.
+pub(crate) fn not_led_to(error: &ureq::Error) -> Option<Uri> {
+    let ureq::Error::Other(cause) = error else { return None };
+    cause.downcast_ref().map(|failed: &AtProxy| failed.uri.clone())
 }

@@ -10,7 +10,7 @@ use alvys_auth_tests::caller::{Call, Setup};
 use alvys_auth_tests::stacks::AsyncCaller;
 use alvys_auth_tests::{eventually, flying};
 
-use crate::start;
+use crate::calls::start;
 
 pub(crate) fn a_call_dropped_while_the_api_is_silent_wedges_nothing<C: AsyncCaller>() {
     let sandbox = start();

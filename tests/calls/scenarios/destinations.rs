@@ -8,7 +8,7 @@ use alvys_auth_tests::caller::{Call, Caller, Failure, Reply, Setup, calls_to};
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION};
 
-use crate::start;
+use crate::calls::start;
 
 /// A sandbox whose documents are stored by another one.
 fn start_two() -> (Sandbox, Sandbox) {

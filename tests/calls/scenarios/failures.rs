@@ -14,7 +14,7 @@ use alvys_auth_tests::eventually;
 use alvys_auth_tests::raw::Raw;
 use http::Method;
 
-use crate::start;
+use crate::calls::start;
 
 /// Clients of our own say what kind of failure it was; middleware leaves that to the stack.
 fn assert_told<C: Caller>(failure: Failure, kind: ErrorKind) {

@@ -7,7 +7,7 @@ use alvys_auth_tests::credentials;
 use http::Method;
 use http::header::ACCEPT;
 
-use crate::start;
+use crate::calls::start;
 
 /// An application that may read loads and nothing else.
 fn reader(sandbox: &Sandbox) -> Setup {

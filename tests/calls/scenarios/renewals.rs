@@ -7,7 +7,7 @@ use alvys_auth_sandbox::{Fault, Route};
 use alvys_auth_tests::caller::{Body, Call, Caller, Setup, calls_to};
 use bytes::Bytes;
 
-use crate::start;
+use crate::calls::start;
 
 pub(crate) fn a_401_to_an_old_token_costs_one_renewal_and_one_replay<C: Caller>() {
     let sandbox = start();
@@ -28,7 +28,7 @@ pub(crate) fn a_401_to_an_old_token_costs_one_renewal_and_one_replay<C: Caller>(
 pub(crate) fn a_replayed_body_arrives_whole_again<C: Caller>() {
     let sandbox = start();
     let caller = C::build(Setup::of(&sandbox).without_grace());
-    let body: Bytes = (0..=255).cycle().take(1024 * 1024).collect();
+    let body = Bytes::from(Vec::from_iter(0..=255).repeat(4096));
     for rejected in [Body::Bytes(body.clone()), Body::Json(serde_json::json!({"a": "b"}))] {
         caller.call(Call::get("loads")).expect("an answer");
         sandbox.reject_tokens();

@@ -11,7 +11,7 @@ use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use alvys_auth_tests::caller::{Call, Caller, Setup, calls_to};
 use alvys_auth_tests::{eventually, flying};
 
-use crate::start;
+use crate::calls::start;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// More calls than the server lets pass in a second.

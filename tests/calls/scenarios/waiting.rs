@@ -10,7 +10,7 @@ use alvys_auth_tests::caller::{Body, Call, Caller, Failure, Reply, Setup, calls_
 use alvys_auth_tests::flying;
 use bytes::Bytes;
 
-use crate::start;
+use crate::calls::start;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -6,6 +6,7 @@ pub mod fetch;
 pub mod instructions;
 pub mod recovery;
 pub mod requests;
+pub mod sharing;
 pub mod tenants;
 pub mod time;
 

@@ -4,6 +4,7 @@ mod chart;
 mod figures;
 mod recovery;
 mod requests;
+mod sharing;
 mod tables;
 mod tenants;
 

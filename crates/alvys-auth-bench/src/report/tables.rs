@@ -25,7 +25,7 @@ macro_rules! command {
     };
 }
 
-pub(super) const SECTIONS: [Section; 8] = [
+pub(super) const SECTIONS: [Section; 9] = [
     Section {
         name: "allocations",
         title: "Allocations",
@@ -109,6 +109,18 @@ pub(super) const SECTIONS: [Section; 8] = [
         table: super::tenants::tables,
     },
     Section {
+        name: "sharing",
+        title: "Tokens that processes share",
+        about: "Fifty processes, half of them with each driver, have been started and need a token at the same moment; the server takes 100 ms. \
+                Ten times over, each time for another application; token requests are the most of these ten. Who does not ask itself looks at \
+                the store every 20 to 100 ms. Redis is a redis-server of its own on this machine. An operation at a store derives the \
+                key of the entry from the client secret, has its store carry it out, and opens what is there; the instructions are \
+                counted as above, on a processor without instructions for SHA-256, as valgrind shows one: there are more of them.",
+        chart: None,
+        command: "cargo run --release --manifest-path crates/alvys-auth-bench/Cargo.toml -- sharing",
+        table: super::sharing::tables,
+    },
+    Section {
         name: "crates",
         title: "What it brings into a build",
         about: "Distinct crates besides the library itself, and CPU time of a clean release build of an empty program that depends on \
@@ -134,6 +146,7 @@ fn allocations(results: &Results) -> Result<String> {
             Work::Build => "≤ 3",
             Work::Parse => "≤ 1 beyond what sharing the result takes, which is one for the text and one for the token",
             Work::Cached | Work::Tenant => "0",
+            Work::Share => "",
         };
         (of_work.map(row).collect(), target)
     })
@@ -145,6 +158,7 @@ fn most_allocations(case: &Case) -> u64 {
         Work::Parse if case.subject == work::WITH_LIFECYCLE => 3,
         Work::Parse => 2,
         Work::Cached | Work::Tenant => 0,
+        Work::Share => u64::MAX,
     }
 }
 
@@ -161,7 +175,7 @@ fn instructions(results: &Results) -> Result<String> {
             Work::Build => "≤ 1,400",
             Work::Parse => "≤ 8,100 for the answer alone",
             Work::Cached => "≤ 150 where the token is lent",
-            Work::Tenant => "",
+            Work::Tenant | Work::Share => "",
         };
         (of_work.map(row).collect(), target)
     })
@@ -241,7 +255,7 @@ fn absent(work: Work) -> &'static [(&'static str, &'static str)] {
             &[("yup-oauth2", INSIDE), ("azure_identity", INSIDE), ("google-cloud-auth", INSIDE)]
         }
         Work::Cached => &[("oauth2", "holds no token")],
-        Work::Tenant => &[],
+        Work::Tenant | Work::Share => &[],
     }
 }
 

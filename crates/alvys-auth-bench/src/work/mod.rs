@@ -3,6 +3,7 @@
 mod build;
 mod cached;
 mod parse;
+mod share;
 mod tenants;
 
 pub(crate) use self::parse::WITH_LIFECYCLE;
@@ -15,6 +16,7 @@ pub fn offer_all(probe: &mut impl Probe) {
     parse::offer(probe);
     cached::offer(probe);
     tenants::offer(probe);
+    share::offer(probe);
 }
 
 /// The subjects that several threads use at the same time.

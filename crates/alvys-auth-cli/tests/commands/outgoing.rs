@@ -146,6 +146,33 @@ fn doctor_has_words_of_its_own_for_a_proxy_that_refuses() {
 }
 
 #[test]
+fn a_stranger_is_told_of_in_words_everywhere() {
+    let (world, server) = (World::new(), Server::start(false));
+    let (jwks, token) = (format!("{}/keys", server.url()), token());
+    for (arguments, code) in [
+        (&["token", "-vv"][..], 69),
+        (&["request", "GET", "loads", "-vv"], 69),
+        (&["inspect", &token, "--jwks", &jwks], 69),
+    ] {
+        let ran = ran(at(&world, &server, arguments).env("ALVYS_CA_BUNDLE", fixture("other.pem")));
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.stderr.contains("this machine does not trust its issuer"), "{ran:?}");
+        assert!(!ran.stderr.contains("UnknownIssuer"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_dead_proxy_is_named_without_its_credentials() {
+    let (world, server) = (World::new(), Server::start(false));
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for arguments in [&["token"][..], &["request", "GET", "loads"]] {
+        let ran = ran(at(&world, &server, arguments).env("ALL_PROXY", format!("http://user:canary@{dead}")));
+        assert!(ran.failed(69).contains(&format!("no connection to the proxy http://{dead} of ALL_PROXY")), "{ran:?}");
+        assert!(!format!("{ran:?}").contains("canary"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_proxy_that_refuses_its_password_is_asked_once() {
     let (world, server) = (World::new(), Server::start(false));
     let proxy = Proxy::start("127.0.0.1:0", "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
@@ -216,7 +243,7 @@ fn a_bundle_replaces_and_extra_certificates_add() {
         (&["--extra-ca", &other], &[]),
         (&[], &[("SSL_CERT_FILE", other.as_str())]),
     ] {
-        finds(&run(arguments, variables), "TLS", "failed", "invalid peer certificate");
+        finds(&run(arguments, variables), "TLS", "failed", "the certificate of the server is not trusted");
     }
 }
 
@@ -237,6 +264,28 @@ fn a_client_certificate_is_shown_to_servers_that_ask() {
     let wrong = ran(&mut at(&world, &server, &["token", "--client-cert", &certificate]));
     assert!(wrong.failed(78).contains("holds no private key"), "{wrong:?}");
     assert_eq!(server.answered(), 3);
+}
+
+#[test]
+fn the_key_of_a_client_certificate_that_others_can_write_is_refused_and_one_that_they_can_read_is_told_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let (world, server) = (World::new(), Server::start(true));
+    let [certificate, key] =
+        ["localhost.pem", "localhost.key"].map(|name| std::fs::read_to_string(fixture(name)).unwrap());
+    let [alone, both] = [world.file("alone.pem", &key), world.file("both.pem", certificate.clone() + &key)];
+    let certificate = world.file("certificate.pem", certificate);
+    for (file, arguments) in
+        [(&alone, &["--client-cert", &certificate, "--client-key", &alone][..]), (&both, &["--client-cert", &both])]
+    {
+        let arguments = [&["token", "-v"], arguments].concat();
+        for (mode, words) in [(0o602, "can write"), (0o620, "can write"), (0o604, "can read"), (0o640, ""), (0o600, "")]
+        {
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let ran = ran(&mut at(&world, &server, &arguments));
+            assert_eq!(ran.code, Some(if words == "can write" { 78 } else { 0 }), "{mode:o}: {ran:?}");
+            assert_eq!(ran.stderr.contains(&format!("users of this machine {words}")), !words.is_empty(), "{ran:?}");
+        }
+    }
 }
 
 #[test]

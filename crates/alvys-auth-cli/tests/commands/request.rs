@@ -164,11 +164,13 @@ fn the_exit_code_tells_what_became_of_the_call() {
         (Fault::challenge(502), 75, "HTML page"),
         (Fault::truncate(), 69, "cut short"),
     ];
+    // A wait that one run was told is heeded by the next, so that these are told to endpoints of their own.
+    let mut others = ["trips", "drivers"].into_iter();
     for (fault, code, said) in cases {
         world.sandbox.inject(Route::Api, fault.once());
         let output = world.path("output");
-        // Alone, or the wait that one of them brings would hold for those after it.
-        let ran = world.run(&["request", "GET", "loads", "-o", &output, "--store", "none"]);
+        let path = if said.starts_with("Try again") { others.next() } else { None }.unwrap_or("loads");
+        let ran = world.run(&["request", "GET", path, "-o", &output]);
         assert!(ran.failed(code).contains(said), "{said}: {ran:?}");
         assert!(!exists(&output), "{said}");
     }
@@ -415,4 +417,19 @@ fn an_answer_that_cannot_be_read_is_one_that_makes_no_sense() {
         assert!(ran.failed(76).contains("the answer of the API cannot be read"), "{answer:?}: {ran:?}");
         server.join().unwrap();
     }
+}
+
+#[test]
+fn a_run_heeds_the_block_that_another_run_was_told() {
+    let world = World::new();
+    world.sandbox.inject_at(LOADS, Fault::status(429).retry_after(Duration::from_secs(60)));
+    let loads = || world.run(&["request", "GET", "loads", "--patience", "5"]).failed(75).to_owned();
+    assert!(loads().contains("Try again in 60 s"));
+    let before = world.sandbox.api_requests();
+    let said = loads();
+    assert!(said.contains("Try again in"), "{said}");
+    assert_eq!(world.sandbox.api_requests(), before, "nothing was sent");
+    world.run(&["request", "GET", "trips"]).text();
+    world.run(&["request", "GET", "loads", "--no-cache", "--patience", "0"]).failed(75);
+    assert_eq!(world.sandbox.api_requests(), before + 2, "who shares nothing has to ask");
 }

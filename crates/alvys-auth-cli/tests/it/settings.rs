@@ -59,6 +59,53 @@ fn a_home_that_is_none_is_not_needed_and_nothing_is_made_there() {
 }
 
 #[test]
+fn an_empty_variable_is_refused_unless_a_flag_stands_in_its_place() {
+    let world = World::new();
+    let names = [
+        "ALVYS_PROFILE",
+        "ALVYS_CLIENT_ID",
+        "ALVYS_CLIENT_SECRET",
+        "ALVYS_CLIENT_SECRET_FILE",
+        "ALVYS_FLOW",
+        "ALVYS_TENANT_ID",
+        "ALVYS_ENV",
+        "ALVYS_ENCODING",
+        "ALVYS_TOKEN_URL",
+        "ALVYS_AUDIENCE",
+        "ALVYS_SCOPE",
+        "ALVYS_API_BASE_URL",
+        "ALVYS_API_VERSION",
+        "ALVYS_CACHE_DIR",
+        "ALVYS_NO_CACHE",
+        "ALVYS_CA_BUNDLE",
+        "ALVYS_EXTRA_CA",
+        "ALVYS_CLIENT_CERT",
+        "ALVYS_CLIENT_KEY",
+    ];
+    for name in names {
+        for value in ["", " "] {
+            let mut command = world.command(&["token"]);
+            let ran = ran(command.env(name, value));
+            let failed = ran.failed(78);
+            assert!(failed.contains(&format!("{name} is set, but empty")), "{name}: {failed}");
+        }
+    }
+    let directory = world.home.path().join("kept");
+    for (name, flag, value) in [
+        ("ALVYS_FLOW", "--flow", "current"),
+        ("ALVYS_CACHE_DIR", "--cache-dir", directory.to_str().unwrap()),
+        ("ALVYS_TOKEN_URL", "--token-url", &world.sandbox.token_url()),
+        ("ALVYS_API_BASE_URL", "--api-base-url", &world.sandbox.api_url()),
+    ] {
+        token_of(&ran(world.command(&["token", flag, value]).env(name, "")));
+    }
+    token_of(&ran(world.command(&["token", "--no-cache"]).env("ALVYS_CACHE_DIR", "").env("ALVYS_NO_CACHE", "")));
+    token_of(&ran_with(world.command(&["token", "--secret-stdin"]).env("ALVYS_CLIENT_SECRET", ""), &world.secret()));
+    // Not ours: as good as none.
+    token_of(&ran(world.command(&["token"]).env("SSL_CERT_FILE", "").env("SSL_CERT_DIR", "").env("HTTPS_PROXY", "")));
+}
+
+#[test]
 fn a_setting_without_effect_is_told_of_when_the_run_fails() {
     let world = World::new();
     let mut command = world.command(&["token"]);

@@ -6,6 +6,7 @@ mod limits;
 mod machine;
 mod options;
 mod pace;
+mod proxy;
 mod refusal;
 
 pub use api::Api;
@@ -14,4 +15,5 @@ pub use limits::{Limit, RateLimits};
 pub use machine::{Call, CallStep};
 pub use options::CallOptions;
 pub use pace::{Hold, Limiter, Look, Ticket};
+pub use proxy::ProxyRefusals;
 pub use refusal::Verdict;

@@ -117,9 +117,9 @@ pub(crate) enum Stage {
     Asking(Option<Error>),
     Sending,
     Answered(Result<TokenResponse, Error>),
-    /// The store is being asked, has answered, or is left alone until then.
-    AtStore(Asked),
-    Stored(Asked, Box<Result<Answer<TokenResponse, Error>, Error>>),
+    /// The store is being asked since then, has answered, or is left alone until then.
+    AtStore(Asked, Timestamp),
+    Stored(Asked, Timestamp, Box<Result<Answer<TokenResponse, Error>, Error>>),
     Waiting(Asked, Timestamp),
     Abandoned,
 }
@@ -137,7 +137,7 @@ pub enum Next {
     Send(Attempt),
     /// Do this at the store, under the name of [the request](Attempt::request), and hand in what was
     /// [`stored`](Attempt::stored). Only with a [store](crate::Lifecycle::with_store).
-    Store(Attempt, Operation<TokenResponse, Error>),
+    Store(Attempt, Box<Operation<TokenResponse, Error>>),
     /// Nothing before then; hand the attempt in again at that time. Only with a store.
     Wait(Attempt, Timestamp),
     /// Nothing: the attempt is over, and this is what it has changed. Wake everybody who waits.
@@ -175,8 +175,8 @@ impl Attempt {
 
     /// The store answered, or could not be used.
     pub fn stored(mut self, answer: Result<Answer<TokenResponse, Error>, Error>) -> Self {
-        if let Stage::AtStore(asked) = self.stage {
-            self.stage = Stage::Stored(asked, Box::new(answer));
+        if let Stage::AtStore(asked, asked_at) = self.stage {
+            self.stage = Stage::Stored(asked, asked_at, Box::new(answer));
         }
         self
     }

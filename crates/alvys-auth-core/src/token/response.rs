@@ -22,8 +22,6 @@ use crate::{quota, words};
 const LONGEST_TOKEN: usize = 16 * 1024;
 /// The longest list of scopes that is accepted, in bytes. A longer one is ignored.
 const LONGEST_SCOPES: usize = 8 * 1024;
-/// The longest body that is read, in bytes.
-const LONGEST_BODY: usize = 64 * 1024;
 /// The longest lifetime in seconds, about 30 years. A longer one is cut to this.
 const LONGEST_LIFETIME: f64 = 1e9;
 const BEARER: &str = "Bearer ";
@@ -61,6 +59,10 @@ struct Members<'a, T> {
 struct Unchecked<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 
 impl TokenResponse {
+    /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, 64 KiB, so that a longer
+    /// one is told as such.
+    pub const LOOK: usize = 64 * 1024 + 1;
+
     /// Makes a token response from an access token that a program already has, for example from a store.
     ///
     /// `lifetime` is the rest of the token's lifetime. `scope` lists the scopes, separated by spaces. When it is empty, the
@@ -119,7 +121,7 @@ impl TokenResponse {
         if !answer.status.is_success() || body.is_empty() || body.starts_with(b"<") {
             return Err(diagnose(&answer));
         }
-        if body.len() > LONGEST_BODY {
+        if body.len() >= Self::LOOK {
             return Err(unreadable(&answer, "the answer of the token endpoint is longer than 64 KiB"));
         }
         let Some(members) = object::<Members<'_, Option<Unchecked<'_>>>>(body) else {

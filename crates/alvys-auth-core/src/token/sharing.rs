@@ -11,6 +11,7 @@
 //!                           └─ the store failed ──▶ Send, alone
 //! ```
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 const USELESS: u32 = 3;
 /// How often a token is offered to a store that fails.
 const OFFERS: u32 = 5;
+/// How many tokens that the API refused are remembered.
+const REFUSED: usize = 8;
 
 /// What is known of the store.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct Sharing {
     last: Option<Id>,
     /// Whether the API refused that token, and the store has not heard of it.
     rejected: bool,
+    /// Tokens that the API refused. A store that was away, and others in its place, does not know it, and still has them.
+    refused: VecDeque<Id>,
     /// Whether a person has ended the pause, which then ends for everybody.
     pause_ended: bool,
     /// When a store that has failed is asked again, and how often it failed in a row.
@@ -90,6 +95,7 @@ impl Lifecycle {
             named: 0,
             last: None,
             rejected: false,
+            refused: VecDeque::new(),
             pause_ended: false,
             rests_until: Timestamp::default(),
             failures: 0,
@@ -115,20 +121,26 @@ impl Lifecycle {
             None => (Asked::Claim, Operation::Claim { owner: sharing.owner, unwanted, lease }),
         };
         attempt.store.unwanted = unwanted;
-        attempt.stage = Stage::AtStore(asked);
-        Next::Store(attempt, operation)
+        attempt.stage = Stage::AtStore(asked, now);
+        Next::Store(attempt, Box::new(operation))
     }
 
     /// Goes on with what the store answered.
     pub(super) fn stored(
         &mut self,
         mut attempt: Attempt,
-        asked: Asked,
+        (asked, asked_at): (Asked, Timestamp),
         answer: Result<Answer<TokenResponse, Error>, Error>,
         now: Timestamp,
     ) -> Next {
         let answer = match answer {
-            Ok(answer) => answer,
+            Ok(mut answer) => {
+                if let Some(found) = &mut answer.token {
+                    // It has aged on its way, at the most since the store was asked.
+                    found.age = found.age.saturating_add(now.saturating_duration_since(asked_at));
+                }
+                answer
+            }
             Err(error) => {
                 self.store_failed(error, now);
                 return match asked {
@@ -156,7 +168,7 @@ impl Lifecycle {
             (Asked::Publish, _) => Next::Over(attempt.store.end(Change::Shared)),
             (Asked::Fail, _) => self.told(attempt, now),
             // Others have taken over meanwhile. What they need is there, or they ask for it.
-            (Asked::Claim, _) if !self.is_current(&attempt) => self.release(attempt, answer.outcome),
+            (Asked::Claim, _) if !self.is_current(&attempt) => self.release(attempt, answer.outcome, now),
             (Asked::Claim, Outcome::Newer) => self.newer(attempt, answer.token, now),
             (Asked::Claim, Outcome::Paused) if !pause_ended => match answer.pause {
                 Some((Some(failure), left)) => self.paused(attempt, failure, left, now),
@@ -209,13 +221,13 @@ impl Lifecycle {
     }
 
     /// An attempt that nobody waits for any more gives a lease up that it was given.
-    fn release(&mut self, mut attempt: Attempt, outcome: Outcome) -> Next {
+    fn release(&mut self, mut attempt: Attempt, outcome: Outcome, now: Timestamp) -> Next {
         let owner = self.sharing.as_ref().filter(|_| outcome == Outcome::Claimed).map(|sharing| sharing.owner);
         let Some(owner) = owner.filter(|_| !self.has_successor(&attempt)) else {
             return Next::Over(Change::Superseded);
         };
-        attempt.stage = Stage::AtStore(Asked::Fail);
-        Next::Store(attempt, Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO })
+        attempt.stage = Stage::AtStore(Asked::Fail, now);
+        Next::Store(attempt, Box::new(Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO }))
     }
 
     /// Whether another attempt of this process is on its way under the same name, and needs the lease.
@@ -241,8 +253,8 @@ impl Lifecycle {
         self.keep_lease(STORE_TIME, Duration::MAX, now);
         let [_, pause] = self.policy.pauses(&refusal, 0, &mut self.jitter);
         attempt.store.refusal = Some(refusal.clone());
-        attempt.stage = Stage::AtStore(Asked::Fail);
-        Next::Store(attempt, Operation::Fail { owner, failure: refusal, pause })
+        attempt.stage = Stage::AtStore(Asked::Fail, now);
+        Next::Store(attempt, Box::new(Operation::Fail { owner, failure: refusal, pause }))
     }
 
     /// There is another token at the store than the one that is not wanted.
@@ -260,6 +272,9 @@ impl Lifecycle {
 
     /// Takes a token from the store into use, if it is of any.
     fn take(&mut self, found: SharedToken<TokenResponse>, now: Timestamp) -> Option<Change> {
+        if self.sharing.as_ref().is_some_and(|sharing| sharing.refused.contains(&found.generation)) {
+            return None;
+        }
         let response = found.token?.under(self.request.flow())?;
         // Its margin is that of a token that was fetched then: near its end it is due at once, and not later and later.
         let obtained = now.saturating_sub(found.age);
@@ -309,8 +324,8 @@ impl Lifecycle {
         };
         let (failure, pause) = failed;
         attempt.store.ended = Some(change);
-        attempt.stage = Stage::AtStore(Asked::Fail);
-        Next::Store(attempt, Operation::Fail { owner, failure, pause })
+        attempt.stage = Stage::AtStore(Asked::Fail, now);
+        Next::Store(attempt, Box::new(Operation::Fail { owner, failure, pause }))
     }
 
     /// Gives the held token to the others.
@@ -334,9 +349,9 @@ impl Lifecycle {
             return self.wait_until(attempt, Asked::Publish, until);
         }
         attempt.store.tries += 1;
-        attempt.stage = Stage::AtStore(Asked::Publish);
+        attempt.stage = Stage::AtStore(Asked::Publish, now);
         let (owner, replaced) = (sharing.owner, attempt.store.unwanted);
-        Next::Store(attempt, Operation::Publish { owner, replaced, generation, token, lifetime })
+        Next::Store(attempt, Box::new(Operation::Publish { owner, replaced, generation, token, lifetime }))
     }
 
     /// The store cannot be used now. It is told once, until the store is back.
@@ -352,7 +367,7 @@ impl Lifecycle {
     }
 
     /// Lets the attempt tell that the store has failed. One that is over tells of its end; the next one does it then.
-    pub(super) fn tell_of_store(&mut self, next: &mut Next) {
+    pub(super) fn tell_store_failure(&mut self, next: &mut Next) {
         if let Some(sharing) = &mut self.sharing
             && let Next::Ask(attempt, _) | Next::Send(attempt) | Next::Store(attempt, _) | Next::Wait(attempt, _) = next
         {
@@ -364,6 +379,10 @@ impl Lifecycle {
     pub(super) fn share_rejection(&mut self) {
         if let Some(sharing) = &mut self.sharing {
             sharing.rejected = sharing.last.is_some();
+            sharing.refused.extend(sharing.last);
+            if sharing.refused.len() > REFUSED {
+                sharing.refused.pop_front();
+            }
         }
     }
 

@@ -15,7 +15,7 @@ impl Lifecycle {
     /// proved good. A provider that has not answered is not asked again.
     pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
         let mut next = self.step(attempt, now);
-        self.tell_of_store(&mut next);
+        self.tell_store_failure(&mut next);
         next
     }
 
@@ -38,13 +38,13 @@ impl Lifecycle {
                     result => self.finished(attempt, result, now),
                 }
             }
-            Stage::Stored(asked, answer) => {
+            Stage::Stored(asked, asked_at, answer) => {
                 attempt.stage = Stage::Begun;
-                self.stored(attempt, asked, *answer, now)
+                self.stored(attempt, (asked, asked_at), *answer, now)
             }
             Stage::Waiting(asked, until) => self.waited(attempt, asked, until, now),
             // A request that nobody knows the end of is not sent twice.
-            Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(_) => {
+            Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(..) => {
                 let change = self.given_up(&attempt, Change::Abandoned);
                 Next::Over(attempt.store.end(change))
             }

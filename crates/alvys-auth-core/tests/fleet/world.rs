@@ -310,6 +310,7 @@ impl World {
                 self.schedule(after, Event::AtServer(node, life, attempt));
             }
             Next::Store(mut attempt, operation) => {
+                let operation = *operation;
                 self.tell_news(node, &mut attempt);
                 let point = match operation {
                     Operation::Claim { .. } => Point::Claim,

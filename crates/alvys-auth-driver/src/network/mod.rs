@@ -3,10 +3,12 @@
 mod exceptions;
 mod proxies;
 mod proxy;
+mod refusals;
 #[cfg(feature = "tls")]
 mod trust;
 
 pub use proxies::{Proxies, Way};
 pub use proxy::{Proxy, Scheme};
+pub use refusals::Refusals;
 #[cfg(feature = "tls")]
 pub use trust::{Trust, Trusted};

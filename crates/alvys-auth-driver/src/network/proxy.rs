@@ -1,9 +1,10 @@
 //! One proxy, as a variable of the environment names it.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use alvys_auth_core::Error;
+use alvys_auth_core::{Error, TransportFault};
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode};
 
 /// The proxy that a variable of the environment names. What it shows of itself has no user name and no password.
@@ -83,6 +84,16 @@ impl Proxy {
         self.user.as_ref().map(|(name, password)| (name.as_str(), password.as_str()))
     }
 
+    /// There is no connection to it.
+    pub fn unreached(&self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Error {
+        Error::on_the_way(TransportFault::ProxyUnreached, &self.in_words(), source)
+    }
+
+    /// The proxy and the variable that names it, for errors.
+    pub fn in_words(&self) -> String {
+        format!("the proxy {self} of {}", self.variable)
+    }
+
     /// Its URL with user name and password, in which every letter is escaped that could be misread.
     pub fn url(&self) -> String {
         let user = self.user().map(|(name, password)| format!("{}:{}@", escaped(name), escaped(password)));
@@ -112,6 +123,9 @@ impl fmt::Debug for Proxy {
 fn parsed(variable: &'static str, value: &str) -> Result<Proxy, &'static str> {
     let (name, rest) = value.split_once("://").unwrap_or(("http", value));
     let known = SCHEMES.into_iter().find(|(known, ..)| name.eq_ignore_ascii_case(known));
+    if name.eq_ignore_ascii_case("socks") {
+        return Err("write its scheme as socks5h, or as socks5, socks4a or socks4 for an older proxy");
+    }
     let (_, scheme, port) = known.ok_or("its scheme is not http, https, socks4, socks4a, socks5 or socks5h")?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if !matches!(path, "" | "/") {

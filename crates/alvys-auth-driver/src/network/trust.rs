@@ -11,10 +11,13 @@ use alvys_auth_core::Error;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
+use zeroize::Zeroizing;
+
+use crate::causes::in_words;
 
 /// The files and directories that replace the certificates of the system for every program on it.
 const FILE: &str = "SSL_CERT_FILE";
@@ -76,6 +79,16 @@ impl Trust {
         *self != Self::system() || !of_environment().is_empty()
     }
 
+    /// TLS settings that trust nobody, for clients that encrypt nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when the cryptography cannot be used.
+    pub fn nobody(provider: Arc<CryptoProvider>) -> Result<Arc<ClientConfig>, Error> {
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.map_err(|error| unusable(&error))?.with_root_certificates(RootCertStore::empty());
+        Ok(Arc::new(config.with_no_client_auth()))
+    }
+
     /// Reads all certificates.
     ///
     /// A certificate that cannot be used is left out and told of in [`Trusted::ignored`].
@@ -97,10 +110,6 @@ impl Trust {
             }
             ignored.push(error.to_string());
         }
-        let unusable = |error: &dyn fmt::Display| {
-            let hint = "check the certificates of this system and the cryptography that the program has chosen";
-            Error::configuration(format!("the certificates cannot be used: {error}"), hint)
-        };
         let chosen = |mut roots: RootCertStore| {
             roots.add_parsable_certificates(more.iter().cloned());
             let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), Arc::clone(&provider)).build();
@@ -125,7 +134,11 @@ impl Trust {
                 let (chain, key) = shown(certificate, key)?;
                 config.with_client_auth_cert(chain, key).map_err(|error| {
                     Error::configuration(
-                        format!("the client certificate {} cannot be used: {error}", certificate.display()),
+                        format!(
+                            "the client certificate {} cannot be used: {}",
+                            certificate.display(),
+                            in_words(&error)
+                        ),
                         "give the certificate and the private key that belongs to it, both as PEM files",
                     )
                 })?
@@ -163,13 +176,24 @@ impl fmt::Debug for Trust {
     }
 }
 
+fn unusable(error: &dyn fmt::Display) -> Error {
+    let hint = "check the certificates of this system and the cryptography that the program has chosen";
+    Error::configuration(format!("the certificates cannot be used: {error}"), hint)
+}
+
 /// The file and the directories that the environment names.
 fn of_environment() -> Vec<Named> {
     let named = |setting: &str, path| Named { setting: setting.to_owned(), path };
     let file = env::var_os(FILE).filter(|path| !path.is_empty()).map(|path| named(FILE, path.into()));
     let directories = env::var_os(DIRECTORIES).unwrap_or_default();
     let directories = env::split_paths(&directories).filter(|path| !path.as_os_str().is_empty());
-    file.into_iter().chain(directories.map(|path| named(DIRECTORIES, path))).collect()
+    let listed: Vec<_> = file.into_iter().chain(directories.map(|path| named(DIRECTORIES, path))).collect();
+    // An empty one is as good as none. The reader of the system's certificates would take it for a file that is missing.
+    #[cfg(all(unix, not(any(target_vendor = "apple", target_os = "android"))))]
+    if listed.is_empty() && env::var_os(FILE).is_some() {
+        return openssl_probe::probe().cert_file.map(|path| named(FILE, path)).into_iter().collect();
+    }
+    listed
 }
 
 fn of_system(more: &[CertificateDer<'static>], provider: Arc<CryptoProvider>) -> Result<Verifier, rustls::Error> {
@@ -200,9 +224,9 @@ impl Named {
                     continue;
                 }
             };
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let added = certificate.map_err(|error| error.to_string()).and_then(|certificate| {
-                    roots.add(certificate.clone()).map(|()| certificate).map_err(|error| error.to_string())
+            for certificate in certificates(&pem) {
+                let added = certificate.and_then(|certificate| {
+                    roots.add(certificate.clone()).map(|()| certificate).map_err(|error| in_words(&error))
                 });
                 match added {
                     Ok(certificate) => usable.push(certificate),
@@ -233,19 +257,49 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_file()).collect())
 }
 
+/// The blocks of a PEM file, each with what stands behind it. So a block without an end does not swallow the next one.
+fn blocks(pem: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    let begins = |at: &usize| pem[*at..].starts_with(BEGIN) && (*at == 0 || matches!(pem[*at - 1], b'\n' | b'\r'));
+    let mut starts = (0..pem.len()).filter(begins).peekable();
+    std::iter::from_fn(move || Some(&pem[starts.next()?..starts.peek().copied().unwrap_or(pem.len())]))
+}
+
+/// The certificates of a PEM file, and why a block is none.
+fn certificates(pem: &[u8]) -> impl Iterator<Item = Result<CertificateDer<'static>, String>> {
+    blocks(pem).flat_map(CertificateDer::pem_slice_iter).map(|read| read.map_err(|error| malformed(&error)))
+}
+
+fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
+    let mut keys = blocks(pem).flat_map(PrivateKeyDer::pem_slice_iter);
+    keys.next().unwrap_or(Err(pem::Error::NoItemsFound)).map_err(|error| malformed(&error))
+}
+
+/// What is wrong with a block of a PEM file.
+fn malformed(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a block has no END line".to_owned(),
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is malformed".to_owned(),
+        pem::Error::Base64Decode(_) => "a block is not in base64".to_owned(),
+        pem::Error::NoItemsFound => "there is none".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// The certificate that is shown, with those that vouch for it, and its key.
-fn shown(certificate: &Path, key: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-    let refused = |what: &str, path: &Path, error: &dyn fmt::Display| {
+fn shown(chain: &Path, private: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    let refused = |what: &str, path: &Path, error: String| {
         Error::configuration(
             format!("{} holds no {what} that can be used: {error}", path.display()),
             "give a PEM file; a private key must not have a password",
         )
     };
-    let wrong = |error| refused("client certificate", certificate, &error);
-    let chain =
-        CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(wrong)?;
-    if chain.is_empty() {
-        return Err(refused("client certificate", certificate, &"there is none"));
-    }
-    Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(|error| refused("private key", key, &error))?))
+    let read = |path| fs::read(path).map(Zeroizing::new).map_err(|error| error.to_string());
+    let read_chain = || match certificates(&read(chain)?).collect::<Result<Vec<_>, _>>()? {
+        found if found.is_empty() => Err("there is none".to_owned()),
+        found => Ok(found),
+    };
+    let found = read_chain().map_err(|error| refused("client certificate", chain, error))?;
+    let key = read(private).and_then(|pem| key(&pem)).map_err(|error| refused("private key", private, error))?;
+    Ok((found, key))
 }

@@ -228,6 +228,46 @@ async fn on_http2_all_lengths_arrive_whole() {
 }
 
 #[tokio::test]
+async fn one_wrong_key_too_many_ends_its_stream_and_no_other_call_of_its_connection() {
+    let key = "0123456789abcdef";
+    let stage = Stage::with(Settings::new().key(SharedKey::new(key).unwrap())).await;
+    let wrong = |client: &reqwest::Client, n: usize| {
+        client.get(stage.url("/healthz")).header("x-alvys-proxy-key", format!("a-wrong-key-{n:08}")).send()
+    };
+    let http2 = reqwest::Client::builder().no_proxy().http2_prior_knowledge().build().unwrap();
+    let events = http2.post(stage.url("/mcp")).header("content-type", "application/json");
+    let events = events.header("x-alvys-proxy-key", key).body(r#"{"events":1000,"interval_ms":1000}"#);
+    let mut events = events.send().await.unwrap();
+    assert_eq!(events.status(), 200);
+
+    // As many as wait for their answer at the most.
+    let others: Vec<_> = (0..120).map(|n| tokio::spawn(wrong(&stage.client, n))).collect();
+    let full = async {
+        let told = |text: String| {
+            let count =
+                text.lines().find_map(|line| line.strip_prefix("alvys_proxy_turned_away_total{reason=\"key\"} "));
+            count.is_some_and(|count| count.parse::<usize>().unwrap() >= 100)
+        };
+        let metrics = || stage.get("/metrics").header("x-alvys-proxy-key", key).send();
+        while !told(metrics().await.unwrap().text().await.unwrap()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, full).await.expect("they are slowed");
+    let calls: Vec<_> = (0..60).map(|n| tokio::spawn(wrong(&http2, n))).collect();
+    let (mut ended, mut refused) = (0, 0);
+    for call in calls {
+        match tokio::time::timeout(2 * SOON, call).await.expect("no stream is left open").unwrap() {
+            Ok(answer) => refused += usize::from(answer.status() == 403),
+            Err(_) => ended += 1,
+        }
+    }
+    assert!(ended > 0 && ended + refused == 60, "{ended} ended, {refused} refused");
+    assert!(events.chunk().await.unwrap().is_some(), "the other call goes on");
+    others.into_iter().for_each(|other| other.abort());
+}
+
+#[tokio::test]
 async fn wrong_keys_are_slowed_and_the_right_one_is_not() {
     let key = "0123456789abcdef";
     let stage = Stage::with(Settings::new().key(SharedKey::new(key).unwrap())).await;

@@ -1,14 +1,16 @@
 //! What the proxy answers itself.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use alvys_auth_driver::ManualClock;
 use alvys_auth_proxy::{Account, Api, Limit, Listen, Pace, Proxy, RateLimits, Server, Settings};
 use alvys_auth_sandbox::{Application, Fault, Route, Sandbox};
 use aws_lc_rs::digest;
 use base64::Engine as _;
 
-use crate::stage::{Running, SOON, Stage, client, problem, tokens};
+use crate::stage::{Running, SOON, Stage, client, problem, token_builder, tokens};
 
 const LOADS: &str = "/api/p/v1/loads";
 
@@ -147,24 +149,25 @@ async fn tokens_and_failures_to_get_one_count_without_a_call() {
 
 #[tokio::test]
 async fn a_renewal_that_fails_behind_the_calls_is_counted() {
-    let stage = Stage::start().await;
-    // Its renewal is due after 16 to 18 seconds.
-    stage.sandbox.set_lifetime(Duration::from_secs(20));
-    stage.tokens.invalidate();
-    assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200);
-    stage.sandbox.inject(Route::Token, Fault::status(503));
-    let asked = stage.sandbox.token_requests();
-    tokio::time::sleep(Duration::from_secs(15)).await;
-    while stage.sandbox.token_requests() == asked {
-        assert_eq!(stage.get(LOADS).send().await.unwrap().status(), 200, "the token at hand still does");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let (sandbox, clock) = (Sandbox::start().unwrap(), Arc::new(ManualClock::new()));
+    let tokens = token_builder(&sandbox, &sandbox.application()).clock(Arc::clone(&clock)).build().unwrap();
+    let api = Api::at(&sandbox.api_url()).unwrap();
+    let running = Running::start(Account::new(tokens.clone()).unpaced(), api, Settings::new()).await;
+    let get = async |path: &str| client().get(format!("http://{}{path}", running.address())).send().await.unwrap();
+    assert_eq!(get(LOADS).await.status(), 200);
+    sandbox.inject(Route::Token, Fault::status(503));
+    let left = tokens.status().expires_in.unwrap();
+    clock.advance(left - Duration::from_secs(10));
+    assert_eq!(get(LOADS).await.status(), 200, "the token at hand still does");
     let failures = "alvys_proxy_token_failures_total{kind=\"unavailable\"}";
-    while !stage.get("/metrics").send().await.unwrap().text().await.unwrap().contains(failures) {
-        assert!(stage.tokens.status().expires_in.is_some(), "there was time to see it");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let page = stage.get("/status").send().await.unwrap().text().await.unwrap();
+    let counted = async {
+        while !get("/metrics").await.text().await.unwrap().contains(failures) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, counted).await.expect("the failure is counted");
+    assert!(tokens.status().expires_in.is_some());
+    let page = get("/status").await.text().await.unwrap();
     assert!(page.contains("renewal</td><td>no access token: "), "{page}");
 }
 

@@ -10,7 +10,7 @@ use alvys_auth_sandbox::{Fault, Route, Sandbox};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::stage::{Running, SOON, Stage, client, raw, status, tokens};
+use crate::stage::{Running, SOON, Stage, client, problem, raw, status, tokens};
 
 #[tokio::test]
 async fn a_request_with_two_lengths_is_one_request_or_none() {
@@ -276,6 +276,37 @@ async fn another_protocol_that_nobody_asked_for_is_no_answer() {
     let answer = answered(switched).await;
     assert_eq!(status(&answer), 502, "{answer}");
     assert!(!answer.to_lowercase().contains("upgrade:") && answer.contains("changed the protocol"), "{answer}");
+}
+
+#[tokio::test]
+async fn interim_answers_pass_by_and_too_many_of_them_are_no_answer() {
+    let (sandbox, listener) = (Sandbox::start().unwrap(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let base = format!("http://{}/api/p/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).await.unwrap();
+                let few = head[..read].windows(4).any(|path| path == b"/few");
+                let interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+                let mut sent = 0;
+                while (!few || sent < 64) && stream.write_all(interim).await.is_ok() {
+                    sent += 1;
+                    tokio::task::yield_now().await;
+                }
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await;
+            });
+        }
+    });
+    let account = Account::new(tokens(&sandbox, &sandbox.application())).unpaced();
+    let settings = Settings::new().answer_within(4 * SOON);
+    let running = Running::start(account, Api::at(&base).unwrap(), settings).await;
+    let get = |path: &str| client().get(format!("http://{}/api/p/v1/{path}", running.address())).send();
+    assert_eq!(get("few").await.unwrap().status(), 200);
+    let (status, document) = problem(get("endless").await.unwrap()).await;
+    let detail = document["detail"].as_str().unwrap();
+    assert_eq!((status, document["reason"].as_str()), (502, Some("invalid_response")), "{detail}");
+    assert!(detail.contains("more than 64 interim answers"), "{detail}");
 }
 
 #[tokio::test]

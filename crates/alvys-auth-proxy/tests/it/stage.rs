@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use alvys_auth_proxy::{Account, Accounts, Api, Listen, Proxy, Server, Settings, TokenSource};
-use alvys_auth_reqwest::{Credentials, Flow, Policy};
+use alvys_auth_reqwest::{Builder, Credentials, Flow, Policy};
 use alvys_auth_sandbox::{Application, Received, Sandbox};
 use reqwest::{Client, RequestBuilder};
 use serde_json::Value;
@@ -117,6 +117,10 @@ pub(crate) fn client() -> Client {
 
 /// Tokens of an application; refused ones are renewed at any age.
 pub(crate) fn tokens(sandbox: &Sandbox, application: &Application) -> TokenSource {
+    token_builder(sandbox, application).build().unwrap()
+}
+
+pub(crate) fn token_builder(sandbox: &Sandbox, application: &Application) -> Builder {
     let credentials = Credentials::new(application.client_id(), application.client_secret()).unwrap();
     let policy = Policy::new()
         .rejection_grace(Duration::ZERO)
@@ -124,7 +128,7 @@ pub(crate) fn tokens(sandbox: &Sandbox, application: &Application) -> TokenSourc
         .backoff(Duration::from_millis(20), Duration::from_millis(50))
         .cool_down(Duration::from_millis(50), Duration::from_millis(100));
     let flow = Flow::current().endpoint(sandbox.token_url());
-    TokenSource::builder(flow, credentials).policy(policy).patience(Duration::from_secs(4)).build().unwrap()
+    TokenSource::builder(flow, credentials).policy(policy).patience(Duration::from_secs(4))
 }
 
 /// Writes bytes as they are, and reads all that comes back until the other side closes.

@@ -10,7 +10,7 @@ use crate::servers::{Program, Server, block_on, claim, id, name};
 #[test]
 #[ignore = "it measures, and proves nothing"]
 fn cost_of_a_claim() {
-    for program in [Program::redis(), Program::valkey()].into_iter().flatten() {
+    for program in [Program::redis(), Program::valkey()] {
         println!("{program:?}");
         let server = Server::start(&program, &[]);
         let store = server.store();

@@ -1,7 +1,7 @@
 //! The store on real servers, which the tests start and stop, and what it makes of its URL.
 //!
-//! `redis-server` and `valkey-server` are looked for on the path, or where REDIS_SERVER and VALKEY_SERVER name them. Without
-//! them a test says so and does nothing, unless ALVYS_REQUIRE_REDIS is 1.
+//! The tests that need servers are ignored unless asked for; `.ci/redis` installs the servers and runs them. `redis-server` and
+//! `valkey-server` are looked for on the path, or where REDIS_SERVER and VALKEY_SERVER name them. A missing one is a failure.
 
 #![allow(clippy::unwrap_used, reason = "the lint's exception for tests leaves their helpers out")]
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ureq::Error;
+use ureq::http::Uri;
 use ureq::unversioned::resolver::ResolvedSocketAddrs;
 use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, TcpConnector, Transport};
@@ -18,6 +19,27 @@ const HEAD_START: std::time::Duration = std::time::Duration::from_millis(250);
 /// There is no connection: nothing of a request has left this machine.
 #[derive(Debug)]
 pub(crate) struct Unreached(io::Error);
+
+/// What went wrong at the proxy on the way to this URL.
+#[derive(Debug)]
+pub(crate) struct AtProxy {
+    pub(crate) uri: Uri,
+    pub(crate) told: alvys_auth_core::Error,
+}
+
+impl AtProxy {
+    pub(super) fn told(uri: &Uri, told: alvys_auth_core::Error) -> Error {
+        Error::Other(Self { uri: uri.clone(), told }.into())
+    }
+}
+
+impl fmt::Display for AtProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.told)
+    }
+}
+
+impl std::error::Error for AtProxy {}
 
 /// Marks an error as one of a connection that was not made. In ureq's words it could as well have come after the request.
 pub(super) fn unreached(error: Error) -> Error {

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use alvys_auth_driver::Scheme;
+use alvys_auth_core::TransportFault::{MayHaveArrived, NeverArrived, ProxyCredentials};
+use alvys_auth_driver::{Proxy, Scheme};
 use ureq::Error;
 use ureq::config::Config;
+use ureq::http::Uri;
 use ureq::unversioned::transport::{ConnectionDetails, Connector, SocksConnector, Transport};
 
 use super::Http;
-use super::addresses::{connected, timeout, unreached};
+use super::addresses::{AtProxy, connected, timeout};
 use super::early::Early;
 use super::tls::Encrypted;
 use super::tunnel::tunnelled;
+use crate::transport::explain;
 
 /// Makes the connections of an agent.
 #[derive(Debug)]
@@ -48,15 +51,17 @@ impl Connect {
             register_shutdown: Arc::clone(&details.register_shutdown),
         };
         if !matches!(proxy.scheme(), Scheme::Http | Scheme::Https) {
-            let connection = Connector::<()>::connect(&self.socks, details, None).map_err(unreached)?;
+            let connection = Connector::<()>::connect(&self.socks, details, None);
+            let connection = connection.map_err(|error| of_socks(proxy, details.uri, error))?;
             return Ok(Box::new(Early::new(connection.ok_or(Error::ConnectionFailed)?)));
         }
-        let addresses = details.resolver.resolve(place.uri(), details.config, timeout(details))?;
-        let connection = connected(&addresses, details)?;
-        let connection = match proxy.scheme() {
-            Scheme::Https => self.encrypted(proxy.host(), connection, details)?,
-            _ => connection,
-        };
+        let addresses = details.resolver.resolve(place.uri(), details.config, timeout(details));
+        let connection = addresses.and_then(|addresses| connected(&addresses, details));
+        let connection = connection.and_then(|connection| match proxy.scheme() {
+            Scheme::Https => self.encrypted(proxy.host(), connection, details),
+            _ => Ok(connection),
+        });
+        let connection = connection.map_err(|error| of_proxy(proxy, details.uri, error))?;
         tunnelled(connection, proxy.user(), details)
     }
 
@@ -76,6 +81,32 @@ impl Connect {
     ) -> Result<Box<dyn Transport>, Error> {
         let tls = self.http.tls.config().map_err(|error| Error::Other(error.into()))?;
         Ok(Box::new(Encrypted::new(host, tls, connection, details)?))
+    }
+}
+
+/// An error on the way to a proxy.
+fn of_proxy(proxy: &Proxy, uri: &Uri, error: Error) -> Error {
+    let told = explain(&proxy.in_words(), error);
+    let told = match told.fault() {
+        Some(NeverArrived | MayHaveArrived) => proxy.unreached(told.cause().unwrap_or_default()),
+        _ => told,
+    };
+    AtProxy::told(uri, told)
+}
+
+/// An error on the way to a proxy that speaks SOCKS, or its refusal, which ureq tells in words alone.
+fn of_socks(proxy: &Proxy, uri: &Uri, error: Error) -> Error {
+    const CREDENTIALS: [&str; 3] =
+        ["password authentication failed", "no acceptable auth methods", "unknown auth method"];
+    match error {
+        Error::Io(error) if CREDENTIALS.contains(&error.to_string().as_str()) => {
+            AtProxy::told(uri, alvys_auth_core::Error::on_the_way(ProxyCredentials, "the server", error.to_string()))
+        }
+        // The system's own errors are about the connection to the proxy, all others about what it says.
+        Error::Io(error) if error.raw_os_error().is_none() => {
+            Error::ConnectProxyFailed(format!("the proxy answered: {error}"))
+        }
+        error => of_proxy(proxy, uri, error),
     }
 }
 

@@ -22,7 +22,7 @@ use ureq::typestate::AgentScope;
 use self::connect::Connect;
 use self::resolve::Addresses;
 
-pub(crate) use self::addresses::Unreached;
+pub(crate) use self::addresses::{AtProxy, Unreached};
 
 /// The transport settings of those who bring no agent: the [`Proxies`] of the environment, and the certificates of
 /// [`Trust::system`]. Where a host has several addresses, the next one is tried after a quarter of a second of silence.

@@ -5,12 +5,13 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use alvys_auth_core::TransportFault::ProxyCredentials;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ureq::Error;
 use ureq::unversioned::transport::{ConnectionDetails, Transport, TransportAdapter};
 
-use super::addresses::{timeout, unreached};
+use super::addresses::{AtProxy, timeout, unreached};
 
 /// The longest head of an answer, in bytes.
 const LONGEST: usize = 64 * 1024;
@@ -36,6 +37,10 @@ pub(super) fn tunnelled(
         .and_then(|status| std::str::from_utf8(status).ok()?.get(..3)?.parse().ok());
     match status.filter(|_| answer.starts_with(b"HTTP/1.") && answer.ends_with(END)) {
         Some(200..300) => Ok(proxy.into_inner()),
+        Some(407) => {
+            let told = alvys_auth_core::Error::on_the_way(ProxyCredentials, "the server", "the proxy answered 407");
+            Err(AtProxy::told(details.uri, told))
+        }
         Some(status @ 100..600_u16) => Err(Error::ConnectProxyFailed(format!("the proxy answered {status}"))),
         _ => Err(Error::ConnectProxyFailed("the proxy gave no answer that can be read".to_owned())),
     }

@@ -225,17 +225,16 @@ fn greeted(endpoint: &Uri, proxy: Option<&Proxy>, network: &Network) -> Result<(
     let request = request.max_redirects_will_error(false);
     let before = SystemTime::now();
     let answer = request.build().call().map_err(|error| {
-        let said = one_line(&error.to_string());
-        match (error, proxy) {
-            (ureq::Error::ConnectProxyFailed(_), Some(proxy)) => broken(PROXY, CONNECTION)(refused(proxy, &said)),
-            (error, _) => {
-                let error = explain("the server", error);
-                let todo = "check the clock of this machine, the certificates in ALVYS_CA_BUNDLE, and whether a proxy decrypts the traffic";
-                let failure = match error.kind() {
-                    ErrorKind::Certificate => error.into(),
-                    _ => Failure::new(Class::Unreachable, format!("no answer: {said}"), todo),
-                };
-                broken(step, after)(failure)
+        let (not_led, said) = (matches!(error, ureq::Error::ConnectProxyFailed(_)), one_line(&error.to_string()));
+        let told = explain("the server", error);
+        let todo = "check the clock of this machine, the certificates in ALVYS_CA_BUNDLE, and whether a proxy decrypts the traffic";
+        match (told.kind(), proxy) {
+            (ErrorKind::ProxyCredentials, Some(proxy)) => broken(PROXY, CONNECTION)(refuses_user(proxy)),
+            (_, Some(proxy)) if not_led => broken(PROXY, CONNECTION)(does_not_lead(proxy, &said)),
+            (ErrorKind::Certificate, _) => broken(step, after)(told.into()),
+            _ => {
+                let said = told.cause().unwrap_or(said);
+                broken(step, after)(Failure::new(Class::Unreachable, format!("no answer: {said}"), todo))
             }
         }
     })?;
@@ -243,14 +242,14 @@ fn greeted(endpoint: &Uri, proxy: Option<&Proxy>, network: &Network) -> Result<(
     Ok((date, [before, SystemTime::now()]))
 }
 
+fn refuses_user(proxy: &Proxy) -> Failure {
+    let what = format!("the proxy {proxy} refuses its user name and password");
+    Failure::configuration(what, format!("correct the user name and the password in {}", proxy.variable()))
+}
+
 /// What the proxy says instead of leading to the server.
-fn refused(proxy: &Proxy, said: &str) -> Failure {
-    let variable = proxy.variable();
-    if said.contains("407") {
-        let what = format!("the proxy {proxy} refuses its user name and password");
-        return Failure::configuration(what, format!("correct the user name and the password in {variable}"));
-    }
-    let todo = format!("ask those who run the proxy in {variable} to allow this server");
+fn does_not_lead(proxy: &Proxy, said: &str) -> Failure {
+    let todo = format!("ask those who run the proxy in {} to allow this server", proxy.variable());
     Failure::new(Class::Unreachable, format!("the proxy {proxy} does not lead to the server: {said}"), todo)
 }
 

@@ -1,13 +1,12 @@
 //! The flags of `alvys-auth proxy`, and the settings that they make.
 
 use std::env;
-use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alvys_auth_config::read_secret;
+use alvys_auth_config::{Variables, read_secret};
 use alvys_auth_core::Api;
 use alvys_auth_proxy::{Accounts, Listen, Proxy, Settings, SharedKey};
 use http::Uri;
@@ -139,7 +138,12 @@ impl Args {
     pub(super) fn key(&self) -> Result<Option<Zeroizing<String>>, Failure> {
         match &self.key_file {
             Some(path) => read_key(path).map(Some),
-            None => env::var_os(PROXY_KEY).map(given_key).transpose(),
+            None => {
+                // An empty one would leave the proxy without a key.
+                Variables::environment().refuse_empty(&[PROXY_KEY])?;
+                let key = env::var_os(PROXY_KEY).map(|key| Zeroizing::new(key.to_string_lossy().into_owned()));
+                Ok(key.map(|key| without_line_break(&key)))
+            }
         }
     }
 
@@ -171,18 +175,6 @@ impl Args {
 
 pub(super) fn read_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
     Ok(without_line_break(&read_secret(path)?))
-}
-
-/// The key in the environment. An empty one would leave the proxy without a key.
-fn given_key(key: OsString) -> Result<Zeroizing<String>, Failure> {
-    let key = Zeroizing::new(key.to_string_lossy().into_owned());
-    if key.trim().is_empty() {
-        return Err(Failure::configuration(
-            format!("{PROXY_KEY} is set, but empty"),
-            "set it to a key of at least 16 characters, or unset it to run without one",
-        ));
-    }
-    Ok(without_line_break(&key))
 }
 
 fn without_line_break(key: &Zeroizing<String>) -> Zeroizing<String> {

@@ -43,8 +43,10 @@ pub(crate) fn run(arguments: &Args) -> Result<(), Failure> {
         // Before anything is printed, because a reader of the lines may send a signal at once.
         let ended = signals::ended().map_err(failed)?;
         let (path, key) = (arguments.key_file.clone(), key);
+        let calls = proxy.clone();
         let hangup = move || {
             reload();
+            calls.retry();
             if let Some((path, key)) = path.as_deref().zip(key.as_ref()) {
                 reread_key(path, key);
             }

@@ -57,6 +57,7 @@ pub(super) fn applications(arguments: &Args, settings: Settings) -> Result<(Prox
     debug!(target: "alvys_auth", tenants = served.len(), "serves profiles");
     let (first, place) = (first.name.clone(), first.place.clone());
     let profiles = Profiles { served: served.into(), places: Arc::new(Semaphore::new(MOST_READ)) };
+    arguments.settings.certificates.refuse_empty()?;
     let network = Network::new(arguments.settings.certificates.read(place.ca_bundle.as_deref())?);
     let endpoints = profiles.served.iter().map(|one| keys::endpoint(&one.flow)).collect::<Result<Vec<_>, _>>()?;
     let http = network.asynchronous(&endpoints.iter().collect::<Vec<_>>())?;
