@@ -1,4 +1,4 @@
-//! Whose tokens a request goes out with.
+//! Decides which account's tokens a request is sent with.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,10 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use alvys_auth_core::{Endpoint, Error, ErrorKind, RateLimits};
 use alvys_auth_driver::{AsyncTokens, Pace};
 
-/// With this many tenants remembered, those whose limits are unused are forgotten; with twice as many as were left then, again.
+/// When the limits of this many tenants are remembered, the unused limits are forgotten. That happens again when there
+/// are twice as many as were left.
 const MANY: usize = 64;
 
-/// The MCP server, by the names of its endpoints.
+/// The names of the MCP server's endpoints.
 const MCP: [&str; 3] = ["POST mcp", "GET mcp", "DELETE mcp"];
 
 /// The tokens of one application, and the rate limits that its calls keep to.
@@ -25,30 +26,31 @@ pub struct Account {
 pub(crate) type Tokens = alvys_auth_driver::Tokens<dyn AsyncTokens>;
 
 impl Account {
-    /// Calls with these tokens, within the published rate limits.
+    /// An account that uses these tokens and keeps the published rate limits.
     ///
-    /// The MCP server is no endpoint of the API: its calls count for the token and the organization only.
+    /// Calls to the MCP server count against the limits of the token and of the organization. They have no limit of
+    /// their own, because the MCP server is no endpoint of the API.
     #[must_use]
     pub fn new(tokens: impl AsyncTokens + 'static) -> Self {
         let account = Self { tokens: tokens.into(), pace: None };
         account.pace(Pace::new(published()))
     }
 
-    /// Calls at another pace.
+    /// Keeps the limits of this pace in place of the published ones.
     #[must_use]
     pub fn pace(mut self, pace: Pace) -> Self {
         self.pace = Some(pace.sharing(self.tokens.waits()));
         self
     }
 
-    /// Calls go out as they come.
+    /// Keeps no rate limits: each call is sent at once.
     #[must_use]
     pub fn unpaced(mut self) -> Self {
         self.pace = None;
         self
     }
 
-    /// What the calls to `endpoint` count against, for people.
+    /// Describes the limits that calls to `endpoint` count against, as text for people.
     pub(crate) fn limit(&self, endpoint: &Endpoint) -> String {
         let limits = self.pace.iter().flat_map(|pace| pace.limits(endpoint));
         let limits: Vec<String> = limits.map(|limit| limit.to_string()).collect();
@@ -58,18 +60,20 @@ impl Account {
 
 /// Finds the account of a tenant.
 ///
-/// [`Account`] is the one of a proxy that serves a single tenant, [`PerTenant`] asks a function for each.
+/// [`Account`] serves a proxy with a single tenant. [`PerTenant`] serves several: it asks a function for the tokens of
+/// each tenant.
 pub trait Accounts: Send + Sync + 'static {
-    /// The account of `tenant`, or of the requests that name none. Must never answer with that of another one.
+    /// Finds the account of `tenant`, or the account for requests that name no tenant. Must never return the account of
+    /// another tenant.
     fn find<'a>(&'a self, tenant: Option<&'a str>) -> Finding<'a>;
 
-    /// The account that serves all requests, if there is just one: its token is fetched when the proxy starts.
+    /// The account that serves all requests, if there is only one. The proxy gets its token when it starts.
     fn sole(&self) -> Option<&Account> {
         None
     }
 }
 
-/// What [`Accounts::find`] gives: an account, or the reason why there is none.
+/// The future that [`Accounts::find`] returns: an account, or the reason why there is none.
 type Finding<'a> = Pin<Box<dyn Future<Output = Result<Account, NotServed>> + Send + 'a>>;
 
 /// Why a request has no account.
@@ -85,7 +89,8 @@ pub enum NotServed {
 }
 
 impl From<Error> for NotServed {
-    /// An unknown tenant is not served; anything else is a failure of one that is known.
+    /// An error about an unknown tenant becomes [`Unknown`](Self::Unknown), any other error becomes
+    /// [`Failed`](Self::Failed).
     fn from(error: Error) -> Self {
         if error.kind() != ErrorKind::UnknownTenant {
             return Self::Failed(error);
@@ -105,10 +110,11 @@ impl Accounts for Account {
     }
 }
 
-/// Accounts by tenant: each request must name its tenant, whose tokens a function gives.
+/// Accounts of several tenants. Each request must name its tenant, and a function gives the tokens of that tenant.
 ///
-/// The function is asked for every request and is to answer from memory where it can. With `?` an [`Error`] of its own becomes
-/// a [`NotServed`]: one about an unknown tenant says that there is no such tenant.
+/// The function is called for every request, so it should answer from memory where it can. It may use `?` on an
+/// [`Error`]: an error about an unknown tenant becomes [`NotServed::Unknown`], any other one becomes
+/// [`NotServed::Failed`].
 ///
 /// ```
 /// use alvys_auth_proxy::{NotServed, PerTenant};
@@ -130,20 +136,20 @@ pub struct PerTenant {
 
 type FindingTokens = Pin<Box<dyn Future<Output = Result<Tokens, NotServed>> + Send>>;
 
-/// The rate limits of the tenants that have called lately.
+/// The rate limits of the tenants that called recently.
 #[derive(Default)]
 struct Paces {
     by_tenant: HashMap<String, Pace>,
-    /// How many were left when the unused ones were forgotten last.
+    /// How many limits were left after unused limits were last forgotten.
     left: usize,
 }
 
 impl PerTenant {
-    /// Asks `find` for the tokens of each tenant; every tenant is an organization of its own, within the published rate
-    /// limits.
+    /// Asks `find` for the tokens of each tenant. Each tenant is an organization of its own, and keeps the published
+    /// rate limits.
     ///
-    /// A tenant that `find` knows has its limits for as long as a call counts against one of them, however many tenants there
-    /// are.
+    /// The limits of a tenant that `find` knows are remembered while a call counts against one of them, however many
+    /// tenants there are.
     pub fn new<F, R, S>(find: F) -> Self
     where
         F: Fn(String) -> R + Send + Sync + 'static,
@@ -160,14 +166,15 @@ impl PerTenant {
         }
     }
 
-    /// Keeps each tenant to other limits; none lets calls go out as they come.
+    /// Sets the limits of each tenant. With `None` calls are sent at once.
     #[must_use]
     pub fn limits(mut self, limits: Option<RateLimits>) -> Self {
         self.limits = limits;
         self
     }
 
-    /// The limits of a tenant, and how all who share its token hear of the waits that the API asks for.
+    /// The pace of a tenant. Through `tokens`, all processes that share the tenant's token learn of a wait that the API
+    /// asks for.
     fn pace(&self, tenant: &str, tokens: &Tokens) -> Option<Pace> {
         Some(self.remembered(tenant)?.sharing(tokens.waits()))
     }

@@ -17,9 +17,9 @@ use crate::watch::lock;
 
 /// How long a connection without a call and without traffic stays open after the shutdown has begun.
 const GRACE: Duration = Duration::from_secs(1);
-/// How often the readers are looked at while one of them may run out of patience: that often in the time that they have.
+/// How often the readers are checked while bytes wait for one of them: so many times within the time limit for reading.
 const LOOKS: u32 = 8;
-/// The reader of the connection itself. Those of answers on HTTP/2 have other numbers.
+/// The number of the connection's own reader. The readers of answers on HTTP/2 have other numbers.
 const SOCKET: u64 = 0;
 
 /// The activity of a connection.
@@ -32,9 +32,10 @@ pub(crate) struct Activity {
     calls: AtomicUsize,
     /// The number of requests whose bodies are not complete.
     uploads: AtomicUsize,
-    /// Whether such a body is waited for.
+    /// Whether a call waits for the rest of a request body.
     starved: AtomicBool,
-    /// Who waits for the client to send something, or for its end to be believed.
+    /// The task that waits until the client sends something, or until the end of its stream counts as the end of the
+    /// connection.
     reading: Mutex<Option<Waker>>,
     /// When the last byte was read or written.
     last: AtomicU64,
@@ -44,7 +45,7 @@ pub(crate) struct Activity {
     leaving: AtomicBool,
     at_once: AtomicBool,
     cut: AtomicBool,
-    /// Told when the connection has become idle.
+    /// Notified when the connection has become idle.
     freed: Arc<Notify>,
 }
 
@@ -106,7 +107,7 @@ impl Activity {
         Timestamp::from_millis(self.last.load(Ordering::Relaxed))
     }
 
-    /// Bytes for the client were written, or none could be.
+    /// Notes how many bytes were written for the client; none when the socket took none.
     pub(crate) fn wrote(&self, bytes: Option<usize>) {
         let mut readers = lock(&self.readers);
         let reader = readers.entry(SOCKET).or_default();
@@ -118,7 +119,7 @@ impl Activity {
         drop(readers);
         if bytes.is_some() {
             self.note();
-            // Its last call may have ended before its client had read the answer.
+            // The connection has just become idle: its last call may have ended before the client had read the answer.
             if was_blocked && self.is_idle() {
                 self.freed.notify_one();
             }
@@ -144,7 +145,7 @@ impl Activity {
         !http2 && !self.is_idle() && is_whole
     }
 
-    /// Asks the connection to end if it is idle, or whatever it does.
+    /// Asks the connection to end if it is idle; with `at_once`, even if it is not.
     pub(crate) fn leave(&self, at_once: bool) {
         self.at_once.store(at_once, Ordering::Relaxed);
         self.leaving.store(true, Ordering::Release);
@@ -156,7 +157,7 @@ impl Activity {
         self.leaving.load(Ordering::Relaxed)
     }
 
-    /// Whether the client lost its bytes because it did not read them.
+    /// Whether the connection was closed because the client did not read.
     pub(crate) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }
@@ -180,7 +181,7 @@ impl Activity {
         }
     }
 
-    /// Completes when the client has let bytes wait for too long.
+    /// Completes when the client has not read waiting bytes for too long.
     pub(crate) async fn unread(&self, limit: Duration) {
         loop {
             tokio::time::sleep(limit / LOOKS).await;
@@ -209,7 +210,7 @@ impl Activity {
 }
 
 impl Call {
-    /// The client as the reader of the answer, where its connection alone does not show what it reads.
+    /// The reader of one answer; none on HTTP/1.1, where the connection itself shows what the client reads.
     pub(crate) fn reader(&self) -> Option<AnswerReader> {
         let activity = Arc::clone(&self.0);
         activity
@@ -220,7 +221,7 @@ impl Call {
 }
 
 impl Sending {
-    /// More of the body is there, or is waited for.
+    /// Notes whether the call waits for more of the request body.
     pub(crate) fn is_starved(&self, starved: bool) {
         self.0.starved.store(starved, Ordering::Release);
         if starved && let Some(reader) = lock(&self.0.reading).take() {
@@ -230,7 +231,7 @@ impl Sending {
 }
 
 impl AnswerReader {
-    /// All bytes so far were taken, and so many more wait now.
+    /// Notes that the client took `taken` bytes, and whether more bytes wait for it now.
     pub(crate) fn next(&self, taken: usize, waiting: bool) {
         let mut readers = lock(&self.activity.readers);
         let reader = readers.entry(self.number).or_default();

@@ -111,7 +111,8 @@ impl Inner {
             Err(problem) => {
                 self.watch.turned_away(&problem);
                 if problem.is_guess() {
-                    // While it waits, the connection counts as idle, so that it keeps no place that others need.
+                    // The answer to a wrong key waits. Meanwhile the connection counts as idle and can make room for
+                    // others.
                     drop((request, call));
                     self.guesses.slow().await?;
                     return Ok((problem.into_response(), None));

@@ -10,7 +10,7 @@ use crate::activity::Activity;
 #[derive(Debug)]
 pub(crate) struct Crowd {
     most: usize,
-    /// Whether those with a call make room too.
+    /// Whether connections with a call in progress make room too.
     short: bool,
     tasks: JoinSet<()>,
     activities: Vec<Weak<Activity>>,
@@ -21,7 +21,8 @@ impl Crowd {
         Self { most, short: false, tasks: JoinSet::new(), activities: Vec::new() }
     }
 
-    /// No call may take long here: when all places are taken, the oldest connection makes room even if it has a call.
+    /// For connections whose calls are short: when all places are taken, the oldest connection makes room even if it
+    /// has a call.
     pub(crate) fn of_short_calls(mut self) -> Self {
         self.short = true;
         self
@@ -29,7 +30,7 @@ impl Crowd {
 
     /// Runs one more connection.
     pub(crate) fn add(&mut self, activity: Arc<Activity>, connection: impl Future<Output = ()> + Send + 'static) {
-        // Those that have ended are left out now and then, so that the list stays short.
+        // Connections that have ended are removed from time to time, so that the list stays short.
         if self.activities.len() >= 2 * self.most {
             self.activities.retain(|activity| activity.strong_count() > 0);
         }

@@ -5,11 +5,11 @@ use tracing::warn;
 use crate::settings::Settings;
 use crate::watch::NOTICES;
 
-/// The most connections for calls. More wait to be accepted.
+/// The most connections for calls. Further connections wait until they are accepted.
 const MOST_CONNECTIONS: usize = 1024;
 /// The most connections for health checks. They are counted apart, so that checks work while callers take all connections.
 const MOST_CHECKS: usize = 64;
-/// Which part of the descriptors is kept back for health checks, where that is fewer than the most.
+/// One descriptor in so many is kept for health checks, where that gives fewer than [`MOST_CHECKS`].
 const PART: usize = 8;
 /// The descriptors that are kept back for files, listeners and token requests.
 const OWN: usize = 24;
@@ -24,7 +24,7 @@ pub(crate) struct Descriptors {
 }
 
 impl Descriptors {
-    /// As many as this process may have, by the limit that holds now.
+    /// As many connections as the current limit of open files allows this process.
     pub(crate) fn of_this_process() -> Self {
         #[cfg(unix)]
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -39,7 +39,7 @@ impl Descriptors {
         Self { connections: connections.clamp(1, MOST_CONNECTIONS), checks }
     }
 
-    /// The settings with as many calls as there may be connections.
+    /// Limits the calls in progress to the number of connections.
     pub(crate) fn limit(self, mut settings: Settings) -> Settings {
         if settings.most_at_once > self.connections && self.connections < MOST_CONNECTIONS {
             settings.most_at_once = self.connections;

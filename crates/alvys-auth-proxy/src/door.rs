@@ -10,7 +10,7 @@ use crate::headers::{KEY, came_round, is_coded};
 use crate::problem::Problem;
 use crate::settings::Settings;
 
-/// How far the page that makes a request in a browser is from its destination.
+/// The header in which a browser says whether the page that makes the request is of the same site as its destination.
 const SITE: &str = "sec-fetch-site";
 
 /// The kind of socket that a connection came from.
@@ -110,7 +110,7 @@ fn check_browser(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
     let own = |origin: &[u8]| {
         origin.strip_prefix(b"http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host.as_str().as_bytes()))
     };
-    // Old browsers, and those that call a host without TLS, send neither of them with a GET.
+    // Old browsers send neither header with a GET, and no browser does to a host without TLS.
     let referer = headers.get_all(REFERER).iter().any(|referer| {
         let origin = referer.as_bytes().splitn(4, |byte| *byte == b'/').take(3).collect::<Vec<_>>().join(&b'/');
         !own(&origin)

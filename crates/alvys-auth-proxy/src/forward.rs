@@ -1,4 +1,5 @@
-//! One call through the proxy: token and turn, send, judge; the answer passes as it comes.
+//! Forwards one call: gets a token, waits for the call's turn, sends the request, judges the answer, and streams it to
+//! the client.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::upstream::Destination;
 use crate::watch::Subject;
 
 impl Inner {
-    /// Forwards a request that was let in.
+    /// Forwards a request that [`door::check`](crate::door::check) has accepted.
     pub(crate) async fn forward(&self, request: Request<Source>, route: Route) -> Response<Answer> {
         let began = Instant::now();
         let response = match self.pass(request, &route).await {
@@ -37,7 +38,7 @@ impl Inner {
         let destination = self.upstream.destination(&route.target)?;
         let account = self.account(route).await?;
         let tenant: Tenant = route.tenant.as_deref().map(Into::into);
-        // Nothing is kept for a call that would be put off anyway.
+        // Checked before the body is read: a call that has no place would be refused after it.
         if !self.calls.has_room(&tenant) {
             return Err(Problem::too_many());
         }
@@ -59,7 +60,8 @@ impl Inner {
         }
         headers::towards_api(&mut headers, parts.version);
         if matches!(upload, Upload::None) && [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) {
-            // The client may have told it by the end of an HTTP/2 stream alone (RFC 9110, section 8.6).
+            // On HTTP/2 the client may show that the body is empty by ending the stream, without a Content-Length. The
+            // API needs one (RFC 9110, section 8.6).
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
 
@@ -79,7 +81,7 @@ impl Inner {
         passage.run(parts.method, headers, upload, route).await
     }
 
-    /// The account of the tenant that the request names, and no other one.
+    /// Finds the account of the tenant that the request names. Never gives the account of another tenant.
     pub(crate) async fn account(&self, route: &Route) -> Result<Account, Problem> {
         let found = self.accounts.find(route.tenant.as_deref()).await;
         let tenant = || route.tenant.as_deref().map(Into::into);
@@ -106,7 +108,7 @@ impl Inner {
     }
 }
 
-/// A call on its way.
+/// A call that is being forwarded, and what it needs.
 struct Forwarding<'a> {
     inner: &'a Inner,
     account: Account,
@@ -117,7 +119,8 @@ struct Forwarding<'a> {
     call: Passage,
 }
 
-/// Where a call stands. Its place is free for others while it waits.
+/// The place that a call holds: one among the waiting calls, or one among the calls that are sent. A call that waits
+/// leaves its place among the sent calls to others.
 enum Stand {
     Waits(#[expect(dead_code, reason = "held until it is dropped")] Place),
     Goes(Place),
@@ -158,7 +161,7 @@ impl Forwarding<'_> {
                             answer = Some(head);
                         }
                         Err((error, unanswered)) if !self.call.failed(unanswered) => {
-                            // A body that the client did not finish is not the API's failure.
+                            // Where the client did not finish its body, that is reported, and not a failure of the API.
                             let failure = self.progress.failure().map(Failure::problem);
                             return Err(failure.unwrap_or_else(|| self.failed(&error)));
                         }
@@ -176,7 +179,7 @@ impl Forwarding<'_> {
         }
     }
 
-    /// Gives the place among the calls back.
+    /// Moves the call to a place among the waiting calls, which frees its place among the sent calls.
     fn waits(&mut self) -> Result<(), Problem> {
         if matches!(self.stand, Stand::Goes(_)) {
             self.stand = Stand::Waits(self.inner.waits.take(&self.subject.tenant).ok_or_else(Problem::too_many)?);
@@ -184,7 +187,7 @@ impl Forwarding<'_> {
         Ok(())
     }
 
-    /// Takes a place among the calls.
+    /// Moves the call to a place among the sent calls.
     fn goes(&mut self) -> Result<(), Problem> {
         if matches!(self.stand, Stand::Waits(_)) {
             self.stand = Stand::Goes(self.inner.calls.take(&self.subject.tenant).ok_or_else(Problem::too_many)?);
@@ -192,7 +195,7 @@ impl Forwarding<'_> {
         Ok(())
     }
 
-    /// Gets a token, and says why the call is held back with it.
+    /// Gets a token and asks for the call's turn. Returns the hold if the rate limits keep the call back.
     async fn token(&mut self) -> Result<Option<Hold>, Problem> {
         let Self { inner, account, subject, call, .. } = self;
         let token = inner.token_of(account, subject).await.map_err(|error| Problem::no_token(&error))?;
@@ -203,8 +206,8 @@ impl Forwarding<'_> {
         Ok(held)
     }
 
-    /// Sends once, and waits for the head of the answer for as long as the request makes progress. An error comes with whether
-    /// the connection closed before any byte of an answer arrived.
+    /// Sends the request once, and waits for the head of the answer while the request makes progress. The `bool` beside
+    /// an error says whether the connection closed before any byte of an answer arrived.
     async fn send(&self, request: reqwest::Request, anew: bool) -> Result<Response<reqwest::Body>, (Error, bool)> {
         self.inner.watch.sends(&self.subject);
         self.progress.note();
@@ -213,7 +216,7 @@ impl Forwarding<'_> {
         loop {
             return tokio::select! {
                 sent = &mut sending => match sent {
-                    // Nobody asked for another protocol: what follows such a head is no answer.
+                    // The request asked for no other protocol, so what follows this head is not HTTP.
                     Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
                         let cause = "it changed the protocol although nobody asked for that (status 101)";
                         Err((Error::on_the_way(TransportFault::Unreadable, "the API", cause), false))
@@ -248,7 +251,7 @@ impl Forwarding<'_> {
         let (mut parts, body) = answer.into_parts();
         headers::towards_client(&mut parts.headers);
         self.inner.upstream.relocate(&mut parts.headers, &self.destination, route);
-        // What the client library keeps in the extensions is none of the server's business.
+        // The extensions are left out: they hold internal values of the HTTP client.
         let mut response = Response::new(Answer::Streamed(body, place));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
@@ -262,7 +265,8 @@ impl Forwarding<'_> {
 }
 
 impl Upload {
-    /// The body for one request, and what there is for the next one.
+    /// Splits into the body for this request, and what is left to send the request again; none when it cannot be sent
+    /// again.
     fn split(self) -> (Option<reqwest::Body>, Option<Self>) {
         match self {
             Self::None => (None, Some(Self::None)),

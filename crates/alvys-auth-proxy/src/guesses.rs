@@ -1,4 +1,4 @@
-//! Requests with a wrong key: slowed down, and told of.
+//! Requests with a wrong key: slowed down, and logged.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -11,9 +11,9 @@ use crate::watch::{NOTICES, lock};
 
 /// The time between two answers to wrong keys, whoever sent them.
 const PACE: Duration = Duration::from_millis(100);
-/// How long such an answer waits for its turn. Where it would wait longer, there is none.
+/// How long such an answer may wait for its turn. A request whose answer would wait longer gets none.
 const LONGEST: Duration = Duration::from_secs(10);
-/// How often wrong keys are told of.
+/// How often wrong keys are logged.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The requests with a wrong key. One with the right key never waits for them.
@@ -34,7 +34,7 @@ impl std::error::Error for TooManyGuesses {}
 
 #[derive(Debug, Default)]
 struct Guessed {
-    /// When the answer before the next one goes out.
+    /// When the last answer that has a turn is sent.
     last: Option<Instant>,
     untold: u64,
     told: Option<Instant>,
@@ -44,7 +44,8 @@ impl Guesses {
     /// Waits for the turn of one more answer to a wrong key.
     ///
     /// # Errors
-    /// When there is none, because too many wait already; after a while, so that this answers no more guesses either.
+    /// [`TooManyGuesses`] when too many answers wait already. It comes after [`LONGEST`], so that an attacker cannot
+    /// guess faster by it.
     pub(crate) async fn slow(&self) -> Result<(), TooManyGuesses> {
         let turn = lock(&self.0).turn(Instant::now());
         self.tell();
@@ -52,7 +53,7 @@ impl Guesses {
         turn.map(drop).ok_or(TooManyGuesses)
     }
 
-    /// Says how many wrong keys came since this was said last, if that is long enough ago.
+    /// Logs how many wrong keys came since the last such message, if that is long enough ago.
     pub(crate) fn tell(&self) {
         if let Some(many) = lock(&self.0).due(Instant::now()) {
             let requests = if many == 1 { "a request".to_owned() } else { format!("{many} requests") };

@@ -59,7 +59,7 @@ pub(crate) fn towards_client(headers: &mut HeaderMap) {
     strip_hop_by_hop(headers);
 }
 
-/// Whether such a proxy has sent this request: then the base URL of the API leads back to the proxy.
+/// Whether an alvys-auth proxy has sent this request. Then the base URL of the API leads back to the proxy.
 pub(crate) fn came_round(headers: &HeaderMap) -> bool {
     let words = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
     words.flat_map(|value| value.split([',', ' '])).any(|word| word == PSEUDONYM)

@@ -1,4 +1,4 @@
-//! The body of the answer to a call, for as long as the client takes it.
+//! The body of the answer to a call, until the client has taken all of it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,7 +18,7 @@ const PIECE: usize = 16 * 1024;
 /// its own: when it is asked for, the client has taken all the others.
 pub(crate) struct Held {
     answer: Answer,
-    /// The rest of what the answer gave last.
+    /// What is left of the last piece that the API sent.
     rest: Bytes,
     /// The length of the piece that was given last.
     given: usize,

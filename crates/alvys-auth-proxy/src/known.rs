@@ -7,7 +7,7 @@ use crate::accounts::Tokens;
 /// What is known of one tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// None where it could not be made.
+    /// The token source; none where it could not be made.
     pub(crate) source: Option<Tokens>,
     pub(crate) seen: Option<Seen>,
     pub(crate) failure: Option<Failure>,

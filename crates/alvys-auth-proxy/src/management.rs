@@ -90,7 +90,7 @@ impl Inner {
         let subject = Subject::check(tenant, "/readyz");
         match timeout_at(give_up, self.token_of(&account, &subject)).await {
             Ok(token) => token.map(drop).map_err(|error| Problem::no_token(&error)),
-            // What keeps it from arriving, where that is known.
+            // The reason why no token arrives, if it is known.
             Err(_) => Err(account.tokens.status().last_error.map_or_else(late, |error| Problem::no_token(&error))),
         }
     }

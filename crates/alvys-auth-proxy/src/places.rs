@@ -1,4 +1,4 @@
-//! Places that the tenants share, so that none of them keeps the others out.
+//! A limited number of places that tenants share, so that no tenant takes all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,10 @@ use crate::watch::lock;
 /// A tenant, or the caller of a proxy that serves only one.
 pub(crate) type Tenant = Option<Arc<str>>;
 
-/// A number of places. A tenant may take another one while it holds fewer than are free.
+/// A limited number of places. A tenant may take another place while it holds fewer places than are free.
 ///
-/// So one busy tenant gets half of the places, two get a third each, and a place is left for whoever comes next. A proxy that
-/// serves only one tenant shares nothing, and that tenant may take all places.
+/// So one busy tenant gets half of the places, two get a third each, and the next tenant finds a free place. A proxy
+/// that serves only one tenant shares nothing, and that tenant may take all places.
 #[derive(Debug, Clone)]
 pub(crate) struct Places(Arc<Mutex<Taken>>);
 
@@ -42,7 +42,7 @@ impl Places {
         place.grow(1).then_some(place)
     }
 
-    /// No place yet, for one that [grows](Place::grow).
+    /// Takes no place yet; [`Place::grow`] takes some later.
     pub(crate) fn none(&self, tenant: &Tenant) -> Place {
         Place { places: self.clone(), tenant: tenant.clone(), many: 0 }
     }

@@ -62,7 +62,7 @@ impl Problem {
         self
     }
 
-    /// The request has a key, and not the right one.
+    /// Says whether the request had a wrong key.
     pub(crate) fn guessed(mut self, guessed: bool) -> Self {
         self.guessed = guessed;
         self

@@ -31,21 +31,21 @@ pub(crate) struct Inner {
     pub(crate) calls: Places,
     /// The calls that wait for a token or for their turn.
     pub(crate) waits: Places,
-    /// The requests whose bodies arrive.
+    /// The requests whose bodies are being read.
     pub(crate) arrivals: Places,
-    /// The bytes of short bodies.
+    /// The bytes of short request bodies that are kept in memory.
     pub(crate) memory: Places,
     /// The long pages of the proxy that are being sent.
     pub(crate) pages: Places,
     pub(crate) guesses: Guesses,
-    /// Told when a connection has no call any more.
+    /// Notified when a connection has no call any more.
     pub(crate) freed: Arc<Notify>,
     pub(crate) watch: Watch,
 }
 
 /// How many calls may wait, as a multiple of the calls that may be in progress.
 const WAITS: usize = 2;
-/// How many requests may be on their way here.
+/// How many request bodies may be read at the same time.
 const MOST_ARRIVALS: usize = 1024;
 /// How many bytes of short request bodies are kept. More bodies are streamed.
 const MEMORY: usize = 16 * 1024 * 1024;
@@ -61,7 +61,7 @@ impl Proxy {
     pub fn new(accounts: impl Accounts, api: Api, settings: Settings) -> Result<Self, Error> {
         let http = Http::default();
         for url in [Some(api.base()), settings.mcp.as_deref()].into_iter().flatten() {
-            // What is wrong with a URL is said below.
+            // A URL that cannot be parsed is reported below.
             url.parse().map_or(Ok(()), |url| http.check(&url))?;
         }
         Self::with_client(accounts, api, settings, http)
@@ -101,8 +101,9 @@ impl Proxy {
         })))
     }
 
-    /// Forgets that a forward proxy refused its user name and password, which is remembered for 5 minutes: the next call asks
-    /// it again. Call this when somebody has corrected something.
+    /// Forgets that a forward proxy refused its user name and password, so that the next call tries it again. The
+    /// refusal is remembered for 5 minutes otherwise. Call this when somebody has corrected the settings of the forward
+    /// proxy.
     pub fn retry(&self) {
         self.0.upstream.refusals.forget();
     }

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 /// How many bytes a second a client must take while bytes wait for it.
 const LEAST: u64 = 1024;
 
-/// The patience with one reader. Waiting bytes use it up, and each byte that is taken gives some of it back. Nothing happens
-/// while there is nothing to read.
+/// The patience with one reader. It shrinks while bytes wait for the client, and each byte that the client takes gives
+/// some of it back. It does not change while there is nothing to read.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     waiting_since: Option<Instant>,
@@ -16,12 +16,12 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Bytes wait for the client.
+    /// Notes that bytes wait for the client.
     pub(crate) fn waits(&mut self, now: Instant) {
         self.waiting_since.get_or_insert(now);
     }
 
-    /// The client has taken bytes, and none wait for it now.
+    /// Notes that the client has taken bytes, and that none wait for it now.
     pub(crate) fn took(&mut self, bytes: usize, now: Instant) {
         self.used = self.used(now).saturating_sub(Duration::from_millis(bytes as u64 * 1000 / LEAST));
         self.waiting_since = None;

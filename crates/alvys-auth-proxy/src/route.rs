@@ -99,7 +99,7 @@ fn split(path: &str) -> Result<(&str, Option<&str>, &str), Problem> {
     }
 }
 
-/// Refuses a path that is none, or that a client library would write in another way.
+/// Refuses text that is not a valid path, and a path that a client library would rewrite.
 fn check_path(path: &str) -> Result<(), Problem> {
     if !path.starts_with('/') || path.contains(['\\', '#']) {
         return Err(bad(

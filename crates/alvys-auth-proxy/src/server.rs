@@ -115,7 +115,7 @@ impl Server {
         let first = Arc::clone(&inner);
         tasks.spawn(async move {
             if let Some(account) = first.accounts.sole() {
-                // The result is counted, and the next call gets it too.
+                // The result needs no handling: it is counted, and the next call gets it too.
                 let _ = first.token_of(account, &Subject::check(None, "start")).await;
             }
             loop {

@@ -1,4 +1,4 @@
-//! The bytes of a connection: recorded, and read on for a client that has sent all it had to send.
+//! Records the bytes of a connection, and keeps the connection open for a client that has closed its sending side.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,8 +15,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::activity::Activity;
 
-/// How long an answer is prepared for a client that has closed its sending side, counted from the last byte. The client may
-/// have closed its other side too, which the system does not tell before something is sent.
+/// How long the proxy goes on with a call whose client has closed its sending side, counted from the last byte. The
+/// client may be gone altogether, which the system shows only when something is sent.
 const HALF_OPEN: Duration = Duration::from_secs(10);
 
 /// A stream that records the activity of its connection.
@@ -35,14 +35,14 @@ pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin {
 
 impl Socket for TcpStream {
     fn forget(&self) {
-        // It fails when the connection has ended already.
+        // This fails when the connection has ended already, which is fine.
         let _ = self.set_zero_linger();
     }
 }
 
 #[cfg(unix)]
 impl Socket for UnixStream {
-    /// The bytes are in the socket of the client already.
+    /// Nothing to do: a Unix socket has no bytes of its own to forget, they are in the client's socket already.
     fn forget(&self) {}
 }
 
@@ -83,7 +83,7 @@ impl<T: Socket> AsyncRead for Watched<T> {
                 return Poll::Ready(Ok(()));
             }
         }
-        // The end of the stream is held back, because the server would take it for a client that has gone.
+        // The server is not told of the end of the stream yet, because it would believe that the client is gone.
         let timer = half_open.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_OPEN)));
         while activity.awaits_answer(context.waker()) {
             ready!(timer.as_mut().poll(context));

@@ -15,7 +15,7 @@ pub(crate) const POLICY: &str = "default-src 'none'; style-src 'sha256-8ym/LI+n7
 const STYLE: &str = include_str!("status.css");
 const NOTHING: &str = "none";
 
-/// The page as it is now.
+/// Renders the page with the current values.
 pub(crate) fn page(inner: &Inner) -> String {
     let mut page = String::with_capacity(8 * 1024);
     // Writing to a string does not fail.

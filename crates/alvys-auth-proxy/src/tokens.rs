@@ -1,4 +1,5 @@
-//! What is known of the tokens of each tenant: counted, remembered, and told where somebody must act.
+//! What the proxy knows of the tokens of each tenant. It counts them, remembers them for the status page, and logs a
+//! warning when somebody must act.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -13,7 +14,7 @@ use crate::known::{Failure, Known, Seen};
 use crate::metrics::count;
 use crate::watch::{NOTICES, Subject, Watch, lock};
 
-/// A pause that ends so much later than the last one seen is another one.
+/// Two ends that differ by more than this belong to two different pauses, or to two different tokens.
 const ANOTHER: Duration = Duration::from_millis(100);
 
 /// A tenant and the state of its tokens.
@@ -25,7 +26,7 @@ pub(crate) enum State {
 }
 
 impl Watch {
-    /// A token was had from `source`.
+    /// Notes that `source` gave a token.
     pub(crate) fn has_token(&self, subject: &Subject, source: &Tokens, token: &Token) {
         let obtained_at = token.obtained_at().unwrap_or_else(|| token.expires_at());
         let fresh = Seen { obtained_at, expires_at: token.expires_at(), rejected: false };
@@ -33,7 +34,7 @@ impl Watch {
         let known = all.get_or_insert_mut(subject.tenant.clone(), Known::default);
         known.source = Some(source.clone());
         let why = match &mut known.seen {
-            // Calls that took their token a moment earlier come along later.
+            // This call took its token before the last one seen was there, and is reported later.
             Some(last) if obtained_at <= last.obtained_at => return,
             Some(last) if last.rejected => "rejected",
             Some(_) => "renewed",
@@ -48,8 +49,8 @@ impl Watch {
         self.remember(Some(subject), format!("has another access token ({why}), good for {left} s"));
     }
 
-    /// The API refused the token of a tenant, and another one is worth trying. Calls that hear of it late say nothing about
-    /// the one that came into use meanwhile.
+    /// Notes that the API refused a tenant's token, and that another token is worth trying. A call that was refused
+    /// with an older token says nothing about a newer one that is in use now.
     pub(crate) fn rejected(&self, subject: &Subject, token: &Token) {
         if let Some(Known { seen: Some(seen), .. }) = lock(&self.known).get_mut(&subject.tenant)
             && token.obtained_at().is_none_or(|obtained_at| obtained_at >= seen.obtained_at)
@@ -58,7 +59,7 @@ impl Watch {
         }
     }
 
-    /// A token was asked for, and none was to be had; without a source when there is not even that.
+    /// Notes that a request for a token failed. `source` is none when the tenant has no token source.
     pub(crate) fn no_token(&self, subject: &Subject, source: Option<&Tokens>, error: &Error) {
         let (reason, what) = (error.kind().as_str(), format!("{error:#}"));
         let paused_for = source.and_then(|source| source.status().paused_for).unwrap_or_default();
@@ -69,7 +70,8 @@ impl Watch {
         let last = known.failure.replace(Failure { reason, what: what.clone() });
         drop(all);
         count(&self.metrics.token_failures, "kind", reason);
-        // Checks that hear the same again and again are not to drive everything else out.
+        // Repeated checks with the same failure are left out, because they would push all other decisions out of the
+        // list.
         if !subject.is_check() || last.as_ref().is_none_or(|last| last.what != what) {
             self.remember(Some(subject), format!("no access token: {what}"));
         }
@@ -79,8 +81,7 @@ impl Watch {
         }
     }
 
-    /// Looks for what happened while nobody waited for it: tokens that were renewed in the background, and renewals that
-    /// failed.
+    /// Looks for what happened in the background: tokens that were renewed, and renewals that failed.
     pub(crate) fn look(&self) {
         let sources: Vec<_> = {
             let all = lock(&self.known);
@@ -89,13 +90,14 @@ impl Watch {
         for (tenant, source) in sources {
             let subject = Subject::check(tenant, "renewal");
             let status = source.status();
-            // To look at a token that is near its end would be a use of it, for which it might be renewed.
+            // The status is read first: asking the source for a token that is near its end counts as a use, and could
+            // start a renewal.
             let renewed =
                 status.expires_in.is_some_and(|left| self.is_later(&subject, Time::boot().now().saturating_add(left)));
             if renewed && let Some(token) = at_hand(&source) {
                 self.has_token(&subject, &source, &token);
             }
-            // While there is no token, whoever asks for one hears of the failure.
+            // Without a held token, a caller who asks for one gets the failure, and it is counted then.
             let Some(error) = status.last_error.filter(|_| status.expires_in.is_some()) else { continue };
             let until = Time::boot().now().saturating_add(status.paused_for.unwrap_or_default());
             let is_counted = lock(&self.known).peek(&subject.tenant).and_then(|known| {
@@ -111,23 +113,23 @@ impl Watch {
         }
     }
 
-    /// Whether a token that ends then came into use after the one that was seen last.
+    /// Whether a token that expires at `ends` is newer than the token that was seen last.
     fn is_later(&self, subject: &Subject, ends: Timestamp) -> bool {
         let known = lock(&self.known).peek(&subject.tenant).and_then(|known| known.seen);
         known.is_none_or(|seen| ends > seen.expires_at.saturating_add(ANOTHER))
     }
 
-    /// Whether a token was had, so that another one is likely to be.
+    /// Whether the tenant had a token before, so that it is likely to get another one.
     pub(crate) fn had_token(&self, tenant: &Option<Arc<str>>) -> bool {
         lock(&self.known).peek(tenant).is_some_and(|known| known.seen.is_some())
     }
 
-    /// There is no such tenant, or no longer.
+    /// Forgets a tenant that does not exist, or no longer exists.
     pub(crate) fn is_unknown(&self, tenant: &Option<Arc<str>>) {
         lock(&self.known).pop(tenant);
     }
 
-    /// The tenants that were asked for, in the order of their names.
+    /// The tenants that requests have named, sorted by name.
     pub(crate) fn tenants(&self) -> Vec<(Option<Arc<str>>, State)> {
         let all = lock(&self.known);
         let told = all.iter().map(|(tenant, known)| {
@@ -142,7 +144,7 @@ impl Watch {
         told
     }
 
-    /// How long it takes until the first of the tokens seen in use expires; expired ones are left out.
+    /// The time until the first token that was seen in use expires. Expired tokens are left out.
     pub(crate) fn expiry(&self) -> Duration {
         let now = Time::boot().now();
         let all = lock(&self.known);
@@ -151,7 +153,7 @@ impl Watch {
     }
 }
 
-/// The token that a source has without waiting for it.
+/// The token that a source can give without a wait.
 fn at_hand(source: &Tokens) -> Option<Token> {
     match source.token().as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(token)) => Some(token),

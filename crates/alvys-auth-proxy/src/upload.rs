@@ -22,10 +22,10 @@ use crate::places::Place;
 use crate::problem::Problem;
 use crate::settings::Settings;
 
-/// How long a body is read that is no longer needed.
+/// How long the proxy reads on in a body that is no longer needed.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// The body of a request, as far as it was read from the client.
+/// The body of a request: none, kept in memory, or streamed.
 #[derive(Debug)]
 pub(crate) enum Upload {
     None,
@@ -54,7 +54,7 @@ pub(crate) struct Stream {
     progress: Arc<Progress>,
 }
 
-/// The progress of a body, for the wait for its answer.
+/// The progress of a body. The time limit for the answer counts from its last byte.
 #[derive(Debug)]
 pub(crate) struct Progress {
     last: AtomicU64,
@@ -211,7 +211,7 @@ impl Body for Stream {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // No bytes are kept before a body with a declared length.
+        // A body with a declared length is streamed from its first byte, so its length is known.
         match &self.rest {
             Some(rest) if self.first.is_empty() => rest.size_hint(),
             _ => SizeHint::default(),
@@ -220,7 +220,7 @@ impl Body for Stream {
 }
 
 impl Drop for Stream {
-    /// The answer came before the end of the body, or there will be no answer.
+    /// Reads on where the answer came before the end of the body, or where there will be no answer.
     fn drop(&mut self) {
         if let Some(rest) = self.rest.take_if(|rest| self.lingers && !rest.is_end_stream()) {
             linger(rest);
@@ -228,7 +228,8 @@ impl Drop for Stream {
     }
 }
 
-/// Reads on for a moment. A connection that is closed while a body arrives is reset, and the client may not see the answer.
+/// Reads on for a moment. If the proxy closed the connection while a body arrives, the system would reset it, and the
+/// client might not see the answer.
 fn linger(mut body: Source) {
     let Ok(runtime) = Handle::try_current() else { return };
     runtime.spawn(tokio::time::timeout(LINGER, async move { while let Some(Ok(_)) = body.frame().await {} }));

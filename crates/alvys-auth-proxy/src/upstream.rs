@@ -27,8 +27,8 @@ const ASK_EVERY: Duration = Duration::from_secs(30);
 
 /// How many bytes of an answer HTTP/2 keeps for each call that its client does not read.
 const WINDOW: u32 = 128 * 1024;
-/// How many bytes of an answer the system keeps for the client for plain http. Linux takes twice as many. Fewer make downloads slow,
-/// and many more do not fit into 128 MiB for as many calls as there may be.
+/// How many bytes of an answer the system keeps for the client for plain http. Linux takes twice as many. With fewer
+/// bytes downloads are slow; with many more, the bytes of all calls would not fit into 128 MiB.
 const UNREAD: usize = 56 * 1024;
 /// The most headers of an answer, as in `alvys-auth-reqwest`.
 const MOST_HEADERS: usize = 256;
@@ -36,14 +36,14 @@ const MOST_HEADERS: usize = 256;
 const MOST_KEPT: usize = 64 * 1024;
 /// How many interim answers (status 1xx) may come before an answer over plain http. Over TLS, the time limit alone ends them.
 const MOST_INTERIM: usize = 64;
-/// The path that Alvys documents for a look at the token's owner. It is not below the base of the API.
+/// The path that Alvys documents for asking who owns the token. It is not below the API's base URL.
 const ME: &str = "/v1/me";
 
 /// The destinations of requests: the API and the MCP server.
 pub(crate) struct Upstream {
     pub(crate) api: Api,
     client: Client,
-    /// Keeps no connection for the next request.
+    /// A client that keeps no connection for the next request.
     anew: Client,
     /// Both call an API or an MCP server on this machine over plain http. The second one keeps no connection.
     plain: [PlainClient; 2],
@@ -51,7 +51,7 @@ pub(crate) struct Upstream {
     mcp: Option<Url>,
     allowed: Vec<String>,
     http: Http,
-    /// What the proxy refuses, whose tenant ever called.
+    /// The refusals of the forward proxy, remembered for all tenants together.
     pub(crate) refusals: Refusals,
 }
 
@@ -82,7 +82,7 @@ impl Upstream {
                 .no_zstd()
                 .no_deflate()
                 .connect_timeout(CONNECT_WITHIN)
-                // Calls that share a connection must not fill it: the others could not go on.
+                // Calls that share a connection must not fill its window, because the other calls could not go on then.
                 .http2_initial_stream_window_size(WINDOW)
                 .http2_initial_connection_window_size(connection_window(settings.most_at_once))
                 .http1_allow_obsolete_multiline_headers_in_responses(true)
@@ -105,10 +105,12 @@ impl Upstream {
         Ok(Self { api, client, anew, plain, base, mcp, allowed, http, refusals })
     }
 
-    /// Sends a request, on a new connection where it is sent `anew`, and waits for the head of its answer.
+    /// Sends a request and waits for the head of its answer. `anew` says that it is sent again, and opens a new
+    /// connection.
     ///
     /// # Errors
-    /// Why there is no answer, and whether the connection closed before any byte of one arrived.
+    /// The reason why there is no answer. The `bool` says whether the connection closed before any byte of an answer
+    /// arrived.
     pub(crate) async fn send(
         &self,
         request: reqwest::Request,
@@ -176,7 +178,7 @@ impl Upstream {
         };
         let origin = place.origin();
         let written = format!("{}{path}", origin.ascii_serialization());
-        // Before the URL is parsed, which would resolve `..`.
+        // Checked before the URL is parsed, because parsing would resolve `..`.
         if let Ok(uri) = written.parse()
             && let Err(error) = self.api.permits(&uri)
         {

@@ -1,4 +1,4 @@
-//! What the proxy does, for those who operate it: numbers, and the last decisions in words.
+//! What the proxy does, for its operators: the metrics, and the last decisions in words.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -15,7 +15,8 @@ use crate::known::Known;
 use crate::metrics::{Metrics, count};
 use crate::problem::Problem;
 
-/// The `tracing` target of what an operator should hear of without asking for a log: rare, and said once.
+/// The `tracing` target of notices: rare messages that an operator must see without turning on a log. Each is logged
+/// once.
 pub(crate) const NOTICES: &str = "alvys_auth::notice";
 /// How many decisions are remembered.
 const REMEMBERED: usize = 100;
@@ -23,11 +24,11 @@ const REMEMBERED: usize = 100;
 const MANY: NonZeroUsize = NonZeroUsize::new(256).expect("this is not zero");
 /// The longest name of an endpoint that is remembered, in characters.
 const LONGEST_NAME: usize = 80;
-/// How often the same obstacle in the way of calls is told.
+/// How long the same obstacle to calls is not logged again.
 const TELL_EVERY: Duration = Duration::from_secs(300);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Who calls what: the words that a decision is told with.
+/// Who calls what: the tenant and the endpoint that a decision is about.
 #[derive(Debug, Clone)]
 pub(crate) struct Subject {
     pub(crate) tenant: Option<Arc<str>>,
@@ -45,7 +46,7 @@ pub(crate) struct Decision {
     pub(crate) what: String,
 }
 
-/// One endpoint of one tenant: each has a limit of its own.
+/// One endpoint of one tenant. Each pair has limits of its own.
 type Lane = (Option<Arc<str>>, String);
 
 /// What is known of the calls to one endpoint.
@@ -56,7 +57,7 @@ struct Use {
     waiting: usize,
 }
 
-/// One row of what the calls within the rate limits are.
+/// One row of the status page's table of calls within the rate limits.
 #[derive(Debug)]
 pub(crate) struct Used {
     pub(crate) tenant: Option<Arc<str>>,
@@ -73,7 +74,7 @@ pub(crate) struct Watch {
     pub(crate) known: Mutex<LruCache<Option<Arc<str>>, Known>>,
     uses: Mutex<LruCache<Lane, Use>>,
     recent: Mutex<VecDeque<Decision>>,
-    /// What stands in the way of calls, and when it was told.
+    /// The obstacles to calls that were logged, and when.
     obstacles: Mutex<Vec<(TransportFault, Timestamp)>>,
 }
 
@@ -101,7 +102,7 @@ impl Watch {
         self.remember(None, format!("turned a request away: {}", problem.detail));
     }
 
-    /// A connection was ended, because its client did not read.
+    /// Notes that a connection was closed because its client did not read.
     pub(crate) fn cut(&self) {
         count(&self.metrics.turned_away, "reason", "unread");
         self.remember(None, "ended a connection whose client did not read its answer".to_owned());
@@ -112,7 +113,7 @@ impl Watch {
         self.metrics.latency.observe(took.as_secs_f64());
     }
 
-    /// A call is about to be sent.
+    /// Notes that a call is about to be sent.
     pub(crate) fn sends(&self, subject: &Subject) {
         let mut uses = lock(&self.uses);
         let used = uses.get_or_insert_mut(subject.lane(), Use::default);
@@ -141,7 +142,7 @@ impl Watch {
                 self.metrics.wait("asked", *after);
                 self.remember(Some(subject), format!("sent again {} s after {status}", after.as_secs()));
             }
-            // The call fails with it, and is told then.
+            // The call fails with this error, and [`failed`](Self::failed) notes it.
             Verdict::Fail(_) => {}
         }
     }
@@ -154,7 +155,8 @@ impl Watch {
         }
     }
 
-    /// Whether an operator is to hear of this: it stands between this machine and the API, and was not told for a while.
+    /// Whether an operator must see this fault: it lies between this machine and the API, and was not logged within
+    /// [`TELL_EVERY`].
     fn is_news(&self, fault: TransportFault, now: Timestamp) -> bool {
         use TransportFault::{Certificate, ProxyCredentials, ProxyUnreached};
         if !matches!(fault, Certificate | ProxyCredentials | ProxyUnreached) {
@@ -184,7 +186,7 @@ impl Watch {
         lock(&self.recent).iter().rev().cloned().collect()
     }
 
-    /// Of each endpoint of each tenant, the calls sent in the last minute and the ones that wait for their turn.
+    /// For each endpoint of each tenant: how many calls were sent in the last minute, and how many wait for their turn.
     pub(crate) fn uses(&self) -> Vec<Used> {
         let now = Time::boot().now();
         let within = |sent: &&Timestamp| now.saturating_duration_since(**sent) < MINUTE;
@@ -222,7 +224,7 @@ impl Subject {
         Self { tenant, endpoint, limit: limit.into(), check: false }
     }
 
-    /// Not a call, but something of the proxy's own that asks for a token.
+    /// The subject of a token request that the proxy makes by itself, and not for a call.
     pub(crate) fn check(tenant: Option<Arc<str>>, what: &str) -> Self {
         Self { tenant, endpoint: what.to_owned(), limit: "".into(), check: true }
     }
