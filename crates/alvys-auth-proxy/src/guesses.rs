@@ -34,7 +34,7 @@ impl std::error::Error for TooManyGuesses {}
 
 #[derive(Debug, Default)]
 struct Guessed {
-    /// When the last answer that has a turn is sent.
+    /// The latest turn that an answer was given.
     last: Option<Instant>,
     untold: u64,
     told: Option<Instant>,
@@ -44,8 +44,8 @@ impl Guesses {
     /// Waits for the turn of one more answer to a wrong key.
     ///
     /// # Errors
-    /// [`TooManyGuesses`] when too many answers wait already. It comes after [`LONGEST`], so that an attacker cannot
-    /// guess faster by it.
+    /// [`TooManyGuesses`] when too many answers wait already. The error comes only after [`LONGEST`], so that it does
+    /// not let an attacker guess faster.
     pub(crate) async fn slow(&self) -> Result<(), TooManyGuesses> {
         let turn = lock(&self.0).turn(Instant::now());
         self.tell();

@@ -18,7 +18,7 @@ const PIECE: usize = 16 * 1024;
 /// its own: when it is asked for, the client has taken all the others.
 pub(crate) struct Held {
     answer: Answer,
-    /// What is left of the last piece that the API sent.
+    /// What is left of the last piece of the answer.
     rest: Bytes,
     /// The length of the piece that was given last.
     given: usize,

@@ -211,7 +211,8 @@ impl Body for Stream {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // A body with a declared length is streamed from its first byte, so its length is known.
+        // A long body with a declared length is streamed without keeping its first bytes, so the declared length is the
+        // length of the rest.
         match &self.rest {
             Some(rest) if self.first.is_empty() => rest.size_hint(),
             _ => SizeHint::default(),

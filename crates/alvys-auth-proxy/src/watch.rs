@@ -15,8 +15,7 @@ use crate::known::Known;
 use crate::metrics::{Metrics, count};
 use crate::problem::Problem;
 
-/// The `tracing` target of notices: rare messages that an operator must see without turning on a log. Each is logged
-/// once.
+/// The `tracing` target of notices: rare messages that an operator must see without turning on a log.
 pub(crate) const NOTICES: &str = "alvys_auth::notice";
 /// How many decisions are remembered.
 const REMEMBERED: usize = 100;
@@ -142,7 +141,7 @@ impl Watch {
                 self.metrics.wait("asked", *after);
                 self.remember(Some(subject), format!("sent again {} s after {status}", after.as_secs()));
             }
-            // The call fails with this error, and [`failed`](Self::failed) notes it.
+            // The call fails with this error, and `failed` notes it.
             Verdict::Fail(_) => {}
         }
     }

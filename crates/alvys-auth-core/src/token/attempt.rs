@@ -1,4 +1,4 @@
-//! What a lifecycle says to its driver, and the attempt to get a token that the driver carries out.
+//! The answers of a lifecycle to its driver, and the attempt to get a token that the driver carries out.
 //!
 //! ```text
 //!            ┌─────────────────────── a refusal that other credentials may mend ──┐
@@ -7,8 +7,8 @@
 //!     └──────── no provider ───────▲
 //! ```
 //!
-//! At each arrow [`Lifecycle::next`](crate::Lifecycle::next) decides. An attempt whose place another one has taken is over
-//! at the next arrow: it changes nothing any more, except that a token it brings may still be used.
+//! [`Lifecycle::next`](crate::Lifecycle::next) decides at each arrow. When another attempt has taken over, this attempt
+//! is over at the next arrow. It changes nothing then, except that its token may still be used.
 
 use http::{Request, Response};
 
@@ -27,7 +27,7 @@ pub enum Step {
     Fetch(Attempt),
     /// Poll again when an attempt is over, or at the given time.
     Wait(Wait),
-    /// Give up: asking again before long would only fail again.
+    /// Give up: asking again now would fail again.
     Fail(Error),
 }
 
@@ -37,7 +37,7 @@ pub struct Wait {
     pub(crate) until: Timestamp,
     pub(crate) error: Option<Error>,
     pub(crate) in_flight: bool,
-    /// The token that is held while its renewal is waited for.
+    /// The held token, if the wait is for its renewal.
     pub(crate) held: Option<Token>,
 }
 
@@ -52,24 +52,26 @@ impl Wait {
         self.error.as_ref()
     }
 
-    /// Whether an attempt is on its way, so that its end may end the wait early.
+    /// Whether an attempt is in flight. Its end may end the wait early.
     pub fn is_in_flight(&self) -> bool {
         self.in_flight
     }
 
-    /// Whether a caller who waits until `deadline` at the longest may as well give up now.
+    /// Whether the wait is useless for a caller who waits until `deadline` at most, so that the caller should give up
+    /// now.
     ///
-    /// That is so as well where two answers in a row could not be read: nobody waits for a third, which may cost a token too.
+    /// It is also useless when two answers in a row could not be read: nobody waits for a third answer, because it may
+    /// cost a token too.
     pub fn is_in_vain(&self, deadline: Timestamp, now: Timestamp) -> bool {
         let costly = self.error.as_ref().is_some_and(Error::has_cost_a_token);
         let last = if costly { deadline.min(now.saturating_add(TICK)) } else { deadline };
         now >= deadline || !self.in_flight && self.until > last
     }
 
-    /// What a caller has who will not wait that long: a held token, where its renewal was waited for.
+    /// Ends the wait for a caller who does not wait any longer. Gives the held token, if the wait was for its renewal.
     ///
     /// # Errors
-    /// What went wrong last, or that time ran out.
+    /// What went wrong last, or else that no token arrived in time.
     pub fn give_up(self) -> Result<Token, Error> {
         let late = || Error::timed_out("no access token arrived in time");
         self.held.ok_or_else(|| self.error.unwrap_or_else(late))
@@ -78,9 +80,9 @@ impl Wait {
 
 /// One attempt to get a token: the right to send a token request, and the duty to say what became of it.
 ///
-/// A driver hands it to [`Lifecycle::next`](crate::Lifecycle::next) again and again, and does what that says in between.
-/// Whoever drops an attempt leaves everybody waiting until its lease ends; hand in an [`abandoned`](Self::abandoned) one
-/// instead.
+/// A driver hands it to [`Lifecycle::next`](crate::Lifecycle::next) again and again, and does what the answer says in
+/// between. If a driver drops an attempt, everybody waits until its lease ends; hand it in as
+/// [`abandoned`](Self::abandoned) instead.
 #[derive(Debug)]
 #[must_use = "callers wait for this attempt: hand it to Lifecycle::next until it is over"]
 pub struct Attempt {
@@ -94,16 +96,18 @@ pub struct Attempt {
     pub(super) store: AtStore,
 }
 
-/// Why an attempt was begun; that decides when its provider is asked.
+/// Why an attempt was begun. The reason decides when the provider is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To get a token. The provider is asked before the request whether anything has changed, and again after a refusal.
     Token,
-    /// To get a token after a refusal that is remembered: the provider is asked before the request for what it has now.
+    /// To get a token after a refusal that is remembered. The provider is asked before the request for its current
+    /// credentials.
     Retry,
-    /// To look behind a refusal while it is remembered: a request is sent only if the provider has other credentials.
+    /// To ask the provider for other credentials while a refusal is remembered. A request is sent only if it has some.
     Look,
-    /// To get a token with credentials that the provider gave after a refusal: another refusal is reported.
+    /// To get a token with credentials that the provider gave after a refusal. If they are refused too, that is
+    /// reported.
     Replaced,
 }
 
@@ -111,13 +115,15 @@ pub(crate) enum Purpose {
 #[derive(Debug)]
 pub(crate) enum Stage {
     Begun,
-    /// What the provider said, none when it has not answered in time; and the refusal because of which it was asked.
+    /// What the provider answered, none when it has not answered in time; and the refusal because of which it was
+    /// asked.
     Provided(Option<Result<Given<Credentials>, Error>>, Option<Error>),
     /// The provider is being asked because of this refusal.
     Asking(Option<Error>),
     Sending,
     Answered(Result<TokenResponse, Error>),
-    /// The store is being asked since then, has answered, or is left alone until then.
+    /// The three stages at the store: asked since this time, answered (with the time when it was asked), and left alone
+    /// until this time.
     AtStore(Asked, Timestamp),
     Stored(Asked, Timestamp, Box<Result<Answer<TokenResponse, Error>, Error>>),
     Waiting(Asked, Timestamp),
@@ -129,18 +135,18 @@ pub(crate) enum Stage {
 #[must_use = "callers wait for this attempt"]
 #[non_exhaustive]
 pub enum Next {
-    /// Ask the provider for its credentials, showing it this mark of those in use, and hand in what it
+    /// Ask the provider for its credentials, and show it this mark of the credentials in use. Then hand in what it
     /// [`provided`](Attempt::provided).
     Ask(Attempt, Option<Mark>),
-    /// Send [the request](Attempt::to_http), and hand in what it was [`answered`](Attempt::answered), or how it
-    /// [`failed`](Attempt::failed).
+    /// Send [the request](Attempt::to_http). Then hand in how the server [`answered`](Attempt::answered), or how the
+    /// request [`failed`](Attempt::failed).
     Send(Attempt),
-    /// Do this at the store, under the name of [the request](Attempt::request), and hand in what was
-    /// [`stored`](Attempt::stored). Only with a [store](crate::Lifecycle::with_store).
+    /// Carry out this operation at the store, on the entry of [the request](Attempt::request). Then hand in what was
+    /// [`stored`](Attempt::stored). Comes only with a [store](crate::Lifecycle::with_store).
     Store(Attempt, Operation<TokenResponse, Error>),
-    /// Nothing before then; hand the attempt in again at that time. Only with a store.
+    /// Wait until this time, then hand the attempt in again. Comes only with a store.
     Wait(Attempt, Timestamp),
-    /// Nothing: the attempt is over, and this is what it has changed. Wake everybody who waits.
+    /// The attempt is over, and this is what it has changed. Wake everybody who waits.
     Over(Change),
 }
 
@@ -150,30 +156,30 @@ impl Attempt {
         self.request.to_http()
     }
 
-    /// The request in question. It names the entry at a store.
+    /// The request of this attempt. It also decides the name of the entry at a store.
     pub fn request(&self) -> &TokenRequest {
         &self.request
     }
 
-    /// Whether a usable token is held meanwhile, so that nobody has to wait for this attempt.
+    /// Whether a usable token was held when the attempt began, so that nobody has to wait for it.
     pub fn is_renewal(&self) -> bool {
         self.renewal
     }
 
-    /// What changed between two steps, for logs: the credentials, or that the provider could give none.
+    /// A change that happened between two steps, for logs. Call this until it gives none.
     pub fn take_news(&mut self) -> Option<Change> {
         (!self.news.is_empty()).then(|| self.news.remove(0))
     }
 
-    /// What the provider answered; none when it has not in time, and may do so later. Until
-    /// [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called it is not asked again then.
+    /// Hands in the provider's answer; none when the provider has not answered in time. It may still answer later, and
+    /// is not asked again until [`Lifecycle::provider_answered`](crate::Lifecycle::provider_answered) is called.
     pub fn provided(mut self, given: Option<Result<Given<Credentials>, Error>>) -> Self {
         let refusal = if let Stage::Asking(refusal) = self.stage { refusal } else { None };
         self.stage = Stage::Provided(given, refusal);
         self
     }
 
-    /// The store answered, or could not be used.
+    /// Hands in the store's answer, or the reason why the store cannot be used.
     pub fn stored(mut self, answer: Result<Answer<TokenResponse, Error>, Error>) -> Self {
         if let Stage::AtStore(asked, asked_at) = self.stage {
             self.stage = Stage::Stored(asked, asked_at, Box::new(answer));
@@ -181,20 +187,20 @@ impl Attempt {
         self
     }
 
-    /// An answer to the request arrived, whatever its status. Reads it, which is the one costly step: do it outside of any
-    /// lock.
+    /// Hands in the server's answer to the request, whatever its status. Reading the answer is the one costly step, so
+    /// call this outside of any lock.
     pub fn answered<B: AsRef<[u8]>>(mut self, response: &Response<B>) -> Self {
         self.stage = Stage::Answered(TokenResponse::from_http(&self.request, response));
         self
     }
 
-    /// No answer arrived; see [`Error::transport`] and [`Error::timed_out`].
+    /// Hands in that no answer arrived; see [`Error::transport`] and [`Error::timed_out`].
     pub fn failed(mut self, error: Error) -> Self {
         self.stage = Stage::Answered(Err(error));
         self
     }
 
-    /// Nobody will ever know: the driver was cancelled. The next caller takes over at once.
+    /// Says that the driver was cancelled, so the result will never be known. The next caller takes over at once.
     pub fn abandoned(mut self) -> Self {
         self.stage = Stage::Abandoned;
         self
@@ -224,7 +230,7 @@ pub enum Change {
     Unchanged,
     /// The API rejected the held token, which was given up.
     Rejected,
-    /// The held token was given up because somebody wanted that.
+    /// The held token was given up on request.
     Invalidated,
     /// A token from elsewhere is held now.
     Adopted(Token),
@@ -236,10 +242,10 @@ pub enum Change {
     Hedged,
     /// Somebody ended a pause.
     PauseEnded,
-    /// The store that the token is shared through cannot be used now. This is told once, until the store is back.
+    /// The shared store cannot be used now. This is reported once, until the store can be used again.
     StoreFailed(Error),
-    /// The store knows the token, or the failure, that was told before.
+    /// The store has the token, or the failure, that was reported before.
     Shared,
-    /// Another process asks for the token that is shared; what comes of it is waited for.
+    /// Another process asks for the shared token, and this attempt waits for the result.
     AskedByOthers,
 }

@@ -1,4 +1,5 @@
-//! The one state machine of a token: when to ask, what to hold, when to renew, how long to back off.
+//! The state machine of a token. It decides when to ask for a token, which one to hold, when to renew it, and how long
+//! to back off.
 //!
 //! ```text
 //!                    poll: nothing fresh is held
@@ -13,14 +14,15 @@
 //!                                                └──────────┘
 //! ```
 //!
-//! Paused is Idle with a failure that is remembered. Two edges are not drawn: new credentials end an attempt too, and an
-//! attempt whose lease is over and that nobody took over may still fail, which pauses.
+//! Paused is Idle with a remembered failure. Two edges are not drawn. New credentials also end an attempt that is in
+//! flight. And an attempt whose lease has ended may still fail before another caller takes over; that failure pauses
+//! too.
 //!
-//! While callers wait for a token, a request that is not answered soon gets a second one beside it: the next poll starts
-//! another attempt before the lease is over. The token of either is used.
+//! While callers wait for a token and the request is not answered soon, a second request is sent beside it: the next
+//! poll starts another attempt before the lease ends. The token of either attempt is used.
 //!
-//! Beside this stands the held token, if any. It is used in every state until it expires: a renewal never blocks a reader
-//! while the held token is valid, and a failed renewal never loses it.
+//! Apart from this state there is the held token, if any. It is used in every state until it expires: a renewal never
+//! blocks a reader while the held token is valid, and a failed renewal never loses it.
 
 use std::mem;
 use std::sync::Arc;
@@ -31,18 +33,19 @@ use crate::token::attempt::{Attempt, Change, Purpose, Stage, Step, Wait};
 use crate::token::sharing::{AtStore, Sharing};
 use crate::{Credentials, Error, ErrorKind, Mark, Policy, Snapshot, Timestamp, Token, TokenRequest, TokenResponse};
 
-/// How often the rejection grace is doubled at the most.
+/// The rejection grace is doubled at most so many times.
 const MOST_DOUBLINGS: u32 = 6;
-/// How long after its pause a failure still explains why there is no token.
+/// A failure explains why there is no token until this long after its pause.
 const RECENT: Duration = Duration::from_secs(60);
-/// How often the provider is asked at the most whether it has other credentials than those whose refusal is remembered.
+/// The shortest time between two questions to the provider while a refusal of its credentials is remembered.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// The lifecycle of one application's token: polled for what to do, told what became of it.
+/// The lifecycle of one application's token. A driver polls it for what to do, and tells it the result.
 ///
-/// **The contract:** call [`poll`](Self::poll); on [`Step::Fetch`] hand the attempt to [`next`](Self::next) until it is over,
-/// and do what that says in between; on [`Step::Wait`] poll again at its time or after any attempt is over. `now` comes from
-/// one clock that never runs backwards. Nothing here blocks, allocates per reader or knows what time it is.
+/// **The contract:** call [`poll`](Self::poll). On [`Step::Fetch`], hand the attempt to [`next`](Self::next) and do
+/// what the answer says, again and again, until the attempt is over. On [`Step::Wait`], poll again at its time, or as
+/// soon as any attempt is over. `now` comes from one clock that never runs backwards. Nothing here blocks, allocates
+/// per reader or knows what time it is.
 ///
 /// ```
 /// use alvys_auth_core::{Credentials, Flow, Lifecycle, Next, Policy, Step, Timestamp, TokenRequest};
@@ -78,7 +81,7 @@ pub struct Lifecycle {
     pub(super) in_flight: Option<InFlight>,
     /// The last failure, until a token arrives.
     pub(super) failure: Option<Arc<Failure>>,
-    /// Renewals in a row whose token was refused within its grace, and whether the newest token was.
+    /// How many renewed tokens in a row were refused within their grace, and whether the newest one was.
     pub(super) rejections: u32,
     refused_young: bool,
     /// The token given up last, so that no store can hand it back.
@@ -94,13 +97,13 @@ pub struct Lifecycle {
 /// What is known of the provider of the credentials.
 #[derive(Debug)]
 pub(super) struct Provider {
-    /// The mark of the credentials in use; none when that is not known.
+    /// The mark of the credentials in use; none when the mark is not known.
     pub(super) known: Option<Mark>,
     /// How long it may take to answer.
     pub(super) time_limit: Duration,
-    /// The attempt that has asked it, until it answers.
+    /// The attempt that has asked the provider, until the provider answers.
     pub(super) asked_by: Option<u64>,
-    /// When it was last asked, or gave the first credentials.
+    /// When the provider was last asked, or gave the first credentials.
     pub(super) asked_at: Option<Timestamp>,
 }
 
@@ -108,14 +111,14 @@ pub(super) struct Provider {
 pub(super) struct InFlight {
     pub(super) id: u64,
     pub(super) lease_ends: Timestamp,
-    /// When a caller who waits may send a second request beside this one; none where there is no second one.
+    /// When a waiting caller may start a second request beside this one; none when there must be no second one.
     pub(super) hedge_at: Option<Timestamp>,
-    /// Until when a caller who holds a token waits for this renewal of it.
+    /// Until when a caller waits for this renewal although a valid token is held; see [`Policy::wait_for_renewal`].
     pub(super) renewal_awaited_until: Timestamp,
 }
 
 impl InFlight {
-    /// Until when whoever has no token waits for it.
+    /// Until when callers wait for this attempt while no token is held.
     fn awaited_until(&self) -> Timestamp {
         self.hedge_at.map_or(self.lease_ends, |hedge_at| hedge_at.min(self.lease_ends))
     }
@@ -126,10 +129,11 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
     /// When the server was last asked.
     pub(super) asked: Timestamp,
-    /// When asking is allowed again while a token is held, and while somebody waits for one.
+    /// When asking is allowed again while a token is held (`until`), and while somebody waits for a token (`soon`).
     pub(crate) until: Timestamp,
     pub(crate) soon: Timestamp,
-    /// How many transient, permanent and costly ones there were since the last token; decides the length of the next pause.
+    /// How many transient, permanent and costly failures there were since the last token. They decide the length of the
+    /// next pause.
     pub(super) rows: [u32; 3],
 }
 
@@ -154,9 +158,10 @@ impl Lifecycle {
         }
     }
 
-    /// Lets attempts ask a provider for credentials, which may take `time_limit` to answer. `known` is the mark of the
-    /// credentials in use; without one, the first attempt asks for what there is. Nor does the first attempt ask for those that
-    /// the provider gave just before, at `given_at`.
+    /// Lets attempts ask a provider for credentials. The provider may take `time_limit` to answer. `known` is the mark
+    /// of the credentials in use; without a mark, the first attempt asks for the provider's current credentials. With
+    /// `given_at`, the time at which the provider gave the credentials in use, the first attempt does not ask again if
+    /// that was a moment ago.
     pub fn with_provider(mut self, known: Option<Mark>, given_at: Option<Timestamp>, time_limit: Duration) -> Self {
         self.provider = Some(Provider { known, time_limit, asked_by: None, asked_at: given_at });
         self
@@ -167,10 +172,10 @@ impl Lifecycle {
         self.poll_for(Duration::ZERO, now)
     }
 
-    /// Like [`poll`](Self::poll), for a caller who needs a token that may be used for at least `least` from now on.
+    /// Like [`poll`](Self::poll), for a caller who needs a token that stays usable for at least `least` from now on.
     ///
-    /// A token in the first half of its life is always good enough. Otherwise a server whose tokens live for less than
-    /// `least` would be asked for another one by each call.
+    /// A token in the first half of its lifetime is always good enough. Otherwise, each call would request another
+    /// token from a server whose tokens live for less than `least`.
     pub fn poll_for(&mut self, least: Duration, now: Timestamp) -> Step {
         if self.held.as_ref().is_some_and(|token| token.expires_at() <= now) {
             self.held = None;
@@ -205,11 +210,12 @@ impl Lifecycle {
         }
     }
 
-    /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
+    /// Reports that the API answered 401 to `token`. Gives the token up, and returns whether one retry with another
+    /// token is worth it.
     ///
-    /// Compare-and-swap: only the held token can be given up, so any number of callers that saw 401 cost one renewal. A
-    /// token that was asked for only seconds ago stays, because then the 401 is about permission and not about age; the
-    /// answer is no. Never call this for a 403.
+    /// This is a compare-and-swap: only the held token can be given up, so any number of callers that saw a 401 cost
+    /// one renewal. A token that was requested only seconds ago stays held, because then the 401 is about permission
+    /// and not about age; the method returns false. Never call this for a 403.
     pub fn reject(&mut self, token: &Token, now: Timestamp) -> bool {
         let Some(held) = self.held.take_if(|held| held.is_same_as(token)) else {
             return true;
@@ -226,15 +232,16 @@ impl Lifecycle {
         true
     }
 
-    /// Gives the held token up without asking why. A pause that the server asked for stays.
+    /// Gives the held token up, for whatever reason. A pause that the server asked for goes on.
     pub fn invalidate(&mut self) {
         self.discarded = self.held.take().or_else(|| self.discarded.take());
     }
 
-    /// Takes in a token from elsewhere, such as a store, whose lifetime counts from `now`; says whether it is held now.
+    /// Takes in a token from elsewhere, such as a store. Its lifetime counts from `now`. Returns whether the token is
+    /// held now.
     ///
-    /// Only a token that expires later than the held one is taken, never the one that was given up last, and none that fails
-    /// the flow's expectation of an organization. A pause goes on: the token is used meanwhile.
+    /// A token is taken only if it expires later than the held one, is not the token that was given up last, and
+    /// belongs to the organization that the flow expects. A pause goes on, and the token is used during it.
     pub fn adopt(&mut self, response: TokenResponse, now: Timestamp) -> bool {
         let Some(Ok(token)) = response.under(self.request.flow()).map(|response| self.token(response, None, now))
         else {
@@ -248,13 +255,15 @@ impl Lifecycle {
         adopted
     }
 
-    /// Goes on with other credentials, as after a rotation: outcomes of the old ones do not count any more.
+    /// Uses other credentials from now on, as after a rotation. Results of requests with the old credentials no longer
+    /// count.
     ///
-    /// A permanent failure is forgotten. A held token, and a wait that the server asked for, stay when only the secret has
-    /// changed and go when the client id has. The same credentials again change nothing, which the answer tells.
+    /// A permanent failure is forgotten. If only the secret has changed, a held token and a wait that the server asked
+    /// for stay; if the client id has changed, both are dropped. The same credentials again change nothing. Returns
+    /// whether the credentials are others than before.
     ///
     /// # Errors
-    /// As [`TokenRequest::new`]; nothing has changed then.
+    /// As [`TokenRequest::new`]. After an error nothing has changed.
     pub fn set_credentials(&mut self, credentials: Credentials) -> Result<bool, Error> {
         let same_client = credentials.client_id() == self.request.client_id();
         let changed = self.replace_credentials(credentials)?;
@@ -265,8 +274,8 @@ impl Lifecycle {
         Ok(changed)
     }
 
-    /// Ends a pause, whatever it was for, so that the next caller asks at once. For people who know better than a server
-    /// that named an absurd time.
+    /// Ends a pause, whatever its cause, so that the next caller asks at once. It is meant for people, for example
+    /// after the server asked for an absurdly long wait.
     pub fn end_pause(&mut self) {
         self.failure = None;
         self.share_end_of_pause();
@@ -277,7 +286,8 @@ impl Lifecycle {
         self.held.as_ref()
     }
 
-    /// What readers may use without polling, and until when. Publish it after every call that takes `&mut self`.
+    /// What readers may use without polling, and until when. A driver publishes it after every call that takes `&mut
+    /// self`.
     pub fn snapshot(&self) -> Snapshot {
         let usable_until = self.held.as_ref().map(|token| {
             let awaited = self.in_flight.as_ref().is_some_and(|one| one.renewal_awaited_until > token.renewal_at());
@@ -292,9 +302,11 @@ impl Lifecycle {
         }
     }
 
-    /// When the next attempt may be due; none when nothing is held, on its way or paused, so that it is due when asked for.
+    /// When the next attempt may be due. None when no token is held, no attempt is in flight and there is no pause: the
+    /// next attempt is then due as soon as somebody asks for a token.
     ///
-    /// For drivers that renew in the background: poll then. Without one, nothing is renewed while nobody asks.
+    /// A driver that renews in the background polls at this time. Without such a driver, nothing is renewed while
+    /// nobody asks.
     pub fn attempt_due(&self) -> Option<Timestamp> {
         let awaited_until = self.in_flight.as_ref().map(InFlight::awaited_until);
         let soon = awaited_until.max(self.failure.as_ref().map(|failure| failure.soon));
@@ -328,13 +340,14 @@ impl Lifecycle {
         self.held.as_ref().is_some_and(|held| now < held.expires_at())
     }
 
-    /// The last failure, unless it is so old that it says nothing about the attempt in flight.
+    /// The last failure, unless it is too old to say anything about the attempt in flight.
     fn recent_error(&self, now: Timestamp) -> Option<Error> {
         let failure = self.failure.as_ref()?;
         (now < failure.until.saturating_add(RECENT)).then(|| failure.error.clone())
     }
 
-    /// Whether it may be looked behind a refusal: by a provider that is there to be asked, and has not been lately.
+    /// Whether the provider may be asked for other credentials although a refusal is remembered: there is a provider,
+    /// no question to it is open, and it was not asked recently.
     fn is_worth_a_look(&self, error: &Error, now: Timestamp) -> bool {
         let rested = |asked_at| now.saturating_duration_since(asked_at) >= LOOK_EVERY;
         let at_hand = |provider: &Provider| provider.asked_by.is_none() && provider.asked_at.is_none_or(rested);
@@ -343,12 +356,12 @@ impl Lifecycle {
 
     pub(super) fn start(&mut self, purpose: Purpose, now: Timestamp) -> Attempt {
         if self.held.is_some() {
-            // The held token has reached its margin without being rejected: it was a good one.
+            // The held token became due without being rejected, so it was a good one.
             self.rejections = 0;
         }
         self.newest += 1;
         let lease_ends = now.saturating_add(self.policy.lease());
-        // There is no third request beside two, and none more for what was refused.
+        // A third request is never sent beside two, and no second one after a refusal.
         let may_be_hedged = self.in_flight.is_none() && matches!(purpose, Purpose::Token | Purpose::Replaced);
         let hedge_at = may_be_hedged.then_some(lease_ends);
         let renewal = self.holds_usable_token(now);
@@ -392,7 +405,8 @@ impl Lifecycle {
         Token::new(response, started, now, &self.policy, self.jitter.draw()).ok_or_else(Error::dead_on_arrival)
     }
 
-    /// A late answer counts only when it expires later than what is held, and ends no pause.
+    /// Takes in a token. If its attempt is no longer current, the token counts only if it expires later than the held
+    /// one, and it ends no pause.
     pub(super) fn arrived(&mut self, token: Token, current: bool, now: Timestamp) -> Change {
         let held = self.held.as_ref().filter(|held| now < held.expires_at());
         if !current && held.is_some_and(|held| token.expires_at() <= held.expires_at()) {
@@ -406,10 +420,11 @@ impl Lifecycle {
         if renewal { Change::Renewed(token) } else { Change::Obtained(token) }
     }
 
-    /// A late failure counts only while nothing newer has been tried or has arrived.
+    /// Takes in a failure. If its attempt is no longer current, the failure counts only while no newer attempt has
+    /// started and no newer token has arrived.
     pub(super) fn failed(&mut self, error: Error, asked: Timestamp, current: bool, now: Timestamp) -> Change {
         let fresh = self.held.as_ref().is_some_and(|held| now < held.renewal_at());
-        // But for a wait that the server asks for: another request beside it must not hide that.
+        // A wait that the server asks for is the exception: a second request beside this one must not hide it.
         let waits = error.is_retryable() && error.retry_after().is_some();
         if !current && (fresh || !waits && (self.in_flight.is_some() || now < self.busy_until())) {
             return Change::Superseded;
@@ -424,7 +439,7 @@ impl Lifecycle {
         };
         let [pause, short] = self.policy.pauses(&error, *row, &mut self.jitter);
         *row = row.saturating_add(1);
-        // What a look finds behind a refusal does not shorten the pause that the server asked for.
+        // A new refusal after a look at the provider does not shorten the pause that the server asked for.
         let told = last.map_or_else(Timestamp::default, |failure| failure.soon);
         let [until, soon] = [pause, short].map(|pause| now.saturating_add(pause).max(told));
         self.failure = Some(Arc::new(Failure { error: error.clone(), asked, until, soon, rows }));
@@ -433,8 +448,9 @@ impl Lifecycle {
     }
 }
 
-/// Whether other credentials may mend it: the credentials are wrong, of another organization's application, of one that is
-/// not allowed this, as after it was replaced, or were taken away with their tenant.
+/// Whether other credentials may help against this error: the credentials in use are wrong, belong to another
+/// organization's application or to an application that is not allowed to do this (as after it was replaced), or were
+/// removed together with their tenant.
 pub(super) fn is_mendable(error: &Error) -> bool {
     use ErrorKind::{Credentials, Refused, UnknownTenant, WrongOrganization};
 

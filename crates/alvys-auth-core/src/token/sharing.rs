@@ -1,4 +1,4 @@
-//! What a lifecycle decides about the store that it shares its token through.
+//! What a lifecycle decides about the shared store, if its token is shared through one.
 //!
 //! An attempt goes to the store before its request and after it:
 //!
@@ -20,58 +20,62 @@ use crate::token::attempt::{Attempt, Change, Next, Purpose, Stage};
 use crate::token::lifecycle::{Failure, is_mendable};
 use crate::{Error, Lifecycle, Timestamp, TokenResponse};
 
-/// How soon a busy store is asked again: the least, and what is drawn on top. First for who has no token, then for a renewal.
+/// How soon the store is asked again while another process holds the lease: the shortest wait and the random part on
+/// top, in milliseconds. First for an attempt without a held token, then for a renewal.
 const ASK_AGAIN: [(u64, f64); 2] = [(20, 80.0), (500, 500.0)];
-/// How long nothing is asked of a store that has failed; doubled by each further failure.
+/// How long a store that has failed is not asked: after the first failure, and at most. Each further failure doubles
+/// the time.
 const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How many entries in a row may be of no use before the store is left aside.
+/// After so many unusable entries in a row, the attempt goes on without the store.
 const USELESS: u32 = 3;
-/// How often a token is offered to a store that fails.
+/// How many times a token is offered to a store that fails.
 const OFFERS: u32 = 5;
 /// How many tokens that the API refused are remembered.
 const REFUSED: usize = 8;
 
-/// What is known of the store.
+/// What the lifecycle knows of the store.
 #[derive(Debug)]
 pub(super) struct Sharing {
-    /// Who this process is there.
+    /// The name of this lifecycle at the store.
     owner: Id,
-    /// How many tokens were given an id.
+    /// How many tokens this lifecycle has given an id.
     named: u64,
-    /// The id of the last token that came from there or went there: the next one is to be another.
+    /// The id of the last token that was taken from the store or offered to it. The next token must be another one.
     last: Option<Id>,
-    /// Whether the API refused that token, and the store has not heard of it.
+    /// Whether the API refused that token, and the store was not told so yet.
     rejected: bool,
-    /// Tokens that the API refused. A store that was away, and others in its place, does not know it, and still has them.
+    /// The ids of tokens that the API refused. A store that could not be reached at that time was not told, and may
+    /// still hold them.
     refused: VecDeque<Id>,
-    /// Whether a person has ended the pause, which then ends for everybody.
+    /// Whether a person has ended the pause. The pause at the store then ends for everybody.
     pause_ended: bool,
-    /// When a store that has failed is asked again, and how often it failed in a row.
+    /// When the store is asked again after a failure, and how many times it failed in a row.
     rests_until: Timestamp,
     failures: u32,
-    /// That it has failed, until that is told.
+    /// The store's failure, until it was reported to the driver.
     untold: Option<Error>,
 }
 
-/// What an attempt has to do with the store.
+/// What an attempt knows of the store.
 #[derive(Debug, Default)]
 pub(crate) struct AtStore {
-    /// The token there that is of no use.
+    /// The id of the token at the store that cannot be used.
     unwanted: Option<Id>,
     /// Whether the attempt owns the lease.
     claimed: bool,
-    /// Whether it was told that others ask.
+    /// Whether the attempt has reported that another process asks for the token.
     told_of_others: bool,
-    /// How many entries were of no use, and then how often the token was offered.
+    /// While the attempt claims: how many entries were unusable. While it publishes: how many times the token was
+    /// offered.
     tries: u32,
-    /// The refusal that the store is told of before the provider is asked because of it.
+    /// A refusal that the store is told first; the provider is asked after that.
     refusal: Option<Error>,
-    /// How the attempt has ended. It is told once the store knows it: a process that ends as soon as it has its token leaves
-    /// that to the others, and no lease.
+    /// How the attempt has ended. This is reported only when the store has the result. So a process that exits as soon
+    /// as it has its token leaves the token to the others, and leaves no lease behind.
     ended: Option<Change>,
 }
 
-/// Why the store was asked.
+/// Which operation the store was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     Reject,
@@ -81,14 +85,15 @@ pub(crate) enum Asked {
 }
 
 impl AtStore {
-    /// What there is to tell in the end: how the attempt has ended, or `otherwise` where that was told before.
+    /// What the attempt reports last: how it has ended, or `otherwise` if that was reported before.
     pub(super) fn end(&mut self, otherwise: Change) -> Change {
         self.ended.take().unwrap_or(otherwise)
     }
 }
 
 impl Lifecycle {
-    /// Shares the token with others through a store. `owner` names this lifecycle there: give it 128 random bits of its own.
+    /// Shares the token with other processes through a store. `owner` names this lifecycle at the store: give each
+    /// lifecycle 128 random bits of its own.
     pub fn with_store(mut self, owner: Id) -> Self {
         self.sharing = Some(Box::new(Sharing {
             owner,
@@ -104,13 +109,13 @@ impl Lifecycle {
         self
     }
 
-    /// Whether the store is to be asked before a request is sent.
+    /// Whether the store must be asked before this attempt's request is sent.
     pub(super) fn is_shared(&self, attempt: &Attempt, now: Timestamp) -> bool {
         let usable = |sharing: &Sharing| sharing.rests_until <= now && attempt.store.tries < USELESS;
         !attempt.store.claimed && self.sharing.as_deref().is_some_and(usable)
     }
 
-    /// Asks the store for the right to send a request, or for the token of others.
+    /// Asks the store for the lease, or for the token of another process.
     pub(super) fn claim(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
         let (lease, grace) = (self.policy.lease(), self.policy.rejection_grace);
         self.keep_lease(STORE_TIME, Duration::MAX, now);
@@ -125,7 +130,7 @@ impl Lifecycle {
         Next::Store(attempt, operation)
     }
 
-    /// Goes on with what the store answered.
+    /// Goes on with the store's answer.
     pub(super) fn stored(
         &mut self,
         mut attempt: Attempt,
@@ -136,7 +141,8 @@ impl Lifecycle {
         let answer = match answer {
             Ok(mut answer) => {
                 if let Some(found) = &mut answer.token {
-                    // It has aged on its way, at the most since the store was asked.
+                    // The token grew older while the answer was on its way, at most by the time since the store was
+                    // asked.
                     found.age = found.age.saturating_add(now.saturating_duration_since(asked_at));
                 }
                 answer
@@ -153,29 +159,30 @@ impl Lifecycle {
         let mut pause_ended = false;
         if let Some(sharing) = &mut self.sharing {
             (sharing.failures, sharing.rests_until) = (0, Timestamp::default());
-            // It counts for the pause that is there now, or for none.
+            // The order to end the pause counts for the pause that is there now, and for no later one.
             pause_ended = asked == Asked::Claim && std::mem::take(&mut sharing.pause_ended);
         }
         match (asked, answer.outcome) {
             (Asked::Reject, _) => self.go_on(attempt, now),
             (Asked::Publish, Outcome::Lost) => {
-                // Not after other credentials were taken: theirs is of the old ones.
+                // If other credentials were installed meanwhile, the token at the store belongs to the old ones and is
+                // not taken.
                 let found = answer.token.filter(|_| attempt.id >= self.oldest);
                 let _ = found.and_then(|found| self.take(found, now));
-                // What was bought is told, although another token is held now.
+                // The token that this attempt has bought is reported, although another token is held now.
                 Next::Over(attempt.store.end(Change::Shared))
             }
             (Asked::Publish, _) => Next::Over(attempt.store.end(Change::Shared)),
             (Asked::Fail, _) => self.told(attempt, now),
-            // Others have taken over meanwhile. What they need is there, or they ask for it.
+            // Another attempt has taken over, and asks the store for what it needs by itself.
             (Asked::Claim, _) if !self.is_current(&attempt) => self.release(attempt, answer.outcome, now),
             (Asked::Claim, Outcome::Newer) => self.newer(attempt, answer.token, now),
             (Asked::Claim, Outcome::Paused) if !pause_ended => match answer.pause {
                 Some((Some(failure), left)) => self.paused(attempt, failure, left, now),
-                // What cannot be read counts as absent.
+                // A failure that cannot be read counts as absent.
                 _ => self.dispatch(attempt, now),
             },
-            // Whoever has the lease should have been done long ago.
+            // The process that holds the lease should have been done long ago.
             (Asked::Claim, Outcome::Busy) if now >= attempt.started.saturating_add(self.policy.lease() * 2) => {
                 self.dispatch(attempt, now)
             }
@@ -220,7 +227,7 @@ impl Lifecycle {
         if self.is_current(&attempt) { self.send(attempt, now) } else { Next::Over(Change::Superseded) }
     }
 
-    /// An attempt that nobody waits for any more gives a lease up that it was given.
+    /// Ends an attempt that nobody waits for any more. If the store gave it the lease, it gives the lease up.
     fn release(&mut self, mut attempt: Attempt, outcome: Outcome, now: Timestamp) -> Next {
         let owner = self.sharing.as_ref().filter(|_| outcome == Outcome::Claimed).map(|sharing| sharing.owner);
         let Some(owner) = owner.filter(|_| !self.has_successor(&attempt)) else {
@@ -230,12 +237,12 @@ impl Lifecycle {
         Next::Store(attempt, Operation::Fail { owner, failure: given_up(), pause: Duration::ZERO })
     }
 
-    /// Whether another attempt of this process is on its way under the same name, and needs the lease.
+    /// Whether another attempt of this lifecycle is in flight for the same entry, and needs the lease.
     fn has_successor(&self, attempt: &Attempt) -> bool {
         attempt.id >= self.oldest && self.in_flight.is_some()
     }
 
-    /// The store knows of the failure, or cannot be told.
+    /// Goes on after the store was told of a failure, or could not be told.
     fn told(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
         attempt.store.claimed = false;
         match attempt.store.refusal.take() {
@@ -244,7 +251,8 @@ impl Lifecycle {
         }
     }
 
-    /// The server refused the credentials. Others with the same ones hear of it before the provider is asked for better ones.
+    /// Handles a refusal of the credentials. The store is told first, so that other processes with the same credentials
+    /// learn of it; after that, the provider is asked for other credentials.
     pub(super) fn refused(&mut self, mut attempt: Attempt, refusal: Error, now: Timestamp) -> Next {
         let owner = self.sharing.as_ref().filter(|_| attempt.store.claimed).map(|sharing| sharing.owner);
         let (Some(owner), true) = (owner, self.provider.is_some() && self.is_current(&attempt)) else {
@@ -257,7 +265,7 @@ impl Lifecycle {
         Next::Store(attempt, Operation::Fail { owner, failure: refusal, pause })
     }
 
-    /// There is another token at the store than the one that is not wanted.
+    /// Handles the answer that the store has another token than the unwanted one.
     fn newer(&mut self, mut attempt: Attempt, found: Option<SharedToken<TokenResponse>>, now: Timestamp) -> Next {
         attempt.store.tries += 1;
         attempt.store.unwanted = found.as_ref().map(|found| found.generation);
@@ -270,13 +278,14 @@ impl Lifecycle {
         }
     }
 
-    /// Takes a token from the store into use, if it is of any.
+    /// Takes a token from the store into use. None if the token cannot be used.
     fn take(&mut self, found: SharedToken<TokenResponse>, now: Timestamp) -> Option<Change> {
         if self.sharing.as_ref().is_some_and(|sharing| sharing.refused.contains(&found.generation)) {
             return None;
         }
         let response = found.token?.under(self.request.flow())?;
-        // Its margin is that of a token that was fetched then: near its end it is due at once, and not later and later.
+        // The renewal is due when it would be due for a token that was fetched at that time. So a token near its end is
+        // due at once, and its renewal is not put off each time somebody takes it.
         let obtained = now.saturating_sub(found.age);
         let token = self.token(response, Some(obtained), obtained).ok().filter(|token| now < token.expires_at())?;
         if self.discarded.as_ref().is_some_and(|discarded| discarded.is_same_as(&token)) {
@@ -289,7 +298,7 @@ impl Lifecycle {
         Some(Change::Adopted(token))
     }
 
-    /// The store tells of a failure of others.
+    /// Handles the answer that another process has failed, and that nobody should ask now.
     fn paused(&mut self, attempt: Attempt, error: Error, left: Duration, now: Timestamp) -> Next {
         if attempt.purpose == Purpose::Token && is_mendable(&error) {
             return self.ask(attempt, Some(error), now);
@@ -314,8 +323,8 @@ impl Lifecycle {
                 return self.offer(attempt, now);
             }
             _ if !attempt.store.claimed || self.has_successor(&attempt) => return Next::Over(change),
-            // What the server has answered is of interest to everybody, and so is that an answer may have cost a token. A network
-            // that fails may be this machine's alone.
+            // A failure that the server answered concerns every process, and so does an answer that may have cost a
+            // token. A failure of the network may be of this machine alone, so it is not shared.
             Change::Paused { until, error } if error.status().is_some() || error.has_cost_a_token() => {
                 let soon = self.failure.as_ref().map_or(*until, |failure| failure.soon);
                 (error.clone(), soon.saturating_duration_since(now))
@@ -328,17 +337,17 @@ impl Lifecycle {
         Next::Store(attempt, Operation::Fail { owner, failure, pause })
     }
 
-    /// Gives the held token to the others.
+    /// Offers the held token to the other processes.
     fn offer(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
         if attempt.id < self.oldest {
-            // Other credentials were taken, and what is held may be of them.
+            // Other credentials were installed, and the held token may belong to them.
             return Next::Over(attempt.store.end(Change::Superseded));
         }
         let held = self.held.as_ref().map(|token| (token.response(), token.expires_in(now)));
         let (Some(sharing), Some((token, lifetime))) = (&self.sharing, held) else {
             return Next::Over(attempt.store.end(Change::Superseded));
         };
-        // It may be that nothing was to be offered, or that the token was replaced meanwhile.
+        // There may be nothing to offer, or the token was replaced meanwhile.
         let generation = sharing.last.filter(|last| *last == sharing.owner.numbered(sharing.named));
         let Some(generation) = generation.filter(|_| attempt.store.tries < OFFERS && !lifetime.is_zero()) else {
             return Next::Over(attempt.store.end(Change::Superseded));
@@ -354,7 +363,7 @@ impl Lifecycle {
         Next::Store(attempt, Operation::Publish { owner, replaced, generation, token, lifetime })
     }
 
-    /// The store cannot be used now. It is told once, until the store is back.
+    /// Notes that the store cannot be used now. This is reported once, until the store can be used again.
     fn store_failed(&mut self, error: Error, now: Timestamp) {
         let Some(sharing) = &mut self.sharing else { return };
         let (first, longest) = REST;
@@ -366,7 +375,8 @@ impl Lifecycle {
         }
     }
 
-    /// Lets the attempt tell that the store has failed. One that is over tells of its end; the next one does it then.
+    /// Lets the attempt report that the store has failed. An attempt that is over reports its own end instead; the next
+    /// attempt then reports the store's failure.
     pub(super) fn tell_of_store(&mut self, next: &mut Next) {
         if let Some(sharing) = &mut self.sharing
             && let Next::Ask(attempt, _) | Next::Send(attempt) | Next::Store(attempt, _) | Next::Wait(attempt, _) = next
@@ -375,7 +385,7 @@ impl Lifecycle {
         }
     }
 
-    /// The API refused the held token, which was given up.
+    /// Notes that the API refused the held token, so that the store is told with the next attempt.
     pub(super) fn share_rejection(&mut self) {
         if let Some(sharing) = &mut self.sharing {
             sharing.rejected = sharing.last.is_some();
@@ -386,14 +396,14 @@ impl Lifecycle {
         }
     }
 
-    /// A person has ended a pause.
+    /// Notes that a person has ended the pause, so that it ends at the store too.
     pub(super) fn share_end_of_pause(&mut self) {
         if let Some(sharing) = &mut self.sharing {
             sharing.pause_ended = true;
         }
     }
 
-    /// Other credentials share another token.
+    /// Forgets the last shared token: other credentials share another one.
     pub(super) fn share_anew(&mut self) {
         if let Some(sharing) = &mut self.sharing {
             (sharing.last, sharing.rejected) = (None, false);
@@ -401,7 +411,7 @@ impl Lifecycle {
     }
 }
 
-/// Gives the lease up, and tells of nothing.
+/// The failure with which an attempt gives the lease up without a pause. Nobody reads it.
 fn given_up() -> Error {
     Error::timed_out("the attempt ended without an answer")
 }

@@ -1,4 +1,4 @@
-//! What can be known without asking: for readers on the hot path and for health endpoints.
+//! What is known of a token without polling the lifecycle: for readers on the hot path and for health endpoints.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl Snapshot {
         Self { usable_until: token.expires_at(), token: Some(token), ..Self::default() }
     }
 
-    /// The token that may be used at `now` without polling; none when the lifecycle wants to be polled.
+    /// The token that may be used at `now` without polling; none when the lifecycle must be polled.
     #[inline]
     pub fn usable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|_| now < self.usable_until)
@@ -45,8 +45,8 @@ impl Snapshot {
 
     /// The token that may be lent at `now` although its renewal is due, if a worker will renew it.
     ///
-    /// None in the last quarter of the time between when the renewal is due and when the token expires: that time is left for
-    /// a caller who sees that no worker has renewed it.
+    /// None in the last quarter of the time between the due renewal and the token's expiry. In that quarter a caller
+    /// renews the token, because no worker has done so.
     pub fn deferrable(&self, now: Timestamp) -> Option<&Token> {
         self.token.as_ref().filter(|token| {
             let window = token.expires_at().saturating_duration_since(token.renewal_at());
@@ -82,11 +82,12 @@ pub struct Status {
     pub expires_in: Option<Duration>,
     /// Whether a token request is on its way.
     pub in_flight: bool,
-    /// How long nothing will be asked because of the last failure; none when asking is allowed.
+    /// How long no token request is sent because of the last failure; none when requests are allowed.
     pub paused_for: Option<Duration>,
     /// The last failure, until a token arrives.
     pub last_error: Option<Error>,
-    /// That the server takes few more token requests for now, as it said with the held token. Renewals that can wait do.
+    /// The server's quota of token requests, if the server said with the held token that little is left. Renewals that
+    /// can wait are put off then.
     pub low_quota: Option<Quota>,
 }
 

@@ -1,4 +1,5 @@
-//! What a lifecycle decides about an attempt, step by step: when the provider is asked, what is sent, what its end changes.
+//! What a lifecycle decides about an attempt, step by step: when the provider is asked, what is sent, and what the
+//! result changes.
 
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use crate::token::lifecycle::{LOOK_EVERY, Provider, is_mendable};
 use crate::{Credentials, Error, ErrorKind, Given, Lifecycle, Timestamp, TokenResponse};
 
 impl Lifecycle {
-    /// Says what to do next for `attempt`, and takes in what became of the step before.
+    /// Takes in the result of the attempt's last step, and says what to do next.
     ///
-    /// All rules about providers are here. Only the attempt that everybody waits for may install credentials. The provider is
-    /// asked before each request whether it has other credentials than those in use, and once more when the server refuses
-    /// them. Credentials of the provider do not cost the held token: nobody is without one before the new credentials have
-    /// proved good. A provider that has not answered is not asked again.
+    /// All rules about providers are here. Only the attempt that everybody waits for may install credentials. The
+    /// provider is asked before each request whether it has other credentials than those in use, and once more when the
+    /// server refuses them. When the provider gives other credentials, the held token stays in use until the new
+    /// credentials have brought another one. A provider that has not answered yet is not asked again.
     pub fn next(&mut self, attempt: Attempt, now: Timestamp) -> Next {
         let mut next = self.step(attempt, now);
         self.tell_of_store(&mut next);
@@ -43,7 +44,7 @@ impl Lifecycle {
                 self.stored(attempt, (asked, asked_at), *answer, now)
             }
             Stage::Waiting(asked, until) => self.waited(attempt, asked, until, now),
-            // A request that nobody knows the end of is not sent twice.
+            // The result of the step is unknown, so the step is not repeated.
             Stage::Abandoned | Stage::Asking(_) | Stage::Sending | Stage::AtStore(..) => {
                 let change = self.given_up(&attempt, Change::Abandoned);
                 Next::Over(attempt.store.end(change))
@@ -51,15 +52,15 @@ impl Lifecycle {
         }
     }
 
-    /// The provider has answered, however late: it may be asked again.
+    /// Notes that the provider has answered, however late, so that it may be asked again.
     pub fn provider_answered(&mut self) {
         if let Some(provider) = &mut self.provider {
             provider.asked_by = None;
         }
     }
 
-    /// Starts the lease of the attempt that everybody waits for anew, with `more` time; after `hedge_after` a second request
-    /// may join its own.
+    /// Restarts the lease of the attempt that everybody waits for, plus `more`. After `hedge_after`, a second request
+    /// may join the attempt's own request.
     pub(super) fn keep_lease(&mut self, more: Duration, hedge_after: Duration, now: Timestamp) {
         if let Some(current) = &mut self.in_flight {
             current.lease_ends = now.saturating_add(self.policy.lease()).saturating_add(more);
@@ -67,12 +68,13 @@ impl Lifecycle {
         }
     }
 
-    /// Lets the driver ask the provider, where there is one that can be asked; because of `refusal`, if there was one.
+    /// Lets the driver ask the provider, if there is one and no question to it is open. `refusal` is the refusal
+    /// because of which it is asked, if there was one.
     pub(super) fn ask(&mut self, mut attempt: Attempt, refusal: Option<Error>, now: Timestamp) -> Next {
         let Some(Provider { known, time_limit, asked_by: None, asked_at }) = self.provider else {
             return self.take_over(attempt, None, refusal, now);
         };
-        // The first attempt has what the provider gave just before.
+        // The first attempt already has the credentials that the provider gave a moment ago.
         let is_new = |given_at| attempt.id == 1 && now.saturating_duration_since(given_at) < LOOK_EVERY;
         if refusal.is_none() && asked_at.is_some_and(is_new) || !self.is_current(&attempt) {
             return self.take_over(attempt, None, refusal, now);
@@ -86,7 +88,7 @@ impl Lifecycle {
         Next::Ask(attempt, known)
     }
 
-    /// Goes on with what the provider gave, none when nothing is known of it.
+    /// Goes on with the provider's answer; `given` is none when the provider was not asked or has not answered in time.
     fn take_over(
         &mut self,
         mut attempt: Attempt,
@@ -94,7 +96,7 @@ impl Lifecycle {
         refusal: Option<Error>,
         now: Timestamp,
     ) -> Next {
-        // The provider took its time, or the driver rested: others may have taken over meanwhile.
+        // Another attempt may have taken over while the provider was slow, or while the driver was suspended.
         if !self.is_current(&attempt) {
             return match refusal {
                 Some(error) => self.finished(attempt, Err(error), now),
@@ -123,7 +125,7 @@ impl Lifecycle {
         }
     }
 
-    /// Takes the provider's credentials into use, and says whether they are others.
+    /// Takes the provider's credentials into use, and returns whether they are others than before.
     fn install(&mut self, given: Result<Given<Credentials>, Error>) -> Result<bool, Error> {
         let Given::These(credentials, mark) = given? else { return Ok(false) };
         let changed = self.replace_credentials(credentials)?;
@@ -133,7 +135,8 @@ impl Lifecycle {
         Ok(changed)
     }
 
-    /// The same attempt, with the credentials that were installed; what was sent with the old ones does not count any more.
+    /// Restarts the attempt with the credentials that were installed. Results of requests with the old credentials no
+    /// longer count.
     fn replace(&mut self, attempt: Attempt, refused: bool, now: Timestamp) -> Next {
         let routine = attempt.purpose == Purpose::Token && !refused;
         let purpose = if routine { Purpose::Token } else { Purpose::Replaced };
@@ -142,19 +145,19 @@ impl Lifecycle {
         self.send(attempt, now)
     }
 
-    /// Lets the request be sent, unless the store knows better.
+    /// Lets the request be sent. Where the token is shared, the store is asked first.
     pub(super) fn send(&mut self, attempt: Attempt, now: Timestamp) -> Next {
         if self.is_shared(&attempt, now) { self.claim(attempt, now) } else { self.dispatch(attempt, now) }
     }
 
     pub(super) fn dispatch(&mut self, mut attempt: Attempt, now: Timestamp) -> Next {
-        // The request of another attempt, which was still open, was told to wait.
+        // The server has asked another attempt, whose request was still open, to wait.
         if self.failure.as_ref().is_some_and(|failure| now < failure.soon && failure.error.is_retryable()) {
             let change = self.given_up(&attempt, Change::Superseded);
             return self.report(attempt, change, now);
         }
         if self.sharing.is_some() {
-            // It may have waited for others.
+            // The attempt may have waited for other processes, and the lifetime of its token counts from now.
             attempt.started = now;
         }
         self.keep_lease(Duration::ZERO, self.policy.hedge_after, now);
@@ -162,7 +165,7 @@ impl Lifecycle {
         Next::Send(attempt)
     }
 
-    /// Takes in the result of an attempt, and lets the store know.
+    /// Takes in the result of an attempt, and reports it to the store.
     fn finished(&mut self, attempt: Attempt, result: Result<TokenResponse, Error>, now: Timestamp) -> Next {
         let change = self.ended(&attempt, result, now);
         if self.sharing.is_some() { self.report(attempt, change, now) } else { Next::Over(change) }
@@ -183,7 +186,7 @@ impl Lifecycle {
         }
     }
 
-    /// Takes in that an attempt ended without a result.
+    /// Ends an attempt that has no result.
     pub(super) fn given_up(&mut self, attempt: &Attempt, change: Change) -> Change {
         if !self.is_current(attempt) {
             return Change::Superseded;
@@ -197,8 +200,8 @@ impl Lifecycle {
         self.failure.as_ref().is_some_and(|failure| failure.error.kind() == ErrorKind::UnknownTenant)
     }
 
-    /// Whether there is no tenant to ask for, or the same credentials would get another token of the wrong organization,
-    /// which is of no use and costs money.
+    /// Whether a request would be useless: the tenant does not exist, or the same credentials would get another token
+    /// of the wrong organization, which costs money.
     fn is_futile(&self, now: Timestamp) -> bool {
         let (_, longest) = self.policy.cool_down;
         self.is_unknown_tenant()
@@ -207,7 +210,7 @@ impl Lifecycle {
             })
     }
 
-    /// Reports the last failure again in place of sending a request.
+    /// Reports the last failure again, and sends no request.
     fn spared(&mut self, attempt: &Attempt, now: Timestamp) -> Change {
         self.in_flight = None;
         match self.failure.clone() {
