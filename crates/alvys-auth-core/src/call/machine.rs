@@ -12,14 +12,14 @@ use crate::url::Origin;
 use crate::words;
 use crate::{CallOptions, Endpoint, Error, Hold, Scope, Timestamp, Token, Verdict};
 
-/// The pause before an unavailable server that names no time is asked again; doubled each time.
+/// The first pause before a call is repeated to an unavailable server that names no time; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// What Alvys documents for a rate limit, where the answer names no time.
+/// The pause that Alvys documents for a rate limit whose answer names no time.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(60);
 
 /// One authorized call on its way; made by [`Api::call`](crate::Api::call).
 ///
-/// Whoever drives it asks [`next`](Self::next) what to do, does it, tells what came of it, and asks again:
+/// A driver asks [`next`](Self::next) what to do, does it, reports the result, and asks again:
 ///
 /// ```text
 ///         ┌──────────── ask again later ────────────┐
@@ -75,11 +75,11 @@ pub struct Call {
     pauses: u32,
     renewed: bool,
     resent: bool,
-    /// What the request was answered when it was sent last; none before it is sent at all.
+    /// The status of the last answer; none before the first one.
     answered: Option<StatusCode>,
-    /// Whether the answer in question came from another URL than was called.
+    /// Whether the last answer came from another URL than the called one.
     redirected: bool,
-    /// Whether it answered a request without the token.
+    /// Whether the last answer is to a request without the token, after a redirect.
     bare: bool,
 }
 
@@ -89,13 +89,13 @@ pub struct Call {
 pub enum CallStep {
     /// Get a token that is usable now; then [`Call::token`].
     NeedToken,
-    /// Wait until then, or until others have left the queue before this call; then ask [`Call::next`] again.
+    /// Wait until then, or until a call before this one has left the queue; then ask [`Call::next`] again.
     Wait(Timestamp),
-    /// [Authorize](Call::authorize) the request and send it, at once; then [`Call::answered`], or [`Call::failed`].
+    /// [Authorize](Call::authorize) the request and send it at once; then [`Call::answered`], or [`Call::failed`].
     Send,
     /// Read the first [`Call::LOOK`] bytes of the answer; then [`Call::looked`].
     Look,
-    /// Give the caller the answer as it is, unread.
+    /// Give the caller the answer as it is, without reading its body.
     Deliver,
     /// Give the caller this error.
     Fail(Error),
@@ -104,11 +104,11 @@ pub enum CallStep {
 #[derive(Debug)]
 enum State {
     Begun,
-    /// Held back from the first time on until the second one, when it is to ask for its turn again.
+    /// Held back since the first time. At the second time the call asks for its turn again.
     Held(Timestamp, Timestamp),
-    /// Held back as well, and told so: what comes next is the end of that wait.
+    /// Held back, and the driver was told to wait. The next step is the end of that wait.
     Waiting(Timestamp, Timestamp),
-    /// Between an answer and the next try.
+    /// Waits between an answer and the next try, since the first time until the second one.
     Paused(Timestamp),
     Ready,
     Refused,
@@ -117,7 +117,7 @@ enum State {
 }
 
 impl Call {
-    /// How many bytes of an answer are worth a look, at the most.
+    /// How many bytes of an answer the driver reads for a look, at most.
     pub const LOOK: usize = 16 * 1024;
 
     pub(crate) fn new(
@@ -165,11 +165,11 @@ impl Call {
         CallStep::NeedToken
     }
 
-    /// Here is a token. The call fails if that lacks a scope which the caller requires.
+    /// Hands in a token. The call fails if the token lacks a scope that the caller requires.
     ///
-    /// `turn` is called otherwise, and says whether the call is held back; see [`Limiter::ask`](crate::Limiter::ask). So a call
-    /// gets its token before each look at the queue and is sent as soon as its turn comes: while a token is fetched, nobody
-    /// takes a turn that is used later, and no burst forms.
+    /// Otherwise `turn` is called, and says whether the call is held back; see [`Limiter::ask`](crate::Limiter::ask). A
+    /// call gets its token before each look at the queue, and is sent as soon as its turn comes. So no call takes a
+    /// turn and then waits for a token, and no burst forms.
     pub fn token(&mut self, token: Token, now: Timestamp, turn: impl FnOnce() -> Option<Hold>) {
         let scopes = token.scopes();
         let lacks = |scope: &&Scope| scopes.is_known() && !scopes.contains(scope);
@@ -194,13 +194,13 @@ impl Call {
         }
     }
 
-    /// The request was sent and this is the head of its answer.
+    /// Hands in the head of the answer to the request.
     ///
-    /// `answered_by` is the URL that answered, none where a redirect led there that the HTTP client followed without the
-    /// token. An answer from there, and any from another origin, says nothing about the token: it is delivered, whatever its
-    /// status, unless it is a page of HTML in place of the API, such as that of a captive portal. An answer from another URL
-    /// of the same origin may mean that the request was carried out before it was redirected, so the call is repeated only
-    /// where that is safe.
+    /// `answered_by` is the URL that answered; none when the HTTP client followed a redirect there without the token.
+    /// Such an answer, and any answer from another origin, says nothing about the token: it is delivered, whatever its
+    /// status, unless it is a page of HTML in place of the API, such as the page of a captive portal. An answer from
+    /// another URL of the same origin may mean that the request was carried out before it was redirected. Then the call
+    /// is repeated only if that is safe.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: Option<&Uri>) {
         self.redirected = answered_by != Some(&self.uri);
         self.bare = answered_by.is_none_or(|uri| Origin::of(uri) != Origin::of(&self.uri));
@@ -216,12 +216,13 @@ impl Call {
         self.state = if delivered { State::Delivered } else { State::Refused };
     }
 
-    /// The request was sent, or could not be, and no answer came. True when the call goes on with [`next`](Self::next), false
-    /// when the caller gets the error of the HTTP client.
+    /// Says that no answer came, whether or not the request could be sent. Returns true when the call goes on with
+    /// [`next`](Self::next), and false when the caller gets the error of the HTTP client.
     ///
-    /// `unanswered` says that the connection closed before any byte of an answer arrived. Most likely it had been kept from an
-    /// earlier request, the server closed it at that moment, and has not seen this request. A request that may be sent twice is
-    /// then sent again, once (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1), best on a new connection.
+    /// `unanswered` says that the connection closed before any byte of an answer arrived. Most likely the connection
+    /// was kept from an earlier request, and the server closed it at that moment without seeing this request. A request
+    /// that may be sent twice is then sent once more (RFC 9110, section 9.2.2; RFC 9112, section 9.3.1), best on a new
+    /// connection.
     pub fn failed(&mut self, unanswered: bool) -> bool {
         let again = unanswered && !self.resent && !self.options.single_use_body && self.is_repeatable();
         if again {
@@ -231,11 +232,11 @@ impl Call {
         again
     }
 
-    /// Here is the answer, of which at most [`Self::LOOK`] bytes were read. Gives what was decided about it, for events and
-    /// for [`Limiter::heed`](crate::Limiter::heed); [`next`](Self::next) follows it by itself.
+    /// Hands in the answer, of which at most [`Self::LOOK`] bytes were read. Returns the verdict on it, for events and
+    /// for [`Limiter::heed`](crate::Limiter::heed); [`next`](Self::next) follows the verdict by itself.
     ///
-    /// `reject` tells the token's owner that the API refused the token, and says whether another one is worth trying; see
-    /// [`Lifecycle::reject`](crate::Lifecycle::reject). It is called on a 401 only.
+    /// `reject` tells the token source that the API refused the token, and returns whether another token is worth
+    /// trying; see [`Lifecycle::reject`](crate::Lifecycle::reject). It is called on a 401 only.
     pub fn looked<B: AsRef<[u8]>>(
         &mut self,
         answer: &Response<B>,
@@ -257,7 +258,7 @@ impl Call {
         verdict
     }
 
-    /// What is called, for rate limits.
+    /// The endpoint that is called, for rate limits.
     pub fn endpoint(&self) -> Endpoint {
         Endpoint::of(&self.method, &self.uri)
     }
@@ -273,13 +274,13 @@ impl Call {
         let uri = self.uri.clone();
         let refused = Refused { status, headers, body, token, uri: &uri };
         let asked = retry_after(status, headers);
-        // Whatever it is labelled as: this is no JSON.
+        // A body that begins with < is not JSON, whatever its Content-Type.
         let html = is_html(headers) || body.starts_with(b"<");
         match status {
             _ if self.bare => Verdict::Fail(refused.intercepted(self.may_be_done())),
             StatusCode::SERVICE_UNAVAILABLE => self.pause(&refused, asked, html),
             StatusCode::TOO_MANY_REQUESTS if asked.is_some() || !html => self.pause(&refused, asked, html),
-            // A gateway in front of the API may say in a page of its own that the token has expired.
+            // A gateway in front of the API may say with an HTML page that the token has expired.
             StatusCode::UNAUTHORIZED if !html || refused.is_about_token() => {
                 let another = reject(token);
                 if self.may_be_done() {
@@ -298,10 +299,11 @@ impl Call {
         }
     }
 
-    /// The server wants to be left alone for a while: wait if that is safe and short enough.
+    /// The server asks to be left alone for a while. The call waits and is repeated if that is safe and the wait is
+    /// short enough.
     fn pause(&mut self, refused: &Refused<'_>, asked: Option<Duration>, html: bool) -> Verdict {
         let limited = refused.status == StatusCode::TOO_MANY_REQUESTS;
-        // Zero would be a loop without a pause.
+        // A wait of zero would make a loop without a pause.
         let told = asked.or_else(|| limited.then_some(RATE_LIMIT_PAUSE)).map(|told| told.max(FIRST_PAUSE));
         let pause = told.unwrap_or_else(|| FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.pauses)));
         if self.may_be_done() {
@@ -318,8 +320,8 @@ impl Call {
         Verdict::Repeat { after: pause }
     }
 
-    /// Whether this is HTML that nobody asked for. A success without content is none, whatever its label. Nor is what a server in
-    /// front of the API says about the form and the length of the request.
+    /// Whether the answer is an HTML page that nobody asked for. A success without content is not such a page, whatever
+    /// its Content-Type. Neither is a refusal of the form or the length of the request by a server in front of the API.
     fn is_page(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         let nothing = || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
         let done = status == StatusCode::NO_CONTENT || status.is_success() && nothing();
@@ -327,19 +329,19 @@ impl Call {
         !self.wants_html && !status.is_redirection() && !done && !form && is_html(headers)
     }
 
-    /// Whether sending the request twice does the same as sending it once.
+    /// Whether sending the request twice has the same effect as sending it once.
     fn is_repeatable(&self) -> bool {
         self.method.is_safe() || self.options.idempotent
     }
 
-    /// Whether the request was answered with a redirect, after having been carried out perhaps, and must not be so twice.
+    /// Whether the request may have been carried out before it was redirected, and must not be carried out twice.
     fn may_be_done(&self) -> bool {
         self.redirected && !self.is_repeatable()
     }
 }
 
 impl fmt::Debug for Call {
-    /// Leaves the query out: it may hold secrets of the caller.
+    /// Leaves the query out, because it may hold secrets of the caller.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("method", &self.method)
@@ -356,7 +358,7 @@ fn is_html(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(names_html)
 }
 
-/// Whether a media type, its parameters left aside, is one of HTML.
+/// Whether a media type, without its parameters, is HTML or XHTML.
 fn names_html(value: &HeaderValue) -> bool {
     value.to_str().is_ok_and(|value| {
         value.split(',').filter_map(|one| one.split(';').next()).any(|one| one.to_ascii_lowercase().contains("html"))

@@ -1,4 +1,4 @@
-//! When a call may go, so that no stretch of time sees more of them than the limits allow.
+//! Decides when a call may be sent, so that no period of time has more calls than the limits allow.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -8,28 +8,32 @@ use http::StatusCode;
 use crate::share::STORE_TIME;
 use crate::{Endpoint, Limit, RateLimits, Timestamp, Verdict};
 
-/// Who has not come again this long after the time it was told holds up nobody any more.
+/// A call that does not ask again within this time after it was told to no longer holds up others.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The most entries in the log of one limit.
 const ENTRIES: usize = 1024;
 
-/// How long calls wait for the first look at what other processes were told, and how often that is looked at.
+/// How long calls wait for the first look at the waits that other processes were told of, and how often the next looks
+/// follow.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// With this many endpoints remembered, the idle ones are forgotten; with twice as many as were left then, again.
+/// When this many endpoints are remembered, the idle ones are forgotten. That happens again when there are twice as
+/// many as were left.
 const MANY: usize = 64;
 
-/// Lets the calls of one organization go when [`RateLimits`] allow it: plain state, for which somebody else reads the clock.
+/// Holds the calls of one organization back until the [`RateLimits`] allow them. It is plain state: the caller passes
+/// the time in.
 ///
-/// A call [queues](Self::queue), then [asks](Self::ask) for its turn until it may go. The calls to one endpoint go in the order
-/// in which they queued. A call goes when all of its limits have a place for it beside those that queued before it, and only
-/// then does it count against any of them.
+/// A call [queues](Self::queue), then [asks](Self::ask) for its turn until it may go. The calls to one endpoint go in
+/// the order in which they queued. A call may go when each of its limits has a place for it and for the calls that
+/// queued before it. Only then does it count against its limits.
 ///
-/// Each limit remembers when the last requests went, so that it is exact: no stretch of the limit's length, nor of up to
-/// [`Limit::MARGIN`] more, sees more requests than the limit says. Of a limit of more than 1,024 requests, a few (a
-/// thousandth) are counted as one that went when the last of them did; that limit may be kept by a thousandth too strictly.
+/// Each limit remembers when the last requests went, so it is exact: no period of the limit's length plus
+/// [`Limit::MARGIN`] has more requests than the limit allows. A limit of more than 1,024 requests counts a few requests
+/// (a thousandth of them) as one entry, with the time of the last one. Such a limit may be a thousandth stricter than
+/// it says.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,10 +53,10 @@ pub struct Limiter {
     limits: RateLimits,
     organization: Vec<Log>,
     tokens: BTreeMap<u64, Spent>,
-    /// Who waits, in the order of arrival.
+    /// The calls that wait, in the order of arrival.
     waiting: BTreeMap<Ticket, Waiting>,
     tickets: u64,
-    /// How many endpoints were left when the idle ones were forgotten last.
+    /// How many endpoints were left after the idle ones were last forgotten.
     left: usize,
 }
 
@@ -63,21 +67,22 @@ pub struct Ticket(u64);
 /// Why a call does not go yet, and when to ask again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
-    /// When the call goes, if those before it go when they may.
+    /// When the call may go, if the calls before it go as soon as they may.
     pub until: Timestamp,
-    /// When to ask again: not after [`until`](Self::until), and before it where the call may go sooner because those before it
-    /// do not come.
+    /// When to ask again. It is never after [`until`](Self::until). It is earlier when the call may go sooner because
+    /// the calls before it do not ask again.
     pub ask_at: Timestamp,
-    /// The status, 429 or 503, with which the API asked to be left alone until then; none when that is for the limits' sake.
+    /// The status, 429 or 503, with which the API asked to be left alone until then; none when the rate limits are the
+    /// reason.
     pub asked_by: Option<StatusCode>,
 }
 
-/// Why to look at what other processes were told; from [`Limiter::look`].
+/// Whether calls wait for a look at the waits that other processes were told of; from [`Limiter::look`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// Nothing is known of the endpoint yet. Calls wait for this.
+    /// Nothing is known of the endpoint yet. Calls wait for this look.
     First,
-    /// There may be something new. Nobody waits for this.
+    /// There may be a new wait. Nobody waits for this look.
     Again,
 }
 
@@ -88,13 +93,13 @@ struct Spent {
     endpoints: BTreeMap<String, Lane>,
 }
 
-/// What was sent to one endpoint, and until when it is to be left alone.
+/// What was sent to one endpoint, and until when the endpoint must be left alone.
 #[derive(Debug)]
 struct Lane {
     logs: Vec<Log>,
     held_until: Timestamp,
     held_by: StatusCode,
-    /// Until when the first look at what others were told is waited for, and when the next one is due.
+    /// Until when calls wait for the first look at the waits of other processes, and when the next look is due.
     looking_until: Timestamp,
     look_at: Option<Timestamp>,
 }
@@ -103,7 +108,7 @@ struct Lane {
 struct Waiting {
     token: u64,
     endpoint: Endpoint,
-    /// When it was told to ask again.
+    /// When the call must ask again.
     due: Timestamp,
 }
 
@@ -113,7 +118,7 @@ struct Log {
     limit: Limit,
     /// When they went, the oldest first. One entry stands for as many as `weight` requests, at the time of the last of them.
     went: VecDeque<Timestamp>,
-    /// How many more the last entry takes.
+    /// How many more requests the last entry can stand for.
     room: usize,
 }
 
@@ -124,12 +129,13 @@ impl Limiter {
         Self { limits, organization, tokens: BTreeMap::new(), waiting: BTreeMap::new(), tickets: 0, left: 0 }
     }
 
-    /// The limits that are kept.
+    /// The rate limits.
     pub fn limits(&self) -> &RateLimits {
         &self.limits
     }
 
-    /// Queues a call to `endpoint` behind those that are there. `token` is a number for the token it is made with.
+    /// Queues a call to `endpoint` behind the calls that are queued already. `token` is a number for the token that the
+    /// call is made with.
     pub fn queue(&mut self, token: u64, endpoint: &Endpoint, now: Timestamp) -> Ticket {
         self.forget_idle(now);
         self.tickets += 1;
@@ -138,14 +144,15 @@ impl Limiter {
         ticket
     }
 
-    /// Takes a call out of the queue that is not to be made. It has counted against no limit.
+    /// Removes a call that will not be made from the queue. It has counted against no limit.
     ///
-    /// True when others may wait behind it, and are to ask again.
+    /// Returns true when other calls may wait behind it. They must ask again then.
     pub fn leave(&mut self, ticket: Ticket) -> bool {
         self.waiting.remove(&ticket).is_some() && self.waiting.range(ticket..).next().is_some()
     }
 
-    /// Asks whether the call may go now. With none it goes: it has left the queue and counts against all of its limits.
+    /// Asks whether the call may go now. If the answer is none, it may: it has left the queue, and counts against all
+    /// of its limits.
     #[must_use = "the call may go only when this is none"]
     pub fn ask(&mut self, ticket: Ticket, now: Timestamp) -> Option<Hold> {
         let Self { limits, organization, tokens, waiting, .. } = self;
@@ -155,8 +162,8 @@ impl Limiter {
         let mut kept = [&mut lane.logs, &mut spent.logs, organization];
         kept.iter_mut().flat_map(|logs| logs.iter_mut()).for_each(|log| log.forget(now));
 
-        // Of those that queued before: who competes for a place at which level, and until when. Calls to other endpoints do
-        // once their time has come; before that, limits of their own hold them.
+        // For each call that queued before: at which level it competes with this one for a place, and until when. A
+        // call to another endpoint competes once its own time has come; before that, its own limits hold it back.
         let before: Vec<(usize, Timestamp)> = waiting
             .range(..ticket)
             .filter_map(|(_, other)| {
@@ -169,7 +176,8 @@ impl Limiter {
             })
             .filter(|(_, late)| *late > now)
             .collect();
-        // A place at an endpoint is one of the token too, and one of the token is one of the organization.
+        // A place at an endpoint is also a place of the token, and a place of the token is also one of the
+        // organization.
         let mut ahead = [0, 1, 2].map(|level| before.iter().filter(|(from, _)| *from <= level).count());
         let opens = |ahead: [usize; 3]| {
             let each =
@@ -195,8 +203,8 @@ impl Limiter {
         Some(Hold { until, ask_at, asked_by })
     }
 
-    /// Draws from what was decided about an answer what it means for everybody else: while the API wants to be left alone,
-    /// nobody calls `endpoint` with this token. Gives how long that is, unless it was known before.
+    /// Takes in the verdict on an answer for all other calls: while the API asks to be left alone, nobody calls
+    /// `endpoint` with this token. Returns how long that is, unless a wait that is at least as long was known before.
     pub fn heed(
         &mut self,
         token: u64,
@@ -213,9 +221,9 @@ impl Limiter {
         self.lane(token, endpoint).hold(status, now.saturating_add(wait)).then_some(wait)
     }
 
-    /// Whether to look now at what other processes with this token were told about `endpoint`: once a second while it is called.
-    /// Calls wait for the first look, for a second at the most, and for none after it. Hand in what was found with
-    /// [`looked`](Self::looked).
+    /// Whether the driver must look now at the waits that other processes with this token were told of at `endpoint`.
+    /// It looks once a second while the endpoint is called. Calls wait for the first look, for a second at most, and
+    /// not for later ones. Hand in the result with [`looked`](Self::looked).
     pub fn look(&mut self, token: u64, endpoint: &Endpoint, now: Timestamp) -> Option<Look> {
         let lane = self.lane(token, endpoint);
         let look = match lane.look_at {
@@ -226,13 +234,13 @@ impl Limiter {
         if look == Look::First {
             lane.looking_until = now.saturating_add(FIRST_LOOK);
         }
-        // Should the answer be late, that is no reason for another look beside it.
+        // A late answer is no reason for a second look at the same time.
         lane.look_at = Some(now.saturating_add(STORE_TIME));
         Some(look)
     }
 
-    /// Takes in what another process was told about `endpoint`: the status, and how much longer it is to be left alone; none when
-    /// there is nothing to tell. Calls that wait for their turn are to ask again.
+    /// Takes in a wait that another process was told of at `endpoint`: the status, and how much longer the endpoint
+    /// must be left alone; none when there is no wait. After this, calls that wait for their turn must ask again.
     pub fn looked(&mut self, token: u64, endpoint: &Endpoint, told: Option<(StatusCode, Duration)>, now: Timestamp) {
         let lane = self.lane(token, endpoint);
         (lane.looking_until, lane.look_at) = (Timestamp::default(), Some(now.saturating_add(LOOK_EVERY)));
@@ -247,7 +255,7 @@ impl Limiter {
         spent.endpoints.entry(endpoint.name().to_owned()).or_insert_with(|| Lane::new(limits.of(endpoint)))
     }
 
-    /// Whether this says as little as a new one: no call counts any more, and nobody waits.
+    /// Whether this limiter says no more than a new one would: no call counts any more, and nobody waits.
     pub fn is_idle(&mut self, now: Timestamp) -> bool {
         self.retain(now);
         self.waiting.is_empty() && self.tokens.is_empty() && is_idle(&mut self.organization, now)
@@ -258,7 +266,7 @@ impl Limiter {
         self.tokens.values().map(|spent| spent.endpoints.len()).sum()
     }
 
-    /// Looks through all endpoints now and then: the more there are, the less often.
+    /// Forgets idle endpoints from time to time: the more endpoints there are, the less often.
     fn forget_idle(&mut self, now: Timestamp) {
         if self.endpoints() + self.tokens.len() >= MANY.max(self.left * 2) {
             self.retain(now);
@@ -266,7 +274,7 @@ impl Limiter {
         }
     }
 
-    /// Forgets what says no more than something new would, also where somebody waits.
+    /// Forgets endpoints and tokens whose state says no more than a new one would, even where a call waits.
     fn retain(&mut self, now: Timestamp) {
         self.tokens.retain(|_, spent| {
             spent.endpoints.retain(|_, lane| {
@@ -290,7 +298,7 @@ impl Lane {
         Self { logs: logs(limits), held_until, held_by, looking_until: Timestamp::default(), look_at: None }
     }
 
-    /// Leaves the endpoint alone until then, and says whether that is longer than was known.
+    /// Leaves the endpoint alone until then, and returns whether that is longer than was known.
     fn hold(&mut self, status: StatusCode, until: Timestamp) -> bool {
         let longer = until > self.held_until;
         if longer {
@@ -311,7 +319,7 @@ impl Log {
         self.limit.requests() / self.weight()
     }
 
-    /// Forgets what counts no more.
+    /// Forgets requests that no longer count.
     fn forget(&mut self, now: Timestamp) {
         while self.went.front().is_some_and(|went| went.saturating_add(self.limit.counts_for()) <= now) {
             self.went.pop_front();
@@ -321,7 +329,7 @@ impl Log {
         }
     }
 
-    /// When the limit has a place for the one that goes after so many others, if these go as soon as they may.
+    /// When the limit has a place for a call with `ahead` calls before it, if those go as soon as they may.
     fn opens(&self, ahead: usize, now: Timestamp) -> Timestamp {
         let Some(ahead) = ahead.checked_sub(self.room) else { return now };
         let free = self.most() - self.went.len();

@@ -1,4 +1,5 @@
-//! A proxy that refuses its password is left alone for a while, because many lock an account after a few wrong ones.
+//! Remembers that a proxy refused its user name and password, so that it is left alone for a while. Many proxies lock
+//! an account after a few wrong passwords.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use crate::{Error, ErrorKind, Timestamp};
 /// How many origins are remembered.
 const MANY: usize = 64;
 
-/// The origins that a proxy does not lead to, because it refuses its user name and password; for those who send calls.
+/// The origins that cannot be reached because their proxy refuses its user name and password.
 ///
-/// A call of such an origin fails at once with the refusal that is remembered, and nothing is sent: the proxy would refuse it
-/// again. This ends after [`REST`](Self::REST), or when somebody [forgets](Self::forget) it. Settings that change make another
-/// client, which remembers nothing.
+/// A call to such an origin fails at once with the remembered refusal, and nothing is sent, because the proxy would
+/// refuse it again. This ends after [`REST`](Self::REST), or with [`forget`](Self::forget). A client with other
+/// settings is a new client, which remembers no refusals.
 ///
 /// ```
 /// use alvys_auth_core::{Error, ProxyRefusals, Timestamp, TransportFault};
@@ -30,13 +31,13 @@ const MANY: usize = 64;
 pub struct ProxyRefusals(Vec<(Origin, Timestamp, Error)>);
 
 impl ProxyRefusals {
-    /// How long a refusal is remembered: as long as the longest pause of a token source after one.
+    /// How long a refusal is remembered: as long as the longest pause of a token source after such a refusal.
     pub const REST: Duration = Duration::from_secs(300);
 
     /// Whether a request to `uri` may be sent.
     ///
     /// # Errors
-    /// The refusal that is remembered, and how long it is yet.
+    /// The remembered refusal, with the time until it is forgotten.
     pub fn check(&self, uri: &Uri, now: Timestamp) -> Result<(), Error> {
         let origin = Origin::of(uri);
         let remembered = self.0.iter().find(|(refused, until, _)| Some(refused) == origin.as_ref() && *until > now);
@@ -44,7 +45,8 @@ impl ProxyRefusals {
         Err(error.remembered(until.saturating_duration_since(now)))
     }
 
-    /// A request to `uri` failed with this. Anything but a refusal of the proxy's credentials is not remembered.
+    /// Reports that a request to `uri` failed with `error`. It is remembered only if the proxy refused its user name
+    /// and password.
     pub fn failed(&mut self, uri: &Uri, error: &Error, now: Timestamp) {
         let Some(origin) = Origin::of(uri).filter(|_| error.kind() == ErrorKind::ProxyCredentials) else { return };
         self.0.retain(|(other, until, _)| *other != origin && *until > now);
@@ -53,7 +55,8 @@ impl ProxyRefusals {
         }
     }
 
-    /// The next request may be sent, because somebody has changed something.
+    /// Forgets all refusals, so that the next request is sent. Call this after somebody has changed the settings of the
+    /// proxy.
     pub fn forget(&mut self) {
         self.0.clear();
     }

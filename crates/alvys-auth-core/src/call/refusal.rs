@@ -21,7 +21,7 @@ pub(crate) const TOO_LONG: &str =
 /// What was decided about an answer that is not delivered.
 #[derive(Debug, Clone)]
 pub enum Verdict {
-    /// The request is sent once more, with a token that is asked for again.
+    /// The request is sent once more. The token for it is requested from the source again.
     Repeat {
         /// How long the call waits first; zero after a rejected token.
         after: Duration,
@@ -40,7 +40,7 @@ pub(crate) struct Refused<'a> {
 }
 
 impl Refused<'_> {
-    /// Something other than the API answered. `may_be_done` says that the request may have taken effect before.
+    /// Something other than the API answered. `may_be_done` says that the request may already have taken effect.
     pub(crate) fn intercepted(&self, may_be_done: bool) -> Error {
         let hint = match self.status.as_u16() {
             _ if may_be_done => MAY_BE_DONE,
@@ -49,13 +49,13 @@ impl Refused<'_> {
             _ => "check for a proxy, a captive portal or a bot check: open the URL in a browser on this machine",
         };
         let what = "an HTML page answered instead of the API";
-        // A load balancer tells of an outage in HTML.
+        // A load balancer reports an outage with an HTML page.
         let outage = self.status.is_server_error() && self.status != StatusCode::NOT_IMPLEMENTED;
         let kind = if outage { ErrorKind::Unavailable } else { ErrorKind::Intercepted };
         self.error(Inner { retryable: outage && !may_be_done, ..Inner::new(kind, what, hint) })
     }
 
-    /// A 401 that a new token does not help against.
+    /// A 401 that a new token cannot mend.
     pub(crate) fn unauthorized(&self) -> Error {
         let what = "the API refuses the access token";
         self.error(Inner::new(ErrorKind::Unauthorized, what, self.cause()))
@@ -279,14 +279,14 @@ fn unquoted(text: &str) -> String {
     std::iter::from_fn(unescaped).collect()
 }
 
-/// The caller requires scopes that the token lacks, so the request is not sent, or not sent again.
+/// The token lacks scopes that the caller requires, so the request is not sent, or not sent again.
 pub(crate) fn required(token: &Token, missing: Vec<Scope>, answered: Option<StatusCode>) -> Error {
     let hint = if token.scopes().is_read_only() { READS_ONLY.to_owned() } else { grant(&missing, "") };
     let what = format!("the access token lacks {}; {}", listed(&missing), so_far(answered));
     Error::build(Inner { status: answered, missing_scopes: missing, ..Inner::new(ErrorKind::MissingScope, what, hint) })
 }
 
-/// The call would have to wait longer than it may, because of the rate limits or because the API asked for it.
+/// The rate limits, or the API itself, require a longer wait than the call allows.
 pub(crate) fn held_back(wait: Duration, asked_by: Option<StatusCode>, answered: Option<StatusCode>) -> Error {
     let (kind, what, hint) = match asked_by {
         Some(StatusCode::SERVICE_UNAVAILABLE) => (
@@ -310,7 +310,7 @@ pub(crate) fn held_back(wait: Duration, asked_by: Option<StatusCode>, answered: 
     Error::build(Inner { status: answered, retryable: true, retry_after: Some(wait), ..inner })
 }
 
-/// Whether the request was sent before, for a request that is not sent now.
+/// A sentence that says whether the request was sent before. It is for a request that is not sent now.
 fn so_far(answered: Option<StatusCode>) -> String {
     match answered {
         None => "nothing was sent".to_owned(),

@@ -9,8 +9,8 @@ use crate::share::operation::{Answer, Id, Operation, Outcome, SharedToken};
 
 /// What a store keeps for one token: the token, the lease and the pause, each with its end on the store's clock.
 ///
-/// It is the whole meaning of an [`Operation`]: a store in memory or in a file runs it under a lock, and a store that is a
-/// server of its own has to behave like it.
+/// It defines what each [`Operation`] means. A store in memory or in a file runs this code under a lock. A store that
+/// is a server of its own must behave in the same way.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,7 +69,7 @@ impl Cell {
         self.answer(outcome, now)
     }
 
-    /// When the last of what is there ends; none when nothing is there.
+    /// When the last of the token, the lease and the pause ends; none when there is none of them.
     pub fn ends(&self) -> Option<Timestamp> {
         let ends = [
             self.token.as_ref().map(|token| token.until),
@@ -79,8 +79,8 @@ impl Cell {
         ends.into_iter().flatten().max()
     }
 
-    /// The same on another clock, which shows `to` when this one shows `from`, without the lease: after a restart of the
-    /// machine nobody is left who could hold one.
+    /// Moves the cell to another clock, which shows `to` when this one shows `from`. The lease is dropped, because
+    /// after a restart of the machine no process is left that could hold it.
     pub fn restarted(mut self, from: Timestamp, to: Timestamp) -> Self {
         let moved = |time: &mut Timestamp| {
             let left = time.saturating_duration_since(from);

@@ -15,7 +15,8 @@ use crate::{Error, ErrorKind, Quota, Scope, TokenResponse};
 struct Token<'a> {
     access_token: Cow<'a, str>,
     scope: Cow<'a, str>,
-    /// How many token requests are left, and in how many seconds they are counted anew, where that was told to be low.
+    /// How many token requests are left, and in how many seconds the quota starts again; only when the server said that
+    /// few are left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     quota: Option<(u16, u64)>,
 }
@@ -52,14 +53,13 @@ impl TokenResponse {
         let scope = self.scopes().iter().collect::<Vec<_>>().join(" ");
         let quota = self.low_quota().map(|quota| (quota.left, quota.resets_in.as_secs()));
         let entry = Token { access_token: self.access_token().into(), scope: scope.into(), quota };
-        // Room for all of it, because a buffer that grows leaves copies in memory.
+        // The buffer has room for the whole text, because a buffer that grows leaves copies of the token in memory.
         let mut text = Vec::with_capacity(2 * (entry.access_token.len() + entry.scope.len()) + 96);
         let written = serde_json::to_writer(&mut text, &entry).is_ok();
         String::from_utf8(text).ok().filter(|_| written).unwrap_or_default()
     }
 
-    /// Reads what [`to_entry`](Self::to_entry) wrote; `lifetime` is how long the token was good for when it
-    /// was put there.
+    /// Reads what [`to_entry`](Self::to_entry) wrote; `lifetime` is how long the token was valid when it was written.
     pub fn from_entry(text: &str, lifetime: Duration) -> Option<Self> {
         let Token { access_token, scope, quota } = serde_json::from_str(text).ok()?;
         let access_token = Zeroizing::new(access_token.into_owned());

@@ -1,10 +1,10 @@
-//! What tells shared tokens apart.
+//! What distinguishes one shared token from another.
 
 use crate::{Endpoint, Scope, TokenRequest};
 
-/// The format of what is shared. Processes with another one share nothing with this one.
+/// The version of the shared format. Processes with different versions share nothing.
 const VERSION: u32 = 1;
-/// The number of the token among several that are shared for the same request.
+/// The number of the token, if several tokens are shared for the same request. There is one today.
 const NUMBER: u32 = 0;
 
 impl TokenRequest {
@@ -35,7 +35,7 @@ impl TokenRequest {
     }
 }
 
-/// What an entry at a store is about. It decides under which name the entry is found.
+/// What an entry at a store is about: a token, or the calls to an endpoint. It decides the name of the entry.
 ///
 /// ```
 /// use alvys_auth_core::share::Subject;
@@ -62,12 +62,13 @@ impl Subject {
         Self { request, endpoint: Some(endpoint.name().to_owned()) }
     }
 
-    /// The request whose token, or whose token's calls, the entry is about. Its secret seals the entry.
+    /// The request that gets the token. The entry is about this token, or about the calls with it. The request's secret
+    /// seals the entry.
     pub fn request(&self) -> &TokenRequest {
         &self.request
     }
 
-    /// Everything that tells the entry apart from others, apart from the secret, as one line of JSON.
+    /// Everything but the secret that distinguishes the entry from others, as one line of JSON.
     pub fn identity(&self) -> String {
         let request = self.request.identity();
         match &self.endpoint {
@@ -78,7 +79,7 @@ impl Subject {
 }
 
 impl From<TokenRequest> for Subject {
-    /// The token that the request gets.
+    /// The entry is about the token that the request gets.
     fn from(request: TokenRequest) -> Self {
         Self { request, endpoint: None }
     }

@@ -1,4 +1,4 @@
-//! Sharing a token with other processes: what is done at a store, what the store answers, and what an entry holds.
+//! Sharing a token with other processes: the operations at a store, the store's answers, and the content of an entry.
 
 use std::time::Duration;
 
@@ -13,5 +13,5 @@ pub use identity::Subject;
 pub use operation::{Answer, Id, Operation, Outcome, SharedToken};
 pub use wait::{claim_wait, tell_wait, told_wait};
 
-/// How long a driver may take for an operation at the store.
+/// How long one operation at the store may take.
 pub const STORE_TIME: Duration = Duration::from_secs(5);

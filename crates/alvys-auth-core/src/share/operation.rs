@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// 128 random bits that name one token, or one attempt to get a token. They are compared and never ordered: a store that was
-/// emptied could not go on counting.
+/// 128 random bits that name one token, or one attempt to get a token. Ids are compared for equality and never ordered,
+/// because a store that was emptied could not go on counting.
 ///
 /// ```
 /// use alvys_auth_core::share::Id;
@@ -30,7 +30,7 @@ impl Id {
         Self(random)
     }
 
-    /// The id of the token with this number that the owner of this id got.
+    /// The id of a token. `self` is the id of the lifecycle that got the token, and `number` counts its tokens.
     pub(crate) const fn numbered(self, number: u64) -> Self {
         Self(u128::from_be_bytes(self.0).wrapping_add(number as u128).to_be_bytes())
     }
@@ -72,28 +72,30 @@ impl TryFrom<String> for Id {
     }
 }
 
-/// What to do at the store; `T` is a token and `F` a failure. A store sees both as sealed text.
+/// What to do at the store. `T` is a token and `F` a failure; a store sees both as sealed text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Operation<T, F> {
-    /// Say what is there, and change nothing.
+    /// Return what is there, and change nothing.
     Look,
     /// Ask for the right to send a token request.
     Claim {
         /// Who asks.
         owner: Id,
-        /// The token that is not wanted any more, because it is due for renewal or was refused. Any other token is an answer.
+        /// The token that the process does not want any more, because it is due for renewal or was refused. If the
+        /// store has any other token, that token is the answer.
         unwanted: Option<Id>,
         /// How long the right lasts: longer than a token request may take.
         lease: Duration,
     },
-    /// Put a token there, and give the lease up.
+    /// Store a token, and give the lease up.
     ///
-    /// A store accepts it from the owner of the lease. Without a lease it accepts the token if there is none, or still the one
-    /// that is `replaced`. And while another process holds the lease, if there is no token at all. So an owner whose lease has
-    /// ended helps while nobody has a token, and never replaces a newer one.
+    /// A store accepts the token from the owner of the lease. If there is no lease, it accepts the token if it has no
+    /// token yet, or still has the `replaced` one. If another process holds the lease, it accepts the token only if it
+    /// has none. So a process whose lease has ended can help others that have no token, and never replaces a newer
+    /// token.
     Publish {
-        /// Who has asked for the token.
+        /// The process that has requested the token.
         owner: Id,
         /// The token that it replaces.
         replaced: Option<Id>,
@@ -101,39 +103,40 @@ pub enum Operation<T, F> {
         generation: Id,
         /// The new token.
         token: T,
-        /// How long it is good for, from now on.
+        /// How long the new token is valid from now on.
         lifetime: Duration,
     },
-    /// Tell everybody of a failure, and give the lease up. A store accepts it from the owner of the lease only. A longer pause
-    /// that is there already stays.
+    /// Report a failure to all processes, and give the lease up. A store accepts it only from the owner of the lease. A
+    /// longer pause that is there already stays.
     Fail {
-        /// Who has asked for a token.
+        /// The process that has requested a token.
         owner: Id,
         /// What went wrong.
         failure: F,
         /// How long nobody should ask for a token; zero to give up the lease and nothing else.
         pause: Duration,
     },
-    /// Remove a token that the API refuses, unless it is younger than `grace`: then the refusal is about something else than
-    /// its age.
+    /// Remove a token that the API refused. A token that is younger than `grace` stays, because then the refusal is
+    /// about something other than its age.
     Reject {
-        /// The token in question. Any other one stays.
+        /// The refused token. Any other token stays.
         generation: Id,
-        /// How old it must be.
+        /// How old the token must be to be removed.
         grace: Duration,
     },
 }
 
-/// What a store answers to any [`Operation`]: what came of it, and what is there now.
+/// The answer of a store to any [`Operation`]: the outcome, and what the store has now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer<T, F> {
-    /// What came of it.
+    /// The outcome of the operation.
     pub outcome: Outcome,
     /// The token that is there.
     pub token: Option<SharedToken<T>>,
-    /// How much longer a process has the right to ask for the next one; zero when none has.
+    /// How much longer a process holds the lease; zero when no process holds it.
     pub busy_for: Duration,
-    /// The failure because of which nobody should ask, and how much longer that holds. A failure that cannot be read is none.
+    /// The failure because of which nobody should request a token, and the rest of the pause. The failure is none when
+    /// it cannot be read.
     pub pause: Option<(Option<F>, Duration)>,
 }
 
@@ -144,21 +147,21 @@ pub struct SharedToken<T> {
     pub generation: Id,
     /// How long it has been there.
     pub age: Duration,
-    /// How long it is still good for.
+    /// How long it is still valid.
     pub left: Duration,
     /// The token; none when it cannot be read.
     pub token: Option<T>,
 }
 
-/// What came of an [`Operation`].
+/// The outcome of an [`Operation`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// Nothing has changed.
     Seen,
-    /// The lease is the asker's: it is to send a token request.
+    /// The process that asked has the lease now, and must send a token request.
     Claimed,
-    /// There is another token than the one that is not wanted.
+    /// The store has another token than the unwanted one.
     Newer,
     /// Nobody should ask until the pause is over.
     Paused,
@@ -166,12 +169,12 @@ pub enum Outcome {
     Busy,
     /// The token is there.
     Published,
-    /// The lease was somebody else's, so nothing has changed.
+    /// Another process has the lease, or replaced the token meanwhile, so nothing has changed.
     Lost,
-    /// The failure was taken in.
+    /// The failure was stored.
     Failed,
     /// The token was removed.
     Rejected,
-    /// The token is too young for that, and stays.
+    /// The token is too young to be removed, and stays.
     Young,
 }

@@ -1,4 +1,5 @@
-//! A wait that the API asked for, as all who share a token hear of it: a failure without a token.
+//! Shares a wait that the API asked for with all processes that share the token. In the store it is a failure, without
+//! a token.
 
 use std::time::Duration;
 
@@ -8,13 +9,13 @@ use crate::error::Inner;
 use crate::share::{Answer, Id, Operation, STORE_TIME};
 use crate::{Error, ErrorKind, TokenResponse};
 
-/// Asks for the right to tell the others. Only who gets it [tells](tell_wait) them: of many who hear of the wait at once, one is
-/// enough.
+/// Asks for the lease of the entry. The process that gets it [tells](tell_wait) the others. So one process tells them,
+/// even if the API asks many processes to wait at the same time.
 pub fn claim_wait(owner: Id) -> Operation<TokenResponse, Error> {
     Operation::Claim { owner, unwanted: None, lease: STORE_TIME }
 }
 
-/// Tells that the API answered with this status, and wants to be left alone for so long.
+/// Tells the other processes that the API answered with `status` and must be left alone for `pause`.
 pub fn tell_wait(owner: Id, status: StatusCode, pause: Duration) -> Operation<TokenResponse, Error> {
     let limited = status == StatusCode::TOO_MANY_REQUESTS;
     let kind = if limited { ErrorKind::RateLimited } else { ErrorKind::Unavailable };
@@ -23,7 +24,7 @@ pub fn tell_wait(owner: Id, status: StatusCode, pause: Duration) -> Operation<To
     Operation::Fail { owner, failure, pause }
 }
 
-/// What others were told, as a store answers it: the status, and how much longer the API wants to be left alone.
+/// Reads the wait from a store's answer: the status, and how much longer the API must be left alone.
 pub fn told_wait(answer: &Answer<TokenResponse, Error>) -> Option<(StatusCode, Duration)> {
     let (failure, left) = answer.pause.as_ref()?;
     Some((failure.as_ref()?.status()?, *left))

@@ -361,7 +361,8 @@ impl Lifecycle {
         }
         self.newest += 1;
         let lease_ends = now.saturating_add(self.policy.lease());
-        // A third request is never sent beside two, and no second one after a refusal.
+        // A third request is never sent beside two. An attempt that follows a remembered refusal gets no second
+        // request.
         let may_be_hedged = self.in_flight.is_none() && matches!(purpose, Purpose::Token | Purpose::Replaced);
         let hedge_at = may_be_hedged.then_some(lease_ends);
         let renewal = self.holds_usable_token(now);
