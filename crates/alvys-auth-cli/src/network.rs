@@ -1,4 +1,4 @@
-//! How a run reaches servers: through the proxies of the environment, and whose certificates it trusts.
+//! How a run reaches servers: the proxies from the environment, and the certificates that it trusts.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -47,10 +47,10 @@ pub(crate) struct CertificateArgs {
 /// The certificates that the settings name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Certificates {
-    /// In place of those of the system, and which setting names them.
+    /// The setting and the file of the certificates that are trusted in place of the system's.
     pub(crate) bundle: Option<(&'static str, PathBuf)>,
     pub(crate) extra: Option<PathBuf>,
-    /// The certificate to show, and its key.
+    /// The certificate to show to servers, and its key.
     pub(crate) shown: Option<[PathBuf; 2]>,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Network {
 }
 
 impl CertificateArgs {
-    /// Refuses variables that are set, but empty, where no flag stands in their place.
+    /// Refuses variables that are set but empty, unless a flag takes their place.
     ///
     /// # Errors
     /// The variable.
@@ -75,7 +75,7 @@ impl CertificateArgs {
         Ok(variables.refuse_empty(&flags.map(|(name, _)| name))?)
     }
 
-    /// The certificates of the flags, the environment and a profile.
+    /// Reads which certificates the flags, the environment and a profile name.
     ///
     /// # Errors
     /// When there is a key without a certificate.
@@ -134,7 +134,7 @@ impl Network {
         Ok(http)
     }
 
-    /// An agent that reads the certificates when it has something to send, and not before.
+    /// An agent that reads the certificates only when it has something to send.
     pub(crate) fn later(&self, config: ConfigBuilder<AgentScope>) -> Agent {
         let network = self.clone();
         let tls = move || Ok(Arc::clone(&network.read()?.config));
@@ -154,12 +154,13 @@ impl Network {
         Ok(http.and(|http| http.user_agent(concat!("alvys-auth/", env!("CARGO_PKG_VERSION")))))
     }
 
-    /// The certificates that could not be used, one sentence for each file, once something was to be sent.
+    /// The certificates that could not be used, in one sentence for each file. Empty until there is a request to send.
     pub(crate) fn ignored(&self) -> &[String] {
         self.tls.get().map_or(&[], |read| &read.ignored)
     }
 
-    /// The TLS settings. None when nothing is encrypted, unless there is a mistake to be found in them.
+    /// The TLS settings. None when no URL is encrypted and no certificates are named. Named certificates are read even
+    /// for plain http, so that a mistake in them is found.
     fn tls(&self, urls: &[&Uri]) -> Result<Option<Arc<ClientConfig>>, Error> {
         if !self.certificates.trust().is_named() && urls.iter().all(|url| url.scheme_str() == Some("http")) {
             return Ok(None);
@@ -172,7 +173,7 @@ impl Network {
             return Ok(read);
         }
         if let Some([_, key]) = &self.certificates.shown {
-            // Refuses a key that other users can write, as in every other file with a secret.
+            // Refuses a key file that other users can write, like every other file with a secret.
             read_secret(key)?;
         }
         let read = self.certificates.trust().read(Arc::new(aws_lc_rs::default_provider()))?;
@@ -181,7 +182,7 @@ impl Network {
     }
 }
 
-/// Finds mistakes in the settings about certificates before a request, be it encrypted or not.
+/// Finds mistakes in the settings of certificates before a request, whether or not it is encrypted.
 struct Checked(Network);
 
 impl Middleware for Checked {

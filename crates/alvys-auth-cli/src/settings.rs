@@ -1,4 +1,4 @@
-//! Settings in layers: flags before the environment before a profile.
+//! Settings in layers: a flag comes before the environment, and the environment before a profile.
 
 use alvys_auth_config::{Setup, Variables};
 use alvys_auth_core::Credentials;
@@ -110,7 +110,7 @@ pub(crate) struct Settings {
     pub(crate) setup: Setup,
     /// How servers are reached.
     pub(crate) network: Network,
-    /// What tokens are shared through.
+    /// The store that tokens are shared through.
     pub(crate) store: Store,
 }
 
@@ -160,14 +160,14 @@ impl SettingsArgs {
 }
 
 impl Layers<'_> {
-    /// All settings, under the names of their variables.
+    /// All settings, by the names of their environment variables.
     pub(crate) fn variables(&self) -> Variables {
         let flags = self.arguments.target.named().chain(named("ALVYS_CLIENT_ID", &self.arguments.client_id));
         let profile = self.profile.iter().flat_map(|named| named.profile.named());
         Variables::from_iter(flags).over(Variables::environment()).over(Variables::from_iter(profile))
     }
 
-    /// Refuses variables that are set, but empty, where no flag stands in their place.
+    /// Refuses variables that are set but empty, unless a flag takes their place.
     fn refuse_empty(&self) -> Result<(), Failure> {
         let SettingsArgs { secret, store: StoreArgs { store, cache_dir, no_cache }, .. } = self.arguments;
         let given = [
@@ -206,7 +206,7 @@ impl Layers<'_> {
         secret::provider(&self.arguments.secret, self.profile.as_ref(), || self.variables())
     }
 
-    /// What tokens are shared through.
+    /// The store that tokens are shared through.
     pub(crate) fn store(&self) -> Choice {
         self.arguments.store.choose(self.profile.as_ref())
     }
@@ -214,7 +214,7 @@ impl Layers<'_> {
     /// How servers are reached.
     ///
     /// # Errors
-    /// When the certificate to show is named by half.
+    /// When there is a key without a certificate.
     pub(crate) fn network(&self) -> Result<Network, Failure> {
         let profile = self.profile.as_ref().and_then(|named| named.profile.ca_bundle.as_deref());
         Ok(Network::new(self.arguments.certificates.read(profile)?))
@@ -222,7 +222,7 @@ impl Layers<'_> {
 }
 
 impl TargetArgs {
-    /// The flags that were given, under the names of their variables.
+    /// The flags that were given, by the names of their environment variables.
     pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let Self { flow, tenant, env, encoding, token_url, audience, scope, api_base_url } = self;
         [

@@ -1,4 +1,5 @@
-//! Where a run and a sidecar share their tokens with others: which store, and why that one.
+//! Chooses the store through which the command and the sidecar share their tokens, and says which setting has chosen
+//! it.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -48,37 +49,37 @@ pub(crate) struct StoreArgs {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Url(Zeroizing<String>);
 
-/// A store that was chosen, and the one of this host below it.
+/// The chosen store, and the files of this host below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Choice {
     url: Url,
-    /// The setting that has chosen it.
+    /// The setting that has chosen the store.
     by: String,
     /// Where the files of this host are. None when there is no home directory.
     directory: Option<PathBuf>,
 }
 
-/// What tokens are shared through.
+/// The store that tokens are shared through.
 #[derive(Clone)]
 pub(crate) struct Store {
     by: String,
-    /// The first one that can be used is asked; none when nothing is shared.
+    /// The places in order. A place is used when the ones before it cannot be. Empty when nothing is shared.
     places: Vec<Place>,
 }
 
 /// One place of a store.
 #[derive(Clone)]
 pub(crate) struct Place {
-    /// What it is, for people.
+    /// The description for people.
     pub(crate) name: String,
     store: Result<Arc<dyn BlockingStore>, Error>,
 }
 
-/// A store as token sources take it.
+/// The type of store that token sources take.
 pub(crate) type Shared = Sealed<Arc<dyn BlockingStore>>;
 
 impl StoreArgs {
-    /// The store of the flags, the environment and a profile.
+    /// Chooses the store from the flags, the environment and a profile, in this order.
     pub(crate) fn choose(&self, profile: Option<&Named>) -> Choice {
         let of_profile = || profile.and_then(|Named { name, profile }| Some((profile.store.clone()?, name)));
         let off = |value: &OsString| !["0", "false", "no"].iter().any(|no| value.eq_ignore_ascii_case(no));
@@ -129,13 +130,13 @@ impl Choice {
         Ok(Store { by: self.by.clone(), places })
     }
 
-    /// The files of this host, which are there beside every store.
+    /// The directory of this host's files. There is one with every store.
     pub(crate) fn host_directory(&self) -> Result<PathBuf, Failure> {
         let named = self.path()?.or_else(|| self.directory.clone());
         named.ok_or_else(|| Failure::from(homeless()))
     }
 
-    /// The files, where they are the store.
+    /// The files, if the URL names files as the store.
     fn files(&self) -> Result<Option<Place>, Failure> {
         if self.url.0.as_str() == "file:" {
             return Ok(Some(Place::files(self.directory.clone())));
@@ -143,10 +144,10 @@ impl Choice {
         Ok(self.path()?.map(|path| Place::files(Some(path))))
     }
 
-    /// The path in the URL, if that is one of files.
+    /// The path in the URL, if the URL names files.
     fn path(&self) -> Result<Option<PathBuf>, Failure> {
         let Some(path) = self.url.0.strip_prefix("file:").filter(|path| !path.is_empty()) else { return Ok(None) };
-        // A URL may have an authority, which is empty here.
+        // The URL may be written as file:///path, with an empty authority.
         let path = path.strip_prefix("//").unwrap_or(path);
         let path = PathBuf::from(path);
         let absolute = path.is_absolute().then_some(path);
@@ -164,7 +165,7 @@ impl Choice {
 }
 
 impl Store {
-    /// The store as token sources take it. None when nothing is shared, or nothing can be, which is warned of.
+    /// The store for token sources. None when nothing is shared. Also none, with a warning, when no place can be used.
     pub(crate) fn shared(&self) -> Option<Shared> {
         let mut usable = self.places.iter().filter_map(|place| place.store.clone().ok());
         let store = match (usable.next(), usable.next()) {
@@ -183,7 +184,7 @@ impl Store {
         &self.places
     }
 
-    /// The setting that has chosen it.
+    /// The setting that has chosen the store.
     pub(crate) fn by(&self) -> &str {
         &self.by
     }
@@ -219,7 +220,7 @@ impl Url {
         Self(Zeroizing::new(text.to_owned()))
     }
 
-    /// Warns of a password in what was an argument.
+    /// Warns if the URL has a password and was given as an argument.
     pub(crate) fn warn(&self) {
         if self.0.contains('@') || self.0.contains("password=") {
             messages::notice(&format!(

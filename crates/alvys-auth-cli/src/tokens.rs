@@ -13,24 +13,25 @@ use crate::messages;
 use crate::settings::Settings;
 use crate::time::in_words;
 
-/// How long one run waits for a token: for the lease of a process that was stopped, and for a request of its own after that.
+/// How long a run waits for a token. It is long enough for the lease of a stopped process to end, and for a request of
+/// the run's own after that.
 const PATIENCE: Duration = Duration::from_secs(18);
-/// How long it waits for the renewal of a token that is still good.
+/// How long a run waits for its own renewal of a token that is still valid.
 const RENEWAL: Duration = Duration::from_secs(5);
 
 /// What kind of token is wanted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wanted {
-    /// How long it must still be usable; by default until it is due for renewal.
+    /// How long the token must still be usable; by default, until its renewal is due.
     pub(crate) min_ttl: Option<Duration>,
-    /// Whether only one does that was obtained in this run.
+    /// Whether the token must have been obtained in this run.
     pub(crate) force: bool,
 }
 
-/// A source of the tokens of these settings, which shares them with other processes. Nobody is asked for anything yet.
+/// Makes the token source of these settings. It shares its tokens with other processes. Nothing is requested yet.
 ///
 /// # Errors
-/// When flow and credentials make no token request.
+/// When no token request can be made from the flow and the credentials.
 pub(crate) fn source(settings: &Settings) -> Result<TokenSource, Failure> {
     let Settings { credentials, setup, network, store } = settings;
     agent::conceal(credentials);
@@ -45,16 +46,16 @@ pub(crate) fn source(settings: &Settings) -> Result<TokenSource, Failure> {
     Ok(source.build()?)
 }
 
-/// A token of `source` that is as wanted.
+/// Gets a token of `source` that is as `wanted`.
 ///
 /// # Errors
-/// Why none is to be had.
+/// The reason why there is no token.
 pub(crate) fn token(source: &TokenSource, wanted: Wanted) -> Result<Token, Failure> {
     let started = source.time().now();
     let mut token = source.token()?;
     let is_too_old = wanted.force && token.obtained_at().is_some_and(|obtained| obtained < started);
     let least = wanted.min_ttl.unwrap_or_default();
-    // Where no token lives that long, another one would not either.
+    // If the whole lifetime of a token is shorter than that, another token would not help.
     if is_too_old || token.expires_in(source.time().now()) < least && least < lifetime(&token) {
         source.invalidate();
         token = source.token()?;
@@ -75,23 +76,24 @@ pub(crate) fn token(source: &TokenSource, wanted: Wanted) -> Result<Token, Failu
     Ok(token)
 }
 
-/// When it expires, on the wall clock.
+/// When the token expires, on the wall clock.
 pub(crate) fn expires_at(token: &Token) -> SystemTime {
     SystemTime::now() + left(token)
 }
 
-/// The rest of its lifetime.
+/// The rest of the token's lifetime.
 pub(crate) fn left(token: &Token) -> Duration {
     token.expires_in(Time::boot().now())
 }
 
-/// Its scopes, separated by spaces. None when it has none, or they are not known.
+/// The token's scopes, separated by spaces. None when it has none, or when they are not known.
 pub(crate) fn scope(token: &Token) -> Option<String> {
     let scopes: Vec<&str> = token.scopes().iter().collect();
     Some(scopes.join(" ")).filter(|scopes| !scopes.is_empty())
 }
 
-/// Its whole lifetime. That of a shared token counts from when it was shared, a moment after it was obtained.
+/// The token's whole lifetime, rounded up to seconds. The lifetime of a shared token counts from when it was shared, a
+/// moment after it was obtained.
 fn lifetime(token: &Token) -> Duration {
     let lifetime = token.expires_at().saturating_duration_since(token.obtained_at().unwrap_or_default());
     Duration::from_millis(lifetime.as_millis().next_multiple_of(1000) as u64)

@@ -1,4 +1,5 @@
-//! One authorized call, as every driver makes it: the steps of the core, with a clock, a turn within the limits, and events.
+//! One authorized call, as every driver makes it: the core's call machine together with a clock, a turn within the rate
+//! limits, and events.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -15,22 +16,23 @@ use http_body::Body;
 use crate::pace::Turn;
 use crate::{Bell, MayBeShared, Pace, Time, events};
 
-/// What authorizes calls: whose tokens, where to, how fast.
+/// What calls need: a token source, the API that tokens may be sent to, and the rate limits.
 #[derive(Clone)]
 pub struct Caller<T> {
-    /// Where the tokens come from.
+    /// The token source.
     pub tokens: T,
-    /// Where calls may go.
+    /// The API: it decides where a token may be sent.
     pub api: Api,
-    /// The rate limits; none lets calls go out as they come. Their clock is the one of the calls.
+    /// The rate limits; with none, calls are sent at once. The calls use the clock of the rate limits.
     pub pace: Option<Pace>,
     /// The clock of calls without rate limits.
     pub time: Time,
 }
 
-/// One authorized call on its way; from [`Caller::begin`].
+/// One authorized call; from [`Caller::begin`].
 ///
-/// A driver does what [`step`](Self::step) says and hands in what came of it, until it delivers or fails. It decides nothing.
+/// A driver does what [`step`](Self::step) says and hands in the result, until the call delivers an answer or fails.
+/// The driver decides nothing.
 #[must_use = "a call does nothing until its request is sent"]
 #[derive(Debug)]
 pub struct Passage {
@@ -38,7 +40,7 @@ pub struct Passage {
     endpoint: Endpoint,
     pace: Option<Pace>,
     turn: Option<Turn>,
-    /// Listens since before the turn was asked for.
+    /// The listener for the bell. It was made before the call asked for its turn, so that it misses nothing.
     listening: Option<EventListener>,
     time: Time,
     bell: Bell,
@@ -47,14 +49,14 @@ pub struct Passage {
 /// Why a call has no answer.
 #[derive(Debug)]
 pub enum Failure<E> {
-    /// Decided by the call.
+    /// The call itself has failed.
     Call(Error),
     /// The HTTP client could not send the request, or not receive its answer.
     Transport(E),
 }
 
 impl<E> Failure<E> {
-    /// The failure as one error; `explain` words what the HTTP client says of its peer.
+    /// The failure as one error. `explain` turns the error of the HTTP client into one.
     pub fn explained(self, explain: impl FnOnce(&str, E) -> Error) -> Error {
         match self {
             Self::Call(error) => error,
@@ -70,12 +72,12 @@ impl<E> From<Error> for Failure<E> {
 }
 
 impl<T> Caller<T> {
-    /// Without rate limits, by the system's clock.
+    /// Makes calls without rate limits, by the system's clock.
     pub fn new(tokens: T, api: Api) -> Self {
         Self { tokens, api, pace: None, time: Time::boot() }
     }
 
-    /// Keeps to these rate limits. All who share the token hear of the waits that the API asks for.
+    /// Keeps these rate limits. All processes that share the token learn of the waits that the API asks for.
     pub fn keep_to(&mut self, pace: Pace)
     where
         T: MayBeShared,
@@ -110,7 +112,7 @@ impl<T> Caller<T> {
 }
 
 impl<T> fmt::Debug for Caller<T> {
-    /// Leaves the tokens out: they may be of any type.
+    /// Leaves the tokens out, because they may be of any type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("api", &self.api).field("pace", &self.pace).finish_non_exhaustive()
     }
@@ -126,7 +128,7 @@ impl Passage {
         step
     }
 
-    /// Here is a token. Gives why and until when the call is held back with it.
+    /// Hands in a token. Returns the hold if the rate limits keep the call back.
     pub fn token(&mut self, token: Token) -> Option<Hold> {
         self.listening = self.turn.as_ref().map(Turn::listen);
         let (now, turn, mut held) = (self.time.now(), &mut self.turn, None);
@@ -143,7 +145,7 @@ impl Passage {
         held
     }
 
-    /// How to wait until then: for the bell, and for so long at the most on the system's timers.
+    /// How to wait until then: for this event, and at most for this time by the system's timers.
     pub fn wait(&mut self, until: Timestamp) -> (EventListener, Duration) {
         let listener = self.listening.take().unwrap_or_else(|| self.bell.listen());
         let left = until.saturating_duration_since(self.time.now());
@@ -155,12 +157,12 @@ impl Passage {
         self.call.authorize(headers);
     }
 
-    /// The head of an answer has come; see [`Call::answered`].
+    /// Hands in the head of an answer; see [`Call::answered`].
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap, answered_by: Option<&Uri>) {
         self.call.answered(status, headers, answered_by);
     }
 
-    /// No answer has come; see [`Call::failed`].
+    /// Says that no answer came; see [`Call::failed`].
     pub fn failed(&mut self, unanswered: bool) -> bool {
         let again = self.call.failed(unanswered);
         if again {
@@ -169,9 +171,9 @@ impl Passage {
         again
     }
 
-    /// Here is the answer, as far as it was looked at; see [`Call::looked`].
+    /// Hands in the answer, as far as it was read for the look; see [`Call::looked`].
     pub fn looked<B: AsRef<[u8]>>(&mut self, answer: &Response<B>, reject: impl FnOnce(&Token) -> bool) -> Verdict {
-        // One and the same time for both: the call is not to find the endpoint held when its own pause is over.
+        // Both get the same time, so that the endpoint is not held any more when the call's own pause is over.
         let now = self.time.now();
         let verdict = self.call.looked(answer, now, reject);
         events::judged(&self.endpoint, answer.status(), &verdict);
@@ -186,19 +188,19 @@ impl Passage {
         &self.time
     }
 
-    /// What is called.
+    /// The endpoint that is called.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The error of a driver that has no request to send or no answer to give where the call wants one.
+    /// The error of a driver that has no request or no answer when the call needs one.
     pub fn lost() -> Error {
         Error::configuration("the body cannot be sent again", "call again")
     }
 }
 
-/// Reads as much of an answer as is looked at, until `limit` is over. What cannot be read is missing, and the status then has
-/// to do.
+/// Reads the part of an answer that the call looks at, until `limit` completes. If the body cannot be read, what was
+/// read so far is used together with the status.
 pub async fn look<B: Body + Unpin>(answer: Response<B>, limit: impl Future<Output = ()>) -> Response<Vec<u8>> {
     let (parts, mut body) = answer.into_parts();
     let (mut looked, mut limit) = (Vec::new(), pin!(limit));

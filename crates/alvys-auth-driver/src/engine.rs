@@ -1,4 +1,4 @@
-//! The shared lifecycle: one lock, one published snapshot, one way to carry out an attempt.
+//! The lifecycle that callers share: one lock, one published snapshot, and one way to carry out an attempt.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -17,13 +17,13 @@ use http::{Request, Response};
 
 use crate::{Bell, Shared, Time, events};
 
-/// Watches a source; a function that is told of every change does. See [`Builder::on_change`](crate::Builder::on_change).
+/// Watches a source. A function of a change is a watch too; see [`Builder::on_change`](crate::Builder::on_change).
 pub trait Watch: Send + Sync {
-    /// Is told of a change.
+    /// Called after each change.
     fn changed(&self, change: &Change);
 
-    /// Whether somebody sees to a renewal of this source that is due, and has heard of it now. The token is then lent until
-    /// shortly before it expires.
+    /// Called when a renewal of this source is due. Returns true if a worker will renew the token. The token is then
+    /// lent until shortly before it expires.
     fn renews(&self, source: &Engine) -> bool {
         let _ = source;
         false
@@ -38,8 +38,8 @@ impl<F: Fn(&Change) + Send + Sync> Watch for F {
 
 /// A [`Lifecycle`] that many callers share.
 ///
-/// Readers load the published snapshot and take no lock. Everything else is short work under one lock: no request is sent, no
-/// answer parsed and nobody woken while it is held.
+/// Readers load the published snapshot and take no lock. Everything else is short work under one lock. While the lock
+/// is held, no request is sent, no answer is parsed and nobody is woken.
 pub struct Engine {
     state: Mutex<State>,
     published: ArcSwap<Snapshot>,
@@ -49,26 +49,25 @@ pub struct Engine {
 
 struct State {
     lifecycle: Lifecycle,
-    /// Where callers wait; made for those who come, and gone once it has rung.
+    /// The bell for callers that wait. The first waiting caller makes it, and it is dropped once it has rung.
     bell: Option<Bell>,
 }
 
-/// What somebody does next who wants a `T`.
+/// What a caller who wants a `T` does next. `W` is the work that the caller may have to carry out.
 #[derive(Debug)]
 #[must_use = "others may wait for what is to be done"]
 pub enum Action<T, W> {
-    /// Nothing: this came of it.
+    /// Nothing more: this is the result.
     Over(Result<T, Error>),
-    /// Does this, and asks again.
+    /// Carry this out, and ask again.
     Do(W),
-    /// Waits for this event, but no longer than this on the system's timers, and asks again.
+    /// Wait for this event, at most for this time by the system's timers, and ask again.
     Wait(EventListener, Duration),
 }
 
 impl Engine {
-    /// Shares a new lifecycle. `provider` tells of the provider of the credentials, if there is one, as
-    /// [`Lifecycle::with_provider`] takes it; `shared` says that there is a
-    /// store.
+    /// Shares a new lifecycle. `provider` describes the provider of the credentials, if there is one, with the
+    /// arguments of [`Lifecycle::with_provider`]. `shared` says that there is a store.
     pub fn new(
         request: TokenRequest,
         policy: impl Into<Arc<Policy>>,
@@ -78,7 +77,8 @@ impl Engine {
         watch: Option<Box<dyn Watch>>,
     ) -> Self {
         events::created(request.flow());
-        // Jitter need not be secret, only different: the standard library's hash keys are random per instance.
+        // Jitter need not be secret, only different for each instance, as the random hash keys of the standard library
+        // are.
         let mut lifecycle = Lifecycle::new(request, policy, RandomState::new().hash_one(()));
         if let Some((known, given_at, time_limit)) = provider {
             lifecycle = lifecycle.with_provider(known, given_at, time_limit);
@@ -91,9 +91,10 @@ impl Engine {
         Self { state, published, time, watch }
     }
 
-    /// Lends the token that is usable without asking; none when `token()` has something to do.
+    /// Lends the token that is usable without polling; none when `token()` must be called.
     ///
-    /// For the hottest paths: allocates nothing, and touches no counter that threads share while a token is fresh.
+    /// It is for the hottest paths: while a token is fresh, it allocates nothing and changes no counter that threads
+    /// share.
     pub fn with_token<R>(&self, read: impl FnOnce(&Token) -> R) -> Option<R> {
         let (published, now) = (self.published.load(), self.time.now());
         let renewed = || self.watch.as_ref().is_some_and(|watch| watch.renews(self));
@@ -110,7 +111,7 @@ impl Engine {
         self.change(|lifecycle, now| {
             let held = lifecycle.held().is_some();
             let retry = lifecycle.reject(token, now);
-            // Of any number of callers who report the same token, the first one changes something.
+            // Of all callers that report the same token, only the first one changes something.
             (retry, (held && lifecycle.held().is_none()).then_some(Change::Rejected))
         })
     }
@@ -120,8 +121,8 @@ impl Engine {
         self.change(|lifecycle, _| (lifecycle.invalidate(), Some(Change::Invalidated)));
     }
 
-    /// Takes in a token that is already there, such as one from a store, whose lifetime counts from now; says whether it is
-    /// held now. See [`Lifecycle::adopt`].
+    /// Takes in a token from elsewhere, such as a store. Its lifetime counts from now. Returns whether the token is
+    /// held now; see [`Lifecycle::adopt`].
     pub fn adopt(&self, response: TokenResponse) -> bool {
         self.change(|lifecycle, now| {
             let adopted = lifecycle.adopt(response, now);
@@ -129,10 +130,11 @@ impl Engine {
         })
     }
 
-    /// Goes on with other credentials, as after a rotation. A pause because the old ones were refused ends.
+    /// Uses other credentials from now on, as after a rotation. If the old ones were refused, the pause because of that
+    /// ends.
     ///
-    /// The held token, and a wait that the server asked for, stay when only the secret has changed and go when the client id
-    /// has. Says whether these are other credentials than those in use.
+    /// If only the secret has changed, a held token and a wait that the server asked for stay; if the client id has
+    /// changed, both are dropped. Returns whether the credentials are others than before.
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when they cannot be sent; nothing has changed
@@ -145,7 +147,7 @@ impl Engine {
         })
     }
 
-    /// Ends a pause, so that the next caller asks at once: after a server has asked for an absurdly long wait.
+    /// Ends a pause, so that the next caller asks at once, for example after a server asked for an absurdly long wait.
     pub fn end_pause(&self) {
         self.change(|lifecycle, _| (lifecycle.end_pause(), Some(Change::PauseEnded)));
     }
@@ -160,7 +162,7 @@ impl Engine {
         self.lock().lifecycle.request().clone()
     }
 
-    /// What to tell people when the server's side of the flow in use is going away.
+    /// A warning for people, if Alvys is going to switch off the flow in use.
     pub fn deprecation(&self) -> Option<&'static str> {
         self.flow().deprecation()
     }
@@ -178,8 +180,8 @@ impl Engine {
 
 /// For writers of a driver.
 impl Engine {
-    /// What one caller does next who needs a token of the engine that `owner` holds, which lasts for `least`, and waits until
-    /// `deadline` at the longest; see [`Lifecycle::poll_for`].
+    /// What a caller does next who needs a token of the engine that `owner` holds. The token must stay usable for
+    /// `least`, and the caller waits until `deadline` at most; see [`Lifecycle::poll_for`].
     pub fn poll<O: AsRef<Self> + Send + Sync + 'static>(
         owner: &Arc<O>,
         least: Duration,
@@ -197,7 +199,8 @@ impl Engine {
             Step::Wait(wait) if wait.is_in_vain(deadline, now) => Action::Over(wait.give_up()),
             Step::Wait(wait) => {
                 let bell = state.bell.get_or_insert_with(|| this.time.bell());
-                // The time is read once more: a clock that was moved before the bell was heard does not ring again.
+                // The time is read once more, because a manual clock that was moved before this listener was there does
+                // not ring again for it.
                 let change = bell.listen();
                 let left = wait.until().min(deadline).saturating_duration_since(this.time.now());
                 Action::Wait(change, bell.timer(left))
@@ -205,19 +208,20 @@ impl Engine {
         }
     }
 
-    /// The next change, to wait for, while a token request is on its way; none otherwise. An attempt that only tells a store what
-    /// came of its request is not waited for.
+    /// An event for the next change while a token request is in flight; none otherwise. An attempt that only reports
+    /// its result to a store does not count.
     pub fn in_flight(&self) -> Option<EventListener> {
         let change = self.lock().bell.get_or_insert_with(|| self.time.bell()).listen();
         self.status().in_flight.then_some(change)
     }
 
-    /// From when on the token is renewed if somebody asks for it; none without a token. See [`Lifecycle::attempt_due`].
+    /// From when on a caller who asks for the token causes its renewal; none without a token. See
+    /// [`Lifecycle::attempt_due`].
     pub fn renewal_due(&self) -> Option<Timestamp> {
         self.lock().lifecycle.attempt_due().filter(|_| self.status().is_ready())
     }
 
-    /// Changes the lifecycle, and tells of what has changed.
+    /// Changes the lifecycle, and reports what has changed.
     fn change<R>(&self, change: impl FnOnce(&mut Lifecycle, Timestamp) -> (R, Option<Change>)) -> R {
         let mut state = self.lock();
         let (result, change) = change(&mut state.lifecycle, self.time.now());
@@ -227,7 +231,7 @@ impl Engine {
         result
     }
 
-    /// Publishes what readers may know of a change, unlocks, wakes who waits and tells of it.
+    /// Publishes the new snapshot, unlocks, wakes all waiting callers, and reports the change.
     fn changed(&self, mut state: MutexGuard<'_, State>, change: &Change) {
         self.publish(&state.lifecycle);
         let client_id = state.lifecycle.request().client_id().to_owned();
@@ -246,7 +250,7 @@ impl Engine {
         self.published.store(Arc::new(lifecycle.snapshot()));
     }
 
-    /// A panic under the lock cannot happen by design; should one, the state is still whole.
+    /// By design nothing panics under the lock. If something does, the state is still consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -260,14 +264,14 @@ impl fmt::Debug for Engine {
 
 /// A random id.
 pub(crate) fn id() -> Id {
-    // Processes that were forked have the same hash keys, and must not have the same id. A system without random numbers has no
-    // TLS either.
+    // The system's random numbers are needed because forked processes have the same hash keys, but must have different
+    // ids. If they fail, the hash keys must do; TLS does not work on such a system either.
     let mut random = RandomState::new().hash_one(0).to_be_bytes().repeat(2);
     let _ = getrandom::fill(&mut random);
     Id::from_bytes(random.try_into().unwrap_or_default())
 }
 
-/// What holds an engine.
+/// The value that holds an engine.
 type Owner = Arc<dyn AsRef<Engine> + Send + Sync>;
 
 impl AsRef<Self> for Engine {
@@ -276,10 +280,10 @@ impl AsRef<Self> for Engine {
     }
 }
 
-/// An attempt that a driver carries out: it does one [`Task`] after the other and hands in what came of it.
+/// An attempt that a driver carries out: the driver does one [`Task`] after the other and hands in each result.
 ///
-/// Dropping a flight, as a cancelled future does, lets the next caller take over at once. A panic counts as a failure, so that
-/// it is not repeated without a pause.
+/// When a flight is dropped, as by a cancelled future, the next caller takes over at once. If the reason is a panic, it
+/// counts as a failure, so that the attempt is not repeated without a pause.
 #[must_use = "dropping it abandons the attempt"]
 pub struct Flight {
     owner: Owner,
@@ -289,13 +293,14 @@ pub struct Flight {
 /// What to do for an attempt.
 #[derive(Debug)]
 pub enum Task {
-    /// Ask the provider, showing it this mark; hand in what it [`provided`](Flight::provided).
+    /// Ask the provider, and show it this mark. Then hand in what it [`provided`](Flight::provided).
     Ask(Option<Mark>, Question),
-    /// Send this request; hand in what it was [`answered`](Flight::answered).
+    /// Send this request. Then hand in how it was [`answered`](Flight::answered).
     Send(Request<Vec<u8>>),
-    /// Do this at the store, for the token of this request; hand in what was [`stored`](Flight::stored).
+    /// Carry out this operation at the store, on the entry of this request. Then hand in what was
+    /// [`stored`](Flight::stored).
     Store(TokenRequest, Operation<TokenResponse, Error>),
-    /// Wait for this event, but no longer than this on the system's timers.
+    /// Wait for this event, at most for this time by the system's timers.
     Wait(EventListener, Duration),
 }
 
@@ -329,7 +334,8 @@ impl Flight {
         };
         let (news, renewal) = (Vec::from_iter(std::iter::from_fn(|| attempt.take_news())), attempt.is_renewal());
         let client_id = state.lifecycle.request().client_id().to_owned();
-        // Kept before anybody is told: a subscriber that panics abandons the attempt too.
+        // The attempt is put back before anybody is told of its news, so that a panic of a subscriber abandons the
+        // attempt too.
         self.attempt = Some(attempt);
         engine.publish(&state.lifecycle);
         drop(state);
@@ -342,17 +348,17 @@ impl Flight {
         Some(task)
     }
 
-    /// Hands in what the provider gave; none when it has not answered in time.
+    /// Hands in the provider's answer; none when it has not answered in time.
     pub fn provided(&mut self, given: Option<Result<Given<Credentials>, Error>>) {
         self.attempt = self.attempt.take().map(|attempt| attempt.provided(given));
     }
 
-    /// Hands in what the store answered.
+    /// Hands in the store's answer.
     pub fn stored(&mut self, answer: Shared) {
         self.attempt = self.attempt.take().map(|attempt| attempt.stored(answer));
     }
 
-    /// Hands in what the request was answered, or why it was not.
+    /// Hands in the answer to the request, or the reason why there is none.
     pub fn answered<B: AsRef<[u8]>>(&mut self, result: Result<Response<B>, Error>) {
         self.attempt = self.attempt.take().map(|attempt| match result {
             Ok(response) => attempt.answered(&response),
@@ -369,7 +375,8 @@ impl Drop for Flight {
             } else {
                 attempt.abandoned()
             });
-            // Nobody carries out what there would be to do yet, such as telling a store.
+            // The remaining tasks, such as a report to the store, are skipped, because no driver is left to carry them
+            // out.
             while self.next_task().is_some() {}
         }
     }
@@ -381,8 +388,8 @@ impl fmt::Debug for Flight {
     }
 }
 
-/// A question to a provider that has not answered yet. Drop it where the answer is there, before that is handed in, however
-/// late that is: until then the provider is not asked again.
+/// A question to a provider that has not answered yet. The provider is not asked again before this is dropped. Drop it
+/// as soon as the answer is there, however late, and before the answer is handed in.
 pub struct Question(Owner);
 
 impl Drop for Question {

@@ -28,7 +28,7 @@ use crate::{Bell, Time, Waits, engine};
 pub struct Pace {
     shared: Arc<Shared>,
     token: u64,
-    /// Tells other processes of the waits that the API asks for, and hears of theirs.
+    /// Tells other processes of the waits that the API asks for, and learns of the waits that they were asked for.
     waits: Option<Arc<dyn Waits>>,
 }
 
@@ -38,7 +38,8 @@ struct Shared {
     bell: Bell,
 }
 
-/// A call's turn within the limits; from [`Pace::turn`]. Dropping it before the call may go leaves the queue.
+/// A call's turn within the limits; from [`Pace::turn`]. If it is dropped before the call may go, the call leaves the
+/// queue.
 #[must_use = "a turn holds nothing back unless it is waited for"]
 pub struct Turn {
     pace: Pace,
@@ -58,42 +59,43 @@ impl Pace {
         Self { shared: Arc::new(Shared { limiter, time, bell }), token: 0, waits: None }
     }
 
-    /// Limits for another token of the same organization: they share what the organization is limited to.
+    /// Makes the limits for another token of the same organization. The limits of the organization are shared.
     pub fn for_another_token(&self) -> Self {
         let (_, tokens) = &mut *self.lock();
         *tokens += 1;
         Self { shared: Arc::clone(&self.shared), token: *tokens, waits: None }
     }
 
-    /// What the calls to `endpoint` are limited to, beside those of the token and the organization.
+    /// The limits of calls to `endpoint`, apart from the limits of the token and the organization.
     pub fn limits(&self, endpoint: &Endpoint) -> Vec<Limit> {
         self.lock().0.limits().of(endpoint).to_vec()
     }
 
-    /// Whether a new one would say the same: no call counts any more, nobody waits, and no clone of this is around.
+    /// Whether this pace says no more than a new one would: no call counts any more, nobody waits, and no clone of it
+    /// exists.
     pub fn is_idle(&self) -> bool {
         Arc::strong_count(&self.shared) == 1 && self.lock().0.is_idle(self.time().now())
     }
 
-    /// Tells all who share the token through the store of its source of the waits that the API asks for, and hears of theirs. A
-    /// client does this by itself when its source has a store.
+    /// Shares the waits that the API asks for with all processes that share the token through the store of its source.
+    /// A client does this by itself when its source has a store.
     ///
-    /// Before the first call to an endpoint the store is looked at; after that it is looked at beside the calls, once a second at
-    /// the most.
+    /// The first call to an endpoint waits for a look at the store. Later looks run beside the calls, at most once a
+    /// second.
     #[must_use]
     pub fn sharing(mut self, waits: Option<Arc<dyn Waits>>) -> Self {
         self.waits = waits;
         self
     }
 
-    /// Queues one call to `endpoint`: those who come later go later.
+    /// Queues one call to `endpoint`. Calls to an endpoint go in the order in which they queued.
     pub fn turn(&self, endpoint: &Endpoint) -> Turn {
         self.look(endpoint);
         let ticket = self.lock().0.queue(self.token, endpoint, self.time().now());
         Turn { pace: self.clone(), ticket }
     }
 
-    /// Looks at what other processes were told, if that is due.
+    /// Looks at the waits of other processes, if such a look is due.
     fn look(&self, endpoint: &Endpoint) {
         let Some(waits) = &self.waits else { return };
         let Some(look) = self.lock().0.look(self.token, endpoint, self.time().now()) else { return };
@@ -106,8 +108,8 @@ impl Pace {
         waits.begin(endpoint, Operation::Look, look == Look::First, Box::new(told));
     }
 
-    /// Draws from what was decided about an answer what it means for everybody else: while the API wants to be left alone,
-    /// nobody calls `endpoint`.
+    /// Takes in the verdict on an answer for all other calls: while the API asks to be left alone, nobody calls
+    /// `endpoint`.
     pub(crate) fn heed(&self, endpoint: &Endpoint, status: StatusCode, verdict: &Verdict, now: Timestamp) {
         let wait = self.lock().0.heed(self.token, endpoint, status, verdict, now);
         let (Some(wait), Some(waits)) = (wait, &self.waits) else { return };
@@ -148,7 +150,8 @@ impl Turn {
         self.pace.lock().0.ask(self.ticket, self.pace.time().now())
     }
 
-    /// Begins to listen for others who leave the queue. Do this before [`ask`](Self::ask), so that none is missed.
+    /// Begins to listen for other calls that leave the queue. Call this before [`ask`](Self::ask), so that none is
+    /// missed.
     pub fn listen(&self) -> EventListener {
         self.pace.bell().listen()
     }

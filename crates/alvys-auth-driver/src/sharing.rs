@@ -1,11 +1,11 @@
-//! The store that a token is shared through, as a driver asks it.
+//! The shared store, as a driver uses it.
 
 use std::pin::Pin;
 
 use alvys_auth_core::share::{Answer, Operation, Subject};
 use alvys_auth_core::{Endpoint, Error, TokenResponse};
 
-/// What a store answers, unless it cannot be used now.
+/// The answer of a store, or the reason why the store cannot be used now.
 pub type Shared = Result<Answer<TokenResponse, Error>, Error>;
 
 /// An answer that is on its way; from [`AsyncSharing::share`].
@@ -26,10 +26,11 @@ pub trait BlockingSharing: Send + Sync {
     fn share(&self, subject: &Subject, operation: Operation<TokenResponse, Error>) -> Shared;
 }
 
-/// How a [`Pace`](crate::Pace) reaches the store of a token source: all who share a token hear of the waits that the API asks for.
+/// The way from a [`Pace`](crate::Pace) to the store of a token source. Through it, all processes that share a token
+/// learn of the waits that the API asks for.
 pub trait Waits: Send + Sync {
-    /// Begins an operation on the entry about the calls to `endpoint`, and tells what came of it. A blocking driver may do all of
-    /// that before this returns if it is `urgent`.
+    /// Begins an operation on the entry about the calls to `endpoint`, and calls `told` with the result. If the
+    /// operation is `urgent`, a blocking driver may finish it before this method returns.
     fn begin(
         &self,
         endpoint: &Endpoint,

@@ -1,4 +1,4 @@
-//! What a client of the API needs from a token source, whichever driver that is from.
+//! What a client of the API needs from a token source of any driver.
 
 use std::fmt;
 use std::ops::Deref;
@@ -10,15 +10,16 @@ use alvys_auth_core::{Error, Snapshot, Status, Timestamp, Token, TokenResponse};
 
 use crate::Waits;
 
-/// A token that is on its way; from [`AsyncTokens::token`].
+/// The future of a token; from [`AsyncTokens::token`].
 pub type TokenFuture<'a> = Pin<Box<dyn Future<Output = Result<Token, Error>> + Send + 'a>>;
 
 /// An async source of tokens.
 ///
-/// Clients, middlewares and layers take their tokens through this, so that they do not depend on how they are fetched.
-/// `Arc`, `Box` and references of a source are sources too.
+/// Clients, middlewares and layers take their tokens through this trait, so that they do not depend on how tokens are
+/// fetched. `Arc`, `Box` and references of a source are sources too.
 pub trait AsyncTokens: Send + Sync {
-    /// A token that is usable now, fetched first when none is. The future fails with the reason why no token is to be had.
+    /// Gives a token that is usable now. If none is held, one is fetched first. The future fails with the reason why
+    /// there is no token.
     fn token(&self) -> TokenFuture<'_>;
 
     /// The API answered 401 to `token`: gives it up, and says whether one retry with another token is worth it.
@@ -53,9 +54,9 @@ pub trait BlockingTokens: Send + Sync {
     }
 }
 
-/// A source of tokens as a client holds it: any source makes one.
+/// A token source as a client holds it. Any source can be converted into it.
 ///
-/// `T` is `dyn AsyncTokens` or `dyn BlockingTokens`, whose methods this has.
+/// `T` is `dyn AsyncTokens` or `dyn BlockingTokens`; this type has its methods.
 pub struct Tokens<T: ?Sized>(Arc<T>);
 
 impl<S: AsyncTokens + 'static> From<S> for Tokens<dyn AsyncTokens> {
@@ -108,7 +109,7 @@ impl<T: ?Sized> fmt::Debug for Tokens<T> {
     }
 }
 
-/// A source that always has the same token and asks nobody: for tests of code that takes a source.
+/// A source that always gives the same token and sends no requests. It is for tests of code that takes a source.
 ///
 /// ```
 /// use alvys_auth_driver::{BlockingTokens, FixedTokens};
@@ -121,7 +122,7 @@ impl<T: ?Sized> fmt::Debug for Tokens<T> {
 pub struct FixedTokens(Token);
 
 impl FixedTokens {
-    /// Holds this access token, which may do what `scope` lists, separated by spaces, and never expires.
+    /// Holds this access token, which never expires. `scope` lists its scopes, separated by spaces.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidResponse`](alvys_auth_core::ErrorKind::InvalidResponse) when the text cannot be a token.
@@ -137,7 +138,7 @@ impl AsyncTokens for FixedTokens {
         Box::pin(std::future::ready(Ok(self.0.clone())))
     }
 
-    /// No: there is no other token.
+    /// Returns false, because there is no other token.
     fn reject(&self, _: &Token) -> bool {
         false
     }

@@ -108,7 +108,7 @@ enum State {
     Held(Timestamp, Timestamp),
     /// Held back, and the driver was told to wait. The next step is the end of that wait.
     Waiting(Timestamp, Timestamp),
-    /// Waits between an answer and the next try, since the first time until the second one.
+    /// Waits between an answer and the next try, until this time.
     Paused(Timestamp),
     Ready,
     Refused,

@@ -14,8 +14,7 @@ const GRACE: Duration = Duration::from_secs(3);
 /// The most entries in the log of one limit.
 const ENTRIES: usize = 1024;
 
-/// How long calls wait for the first look at the waits that other processes were told of, and how often the next looks
-/// follow.
+/// How long calls wait for the first look at the waits of other processes, and how often the next looks follow.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -77,7 +76,8 @@ pub struct Hold {
     pub asked_by: Option<StatusCode>,
 }
 
-/// Whether calls wait for a look at the waits that other processes were told of; from [`Limiter::look`].
+/// Whether calls wait for a look at the waits of other processes; from [`Limiter::look`]. Such a wait is one that the
+/// API asked another process for, with a 429 or a 503.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// Nothing is known of the endpoint yet. Calls wait for this look.
@@ -221,9 +221,9 @@ impl Limiter {
         self.lane(token, endpoint).hold(status, now.saturating_add(wait)).then_some(wait)
     }
 
-    /// Whether the driver must look now at the waits that other processes with this token were told of at `endpoint`.
-    /// It looks once a second while the endpoint is called. Calls wait for the first look, for a second at most, and
-    /// not for later ones. Hand in the result with [`looked`](Self::looked).
+    /// Whether the driver must look now at the waits that the API asked other processes with this token for at
+    /// `endpoint`. It looks once a second while the endpoint is called. Calls wait for the first look, for a second at
+    /// most, and not for later ones. Hand in the result with [`looked`](Self::looked).
     pub fn look(&mut self, token: u64, endpoint: &Endpoint, now: Timestamp) -> Option<Look> {
         let lane = self.lane(token, endpoint);
         let look = match lane.look_at {
@@ -239,8 +239,9 @@ impl Limiter {
         Some(look)
     }
 
-    /// Takes in a wait that another process was told of at `endpoint`: the status, and how much longer the endpoint
-    /// must be left alone; none when there is no wait. After this, calls that wait for their turn must ask again.
+    /// Takes in a wait that the API asked another process for at `endpoint`: the status, and how much longer the
+    /// endpoint must be left alone; none when there is no wait. After this, calls that wait for their turn must ask
+    /// again.
     pub fn looked(&mut self, token: u64, endpoint: &Endpoint, told: Option<(StatusCode, Duration)>, now: Timestamp) {
         let lane = self.lane(token, endpoint);
         (lane.looking_until, lane.look_at) = (Timestamp::default(), Some(now.saturating_add(LOOK_EVERY)));

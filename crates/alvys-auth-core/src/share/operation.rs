@@ -169,7 +169,7 @@ pub enum Outcome {
     Busy,
     /// The token is there.
     Published,
-    /// Another process has the lease, or replaced the token meanwhile, so nothing has changed.
+    /// The process does not hold the lease, and may not do this without it. Nothing has changed.
     Lost,
     /// The failure was stored.
     Failed,

@@ -1,4 +1,4 @@
-//! The proxy's refusals, as those who send calls share them.
+//! The refusals of proxies, shared by all calls of a client.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,12 +18,12 @@ impl Refusals {
         self.lock().check(uri, now)
     }
 
-    /// A request to `uri` failed with this; see [`ProxyRefusals::failed`].
+    /// Reports that a request to `uri` failed with `error`; see [`ProxyRefusals::failed`].
     pub fn failed(&self, uri: &Uri, error: &Error, now: Timestamp) {
         self.lock().failed(uri, error, now);
     }
 
-    /// Remembers nothing any more; see [`ProxyRefusals::forget`].
+    /// Forgets all refusals; see [`ProxyRefusals::forget`].
     pub fn forget(&self) {
         self.lock().forget();
     }

@@ -1,4 +1,5 @@
-//! A caller who wants the source of a tenant: finds it, makes it, or waits for somebody else who makes it.
+//! A caller's search for the source of a tenant: the caller finds the source, makes it, or waits for another caller who
+//! makes it.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +13,7 @@ use super::place::Place;
 use super::sources::{Inner, TenantDriver, Tenants};
 use crate::{Action, Driver};
 
-/// So often a caller tries to ask the provider, when nobody carries the question out.
+/// How many times a caller tries to ask the provider, when the driver does not carry the question out.
 const TRIES: usize = 3;
 
 /// A caller's search for the source of a tenant; from [`Tenants::search`].
@@ -22,14 +23,15 @@ pub struct Search<'a, D: TenantDriver> {
     tenants: &'a Arc<Inner<D>>,
     tenant: &'a str,
     deadline: Timestamp,
-    /// The caller is to make the source, and waits in front of the gate.
+    /// Set when the caller must make the source, and waits for the gate.
     making: Option<Making<D>>,
-    /// The caller waits for somebody else.
+    /// Set when the caller waits for another caller who makes the source.
     place: Option<Arc<Place<D::Source>>>,
     tries: usize,
 }
 
-/// What a caller does next to get the source of a tenant; to be done is that the provider is asked, without waiting for it here.
+/// What a caller does next to get the source of a tenant. `Do` means: begin to ask the provider, and go on without
+/// waiting for its answer.
 type Stage<D> = Action<<D as Driver>::Source, Making<D>>;
 
 impl<D: TenantDriver> Tenants<D> {
@@ -53,7 +55,7 @@ impl<'a, D: TenantDriver> Search<'a, D> {
                 Some(making) => Ok(making),
                 None => self.find(now),
             };
-            // Whoever has waited for an answer takes it, rather than asking the same again.
+            // A caller who has waited for an answer takes it, and does not ask the same again.
             if let Some(Some(result)) = self.place.as_ref().and_then(|place| place.result.get()) {
                 return Action::Over(result.clone());
             }
@@ -71,7 +73,8 @@ impl<'a, D: TenantDriver> Search<'a, D> {
         }
     }
 
-    /// The right to make the source, if it is this caller's, else what to do; none to look once more.
+    /// Gives the right to make the source, if this caller gets it. Otherwise gives what to do; none means to look once
+    /// more.
     fn find(&mut self, now: Timestamp) -> Result<Making<D>, Option<Stage<D>>> {
         let Self { tenants, tenant, deadline, .. } = *self;
         let waiting = || Arc::new(Place { result: OnceLock::new(), bell: tenants.settings.time.bell() });
@@ -81,7 +84,7 @@ impl<'a, D: TenantDriver> Search<'a, D> {
         };
         Err(Some(match found {
             Found::Ready(member) => {
-                // A caller who has waited for it does not count: the source is new.
+                // If the caller has waited for the source, it is new, and this is not counted as a use.
                 if self.place.is_none() {
                     tenants.used(&member);
                 }
@@ -106,7 +109,7 @@ impl<'a, D: TenantDriver> Search<'a, D> {
         }))
     }
 
-    /// Asks the provider, once the gate lets this caller in.
+    /// Asks the provider as soon as the gate lets this caller in.
     fn ask(&mut self, making: Making<D>, now: Timestamp) -> Stage<D> {
         if self.tries == TRIES {
             let cause = "the runtime is shutting down, or there is no thread to spare";
@@ -134,9 +137,9 @@ impl<D: TenantDriver> fmt::Debug for Search<'_, D> {
     }
 }
 
-/// The source of a tenant in the making: the provider is to be asked about the tenant.
+/// The source of a tenant that is being made: the provider must be asked about the tenant.
 ///
-/// Hand the answer in with [`given`](Self::given), however late it is. Dropping this lets the next caller ask.
+/// Hand the answer in with [`given`](Self::given), however late it is. If this is dropped, the next caller may ask.
 #[must_use = "callers wait for this source: ask the provider and hand in what it gave"]
 pub struct Making<D: TenantDriver> {
     tenants: Arc<Inner<D>>,
@@ -147,7 +150,7 @@ pub struct Making<D: TenantDriver> {
 }
 
 impl<D: TenantDriver> Making<D> {
-    /// What to ask.
+    /// The provider to ask.
     pub fn provider(&self) -> &Arc<D::TenantProvider> {
         &self.tenants.many.provider
     }
@@ -157,8 +160,9 @@ impl<D: TenantDriver> Making<D> {
         self.maker.as_ref().map(Maker::tenant).cloned().unwrap_or_default()
     }
 
-    /// Says that the provider is asked now, and gives how long the answer may take; none when nobody wants to know any more.
-    /// A provider that `blocks` cannot be interrupted, so it is not asked about this tenant again before it has answered.
+    /// Says that the provider is asked now. Returns how long the answer may take; none when the answer is no longer
+    /// needed. A provider that `blocks` a thread cannot be interrupted, so it is not asked about this tenant again
+    /// before it has answered.
     #[must_use = "a question that nobody wants answered must not be asked"]
     pub fn asks(&self, blocks: bool) -> Option<Duration> {
         let limit = self.tenants.time_limit();
@@ -167,7 +171,7 @@ impl<D: TenantDriver> Making<D> {
         lock(&self.tenants.registry).asks(maker, until, blocks).then_some(limit)
     }
 
-    /// Makes the source from what the provider gave, and wakes those who wait for it.
+    /// Makes the source from the provider's answer, and wakes all callers that wait for it.
     pub fn given(mut self, given: Result<Given<Option<Tenant>>, Error>) {
         match given.and_then(|given| self.tenants.make(&self.tenant(), given)) {
             Ok(source) => {
@@ -180,7 +184,7 @@ impl<D: TenantDriver> Making<D> {
 
     fn give_up(&mut self, error: Option<Error>) {
         if let Some(maker) = self.maker.take() {
-            // Under one lock, so that nobody finds the place free and does not see what became of it.
+            // Both happen under one lock, so that no caller finds the place free without seeing the result.
             let mut registry = lock(&self.tenants.registry);
             registry.give_up(&maker);
             let _ = self.place.result.set(error.map(Err));

@@ -1,4 +1,5 @@
-//! The sources of the tenants, spread over many locks, so that threads that look different tenants up do not meet.
+//! The sources of the tenants, spread over many locks, so that threads that look up different tenants rarely wait for
+//! each other.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -7,17 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use foldhash::quality::RandomState;
 
-/// So many locks, a power of two.
+/// The number of locks; a power of two.
 const SHARDS: usize = 64;
 
-/// Somebody has used the tenant since the last eviction that passed it over.
+/// The tenant was used since an eviction last passed it over.
 const USED: u8 = 1;
 /// The renewal plan knows that the token was used since its last renewal.
 const PLANNED: u8 = 2;
-/// The renewal plan knows that somebody has met a token that is due.
+/// The renewal plan knows that a caller found the token due for renewal.
 const HURRIED: u8 = 4;
 
-/// The source of a tenant, and what was noted about its use.
+/// The source of a tenant, and the marks of its use.
 pub(super) struct Member<S> {
     pub(super) tenant: Arc<str>,
     pub(super) source: S,
@@ -25,14 +26,15 @@ pub(super) struct Member<S> {
 }
 
 impl<S> Member<S> {
-    /// A member that nobody has used so far. Where tokens are not `renewed` in the background, there is no plan to tell.
+    /// A member that was not used yet. `renewed` says that tokens are renewed in the background; otherwise there is no
+    /// renewal plan that must learn of its use.
     pub(super) fn new(tenant: Arc<str>, source: S, renewed: bool) -> Self {
         Self { tenant, source, marks: AtomicU8::new(if renewed { 0 } else { PLANNED }) }
     }
 
-    /// Whether there is nothing to note about a use.
+    /// Whether all marks of a use are set already.
     pub(super) fn is_marked(&self) -> bool {
-        // Read first: a store would take the cache line away from other threads each time.
+        // The marks are only read here: writing them at each use would take the cache line away from other threads.
         self.has(USED | PLANNED)
     }
 
@@ -44,12 +46,12 @@ impl<S> Member<S> {
         self.marks.fetch_or(USED, Ordering::Relaxed);
     }
 
-    /// Whether the tenant was used since this was last asked.
+    /// Whether the tenant was used since the last call of this method.
     pub(super) fn take_use(&self) -> bool {
         self.marks.fetch_and(!USED, Ordering::Relaxed) & USED != 0
     }
 
-    /// Notes what the plan knows of the tenant; to be called while the plan is locked.
+    /// Notes what the plan knows of the tenant. Call this while the plan is locked.
     pub(super) fn set_planned(&self, planned: bool, hurried: bool) {
         self.marks.fetch_and(!(PLANNED | HURRIED), Ordering::Relaxed);
         let known = if planned { PLANNED } else { 0 } | if hurried { HURRIED } else { 0 };
@@ -98,7 +100,7 @@ impl<S> Members<S> {
     }
 
     fn shard(&self, tenant: &str) -> &RwLock<ByTenant<S>> {
-        // Other bits than those that a map takes its places from.
+        // The shard is taken from other bits of the hash than those that the map itself uses.
         let number = (self.hasher.hash_one(tenant) >> 32) as usize % SHARDS;
         &self.shards[number].0
     }
@@ -110,7 +112,7 @@ impl<S> Clone for Members<S> {
     }
 }
 
-/// What is behind a lock stays whole when a thread panics.
+/// Locks, even after a panic of another thread: the state behind the lock stays consistent.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Where callers wait who want the source of a tenant.
+//! The places where callers wait for the source of a tenant.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,16 +7,17 @@ use alvys_auth_core::Error;
 
 use crate::{Bell, Time};
 
-/// So many questions to the provider may be open at a time: half of the blocking threads that a tokio runtime has by default.
+/// How many questions to the provider may be open at a time: half of the blocking threads that a tokio runtime has by
+/// default.
 const OPEN_AT_MOST: usize = 256;
-/// Where callers wait for a source that somebody else makes.
+/// The place where callers wait for a source that another caller makes.
 pub(super) struct Place<S> {
-    /// What became of it, once that is known; none when it was given up, so that somebody else may make it.
+    /// The result, once it is known; none inside when the maker gave up, so that another caller may make the source.
     pub(super) result: OnceLock<Option<Result<S, Error>>>,
     pub(super) bell: Bell,
 }
 
-/// Lets a bounded number of questions in. The others wait in front of it.
+/// Lets a limited number of questions to the provider through at a time. The others wait.
 pub(super) struct Gate {
     open: AtomicUsize,
     pub(super) bell: Bell,

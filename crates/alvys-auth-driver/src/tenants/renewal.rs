@@ -9,7 +9,7 @@ use alvys_auth_core::{Due, Renewal, RenewalPlan};
 use super::members::{Member, Members, lock};
 use crate::{Action, Bell, Engine, Time};
 
-/// What workers share.
+/// The state that workers share.
 pub(super) struct Renewals<S> {
     plan: Mutex<Plan>,
     members: Members<S>,
@@ -29,9 +29,9 @@ impl<S: Deref<Target = Engine>> Renewals<S> {
         Self { plan: Mutex::default(), members, time: time.clone(), bell: time.bell() }
     }
 
-    /// Somebody uses the token of a tenant.
+    /// Notes that the token of a tenant is used.
     pub(super) fn used(&self, member: &Member<S>) {
-        // A tenant without a token is reported when it gets one.
+        // A tenant without a token is added to the plan when it gets one.
         let Some(due) = member.source.renewal_due() else { return };
         let mut plan = lock(&self.plan);
         let wake = plan.plan.used(&member.tenant, due);
@@ -40,7 +40,7 @@ impl<S: Deref<Target = Engine>> Renewals<S> {
         self.wake(wake);
     }
 
-    /// Somebody has met a token that is due.
+    /// Notes that a caller found a token due for renewal.
     pub(super) fn hurry(&self, member: &Member<S>) {
         if member.is_hurried() {
             return;
@@ -72,7 +72,7 @@ impl<S: Deref<Target = Engine>> Renewals<S> {
         }
     }
 
-    /// Those of so many workers that are not there: all of them at first, and then those whose runtime has ended.
+    /// Makes the workers that are missing from `workers`: at first all of them, later the ones whose runtime has ended.
     pub(super) fn missing(self: &Arc<Self>, workers: usize) -> impl Iterator<Item = Worker<S>> {
         let mut plan = lock(&self.plan);
         let missing = workers.saturating_sub(plan.workers);
@@ -83,22 +83,22 @@ impl<S: Deref<Target = Engine>> Renewals<S> {
 }
 
 impl<S> Drop for Renewals<S> {
-    /// Lets the workers see that there is nothing left to do.
+    /// Wakes the workers, so that they see that the tenants are gone and end.
     fn drop(&mut self) {
         self.bell.ring();
     }
 }
 
-/// A worker: does what [`next`](Self::next) says, until the tenants are gone.
+/// A worker that renews tokens in the background. It does what [`next`](Self::next) says, until the tenants are gone.
 pub struct Worker<S> {
     renewals: Weak<Renewals<S>>,
     bell: Bell,
 }
 
 impl<S: Deref<Target = Engine>> Worker<S> {
-    /// What to do next: the token of a source is to be renewed, until the tenants are gone.
+    /// What to do next: renew the token of a source, or wait. It is over when the tenants are gone.
     pub fn next(&self) -> Action<(), Renewing<S>> {
-        // Begun before the look, so that no change falls between the two.
+        // Listens before it looks at the plan, so that no change between the two is missed.
         let change = self.bell.listen();
         let Some(renewals) = self.renewals.upgrade() else { return Action::Over(Ok(())) };
         loop {
@@ -139,7 +139,7 @@ impl<S> fmt::Debug for Worker<S> {
     }
 }
 
-/// A renewal that a worker carries out. Dropping it reports how the renewal went.
+/// A renewal that a worker carries out. When it is dropped, the plan learns how the renewal went.
 #[must_use = "the tenant is not renewed again before this is dropped"]
 pub struct Renewing<S: Deref<Target = Engine>> {
     renewals: Weak<Renewals<S>>,

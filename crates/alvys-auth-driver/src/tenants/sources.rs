@@ -23,7 +23,7 @@ pub trait TenantDriver:
         Source: Clone + Deref<Target = Engine> + Send + Sync,
     > + 'static
 {
-    /// What knows the tenants.
+    /// The provider that knows the tenants.
     type TenantProvider: ?Sized + Send + Sync;
     /// The driver's own type around [`Tenants`].
     type Tenants: From<Tenants<Self>>;
@@ -45,9 +45,10 @@ pub(super) struct Inner<D: TenantDriver> {
     /// The same sources, for look-ups from many threads.
     pub(super) members: Members<D::Source>,
     pub(super) gate: Gate,
-    /// The flow of the first tenant, which is mostly that of all.
+    /// The flow of the first tenant. Mostly all tenants have the same flow, and then they share its values.
     flow: OnceLock<Flow>,
-    /// With one HTTP client for https, one for plain http to this machine.
+    /// What the sources have in common: once with an HTTP client for https, once with one for plain http to this
+    /// machine.
     common: Mutex<[Option<Arc<Common<D>>>; 2]>,
     renewals: Arc<Renewals<D::Source>>,
 }
@@ -69,8 +70,8 @@ impl<D: TenantDriver> Tenants<D> {
         }))
     }
 
-    /// Lends the token of `tenant` that is usable without asking, and marks the tenant as used; none when `token()` has
-    /// something to do.
+    /// Lends the token of `tenant` that is usable without polling, and marks the tenant as used; none when `token()`
+    /// must be called.
     pub fn with_token<R>(&self, tenant: &str, read: impl FnOnce(&Token) -> R) -> Option<R> {
         let member = self.0.members.get(tenant)?;
         let lent = member.source.with_token(read);
@@ -78,7 +79,8 @@ impl<D: TenantDriver> Tenants<D> {
         lent
     }
 
-    /// Forgets a tenant: drops its token, and asks the provider again when the tenant is next used. Says whether it was there.
+    /// Forgets a tenant: drops its token, and asks the provider again when the tenant is next used. Returns whether the
+    /// tenant was known.
     pub fn forget(&self, tenant: &str) -> bool {
         self.0.forget(tenant)
     }
@@ -115,7 +117,7 @@ impl<D: TenantDriver> Inner<D> {
         }
     }
 
-    /// Makes the source of a tenant from what the provider gave.
+    /// Makes the source of a tenant from the provider's answer.
     pub(super) fn make(self: &Arc<Self>, tenant: &Arc<str>, given: Given<Option<Tenant>>) -> Result<D::Source, Error> {
         let Settings { policy, time, store, .. } = &self.settings;
         let (given, mark) = given.first()?;
@@ -148,13 +150,13 @@ impl<D: TenantDriver> Inner<D> {
         Ok(Arc::clone(place.insert(Arc::new(made))))
     }
 
-    /// Keeps the source that a maker has made, unless somebody else is the maker by now.
+    /// Keeps the source that a caller has made, unless another caller has become the maker meanwhile.
     pub(super) fn keep(self: &Arc<Self>, maker: Maker, source: &D::Source) -> bool {
         let renewed = self.many.workers > 0;
         let member = Arc::new(Member::new(Arc::clone(maker.tenant()), source.clone(), renewed));
         let mut registry = lock(&self.registry);
         let Ok(evicted) = registry.made(maker, Arc::clone(&member), |member| member.take_use()) else { return false };
-        // Changed under the registry's lock, so that the two hold the same.
+        // The members are changed under the registry's lock, so that both hold the same tenants.
         self.members.replace(evicted.as_ref().map(|(tenant, _)| &**tenant), member);
         drop(registry);
         if let Some((tenant, _)) = evicted {
@@ -169,7 +171,7 @@ impl<D: TenantDriver> Inner<D> {
         let forgotten = registry.forget(tenant);
         self.members.remove(tenant);
         drop(registry);
-        // Dropped out of the lock: a source may do more on its way out.
+        // The source is dropped outside of the lock, because dropping it may run other code.
         forgotten.map(|member| self.renewals.forget(&member.tenant)).is_some()
     }
 
@@ -180,7 +182,7 @@ impl<D: TenantDriver> Inner<D> {
     }
 }
 
-/// Watches the source of a tenant, for as long as the tenants are there.
+/// Watches the source of a tenant while its `Tenants` exist.
 struct Watched<D: TenantDriver> {
     tenants: Weak<Inner<D>>,
     tenant: Arc<str>,
@@ -189,7 +191,7 @@ struct Watched<D: TenantDriver> {
 impl<D: TenantDriver> Watch for Watched<D> {
     fn changed(&self, change: &Change) {
         let Some(inner) = self.tenants.upgrade() else { return };
-        // Whoever has got hold of a first token, by whatever way, uses it.
+        // A first token counts as a use of the tenant, wherever the token came from.
         if let Change::Obtained(_) | Change::Adopted(_) = change
             && inner.many.workers > 0
             && let Some(member) = inner.members.get(&self.tenant)
@@ -201,10 +203,10 @@ impl<D: TenantDriver> Watch for Watched<D> {
         }
     }
 
-    /// A caller who meets a token that is due leaves its renewal to the workers.
+    /// Leaves a due renewal to the workers.
     fn renews(&self, source: &Engine) -> bool {
         let inner = self.tenants.upgrade().filter(|inner| inner.many.workers > 0);
-        // Once its tenant was forgotten or evicted, a source is on its own.
+        // After its tenant was forgotten or evicted, no worker renews a source.
         let own = |member: &Arc<Member<D::Source>>| ptr::eq(&raw const *member.source, source);
         let found = inner.and_then(|inner| inner.members.get(&self.tenant).filter(own).map(|member| (inner, member)));
         found.map(|(inner, member)| inner.renewals.hurry(&member)).is_some()
@@ -223,7 +225,8 @@ impl<D: TenantDriver> fmt::Debug for Tenants<D> {
     }
 }
 
-/// One tenant of a provider, to be asked for credentials. A tenant that is gone is forgotten when it is asked about.
+/// One tenant of a provider, as a provider of credentials. If the provider answers that the tenant no longer exists,
+/// the tenant is forgotten.
 pub struct OfTenant<D: TenantDriver> {
     provider: Arc<D::TenantProvider>,
     tenant: Arc<str>,
@@ -231,7 +234,7 @@ pub struct OfTenant<D: TenantDriver> {
 }
 
 impl<D: TenantDriver> OfTenant<D> {
-    /// What knows the tenants.
+    /// The provider that knows the tenants.
     pub fn provider(&self) -> &Arc<D::TenantProvider> {
         &self.provider
     }
@@ -241,7 +244,7 @@ impl<D: TenantDriver> OfTenant<D> {
         &self.tenant
     }
 
-    /// The credentials of what the provider gave.
+    /// The credentials in the provider's answer.
     ///
     /// # Errors
     /// [`ErrorKind::UnknownTenant`](alvys_auth_core::ErrorKind::UnknownTenant) when there is no such tenant any more.
