@@ -21,16 +21,17 @@ impl Mark {
 /// What a provider answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Given<T> {
-    /// What is known already is still the newest.
+    /// The value that the caller knows is still the newest.
     Unchanged,
-    /// This, and its mark, to be shown to the provider the next time.
+    /// A value and its mark. The caller shows the mark to the provider the next time.
     These(T, Mark),
 }
 
 impl<T> Given<T> {
-    /// Answers a question: reads only if `known` is another mark than `mark`, which stands for what would be read.
+    /// Makes the answer to a question. `mark` stands for the version that `read` would give; `read` is called only if
+    /// `known` is another mark.
     ///
-    /// Take `mark` *before* reading: a change in between is then noticed the next time.
+    /// Take `mark` *before* reading. A change between the two is then noticed the next time.
     ///
     /// # Errors
     /// What `read` fails with.
@@ -38,11 +39,11 @@ impl<T> Given<T> {
         if known == Some(mark) { Ok(Self::Unchanged) } else { read().map(|read| Self::These(read, mark)) }
     }
 
-    /// What was given, and its mark.
+    /// The value and its mark.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for an [`Unchanged`](Self::Unchanged) where nothing
-    /// was known before.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) for an [`Unchanged`](Self::Unchanged), because no
+    /// value was known before.
     pub fn first(self) -> Result<(T, Mark), Error> {
         match self {
             Self::These(value, mark) => Ok((value, mark)),
@@ -93,7 +94,8 @@ pub trait CredentialsProvider: Send + Sync {
     /// or issues a token of another organization than the expected one.
     ///
     /// # Errors
-    /// What kept the credentials from being read, without showing any of them. The credentials in use then stay in use.
+    /// The reason why the credentials could not be read. It must not show any of them. The credentials in use stay in
+    /// use then.
     fn credentials(&self, known: Option<Mark>) -> Result<Given<Credentials>, Error>;
 
     /// How long an answer may take before it is given up; none for as long as a token request may take. Callers wait no
@@ -133,7 +135,7 @@ pub type Tenant = (Flow, Credentials);
 
 /// Knows the tenants: each with its own flow and its own credentials.
 ///
-/// A function from a tenant id to these is one.
+/// A function from a tenant id to a flow and credentials is a provider.
 ///
 /// ```
 /// use alvys_auth_core::{Credentials, Error, Flow, TenantProvider};
@@ -161,7 +163,7 @@ pub trait TenantProvider: Send + Sync {
     /// [`Given::Unchanged`] then.
     ///
     /// # Errors
-    /// Why that cannot be told now; not used for a tenant that does not exist.
+    /// The reason why the provider cannot answer now. A tenant that does not exist is not an error.
     fn tenant(&self, tenant: &str, known: Option<Mark>) -> Result<Given<Option<Tenant>>, Error>;
 
     /// How long an answer may take before it is given up; none for as long as a token request may take. The first callers

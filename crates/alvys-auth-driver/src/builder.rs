@@ -1,4 +1,4 @@
-//! How a token source of any driver is put together, and those of many tenants.
+//! The builders of a token source and of many tenants, for any driver.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -17,11 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub trait Driver: Sized {
     /// The transport settings of the HTTP client.
     type Http;
-    /// What sends token requests, which several sources may share.
+    /// The transport of token requests. Several sources may share one.
     type Transport;
-    /// What is asked for credentials.
+    /// The type of the provider of credentials.
     type Provider: ?Sized;
-    /// What the token is shared through.
+    /// The type of the store that the token is shared through.
     type Store: ?Sized;
     /// The token source.
     type Source;
@@ -29,7 +29,7 @@ pub trait Driver: Sized {
     /// How long the provider may take to answer; none for as long as a token request.
     fn time_limit(provider: &Self::Provider) -> Option<Duration>;
 
-    /// Makes a transport for requests like this one, which may take so long.
+    /// Makes a transport for requests like this one. Each may take `timeout`.
     ///
     /// # Errors
     /// When no HTTP client can be built, or it does not take the URL of the request.
@@ -44,17 +44,17 @@ pub trait Driver: Sized {
 pub struct Parts<D: Driver> {
     /// The state that callers share.
     pub engine: Engine,
-    /// What is asked for credentials, if anything.
+    /// The provider of credentials, if there is one.
     pub provider: Option<Arc<D::Provider>>,
-    /// What many sources may share.
+    /// The parts that several sources may share.
     pub common: Arc<Common<D>>,
 }
 
-/// What the sources of many tenants share.
+/// The parts that the sources of many tenants share.
 pub struct Common<D: Driver> {
     /// What sends token requests.
     pub transport: D::Transport,
-    /// What the token is shared through, if anything.
+    /// The store that the token is shared through, if there is one.
     pub store: Option<Arc<D::Store>>,
     /// How long the provider may take to answer.
     pub time_limit: Duration,
@@ -69,7 +69,7 @@ impl<D: Driver> AsRef<Engine> for Parts<D> {
 }
 
 impl<D: Driver> fmt::Debug for Parts<D> {
-    /// Leaves the transport and the provider out, which may be of any type.
+    /// Leaves the transport and the provider out, because they may be of any type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.engine, f)
     }
@@ -85,7 +85,7 @@ pub struct Builder<D: Driver, K = One<D>> {
 /// Settings of many tenants; from `Tenants::builder` of a driver.
 pub type TenantsBuilder<D> = Builder<D, Many<D>>;
 
-/// What all sources have in common.
+/// The settings of every builder.
 pub(crate) struct Settings<D: Driver> {
     pub(crate) policy: Arc<Policy>,
     pub(crate) patience: Duration,
@@ -94,7 +94,7 @@ pub(crate) struct Settings<D: Driver> {
     pub(crate) time: Time,
 }
 
-/// What one source has besides.
+/// The further settings of one source.
 pub struct One<D: Driver> {
     flow: Flow,
     credentials: Credentials,
@@ -103,7 +103,7 @@ pub struct One<D: Driver> {
     held: Option<TokenResponse>,
 }
 
-/// What the sources of many tenants have besides.
+/// The further settings of many tenants.
 pub struct Many<D: TenantDriver> {
     pub(crate) provider: Arc<D::TenantProvider>,
     pub(crate) time_limit: Option<Duration>,
@@ -113,7 +113,7 @@ pub struct Many<D: TenantDriver> {
     pub(crate) hook: Option<TenantHook>,
 }
 
-/// Is told of every change of every tenant.
+/// Called after each change of each tenant.
 type TenantHook = Box<dyn Fn(&str, &Change) + Send + Sync>;
 
 impl<D: Driver, K> Builder<D, K> {
@@ -135,18 +135,18 @@ impl<D: Driver, K> Builder<D, K> {
         self
     }
 
-    /// Your own transport settings: certificates, proxies, name resolution, user agent. See the driver's `TokenSource` for
-    /// those that are set over yours.
+    /// Your own transport settings: certificates, proxies, name resolution, user agent. The driver overrides some of
+    /// them; see its `TokenSource`.
     pub fn http(mut self, http: impl Into<D::Http>) -> Self {
         self.settings.http = Some(http.into());
         self
     }
 
-    /// Shares tokens with everybody who uses the same store: other processes of this host, or of a fleet. One of them asks
-    /// for a token, and the others take it from there. By default nothing is shared.
+    /// Shares tokens with all processes that use the same store, on this host or in a fleet. One of them requests a
+    /// token, and the others take it from the store. By default nothing is shared.
     ///
-    /// While a token is held and is not due for renewal, the store is not asked. When it cannot be used, the source goes on
-    /// alone, and tells of that once.
+    /// While a token is held and is not due for renewal, the store is not asked. When the store cannot be used, the
+    /// source goes on alone, and reports that once.
     pub fn store(mut self, store: Arc<D::Store>) -> Self {
         self.settings.store = Some(store);
         self
@@ -165,10 +165,11 @@ impl<D: Driver> Builder<D> {
         Self::of(One { flow, credentials, provider: None, watch: None, held: None })
     }
 
-    /// Where to look for other credentials: before each token request, and once more when the server refuses the ones in use
-    /// or gives a token of another organization, before that is reported.
+    /// The provider of the credentials. It is asked for other credentials before each token request. It is asked once
+    /// more when the server refuses the credentials in use, or gives a token of another organization, before that is
+    /// reported.
     pub fn provider(self, provider: Arc<D::Provider>) -> Self {
-        // Nobody knows what is in use already: the provider is asked for it before the first request.
+        // The mark of the credentials in use is not known, so the provider is asked before the first request.
         self.provider_of(provider, None)
     }
 
@@ -178,14 +179,14 @@ impl<D: Driver> Builder<D> {
         self
     }
 
-    /// Is called with every change: a token was obtained, renewed or rejected, a failure pauses, the credentials have
-    /// changed. It must not block, and may use the source.
+    /// Calls `hook` after each change: a token was obtained, renewed or rejected, a failure pauses, or the credentials
+    /// have changed. The hook must not block, and may use the source.
     pub fn on_change(mut self, hook: impl Fn(&Change) + Send + Sync + 'static) -> Self {
         self.kind.watch = Some(Box::new(hook));
         self
     }
 
-    /// Starts with a token that is already there, such as one that was kept from the last run; see [`Engine::adopt`].
+    /// Starts with a token that you have already, such as one from the last run; see [`Engine::adopt`].
     pub fn holding(mut self, response: TokenResponse) -> Self {
         self.kind.held = Some(response);
         self
@@ -221,17 +222,17 @@ impl<D: TenantDriver> TenantsBuilder<D> {
         Self::of(Many { provider, time_limit, capacity, guard: true, workers: 0, hook: None })
     }
 
-    /// How many tenants are kept, at least 1; 100,000. For one more, the tenant goes that was kept longest and not used
-    /// lately.
+    /// How many tenants are kept, at least 1; 100,000. For one more, the tenant that was kept longest and not used
+    /// lately is evicted.
     pub fn capacity(mut self, tenants: usize) -> Self {
         self.kind.capacity = NonZeroUsize::new(tenants).unwrap_or(NonZeroUsize::MIN);
         self
     }
 
-    /// Takes tokens that do not name their tenant as the organization they are for.
+    /// Accepts tokens that do not name their tenant as the organization that they are for.
     ///
-    /// For tenant ids that are not the ones Alvys uses. Better give each flow the organization it expects; see
-    /// [`Flow::expect_organization`](alvys_auth_core::Flow::expect_organization).
+    /// Use this if your tenant ids are not those of Alvys. It is better to give each flow the organization that it
+    /// expects; see [`Flow::expect_organization`](alvys_auth_core::Flow::expect_organization).
     pub fn without_organization_guard(mut self) -> Self {
         self.kind.guard = false;
         self
@@ -239,10 +240,10 @@ impl<D: TenantDriver> TenantsBuilder<D> {
 
     /// Renews tokens that were used since their last renewal in the background, at most `concurrency` at a time; off.
     ///
-    /// Without background renewal, a token is renewed when somebody asks for it near its end. Nobody waits for that either,
-    /// as long as somebody asks. With background renewal, a caller who asks near the end gets the token that is held, and a
-    /// worker renews it. If no worker has renewed it shortly before its end, a caller does. The same holds for the source of a
-    /// tenant until the tenant is forgotten or evicted.
+    /// Without background renewal, a token is renewed when somebody asks for it near its end. Nobody waits for that
+    /// renewal, as long as somebody asks before the token expires. With background renewal, a caller who asks near the
+    /// end gets the token that is held, and a worker renews it. If no worker has renewed it shortly before its end, a
+    /// caller does. The same holds for the source of a tenant until the tenant is forgotten or evicted.
     ///
     /// The workers begin with the first tenant and end with the tenants: threads of the blocking driver, tasks of the async
     /// driver on the tokio runtime of that first call.
@@ -251,20 +252,21 @@ impl<D: TenantDriver> TenantsBuilder<D> {
         self
     }
 
-    /// Is called with the tenant and each change of its token; see [`Builder::on_change`].
+    /// Calls `hook` with the tenant after each change of its token; see [`Builder::on_change`].
     pub fn on_change(mut self, hook: impl Fn(&str, &Change) + Send + Sync + 'static) -> Self {
         self.kind.hook = Some(Box::new(hook));
         self
     }
 
-    /// Makes the tenants. Nobody is asked for anything yet.
+    /// Makes the tenants. Nothing is requested yet.
     pub fn build(self) -> D::Tenants {
         Tenants::new(self.settings, self.kind).into()
     }
 }
 
 impl<D: Driver, K> fmt::Debug for Builder<D, K> {
-    /// Leaves out the transport settings, which may hold a password, and providers, which may be of any type.
+    /// Leaves out the transport settings, because they may hold a password, and providers, because they may be of any
+    /// type.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings { policy, patience, .. } = &self.settings;
         f.debug_struct("Builder").field("policy", policy).field("patience", patience).finish_non_exhaustive()

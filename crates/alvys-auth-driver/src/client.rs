@@ -13,7 +13,7 @@ use crate::{Caller, MayBeShared, Pace, Time};
 
 /// What a driver adds to a [`Client`]: the HTTP client that sends its requests. Cheap to clone.
 pub trait Transport: Clone {
-    /// Where the tokens come from: made of any source that the driver takes.
+    /// The token source. Any source that the driver accepts can be converted into it.
     type Tokens: Clone + MayBeShared;
     /// Transport settings.
     type Http;
@@ -23,25 +23,25 @@ pub trait Transport: Clone {
     type Body: From<Vec<u8>>;
     /// A finished request.
     type Request;
-    /// What sending gives: an answer or an error, at once or as a future.
+    /// The result of sending: an answer or an error, at once or as a future.
     type Sent;
 
-    /// Makes the HTTP client, of settings of the caller's own if there are some.
+    /// Makes the HTTP client, with the caller's own settings if there are any.
     ///
     /// # Errors
     /// When it cannot be made.
     fn new(http: Option<Self::Http>, api: &Api) -> Result<Self, Error>;
 
-    /// Takes an HTTP client that is there, as it is.
+    /// Uses an existing HTTP client as it is.
     fn sharing(shared: Self::Shared, api: &Api) -> Self;
 
-    /// Finishes a request that may take so long.
+    /// Finishes a request that may take `timeout`.
     ///
     /// # Errors
     /// When it cannot be sent.
     fn request(&self, request: Request<Self::Body>, timeout: Option<Duration>) -> Result<Self::Request, Error>;
 
-    /// Makes the call, or fails with why its request could not be put together.
+    /// Makes the call. Fails if its request could not be put together.
     fn send(
         &self,
         caller: Arc<Caller<Self::Tokens>>,
@@ -52,9 +52,9 @@ pub trait Transport: Clone {
 
 /// Calls the Alvys API: authorized, renewed and repeated where that is safe.
 ///
-/// What the API answers arrives with whatever status, except where the answer is about the token or about waiting: a 401 that a
-/// renewal does not mend, a 403, a 429 or 503 that outlasts the patience, and an HTML page in place of the API are
-/// [`Error`]s. Cheap to clone; clones share connections and token.
+/// An answer of the API is returned whatever its status, unless it is about the token or about waiting. These are
+/// [`Error`]s: a 401 that a renewal does not mend, a 403, a 429 or 503 that outlasts the patience, and an HTML page in
+/// place of the API. Cheap to clone; clones share connections and token.
 #[derive(Clone)]
 pub struct Client<T: Transport> {
     caller: Arc<Caller<T::Tokens>>,
@@ -69,7 +69,7 @@ pub struct ClientBuilder<T: Transport> {
     shared: Option<T::Shared>,
 }
 
-/// One call on its way; from [`Client::get`] and its like.
+/// The builder of one call; from [`Client::get`] and similar methods.
 #[must_use = "a call does nothing until it is sent"]
 pub struct RequestBuilder<T: Transport> {
     client: Client<T>,
@@ -127,7 +127,7 @@ impl<T: Transport> Client<T> {
         RequestBuilder { client: self.clone(), request, options: CallOptions::new(), timeout: None }
     }
 
-    /// Sends a request that was built elsewhere, whose URL is a full one.
+    /// Sends a request that was built elsewhere, with a full URL.
     ///
     /// # Errors
     /// As [`RequestBuilder::send`].
@@ -138,14 +138,14 @@ impl<T: Transport> Client<T> {
         self.transport.send(Arc::clone(&self.caller), request, options)
     }
 
-    /// Where the tokens come from.
+    /// The token source.
     pub fn tokens(&self) -> &T::Tokens {
         &self.caller.tokens
     }
 }
 
 impl<T: Transport> ClientBuilder<T> {
-    /// Shapes the rate of the calls; without it they go out as they come.
+    /// Keeps the calls within rate limits. Without a pace, calls are sent at once.
     ///
     /// A [`Pace`] keeps the limits of one token: give each tenant its own. Its clock is the one of the client.
     pub fn pace(mut self, pace: Pace) -> Self {
@@ -159,15 +159,15 @@ impl<T: Transport> ClientBuilder<T> {
         self
     }
 
-    /// Your own transport settings: certificates, proxies, time limits, user agent. They replace the default ones, time limits
-    /// included; see the driver for those that are set over yours.
+    /// Your own transport settings: certificates, proxies, time limits, user agent. They replace the default settings,
+    /// including the time limits. The driver overrides some of them; see there.
     pub fn http(mut self, http: impl Into<T::Http>) -> Self {
         self.http = Some(http.into());
         self
     }
 
-    /// A finished HTTP client, whose connections the client shares: for many tenants, each with its own tokens. See the driver
-    /// for how it must be built.
+    /// A finished HTTP client, whose connections this client shares. It is for many tenants, each with its own tokens.
+    /// The driver says how it must be built.
     pub fn sharing(mut self, client: T::Shared) -> Self {
         self.shared = Some(client);
         self
@@ -225,32 +225,33 @@ impl<T: Transport> RequestBuilder<T> {
         })
     }
 
-    /// How long the request may take, from its sending until its answer has been read to the end; sent again, it may take as
-    /// long again.
+    /// How long the request may take, from when it is sent until its answer has been read to the end. If it is sent
+    /// again, it may take as long again.
     ///
-    /// This stands in place of the time limits of the client for sending and for the answer. Waiting for a token, and
-    /// [`Api::patience`], are not part of it.
+    /// This replaces the client's time limits for sending and for the answer. The wait for a token, and waits within
+    /// [`Api::patience`], do not count.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
     }
 
-    /// Says that sending this twice does the same as sending it once; see [`CallOptions::idempotent`].
+    /// Says that sending this request twice has the same effect as sending it once; see [`CallOptions::idempotent`].
     pub fn idempotent(mut self) -> Self {
         self.options = self.options.idempotent();
         self
     }
 
-    /// Names scopes that the token must have; without them nothing is sent.
+    /// Names scopes that the token must have. If it lacks one, the request is not sent.
     pub fn require<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.options = self.options.require(scopes);
         self
     }
 
-    /// Sends the request, again where the rules say so, and gives the answer.
+    /// Sends the request, repeats it where that is safe and of use, and returns the answer.
     ///
     /// # Errors
-    /// Why there is no token, why none may go there, or what the API's refusal means; see [`Client`].
+    /// The reason why there is no token or why none may be sent there, or the meaning of the API's refusal; see
+    /// [`Client`].
     pub fn send(self) -> T::Sent {
         let Client { caller, transport } = self.client;
         let request = self.request.and_then(|request| transport.request(request, self.timeout));
@@ -263,7 +264,7 @@ impl<T: Transport> RequestBuilder<T> {
     }
 }
 
-/// A header from whatever the caller has for it, such as two texts. The value may be a secret, and is in no error.
+/// Makes a header from values such as two texts. The value may be a secret, so no error shows it.
 fn header(
     name: impl TryInto<HeaderName>,
     value: impl TryInto<HeaderValue>,
@@ -278,7 +279,7 @@ fn header(
     Ok((name, value))
 }
 
-/// Adds to the query that is there.
+/// Adds parameters to the URL's query.
 fn with_query<Q: Serialize + ?Sized>(uri: &Uri, parameters: &Q) -> Result<Uri, Error> {
     let mut pairs = form_urlencoded::Serializer::new(uri.query().unwrap_or_default().to_owned());
     parameters.serialize(serde_urlencoded::Serializer::new(&mut pairs)).map_err(|_| {

@@ -16,10 +16,10 @@ pub trait Clock: Send + Sync {
     /// The time now, in milliseconds since an origin that stays the same for the life of the process.
     fn now(&self) -> Timestamp;
 
-    /// Says that `event` is to be notified whenever the clock was moved. Only a clock that is moved by hand has to do that:
-    /// those who wait measure a real clock by the system's timers.
+    /// Asks the clock to notify `event` whenever it was moved. Only a clock that is moved by hand has to do that: for a
+    /// real clock, waiting callers use the system's timers.
     ///
-    /// Gives back whether the clock does, so that nobody has to set a timer.
+    /// Returns whether the clock does that, so that no timer is needed.
     fn watch(&self, event: &Arc<Event>) -> bool {
         let _ = event;
         false
@@ -49,7 +49,7 @@ impl Time {
         }
     }
 
-    /// A place to wait at: it is notified when the clock was moved by hand, and by whoever changes something that is waited
+    /// Makes a place to wait at. It rings when the clock was moved by hand, and when somebody changes what is waited
     /// for there.
     pub fn bell(&self) -> Bell {
         let event = Arc::new(Event::new());
@@ -78,7 +78,8 @@ pub struct Bell {
 }
 
 impl Bell {
-    /// Begins to listen. Do this before looking at what may change, so that no change falls between the two.
+    /// Begins to listen. Do this before you look at the state that may change, so that no change between the two is
+    /// missed.
     pub fn listen(&self) -> event_listener::EventListener {
         self.event.listen()
     }
@@ -88,14 +89,14 @@ impl Bell {
         self.event.notify(usize::MAX);
     }
 
-    /// Wakes one of those who listen.
+    /// Wakes one listener.
     pub(crate) fn ring_once(&self) {
         self.event.notify_additional(1);
     }
 
-    /// How long to wait at the most, on the system's timers, where `left` is left on the clock.
+    /// How long to wait at most by the system's timers, when `left` is left on this clock.
     ///
-    /// A clock that is moved by hand rings when it was moved, so the system's timers do not matter then.
+    /// A clock that is moved by hand rings the bell when it is moved, so the system's timers do not matter for it.
     pub fn timer(&self, left: Duration) -> Duration {
         if self.moved_by_hand && !left.is_zero() { Duration::from_secs(3600) } else { left }
     }

@@ -7,7 +7,7 @@ use http::StatusCode;
 use tracing::{debug, error, info, warn};
 
 const TARGET: &str = "alvys_auth";
-/// For what a person has to know, also where nobody reads logs.
+/// The target of notices that a person must see, even if nobody reads logs.
 const NOTICES: &str = "alvys_auth::notice";
 
 pub(crate) fn created(flow: &Flow) {
@@ -75,7 +75,7 @@ pub(crate) fn unanswered(endpoint: &Endpoint) {
     info!(target: TARGET, endpoint = endpoint.name(), "repeats a call: its connection closed before an answer came");
 }
 
-/// What was decided about an answer that is not delivered.
+/// A verdict was given on an answer that is not delivered.
 pub(crate) fn judged(endpoint: &Endpoint, status: StatusCode, verdict: &Verdict) {
     let (endpoint, status) = (endpoint.name(), status.as_u16());
     match verdict {

@@ -1,4 +1,4 @@
-//! What the path of a call tells: the scope that it needs, and the rate limit that counts it.
+//! What the path of a call shows: the scope that the call needs, and the rate limit that it counts against.
 
 use http::{Method, Uri};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::Endpoint;
 
-/// So many requests in any stretch of so long.
+/// A number of requests that may go in any period of a given length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
     requests: NonZeroU32,
@@ -14,18 +14,19 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// How much longer than the limit says a request counts: two requests take the way to the server in different times, so
-    /// that the server may see them this much closer together than they were sent.
+    /// How much longer than the limit's length a request counts. The way to the server takes longer for one request
+    /// than for another, so the server may see two requests this much closer together than they were sent.
     pub const MARGIN: Duration = Duration::from_millis(100);
 
     /// `requests` (at least 1) in any `per`.
     ///
-    /// All of them may go at once. The next one goes when the first has been gone for `per` and the [margin](Self::MARGIN).
+    /// All of them may go at once. The next request may go when `per` plus the [margin](Self::MARGIN) has passed since
+    /// the first one.
     pub fn new(requests: u32, per: Duration) -> Self {
         Self { requests: NonZeroU32::new(requests).unwrap_or(NonZeroU32::MIN), per }
     }
 
-    /// How many requests may go in any stretch of the limit's length.
+    /// How many requests may go in any period of the limit's length.
     pub(crate) fn requests(&self) -> usize {
         usize::try_from(self.requests.get()).unwrap_or(usize::MAX)
     }
@@ -43,9 +44,9 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Which limits a request falls under.
+/// The rate limits that requests count against.
 ///
-/// Begin with the [published](Self::published) ones, and replace what Alvys grants you differently.
+/// Begin with the [published](Self::published) limits, and replace those that Alvys has changed for you.
 ///
 /// ```
 /// use alvys_auth_core::{Limit, RateLimits};
@@ -68,10 +69,11 @@ pub struct RateLimits {
 }
 
 impl RateLimits {
-    /// What Alvys publishes: 10 requests a second with one token and 50 of one organization; at each endpoint 10 a minute
-    /// and one in the first second, at lists and searches 5 a minute. Who goes beyond is shut out for three minutes.
+    /// What Alvys publishes: 10 requests a second with one token and 50 of one organization; at each endpoint 10 a
+    /// minute and one in the first second, at lists and searches 5 a minute. A client that exceeds a limit is blocked
+    /// for three minutes.
     ///
-    /// Kept to these, five calls of one list go a second apart, and the sixth follows when the first is a minute old.
+    /// With these limits, five calls of one list go a second apart, and the sixth goes a minute after the first.
     pub fn published() -> Self {
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         Self {
@@ -83,36 +85,36 @@ impl RateLimits {
         }
     }
 
-    /// No limits: a beginning for those of your own.
+    /// No limits. Begin with these to set limits of your own.
     pub fn none() -> Self {
         Self { token: vec![], organization: vec![], endpoints: vec![], lists: vec![], named: vec![] }
     }
 
-    /// What one token is limited to.
+    /// Sets the limits of one token.
     pub fn token(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         self.token = limits.into_iter().collect();
         self
     }
 
-    /// What all tokens of the organization together are limited to.
+    /// Sets the limits of all tokens of the organization together.
     pub fn organization(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         self.organization = limits.into_iter().collect();
         self
     }
 
-    /// What each endpoint that is neither a list nor named is limited to.
+    /// Sets the limits of each endpoint that is neither a list nor set by its name.
     pub fn endpoints(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         self.endpoints = limits.into_iter().collect();
         self
     }
 
-    /// What each list and each search that is not named is limited to.
+    /// Sets the limits of each list and each search that is not set by its name.
     pub fn lists(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         self.lists = limits.into_iter().collect();
         self
     }
 
-    /// What one endpoint is limited to, by its [name](Endpoint::name), such as `GET loads/{id}`.
+    /// Sets the limits of one endpoint by its [name](Endpoint::name), such as `GET loads/{id}`.
     pub fn endpoint(mut self, name: impl Into<String>, limits: impl IntoIterator<Item = Limit>) -> Self {
         let name = name.into();
         self.named.retain(|(other, _)| *other != name);
@@ -120,7 +122,7 @@ impl RateLimits {
         self
     }
 
-    /// What the requests to `endpoint` are limited to, beside those of the token and of the organization.
+    /// The limits of requests to `endpoint`, apart from the limits of the token and of the organization.
     pub fn of(&self, endpoint: &Endpoint) -> &[Limit] {
         match self.named.iter().find(|(name, _)| name == endpoint.name()) {
             Some((_, limits)) => limits,

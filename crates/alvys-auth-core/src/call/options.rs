@@ -19,7 +19,7 @@ pub struct CallOptions {
 }
 
 impl CallOptions {
-    /// A call that is repeated only where nothing can happen twice.
+    /// The defaults: a call is repeated only if nothing can take effect twice.
     pub fn new() -> Self {
         Self::default()
     }
@@ -37,9 +37,9 @@ impl CallOptions {
         self
     }
 
-    /// Names scopes that the token must have; without them nothing is sent.
+    /// Names scopes that the token must have. If it lacks one, the request is not sent.
     ///
-    /// Scopes that nothing is known of, as with an opaque token, are left for the API to judge.
+    /// If the scopes of a token are not known, as with an opaque token, the request is sent and the API decides.
     pub fn require<S: Into<Scope>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         self.required.extend(scopes.into_iter().map(Into::into));
         self

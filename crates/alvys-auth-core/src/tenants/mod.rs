@@ -1,4 +1,4 @@
-//! Many tenants in one process: whose source is kept, who makes one, and whose token is renewed when.
+//! Many tenants in one process: which token sources are kept, who makes them, and when their tokens are renewed.
 
 mod plan;
 mod registry;

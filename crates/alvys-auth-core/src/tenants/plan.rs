@@ -1,4 +1,4 @@
-//! Renewal in the background: whose token is renewed next, and when.
+//! Renewal in the background: which tenant's token is renewed next, and when.
 //!
 //! ```text
 //!              used, hurry                     due
@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use crate::Timestamp;
 
-/// How soon a tenant is renewed again at the soonest, so that one that always fails keeps no worker busy.
+/// The shortest time between two renewals of a tenant, so that a tenant that always fails does not keep a worker busy.
 const SOON: Duration = Duration::from_secs(1);
-/// How long workers sleep at the most: the timers of some systems stand still while the machine sleeps.
+/// The longest sleep of a worker. It is short because the timers of some systems stand still while the machine sleeps.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The tenants whose tokens a few workers renew, however many tenants there are.
 ///
-/// Only tenants whose token somebody has used since its last renewal are in the plan, because tokens are billed. All
-/// others, and tenants without a token, stand outside, where they cost nothing, until they are used.
+/// The plan has only the tenants whose token was used since its last renewal, because tokens are billed. All other
+/// tenants, and tenants without a token, stay outside the plan until they are used, and cost nothing there.
 ///
 /// **The contract:** report each use of a token with [`used`](Self::used), which a driver may skip for a tenant that it
 /// knows to be planned; ask [`due`](Self::due) from each worker; report each renewal with [`done`](Self::done).
@@ -65,7 +65,7 @@ enum State {
 pub enum Due {
     /// Renew this tenant's token.
     Renew(Renewal),
-    /// Sleep until then, or until the plan says that workers are to be woken.
+    /// Sleep until then, or until the plan says that workers must be woken.
     Sleep(Timestamp),
 }
 
@@ -78,7 +78,7 @@ pub struct Renewal {
 }
 
 impl Renewal {
-    /// Whose token it is.
+    /// The tenant whose token is renewed.
     pub fn tenant(&self) -> &Arc<str> {
         &self.tenant
     }
@@ -90,7 +90,8 @@ impl RenewalPlan {
         Self::default()
     }
 
-    /// Somebody has used the token of `tenant`, which is to be renewed at `at`. Says whether to wake sleeping workers.
+    /// Notes that the token of `tenant` was used, and that its renewal is due at `at`. Returns whether to wake sleeping
+    /// workers.
     pub fn used(&mut self, tenant: &Arc<str>, at: Timestamp) -> bool {
         match self.tenants.get_mut(tenant) {
             None => self.plan(tenant, at),
@@ -102,8 +103,8 @@ impl RenewalPlan {
         }
     }
 
-    /// Somebody has used the token of `tenant`, whose renewal is due: it goes before all tenants that nobody has asked for.
-    /// Says whether to wake sleeping workers.
+    /// Notes that a caller used the token of `tenant` although its renewal is due. The tenant is renewed before all
+    /// tenants for which no caller has come. Returns whether to wake sleeping workers.
     pub fn hurry(&mut self, tenant: &Arc<str>) -> bool {
         let now_or_before = Timestamp::default();
         match self.tenants.get(tenant) {
@@ -129,14 +130,14 @@ impl RenewalPlan {
         Due::Renew(renewal)
     }
 
-    /// A worker is done with a tenant, whose token is to be renewed again at `at`; none when it has no token. Says whether to
-    /// wake sleeping workers.
+    /// Ends a renewal. The token is due again at `at`; none when the tenant has no token. Returns whether to wake
+    /// sleeping workers.
     ///
-    /// A tenant that was not `renewed` still counts as used, so that a failure does not end its renewals.
+    /// If the token was not `renewed`, the tenant still counts as used, so that a failure does not end its renewals.
     pub fn done(&mut self, renewal: Renewal, renewed: bool, at: Option<Timestamp>, now: Timestamp) -> bool {
         let used = match self.tenants.get(&renewal.tenant) {
             Some(State::Renewing { number, used }) if *number == renewal.number => *used || !renewed,
-            // Forgotten meanwhile.
+            // The tenant was forgotten meanwhile.
             _ => return false,
         };
         self.tenants.remove(&renewal.tenant);
@@ -169,7 +170,7 @@ impl RenewalPlan {
         self.tenants.is_empty()
     }
 
-    /// Says whether nobody comes before.
+    /// Adds a tenant, and returns whether it is the first one in the plan.
     fn plan(&mut self, tenant: &Arc<str>, at: Timestamp) -> bool {
         self.tenants.insert(Arc::clone(tenant), State::Planned(at));
         let entry = (at, Arc::clone(tenant));
@@ -180,7 +181,7 @@ impl RenewalPlan {
 }
 
 impl fmt::Debug for RenewalPlan {
-    /// Shows how many tenants there are and not which: they are the caller's customers.
+    /// Shows the number of tenants and not their names, because they are the user's customers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RenewalPlan").field("tenants", &self.tenants.len()).finish_non_exhaustive()
     }

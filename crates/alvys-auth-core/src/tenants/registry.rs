@@ -1,4 +1,4 @@
-//! The sources of many tenants: each made once, and a bounded number of them kept.
+//! The token sources of many tenants: each is made once, and a limited number of them is kept.
 //!
 //! ```text
 //!                 find                    asks                      made
@@ -24,9 +24,10 @@ use crate::Timestamp;
 
 /// The sources `S` of many tenants. Callers who want a source that somebody else is making wait at a `W`.
 ///
-/// Sources in the making are kept apart and take nobody's place, so asking for tenants that do not exist evicts nobody.
-/// When all places are taken, the source goes that was kept longest, but each one that was used since its turn came last
-/// is passed over once. What is evicted or forgotten is handed back, to be dropped once the driver's lock is released.
+/// Sources that are being made are kept apart and take no place, so requests for tenants that do not exist evict
+/// nobody. When all places are taken, the source that was kept longest is evicted, but a source that was used since its
+/// last turn is passed over once. An evicted or forgotten source is handed back, so that the driver drops it after it
+/// has released its lock.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
@@ -48,7 +49,8 @@ use crate::Timestamp;
 pub struct Registry<S, W> {
     capacity: NonZeroUsize,
     kept: BTreeMap<Arc<str>, Kept<S>>,
-    /// The tenants in the order in which they are evicted, each with its turn; forgotten ones have none any more.
+    /// The tenants in the order of eviction, each with its turn. A turn that no tenant has any more belongs to a
+    /// forgotten one.
     order: VecDeque<(u64, Arc<str>)>,
     making: BTreeMap<Arc<str>, Making<W>>,
     numbers: u64,
@@ -56,33 +58,33 @@ pub struct Registry<S, W> {
 
 struct Kept<S> {
     source: S,
-    /// Tells it from an earlier one of the same tenant in the order of eviction.
+    /// The turn in the order of eviction. It distinguishes this source from an earlier source of the same tenant.
     turn: u64,
 }
 
 struct Making<W> {
     number: u64,
     until: Timestamp,
-    /// The provider was asked in a way that nobody can interrupt.
+    /// Whether the question to the provider blocks a thread and cannot be interrupted.
     blocks: bool,
     waiting: W,
 }
 
-/// What there is for a tenant.
+/// What the registry has for a tenant.
 #[derive(Debug)]
 #[must_use = "a caller who does not make the source leaves the others waiting"]
 pub enum Found<S, W> {
     /// Its source.
     Ready(S),
-    /// Nothing yet: make the source, and report with [`Registry::made`] or [`Registry::give_up`] to those who wait.
+    /// Nothing yet. Make the source, call [`Registry::made`] or [`Registry::give_up`], and wake the callers that wait.
     Make(Maker, W),
-    /// Somebody else is making the source: wait there, until this time at the latest, and look again.
+    /// Another caller is making the source. Wait at this place, until this time at the latest, and look again.
     Wait(W, Timestamp),
-    /// The provider was asked, cannot be interrupted and is late: do not wait, and do not ask it once more.
+    /// The provider was asked before, is late, and cannot be interrupted. Do not wait, and do not ask it again.
     Late,
 }
 
-/// The right to make the source of a tenant, and the duty to say what became of it.
+/// The right to make the source of a tenant, and the duty to report the result.
 #[derive(Debug)]
 #[must_use = "callers wait for this maker: report what became of the source"]
 pub struct Maker {
@@ -91,7 +93,7 @@ pub struct Maker {
 }
 
 impl Maker {
-    /// Whose source is to be made.
+    /// The tenant whose source must be made.
     pub fn tenant(&self) -> &Arc<str> {
         &self.tenant
     }
@@ -104,8 +106,8 @@ impl<S: Clone, W: Clone> Registry<S, W> {
         Self { capacity, kept, order, making, numbers: 0 }
     }
 
-    /// The source of `tenant`, or what to do to get it. A caller who is to make the source has until `until`; from then on
-    /// the next caller makes it. Callers who come in between wait at `waiting`.
+    /// The source of `tenant`, or what to do to get it. A caller who must make the source has time until `until`; after
+    /// that, the next caller makes it. Callers that come in between wait at `waiting`.
     pub fn find(&mut self, tenant: &str, now: Timestamp, until: Timestamp, waiting: impl FnOnce() -> W) -> Found<S, W> {
         if let Some(kept) = self.kept.get(tenant) {
             return Found::Ready(kept.source.clone());
@@ -122,22 +124,23 @@ impl<S: Clone, W: Clone> Registry<S, W> {
         Found::Make(maker, waiting)
     }
 
-    /// `maker` asks the provider, and expects the answer by `until`. False when somebody else is the maker by now, or the
-    /// tenant was forgotten: then there is nothing to ask.
+    /// Says that `maker` asks the provider now, and expects the answer by `until`. Returns false when another caller
+    /// has become the maker, or the tenant was forgotten; the provider must not be asked then.
     ///
-    /// A provider that `blocks` cannot be interrupted. Then nobody takes over, however late the answer is: each further
-    /// question would block another thread.
+    /// A provider that `blocks` cannot be interrupted. No other caller takes over then, however late the answer is,
+    /// because each further question would block another thread.
     #[must_use = "a maker whose place was taken must not ask"]
     pub fn asks(&mut self, maker: &Maker, until: Timestamp, blocks: bool) -> bool {
         let making = self.making.get_mut(&maker.tenant).filter(|making| making.number == maker.number);
         making.map(|making| (making.blocks, making.until) = (blocks, until)).is_some()
     }
 
-    /// Keeps the source that `maker` has made, and hands back the tenant that was evicted for it, if any. `used` takes a
-    /// source's mark of use: whether it was used since it was last asked about.
+    /// Keeps the source that `maker` has made, and hands back the tenant that was evicted for it, if any. `used`
+    /// returns and clears a source's mark of use: whether the source was used since the last such question.
     ///
     /// # Errors
-    /// The source, when somebody else is the maker by now or the tenant was forgotten meanwhile: look again.
+    /// The source, when another caller has become the maker or the tenant was forgotten meanwhile. The caller must look
+    /// again then.
     pub fn made(&mut self, maker: Maker, source: S, used: impl Fn(&S) -> bool) -> Result<Option<(Arc<str>, S)>, S> {
         if !self.give_up(&maker) {
             return Err(source);
@@ -152,7 +155,8 @@ impl<S: Clone, W: Clone> Registry<S, W> {
         Ok(evicted)
     }
 
-    /// `maker` makes no source; says whether its place was still its own. The next caller becomes the maker.
+    /// Says that `maker` makes no source. The next caller becomes the maker. Returns false when another caller had
+    /// become the maker before.
     pub fn give_up(&mut self, maker: &Maker) -> bool {
         let own = self.making.get(&maker.tenant).is_some_and(|making| making.number == maker.number);
         if own {
@@ -161,7 +165,7 @@ impl<S: Clone, W: Clone> Registry<S, W> {
         own
     }
 
-    /// Forgets a tenant, and hands back its source, if there was one. A source in the making will not be kept.
+    /// Forgets a tenant, and hands back its source, if there was one. A source that is being made will not be kept.
     pub fn forget(&mut self, tenant: &str) -> Option<S> {
         self.making.remove(tenant);
         self.kept.remove(tenant).map(|kept| kept.source)
@@ -177,9 +181,10 @@ impl<S: Clone, W: Clone> Registry<S, W> {
         self.kept.is_empty()
     }
 
-    /// Takes out the first tenant in the order that was not used since its last turn; the others go to the end.
+    /// Removes the first tenant in the order that was not used since its last turn. The used tenants before it go to
+    /// the end.
     fn evict(&mut self, used: impl Fn(&S) -> bool) -> Option<(Arc<str>, S)> {
-        // Once each: other threads may mark sources as used at the same time.
+        // Each tenant is passed over only once, because other threads may mark sources as used at the same time.
         let mut chances = self.order.len();
         while let Some((turn, tenant)) = self.order.pop_front() {
             let Some(kept) = self.kept.get(&tenant).filter(|kept| kept.turn == turn) else { continue };
@@ -200,7 +205,7 @@ impl<S: Clone, W: Clone> Registry<S, W> {
 }
 
 impl<S, W> fmt::Debug for Registry<S, W> {
-    /// Shows how many tenants there are and not which: they are the caller's customers.
+    /// Shows the number of tenants and not their names, because they are the user's customers.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { capacity, kept, making, .. } = self;
         let counts = [("capacity", capacity.get()), ("kept", kept.len()), ("making", making.len())];

@@ -286,8 +286,8 @@ impl Lifecycle {
         self.held.as_ref()
     }
 
-    /// What readers may use without polling, and until when. A driver publishes it after every call that takes `&mut
-    /// self`.
+    /// What readers may use without polling, and until when. A driver must publish it after every call that takes
+    /// `&mut self`.
     pub fn snapshot(&self) -> Snapshot {
         let usable_until = self.held.as_ref().map(|token| {
             let awaited = self.in_flight.as_ref().is_some_and(|one| one.renewal_awaited_until > token.renewal_at());
