@@ -1,4 +1,4 @@
-//! The store's URL, taken apart.
+//! Parses the store's URL.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ const EXAMPLES: &str = "write redis://user:password@host:6379/0, rediss:// for T
 const SETTINGS: &str =
     "the settings behind the question mark are prefix, ca, cert, key, sentinel-user and sentinel-password";
 
-/// Where the store is, and as whom it is used.
+/// Where the store is, and with which user and password it is used.
 pub(crate) struct Address {
     pub(crate) kind: Kind,
     pub(crate) tls: Option<TlsCertificates>,
@@ -36,7 +36,7 @@ pub(crate) struct Login {
 }
 
 impl Address {
-    /// Takes a URL apart. No error repeats any part of it: whatever is misplaced there may be a part of the password.
+    /// Parses a URL. No error repeats any part of it, because a misplaced part may belong to the password.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme", EXAMPLES))?;
         let (server, way) = scheme.split_once('+').unwrap_or((scheme, ""));
@@ -91,7 +91,7 @@ impl Address {
         Ok(address)
     }
 
-    /// `text` without the passwords, should a server have repeated one.
+    /// `text` without the passwords, in case a server has repeated one.
     pub(crate) fn without_passwords(&self, text: &str) -> String {
         let sentinel = match &self.kind {
             Kind::Sentinel { login, .. } => login.password.as_ref(),
@@ -138,7 +138,7 @@ impl Login {
     }
 }
 
-/// What stands behind the question mark.
+/// The settings behind the question mark.
 struct Settings(Vec<(String, String)>);
 
 impl Settings {

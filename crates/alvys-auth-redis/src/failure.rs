@@ -1,19 +1,19 @@
-//! What went wrong at the store, in words that help.
+//! Explains the errors of the store.
 
 use alvys_auth_core::Error;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::address::Address;
 
-/// How much of a server's own words is told.
+/// How many characters of a server's own words are shown.
 const LONGEST: usize = 200;
 
-/// The client's error as ours. It may end up in a log.
+/// Turns the client's error into ours. It may end up in a log.
 pub(crate) fn explained(address: &Address, error: &RedisError) -> Error {
     let said = said(address, error);
     let configuration =
         |what: &str, hint: &'static str| Error::configuration(format!("the store {address} {what}"), hint);
-    // Of a cluster's nodes, the client tells the error of one as text.
+    // For a cluster, the client gives the error of one node as text.
     match error.kind() {
         _ if said.contains("authentication failed") => configuration(
             "refuses the user or the password",

@@ -29,7 +29,7 @@ pub(crate) struct Link(Mutex<Slot>);
 struct Slot {
     target: Target,
     connection: Option<Connection>,
-    /// How many connections were made, which tells them apart.
+    /// How many connections were made. The number distinguishes them.
     made: u64,
     /// When the last one could not be made, and why.
     failed: Option<(Instant, RedisError)>,
@@ -75,7 +75,7 @@ impl Link {
         self.0.lock().await.connection(asked).await
     }
 
-    /// Others may have replaced it already.
+    /// Drops the connection with this number, unless another operation has replaced it already.
     async fn give_up(&self, number: u64) {
         let mut slot = self.0.lock().await;
         if slot.made == number {
@@ -89,7 +89,7 @@ impl Slot {
         if let Some(connection) = &self.connection {
             return Ok((connection.clone(), self.made));
         }
-        // Who has waited for the attempt of another one has its failure.
+        // An operation that has waited for another operation's attempt to connect gets its failure.
         if let Some((at, error)) = &self.failed
             && *at >= asked
         {
@@ -103,7 +103,7 @@ impl Slot {
                 Ok((connection, self.made))
             }
             Err(error) => {
-                // Of several nodes, the client tells the error of one as text.
+                // For several nodes, the client gives the error of one as text.
                 let waited = error.is_io_error() && started.elapsed() >= RESPONSE;
                 let error = if waited { late() } else { error };
                 self.failed = Some((Instant::now(), error.clone()));

@@ -29,7 +29,7 @@ impl Request {
             let mut command = redis::cmd(verb);
             command.arg(script).arg(3);
             for part in ['t', 'l', 'p'] {
-                // One hash tag, so that a cluster keeps the three together.
+                // The keys have the same hash tag, so that a cluster keeps all three on one node.
                 command.arg(format!("{prefix}{{alvys:1:{name}}}:{part}"));
             }
             command.arg(&words);

@@ -36,9 +36,10 @@ const OPERATION: Duration = Duration::from_secs(4);
 /// `prefix` goes in front of every key; `ca` is a file with the authority's certificate, in place of the system's; `cert` and
 /// `key` are files with a client's certificate; `sentinel-user` and `sentinel-password` are for the sentinels.
 ///
-/// Nothing is connected before the first operation. An operation ends within four seconds: a connection may take two, an
-/// answer one, and an operation is repeated once over another connection when its answer is late or the connection is lost.
-/// After one that has waited in vain, operations fail at once for five seconds; then one of them tries.
+/// Nothing is connected before the first operation. An operation ends within four seconds: a connection may take two,
+/// an answer one, and an operation is repeated once over another connection when its answer is late or the connection
+/// is lost. After an operation has waited and got no answer, operations fail at once for five seconds; then one of them
+/// tries again.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -56,7 +57,7 @@ const OPERATION: Duration = Duration::from_secs(4);
 /// ```
 pub struct RedisStore {
     shared: Arc<Shared>,
-    /// There until the store is dropped.
+    /// Set until the store is dropped.
     runtime: Option<Runtime>,
 }
 
@@ -67,10 +68,11 @@ struct Shared {
 }
 
 impl RedisStore {
-    /// The store at that URL.
+    /// The store at this URL.
     ///
     /// # Errors
-    /// When the URL cannot be read, or a file that it names. The error repeats no part of the URL but the file's name.
+    /// When the URL, or a file that it names, cannot be read. The error repeats no part of the URL except the file's
+    /// name.
     pub fn new(url: &str) -> Result<Self, Error> {
         Self::with_clock(url, Time::boot())
     }
@@ -95,7 +97,7 @@ impl RedisStore {
         Ok(Self { shared: Arc::new(Shared { address, link, breaker }), runtime: Some(runtime) })
     }
 
-    /// Begins an operation on the store's own thread. It goes on when nobody waits for it any more.
+    /// Begins an operation on the store's own thread. It goes on even if nobody waits for it any more.
     fn start(
         &self,
         name: &Name,
@@ -151,7 +153,7 @@ impl Drop for RedisStore {
     }
 }
 
-/// Where it is: the URL without user, passwords and settings.
+/// Shows where the store is: the URL without user, passwords and settings.
 impl fmt::Display for RedisStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.shared.address, f)

@@ -1,4 +1,4 @@
-//! The HTTP clients behind a client: one for calls that are answered soon, and one for those that take their time.
+//! The HTTP clients behind a `Client`: one for calls that are answered soon, and one for calls that take longer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::settings::Http;
 use crate::transport::explain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for the head of an answer, the sending of the request included, and for each further piece.
+/// How long to wait for the head of an answer, including the time to send the request, and for each further piece.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same where the request takes long to be sent.
+/// The same time limit for a request that takes long to send.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
-/// From this many bytes on a body may take long to be sent.
+/// A body with more bytes may take long to send.
 const LONG_BODY: usize = 256 * 1024;
 
-/// What sends the calls of a client. Cheap to clone.
+/// The HTTP clients that send the calls of a `Client`. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Connections {
     /// A finished client of the caller's own, for every call.
@@ -31,18 +31,19 @@ pub(crate) enum Connections {
 
 pub(crate) struct Own {
     http: Http,
-    /// What the proxy refuses.
+    /// The remembered refusals of proxies.
     refusals: Refusals,
-    /// For what is answered soon.
+    /// For calls that are answered soon.
     quick: PerRuntime,
-    /// For what takes its time; without it, `quick` is for both.
+    /// For calls that take longer; none when `quick` is for both.
     patient: Option<PerRuntime>,
-    /// For what must not go out on a kept connection.
+    /// For calls that must not use a kept connection.
     anew: PerRuntime,
 }
 
 impl Connections {
-    /// The caller's settings or the default ones, to which `finish` adds what holds over any settings, for calls of this API.
+    /// Makes the clients for calls of this API, from the caller's settings or the default ones. `finish` adds the
+    /// settings that override all others.
     pub(crate) fn new(
         http: Option<Http>,
         api: &Uri,
@@ -59,12 +60,12 @@ impl Connections {
         let http = http.unwrap_or_else(|| within(READ_TIMEOUT));
         http.check(api)?;
         let quick = made(http.clone(), usize::MAX);
-        // What is wrong with the settings is told now, and not by the first call.
+        // A mistake in the settings is reported now, and not by the first call.
         quick.client()?;
         Ok(Self::Own(Arc::new(Own { http, refusals: Refusals::default(), quick, patient, anew })))
     }
 
-    /// Whether the proxy may be asked to lead there.
+    /// Whether a request to `uri` may be sent: no refusal of its proxy is remembered.
     pub(crate) fn check(&self, uri: &Uri, now: Timestamp) -> Result<(), Error> {
         match self {
             Self::Shared(_) => Ok(()),
@@ -72,20 +73,21 @@ impl Connections {
         }
     }
 
-    /// What an error means for a request to `uri`. A refusal of the proxy is remembered.
+    /// Explains the error of a request to `uri`. A refusal of the proxy is remembered.
     pub(crate) fn explain(&self, uri: &Uri, error: reqwest::Error, now: Timestamp) -> Error {
         const PEER: &str = "the API";
         let Self::Own(own) = self else { return explain(PEER, error) };
         let error = own.http.explain(PEER, error);
-        // Where it leads there itself: a redirect may have led elsewhere.
+        // Remembered only if `uri` itself has a proxy, because a redirect may have led to another URL.
         if own.http.proxy(uri).is_some() {
             own.refusals.failed(uri, &error, now);
         }
         error
     }
 
-    /// What sends this one from the runtime that this is called in. reqwest counts its read timeout from the start of a
-    /// request, and so takes a long upload for a silent server. A request with a time limit of its own is bounded by that.
+    /// The client that sends this request from the current runtime. reqwest counts its read timeout from the start of a
+    /// request, and would take a long upload for a silent server. A request with a time limit of its own is limited by
+    /// that.
     pub(crate) fn sending(&self, request: &Request, anew: bool) -> Result<reqwest::Client, Error> {
         let own = match self {
             Self::Shared(shared) => return Ok(shared.clone()),

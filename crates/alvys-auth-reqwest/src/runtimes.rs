@@ -1,7 +1,7 @@
 //! HTTP clients, one for each tokio runtime that asks for one.
 //!
-//! The runtime that opened a connection drives it. A request on a connection whose runtime rests would wait for ever, so no
-//! two runtimes share connections.
+//! The runtime that opened a connection drives it. A request on a connection whose runtime does not run would wait for
+//! ever, so no two runtimes share connections.
 
 use std::error::Error as _;
 use std::future::pending;
@@ -14,15 +14,15 @@ use tokio::task::JoinSet;
 
 use crate::settings::Http;
 
-/// A client for each runtime, made when that first asks for it and dropped when that ends.
+/// A client for each runtime. It is made when the runtime first asks for one, and dropped when the runtime ends.
 #[derive(Debug)]
 pub(crate) struct PerRuntime {
     http: Http,
     kept: Mutex<Vec<Kept>>,
 }
 
-/// The client of one runtime. A task of that runtime owns it, so it goes when the runtime ends: the runtime's id may then
-/// become that of another one.
+/// The client of one runtime. A task of that runtime owns it, so it is dropped when the runtime ends. After that,
+/// another runtime may get the same id.
 #[derive(Debug)]
 struct Kept {
     runtime: Id,
@@ -36,7 +36,7 @@ impl PerRuntime {
         Self { http: http.into(), kept: Mutex::default() }
     }
 
-    /// The client of the runtime that this is called in; a new one outside of any, which tells whether one can be built.
+    /// The client of the current runtime. Outside of a runtime, a new client, which shows whether one can be built.
     pub(crate) fn client(&self) -> Result<Client, Error> {
         let Ok(runtime) = Handle::try_current() else { return self.make() };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

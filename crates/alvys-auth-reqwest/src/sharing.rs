@@ -1,4 +1,4 @@
-//! A store that blocks, asked without blocking a task.
+//! Uses a store that blocks without blocking a task.
 
 use std::sync::Arc;
 

@@ -28,11 +28,12 @@ pub type Builder = alvys_auth_driver::Builder<Reqwest>;
 #[derive(Debug)]
 pub struct Reqwest;
 
-/// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
+/// Access tokens for one application. A token is fetched once, shared by all callers, and renewed without making them
+/// wait.
 ///
-/// Cheap to clone; clones share the token. Usable from any number of tasks, also on several tokio runtimes. What else can be
-/// done with a source, such as [`reject`](Engine::reject), [`adopt`](Engine::adopt) and [`status`](Engine::status), are
-/// methods of the [`Engine`] below it.
+/// Cheap to clone; clones share the token. Usable from any number of tasks, also on several tokio runtimes. Further
+/// methods, such as [`reject`](Engine::reject), [`adopt`](Engine::adopt) and [`status`](Engine::status), come from the
+/// [`Engine`] below it.
 ///
 /// ```no_run
 /// use alvys_auth_reqwest::{Credentials, Flow, TokenSource};
@@ -65,29 +66,28 @@ impl TokenSource {
         Builder::new(flow, credentials)
     }
 
-    /// A source whose credentials come from `provider`, and come from there again when they change; with settings of your
-    /// own.
+    /// A source with settings of your own. Its credentials come from `provider`, which is asked again when they change.
     ///
     /// # Errors
-    /// What kept the provider from giving credentials.
+    /// The reason why the provider could not give credentials.
     pub async fn provided_by(flow: Flow, provider: impl AsyncCredentialsProvider) -> Result<Builder, Error> {
         let provider: Arc<dyn AsyncCredentialsProvider> = Arc::new(provider);
         let (credentials, mark) = Arc::clone(&provider).credentials(None).await?.first()?;
         Ok(Self::builder(flow, credentials).provider_of(provider, Some(mark)))
     }
 
-    /// A token that is usable now, fetched first when none is.
+    /// A token that is usable now. If none is held, one is fetched first.
     ///
-    /// While a usable token is held this returns at once, also during a renewal and after one has failed. Otherwise it
-    /// waits for the one request that serves all callers, through short pauses too, for as long as its patience lasts.
+    /// While a usable token is held, this returns at once, also during a renewal and after a failed one. Otherwise it
+    /// waits for the one request that serves all callers, and through short pauses, until its patience has ended.
     /// Dropping the future cancels nothing for others.
     ///
-    /// A renewal needs a runtime that runs between the calls. On one that runs only inside of `block_on`, the token is
-    /// replaced once it has expired.
+    /// A renewal needs a runtime that runs between the calls. On a runtime that runs only inside of `block_on`, the
+    /// token is replaced only after it has expired.
     ///
     /// # Errors
-    /// What the token endpoint answered, when no token is to be had; every caller gets the same error. With a pause that
-    /// outlasts the patience this returns at once, and [`Error::retry_after`] tells the server's wait.
+    /// The reason why there is no token; every caller gets the same error. If a pause outlasts the patience, this
+    /// returns at once, and [`Error::retry_after`] gives the server's wait.
     ///
     /// # Panics
     /// In a tokio runtime that was built without time or I/O.
@@ -98,9 +98,9 @@ impl TokenSource {
         }
     }
 
-    /// Like [`token`](Self::token), for work that needs the token to last for at least `least` from now on.
+    /// Like [`token`](Self::token), for work that needs a token that stays usable for at least `least` from now on.
     ///
-    /// A token in the first half of its life is always good enough, also where that is shorter.
+    /// A token in the first half of its lifetime is always good enough, even if it expires earlier than that.
     ///
     /// # Errors
     /// As [`token`](Self::token).
@@ -121,14 +121,14 @@ impl TokenSource {
                         return Err(Error::timed_out("the tokio runtime drops the token request: it is shutting down"));
                     }
                 }
-                // Either way the next poll tells what is the case.
+                // Whichever came first, the next poll says what to do.
                 Action::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
     }
 
-    /// Renews the token if that is due and nobody else does, and returns when it is known whether there is another token. A store
-    /// may hear of it later.
+    /// Renews the token if its renewal is due and nobody else renews it. Returns when the attempt has a result. The
+    /// store may be told after that.
     pub(crate) async fn renew(&self, runtime: &Handle) {
         if let Action::Do(flight) = Engine::poll(&self.0, Duration::ZERO, Timestamp::default()) {
             drop(self.carry_out(flight, runtime));
@@ -160,7 +160,7 @@ impl TokenSource {
         }
     }
 
-    /// What the provider gives; none when it does not answer in time.
+    /// The provider's answer; none when it does not answer in time.
     async fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
         let provider = self.0.provider.clone()?;
         let (blocks, answer) = (provider.blocks(), provider.credentials(known));
@@ -169,14 +169,15 @@ impl TokenSource {
             answer.await
         };
         let limit = self.0.common.time_limit;
-        // What blocks a thread goes on when nobody waits any more: the question is open until it is answered.
+        // A provider that blocks a thread cannot be stopped. Its question stays open until it has answered, even if
+        // nobody waits any more.
         let given =
             if blocks { timeout(limit, joined(tokio::spawn(answer))).await } else { timeout(limit, answer).await };
         given.ok()
     }
 }
 
-/// What a store answers within its time.
+/// The answer of the store, or an error when it does not answer in time.
 async fn at_store(store: &dyn AsyncSharing, subject: Subject, operation: Operation<TokenResponse, Error>) -> Shared {
     let answer = timeout(STORE_TIME, store.share(subject, operation)).await;
     answer.unwrap_or_else(|_| Err(Error::timed_out("the store did not answer in time")))
@@ -239,7 +240,7 @@ impl Waits for TokenSource {
         _: bool,
         told: Box<dyn FnOnce(Shared) + Send>,
     ) {
-        // Outside of a runtime nothing is told, and nobody waits for it for longer than a moment.
+        // Outside of a runtime the store is not asked. Then calls wait for its answer a second at most.
         if let (Some(store), Ok(runtime)) = (self.0.common.store.clone(), Handle::try_current()) {
             let subject = Subject::calls(self.request(), endpoint);
             runtime.spawn(async move { told(at_store(&*store, subject, operation).await) });

@@ -17,10 +17,10 @@ pub type TenantsBuilder = alvys_auth_driver::TenantsBuilder<Reqwest>;
 
 /// A token source for each tenant: made on first use, and a bounded number of them kept.
 ///
-/// Tenants share nothing but their HTTP client: a failure, a pause or a lock of one never touches another. A tenant that the
-/// provider does not know is an error, and gets nobody else's token. A tenant that the provider stops knowing keeps its token
-/// until that is due for renewal, and is forgotten then. Each token must name its tenant as the organization it is for, unless
-/// the flow expects another one. Cheap to clone; clones share the sources.
+/// Tenants share nothing but their HTTP client: a failure, a pause or a lock of one never touches another. A tenant
+/// that the provider does not know is an error, and gets nobody else's token. If the provider no longer knows a tenant,
+/// the tenant keeps its token until the token is due for renewal, and is forgotten then. Each token must name its
+/// tenant as the organization it is for, unless the flow expects another one. Cheap to clone; clones share the sources.
 ///
 /// [`with_token`](alvys_auth_driver::Tenants::with_token), [`forget`](alvys_auth_driver::Tenants::forget) and
 /// [`len`](alvys_auth_driver::Tenants::len) are methods of the driver crate's [`Tenants`](alvys_auth_driver::Tenants).
@@ -55,8 +55,8 @@ impl Tenants {
     /// A token of `tenant` that is usable now; see [`TokenSource::token`]. Marks the tenant as used.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownTenant`](crate::ErrorKind::UnknownTenant) when there is no such tenant, what kept the provider
-    /// from telling, or as [`TokenSource::token`].
+    /// [`ErrorKind::UnknownTenant`](crate::ErrorKind::UnknownTenant) when there is no such tenant, the reason why the
+    /// provider could not answer, or as [`TokenSource::token`].
     pub async fn token(&self, tenant: &str) -> Result<Token, Error> {
         match self.with_token(tenant, Token::clone) {
             Some(token) => Ok(token),
@@ -64,15 +64,15 @@ impl Tenants {
         }
     }
 
-    /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own. Marks the tenant
-    /// as used.
+    /// The source of `tenant`, for example to make a [`Client`](crate::Client) for it. Marks the tenant as used.
     ///
-    /// What is done with the source afterwards marks the tenant as used only when a token is fetched, or met while it is due
-    /// for renewal. The source is made once for all callers who ask at the same time, on a task of its own. They wait for the
-    /// provider until its time limit; a later answer of a provider that blocks counts for later callers.
+    /// Later uses of the source mark the tenant as used only when a token is fetched, or when a caller gets a token
+    /// whose renewal is due. The source is made once for all callers who ask at the same time, on a task of its own.
+    /// They wait for the provider until its time limit; a later answer of a provider that blocks counts for later
+    /// callers.
     ///
     /// # Errors
-    /// As [`token`](Self::token), but for what asking for the token itself may end in.
+    /// As [`token`](Self::token), except the errors of the token request.
     pub async fn source(&self, tenant: &str) -> Result<TokenSource, Error> {
         let mut search = self.search(tenant);
         loop {
@@ -89,7 +89,7 @@ impl Tenants {
             match action {
                 Action::Over(result) => return result,
                 Action::Do(making) => drop(runtime.spawn(ask(making).in_current_span())),
-                // Either way the search tells what is the case.
+                // Whichever came first, the search says what to do next.
                 Action::Wait(change, timer) => drop(timeout(timer, change).await),
             }
         }
@@ -106,7 +106,7 @@ async fn ask(making: Making<Reqwest>) {
     making.given(given);
 }
 
-/// Renews what is due, one token at a time, until the tenants are gone.
+/// Renews due tokens, one at a time, until the tenants are gone.
 async fn work(worker: Worker<TokenSource>) {
     loop {
         match worker.next() {

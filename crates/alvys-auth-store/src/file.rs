@@ -21,11 +21,11 @@ const FORMAT: u32 = 2;
 
 /// A store in a private directory, for all processes of one user on one host.
 ///
-/// Each entry is a file of its own, which is replaced in one step. An operation holds the lock of the directory while it reads
-/// and replaces the file, and for nothing else: a process that was stopped while it asks for a token holds a lease, which ends.
-/// Entries outlive the process, and the machine's restart.
+/// Each entry is a file of its own, which is replaced in one step. An operation holds the lock of the directory only
+/// while it reads and replaces the file. A process that was stopped while it requests a token holds no lock, only a
+/// lease, which ends. Entries outlive the process and a restart of the machine.
 ///
-/// The directory must not be on a network file system: the locks of those do not hold between machines.
+/// The directory must not be on a network file system, whose locks do not hold between machines.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,11 +47,12 @@ pub struct FileStore {
     directory: PathBuf,
 }
 
-/// What a file holds: the entry, and when it was written on the clock that its times count by.
+/// The content of a file: the entry, and when it was written by the clock of its times.
 #[derive(Serialize, Deserialize)]
 struct Written {
     format: u32,
-    /// The boot whose clock `at` is from; none where boots cannot be told apart, so that it is the wall clock's.
+    /// The boot of the machine whose clock gave `at`. None on systems where boots cannot be told apart; `at` is the
+    /// wall clock's time then.
     boot: Option<String>,
     at: Timestamp,
     wall: Timestamp,
@@ -59,7 +60,7 @@ struct Written {
 }
 
 impl FileStore {
-    /// The store in that directory, which is made if it is missing, and closed to other users.
+    /// The store in this directory. A missing directory is made, and other users get no access to it.
     ///
     /// # Errors
     /// When the directory cannot be made, or belongs to another user.
@@ -69,7 +70,7 @@ impl FileStore {
         Ok(Self { directory })
     }
 
-    /// The names of the entries that are there, in order.
+    /// The names of all entries, sorted.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -79,7 +80,7 @@ impl FileStore {
         Ok(names)
     }
 
-    /// Removes all entries, those of earlier versions too, and says how many there were. Other files stay.
+    /// Removes all entries, including those of earlier versions, and returns how many there were. Other files stay.
     ///
     /// # Errors
     /// When the directory cannot be read, or an entry cannot be removed.
@@ -107,7 +108,8 @@ impl FileStore {
     fn carry_out(&self, path: &Path, operation: SealedOperation) -> io::Result<SealedAnswer> {
         let (boot, wall) = (boot(), wall());
         let now = if boot.is_some() { Time::boot().now() } else { wall };
-        // What cannot be read, such as a link or a pipe in place of a file, is replaced, and what it leads to stays.
+        // A file that cannot be read, such as a link or a pipe in its place, is replaced. The target of a link stays as
+        // it is.
         let text = files::read_private(path, LONGEST).unwrap_or_default();
         let before = read(&text, boot.as_deref(), now, wall);
         let mut cell = before.clone();
@@ -130,7 +132,8 @@ impl BlockingStore for FileStore {
     }
 }
 
-/// What is in a file, on the clock that shows `now`; nothing when it is damaged, or of another format.
+/// Reads the entry in a file, by the clock that shows `now`. The entry is empty when the file is damaged, or of another
+/// format.
 fn read(text: &[u8], boot: Option<&str>, now: Timestamp, wall: Timestamp) -> Cell {
     let Some(written) = serde_json::from_slice::<Written>(text).ok().filter(|written| written.format == FORMAT) else {
         return Cell::default();
@@ -152,7 +155,7 @@ fn wall() -> Timestamp {
     Timestamp::default().saturating_add(since)
 }
 
-/// What tells this boot of the machine from others.
+/// A text that distinguishes this boot of the machine from others.
 fn boot() -> Option<String> {
     Some(fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }

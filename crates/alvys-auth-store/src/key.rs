@@ -46,7 +46,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// What a token request shares its token under: the [`Name`] of the entry, and a key derived from the client secret.
+/// The key of a token request at a store: the [`Name`] of its entry, and a key for sealing that is derived from the
+/// client secret.
 ///
 /// Entries are encrypted with AES-256-GCM. The whole [identity](TokenRequest::identity) of the request is authenticated with
 /// each entry, and so are the kind of the entry and the id of its token. An entry that was moved to another name, or
@@ -116,7 +117,7 @@ impl Key {
         &self.name
     }
 
-    /// The operation as the store is to see it.
+    /// Seals the operation for the store.
     ///
     /// # Errors
     /// When the system has no randomness.
@@ -137,8 +138,8 @@ impl Key {
         })
     }
 
-    /// The answer of the store, opened. What does not open was sealed with another secret, or is damaged: it counts as
-    /// absent.
+    /// Opens the answer of the store. An entry that does not open was sealed with another secret, or is damaged. It
+    /// counts as absent.
     #[must_use]
     pub fn open(&self, answer: SealedAnswer) -> Answer<TokenResponse, Error> {
         let Answer { outcome, token, busy_for, pause } = answer;
@@ -157,7 +158,7 @@ impl Key {
     fn sealed(&self, bound: &Bound, text: &str) -> Result<String, Error> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(|_| broken())?;
-        // With room for the tag, because a buffer that grows leaves copies in memory.
+        // The buffer has room for the tag, because a buffer that grows leaves copies of the text in memory.
         let mut sealed = Zeroizing::new(Vec::with_capacity(text.len() + AES_256_GCM.tag_len()));
         sealed.extend_from_slice(text.as_bytes());
         let aad = Aad::from(self.bound(bound));
@@ -184,7 +185,7 @@ impl Key {
     }
 }
 
-/// What an entry is authenticated with, beside the identity of the request.
+/// The data that an entry is authenticated with, apart from the identity of the request.
 enum Bound {
     Token(Id),
     Failure,

@@ -39,7 +39,7 @@ impl BlockingStore for MemoryStore {
         }
         let mut cell = Cell::default();
         let answer = cell.run(operation, now);
-        // Before a new name is kept, those are forgotten that nobody asks for any more.
+        // Before a new name is kept, the entries that have ended are forgotten.
         cells.retain(|_, cell| cell.ends().is_some_and(|ends| now < ends));
         if cell.ends().is_some() {
             cells.insert(name.clone(), cell);

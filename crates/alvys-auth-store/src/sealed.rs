@@ -1,4 +1,4 @@
-//! Stores for token sources: what they keep is sealed on the way in and opened on the way out.
+//! Stores for token sources. An entry is sealed before it is stored, and opened after it was read.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +24,7 @@ use crate::{AsyncStore, BlockingStore, Key, Name, SealedAnswer, SealedOperation}
 #[derive(Debug)]
 pub struct Sealed<S> {
     store: S,
-    /// Whether it was told that something there does not open.
+    /// Whether it was reported that an entry does not open.
     told: AtomicBool,
 }
 
@@ -34,7 +34,7 @@ impl<S> Sealed<S> {
         Self { store, told: AtomicBool::new(false) }
     }
 
-    /// Opens an answer. That something does not open is told once.
+    /// Opens an answer. An entry that does not open is reported once.
     fn open(&self, key: &Key, answer: SealedAnswer) -> Answer<TokenResponse, Error> {
         let answer = key.open(answer);
         let closed = answer.token.as_ref().is_some_and(|found| found.token.is_none())
@@ -68,13 +68,14 @@ impl<S: AsyncStore> AsyncSharing for Sealed<S> {
     }
 }
 
-/// A store, and another one for when that cannot be used: below a store in the network, one in files. An outage of the network
-/// then costs one token for each host, and not one for each process. It is told once, until the first store is back.
+/// A store, and a second one that is used while the first one cannot be: for example, a store in files below one in the
+/// network. An outage of the network then costs one token for each host, and not one for each process. The outage is
+/// reported once, until the first store can be used again.
 #[derive(Debug)]
 pub struct Fallback<F, S> {
     first: F,
     second: S,
-    /// Whether it was told that the first store cannot be used.
+    /// Whether it was reported that the first store cannot be used.
     told: AtomicBool,
 }
 

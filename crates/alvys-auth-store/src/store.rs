@@ -1,4 +1,4 @@
-//! What a store is.
+//! The traits of a store.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use crate::Name;
 /// An operation as a store sees it: tokens and failures are sealed text.
 pub type SealedOperation = Operation<String, String>;
 
-/// What a store answers.
+/// The answer of a store.
 pub type SealedAnswer = Answer<String, String>;
 
-/// An answer that is on its way; from [`AsyncStore::run`].
+/// The future of an answer; from [`AsyncStore::run`].
 pub type StoreFuture<'a> = Pin<Box<dyn Future<Output = Result<SealedAnswer, Error>> + Send + 'a>>;
 
 /// A store whose operations block.

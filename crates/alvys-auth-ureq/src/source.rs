@@ -28,10 +28,11 @@ pub type Builder = alvys_auth_driver::Builder<Ureq>;
 #[derive(Debug)]
 pub struct Ureq;
 
-/// Access tokens for one application: fetched once, shared by all callers, renewed off their path.
+/// Access tokens for one application. A token is fetched once, shared by all callers, and renewed without making them
+/// wait.
 ///
-/// Cheap to clone; clones share the token. Usable from any number of threads. What else can be done with a source, such as
-/// [`reject`](Engine::reject), [`adopt`](Engine::adopt) and [`status`](Engine::status), are methods of the [`Engine`] below
+/// Cheap to clone; clones share the token. Usable from any number of threads. Further methods, such as
+/// [`reject`](Engine::reject), [`adopt`](Engine::adopt) and [`status`](Engine::status), come from the [`Engine`] below
 /// it.
 ///
 /// ```no_run
@@ -60,25 +61,24 @@ impl TokenSource {
         Builder::new(flow, credentials)
     }
 
-    /// A source whose credentials come from `provider`, and come from there again when they change; with settings of your
-    /// own.
+    /// A source with settings of your own. Its credentials come from `provider`, which is asked again when they change.
     ///
     /// # Errors
-    /// What kept the provider from giving credentials.
+    /// The reason why the provider could not give credentials.
     pub fn provided_by(flow: Flow, provider: impl CredentialsProvider + 'static) -> Result<Builder, Error> {
         let (credentials, mark) = provider.credentials(None)?.first()?;
         Ok(Self::builder(flow, credentials).provider_of(Arc::new(provider), Some(mark)))
     }
 
-    /// A token that is usable now, fetched first when none is.
+    /// A token that is usable now. If none is held, one is fetched first.
     ///
-    /// While a usable token is held this returns at once, also during a renewal, which runs on a thread of its own, and
-    /// after one has failed. Otherwise it waits for the one request that serves all callers, through short pauses too, for
-    /// as long as its patience lasts.
+    /// While a usable token is held, this returns at once, also during a renewal, which runs on a thread of its own,
+    /// and after a failed one. Otherwise it waits for the one request that serves all callers, and through short
+    /// pauses, until its patience has ended.
     ///
     /// # Errors
-    /// What the token endpoint answered, when no token is to be had; every caller gets the same error. With a pause that
-    /// outlasts the patience this returns at once, and [`Error::retry_after`] tells the server's wait.
+    /// The reason why there is no token; every caller gets the same error. If a pause outlasts the patience, this
+    /// returns at once, and [`Error::retry_after`] gives the server's wait.
     pub fn token(&self) -> Result<Token, Error> {
         match self.with_token(Token::clone) {
             Some(token) => Ok(token),
@@ -86,9 +86,9 @@ impl TokenSource {
         }
     }
 
-    /// Like [`token`](Self::token), for work that needs the token to last for at least `least` from now on.
+    /// Like [`token`](Self::token), for work that needs a token that stays usable for at least `least` from now on.
     ///
-    /// A token in the first half of its life is always good enough, also where that is shorter.
+    /// A token in the first half of its lifetime is always good enough, even if it expires earlier than that.
     ///
     /// # Errors
     /// As [`token`](Self::token).
@@ -98,14 +98,14 @@ impl TokenSource {
             match Engine::poll(&self.0, least, deadline) {
                 Action::Over(result) => return result,
                 Action::Do(flight) => self.carry_out(flight),
-                // Either way the next poll tells what is the case.
+                // Whichever came first, the next poll says what to do.
                 Action::Wait(change, timer) => drop(change.wait_timeout(timer)),
             }
         }
     }
 
-    /// Renews the token if that is due and nobody else does, and returns when it is known whether there is another token. A store
-    /// may hear of it later.
+    /// Renews the token if its renewal is due and nobody else renews it. Returns when the attempt has a result. The
+    /// store may be told after that.
     pub(crate) fn renew(&self) {
         if let Action::Do(flight) = Engine::poll(&self.0, Duration::ZERO, Timestamp::default()) {
             self.carry_out(flight);
@@ -115,7 +115,8 @@ impl TokenSource {
         }
     }
 
-    /// Carries out an attempt on a thread of its own, so that the caller may use another one's token or give up meanwhile.
+    /// Carries out an attempt on a thread of its own, so that the caller may use the token of another attempt, or give
+    /// up, meanwhile.
     fn carry_out(&self, flight: Flight) {
         let (this, span) = (self.clone(), Span::current());
         let fetch = move |flight| span.in_scope(|| this.fetch(flight));
@@ -124,7 +125,7 @@ impl TokenSource {
             let fetch = fetch.clone();
             move || taken.recv().map(fetch)
         });
-        // Should the system have no thread to spare, the attempt is carried out here.
+        // If the system has no free thread, the attempt is carried out here.
         match spawned {
             Ok(_) => drop(hand_over.send(flight)),
             Err(_) => fetch(flight),
@@ -147,7 +148,7 @@ impl TokenSource {
         }
     }
 
-    /// What the provider gives; none when it does not answer in time.
+    /// The provider's answer; none when it does not answer in time.
     fn ask(&self, known: Option<Mark>, question: Question) -> Option<Result<Given<Credentials>, Error>> {
         let provider = self.0.provider.clone()?;
         asked("provider of credentials", self.0.common.time_limit, move || {
@@ -157,7 +158,8 @@ impl TokenSource {
     }
 }
 
-/// What a provider or a store answers within `limit`, none when it does not: on a thread of its own, because it may block for ever.
+/// The answer of a provider or a store; none when it does not answer within `limit`. It is asked on a thread of its
+/// own, because it may block for ever.
 pub(crate) fn asked<T: Send + 'static>(
     whom: &str,
     limit: Duration,
@@ -177,7 +179,7 @@ pub(crate) fn asked<T: Send + 'static>(
     }
 }
 
-/// What a store answers within its time.
+/// The answer of the store, or an error when it does not answer in time.
 fn at_store(store: Arc<dyn BlockingSharing>, subject: Subject, operation: Operation<TokenResponse, Error>) -> Shared {
     let answer = asked("store", STORE_TIME, move || store.share(&subject, operation));
     answer.unwrap_or_else(|| Err(Error::timed_out("the store did not answer in time")))
@@ -247,7 +249,7 @@ impl Waits for TokenSource {
         if urgent {
             told(at_store(store, subject, operation));
         } else {
-            // Without a thread to spare nothing is told now, and it is tried again later.
+            // If the system has no free thread, the store is not asked now, and a later call asks it again.
             let looking = thread::Builder::new().name("alvys-auth-looking".to_owned());
             let _ = looking.spawn(move || told(store.share(&subject, operation)));
         }

@@ -16,10 +16,10 @@ pub type TenantsBuilder = alvys_auth_driver::TenantsBuilder<Ureq>;
 
 /// A token source for each tenant: made on first use, and a bounded number of them kept.
 ///
-/// Tenants share nothing but their HTTP agent: a failure, a pause or a lock of one never touches another. A tenant that the
-/// provider does not know is an error, and gets nobody else's token. A tenant that the provider stops knowing keeps its token
-/// until that is due for renewal, and is forgotten then. Each token must name its tenant as the organization it is for, unless
-/// the flow expects another one. Cheap to clone; clones share the sources.
+/// Tenants share nothing but their HTTP agent: a failure, a pause or a lock of one never touches another. A tenant that
+/// the provider does not know is an error, and gets nobody else's token. If the provider no longer knows a tenant, the
+/// tenant keeps its token until the token is due for renewal, and is forgotten then. Each token must name its tenant as
+/// the organization it is for, unless the flow expects another one. Cheap to clone; clones share the sources.
 ///
 /// [`with_token`](alvys_auth_driver::Tenants::with_token), [`forget`](alvys_auth_driver::Tenants::forget) and
 /// [`len`](alvys_auth_driver::Tenants::len) are methods of the driver crate's [`Tenants`](alvys_auth_driver::Tenants).
@@ -52,8 +52,8 @@ impl Tenants {
     /// A token of `tenant` that is usable now; see [`TokenSource::token`]. Marks the tenant as used.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownTenant`](crate::ErrorKind::UnknownTenant) when there is no such tenant, what kept the provider
-    /// from telling, or as [`TokenSource::token`].
+    /// [`ErrorKind::UnknownTenant`](crate::ErrorKind::UnknownTenant) when there is no such tenant, the reason why the
+    /// provider could not answer, or as [`TokenSource::token`].
     pub fn token(&self, tenant: &str) -> Result<Token, Error> {
         match self.with_token(tenant, Token::clone) {
             Some(token) => Ok(token),
@@ -61,15 +61,14 @@ impl Tenants {
         }
     }
 
-    /// The source of `tenant`, for what else a source can do, such as a [`Client`](crate::Client) of its own. Marks the tenant
-    /// as used.
+    /// The source of `tenant`, for example to make a [`Client`](crate::Client) for it. Marks the tenant as used.
     ///
-    /// What is done with the source afterwards marks the tenant as used only when a token is fetched, or met while it is due
-    /// for renewal. The source is made once for all callers who ask at the same time. They wait for the provider until its
-    /// time limit; a later answer counts for later callers.
+    /// Later uses of the source mark the tenant as used only when a token is fetched, or when a caller gets a token
+    /// whose renewal is due. The source is made once for all callers who ask at the same time. They wait for the
+    /// provider until its time limit; a later answer counts for later callers.
     ///
     /// # Errors
-    /// As [`token`](Self::token), but for what asking for the token itself may end in.
+    /// As [`token`](Self::token), except the errors of the token request.
     pub fn source(&self, tenant: &str) -> Result<TokenSource, Error> {
         let mut search = self.search(tenant);
         loop {
@@ -82,7 +81,7 @@ impl Tenants {
                             making.given(given);
                         }
                     };
-                    // Should the system have no thread to spare, the search tries again and ends with an error.
+                    // If the system has no free thread, the search tries again and ends with an error.
                     let _ = thread::Builder::new().name("alvys-auth-provider".to_owned()).spawn(ask);
                 }
                 Action::Wait(change, timer) => drop(change.wait_timeout(timer)),
@@ -91,7 +90,7 @@ impl Tenants {
     }
 }
 
-/// Renews what is due, one token at a time, until the tenants are gone.
+/// Renews due tokens, one at a time, until the tenants are gone.
 fn work(worker: &Worker<TokenSource>) {
     loop {
         match worker.next() {
@@ -111,7 +110,7 @@ impl TenantDriver for Ureq {
     }
 
     fn start(worker: Worker<TokenSource>) {
-        // Without a thread to spare, callers renew tokens.
+        // If the system has no free thread, callers renew the tokens.
         let _ = thread::Builder::new().name("alvys-auth-renewal".to_owned()).spawn(move || work(&worker));
     }
 }
