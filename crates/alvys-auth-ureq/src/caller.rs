@@ -14,14 +14,14 @@ use ureq::http::request::Parts;
 use ureq::http::{HeaderValue, Method, Request, Response};
 use ureq::{Agent, AsSendBody, Body, ResponseExt};
 
-/// Whose calls are made.
+/// What calls need: tokens, the API and the rate limits.
 pub(crate) type Caller = alvys_auth_driver::Caller<Tokens>;
 
 /// Any blocking source of tokens.
 pub(crate) type Tokens = alvys_auth_driver::Tokens<dyn BlockingTokens>;
 
-/// `send` adds the body, and uses a new connection where it is told to send anew; it is called again unless `options` say that
-/// the body can be used once only.
+/// Makes a call. `send` adds the body, and uses a new connection when its argument says so. It is called again when the
+/// call is repeated, unless `options` say that the body can be used only once.
 pub(crate) fn call(
     caller: &Caller,
     parts: Parts,
@@ -46,7 +46,7 @@ pub(crate) fn call(
                 call.authorize(next.headers_mut());
                 match send(next, anew) {
                     Ok(head) => {
-                        // The token did not go along to where a redirect led.
+                        // The token was not sent to the URL to which a redirect led.
                         let redirected = head.get_redirect_history().is_some_and(|history| history.len() > 1);
                         call.answered(head.status(), head.headers(), Some(&parts.uri).filter(|_| !redirected));
                         answer = Some(head);
@@ -65,9 +65,9 @@ pub(crate) fn call(
     }
 }
 
-/// The settings of every request: a refusal is read before it becomes an error, a redirect is followed without the token,
-/// which ureq could only let go along to every port of the same host, and no proxy carries a token off this machine
-/// unencrypted.
+/// The settings of every request. A refusal is read before it becomes an error. A redirect is followed without the
+/// token, because ureq could only send it to every port of the same host. No proxy carries an unencrypted token off
+/// this machine.
 pub(crate) fn configured<S: AsSendBody>(agent: &Agent, request: Request<S>) -> Request<S> {
     let plain_http = request.uri().scheme_str() == Some("http");
     let config = agent
@@ -79,7 +79,7 @@ pub(crate) fn configured<S: AsSendBody>(agent: &Agent, request: Request<S>) -> R
     config.build()
 }
 
-/// The request, to go out on a new connection where it is sent `anew`.
+/// The request, on a new connection if it is sent `anew`.
 pub(crate) fn on_connection<S: AsSendBody>(agent: &Agent, request: Request<S>, anew: bool) -> Request<S> {
     if anew { agent.configure_request(request).max_idle_age(Duration::ZERO).build() } else { request }
 }
@@ -89,15 +89,17 @@ pub(crate) fn expect_consent<S>(request: &mut Request<S>) {
     request.headers_mut().entry(EXPECT).or_insert(HeaderValue::from_static("100-continue"));
 }
 
-/// Whether requests of this method tell the length of their body even where that is zero (RFC 9110, section 8.6).
+/// Whether requests of this method state the length of their body even if it is zero (RFC 9110, section 8.6).
 pub(crate) fn expects_body(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-/// Reads as much of an answer as is looked at. What cannot be read is missing, and the status then has to do.
+/// Reads the part of an answer that the call looks at. If the body cannot be read, what was read so far is used
+/// together with the status.
 ///
-/// ureq gives a read up only after the time that its agent is set to, if any, which is meant for the bodies that are
-/// delivered. So a thread reads, and is left to itself where nothing comes; it ends with its connection.
+/// ureq ends a read only after the time limit of its agent, if there is one, and that limit is meant for bodies that
+/// are delivered. So a thread reads. If nothing comes, nobody waits for the thread any more, and it ends with its
+/// connection.
 fn look(answer: Response<Body>) -> Response<Vec<u8>> {
     let (parts, body) = answer.into_parts();
     let (sender, pieces) = mpsc::channel();
@@ -107,7 +109,7 @@ fn look(answer: Response<Body>) -> Response<Vec<u8>> {
             && sender.send(piece[..read].to_vec()).is_ok()
         {}
     };
-    // Without a thread nothing is read.
+    // If the system has no free thread, nothing is read.
     let _ = thread::Builder::new().name("alvys-auth-look".to_owned()).spawn(read);
     let (started, mut body) = (Instant::now(), Vec::new());
     while let Ok(piece) = pieces.recv_timeout(LOOK_TIME.saturating_sub(started.elapsed())) {

@@ -14,20 +14,20 @@ use crate::caller::{self, Caller, Tokens, configured, expect_consent, expects_bo
 use crate::network::Http;
 use crate::transport::{explain, not_led_to};
 
-/// How long the client waits for a host's address and for a connection; for each piece of a request to be taken, for the head
-/// of an answer, and for each further piece.
+/// How long the client waits for a host's address and for a connection. The next limit is for each piece of a request
+/// to be sent, for the head of an answer, and for each further piece.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// From this many bytes on a body is sent when the server agrees, as curl does.
+/// A body with more bytes is sent only after the server agrees, as curl does.
 const LARGE: usize = 1024 * 1024;
 
 /// Sends the calls of a [`Client`](crate::Client) with ureq.
 ///
-/// By default a call may take 10 seconds each for the host's address and for a connection, and 30 each for a piece of the
-/// request to be taken, for the head of the answer and for each further piece.
+/// By default, a call waits up to 10 seconds each for the host's address and for a connection, and up to 30 seconds
+/// each until a piece of the request is sent, for the head of the answer, and for each further piece.
 ///
-/// A body of more than a mebibyte, and any stream, waits for the server's consent, for a second at the most. An answer that comes
-/// before the body is sent is delivered, even where the server closes its connection then.
+/// A body of more than a mebibyte, and any stream, waits for the server's consent, for a second at the most. An answer
+/// that comes before the body is sent is delivered, even if the server then closes its connection.
 ///
 /// A proxy that refuses its user name and password is not asked again for 5 minutes: calls of that origin fail at once. Another
 /// client, which has other settings, does not wait.
@@ -42,7 +42,7 @@ const LARGE: usize = 1024 * 1024;
 #[derive(Clone)]
 pub struct Calls {
     agent: Agent,
-    /// What the proxy refuses.
+    /// The remembered refusals of proxies.
     refusals: Refusals,
 }
 
@@ -50,7 +50,7 @@ pub struct Calls {
 pub struct Payload(Content);
 
 enum Content {
-    /// None at all where the request has no body.
+    /// No bytes when the request has no body.
     Bytes(Vec<u8>),
     Stream(Box<dyn Read + Send>),
 }
@@ -60,7 +60,7 @@ enum Content {
 pub struct Outgoing(Request<Payload>);
 
 impl Payload {
-    /// Streams a body, which is sent once and never again.
+    /// Makes a body of a stream, which is sent once and never again.
     pub fn stream(body: impl Read + Send + 'static) -> Self {
         Self(Content::Stream(Box::new(body)))
     }

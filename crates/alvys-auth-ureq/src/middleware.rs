@@ -1,4 +1,4 @@
-//! Authorized calls for an agent that exists already.
+//! Authorized calls for an existing agent.
 
 use std::fmt;
 use std::io::{Cursor, Read};
@@ -19,16 +19,18 @@ const KEPT: u64 = 1024 * 1024;
 
 /// Authorizes every request of a ureq agent, as [`Client`](crate::Client) does its own.
 ///
-/// A request that carries an `Authorization` of its own is sent as it is, with the settings of its own agent; one to a host
-/// that no token may go to fails, so use another agent for other hosts. [`CallOptions`] are taken from the request's
-/// extensions. Errors of this library arrive as [`ureq::Error::Other`], from which [`Error`](crate::Error) can be downcast.
+/// A request with an `Authorization` header of its own is sent as it is, with the settings of its own agent. A request
+/// to a host that no token may be sent to fails, so use another agent for other hosts. [`CallOptions`] are taken from
+/// the request's extensions. Errors of this library arrive as [`ureq::Error::Other`], from which
+/// [`Error`](crate::Error) can be downcast.
 ///
-/// ureq lets a middleware pass a request on once. It is sent again, where the rules say so, through the agent given to
-/// [`new`](Self::new), whose settings hold for the first time too, except where the request has its own. Redirects are
-/// followed without token and body, wherever ureq lets them lead, over plain http too, and whether a status becomes an error
-/// is up to that agent alone. Plain http is otherwise sent to this machine only, and to no proxy. Bodies of up to 1 MiB are
-/// kept to be sent again; a longer one is streamed in chunks and sent once. Give that agent time limits, as below: without
-/// them ureq waits for ever for a server that answers nothing, or that stops reading a long body.
+/// ureq lets a middleware pass a request on only once. If the request must be sent again, that goes through the agent
+/// given to [`new`](Self::new). The settings of that agent also hold for the first time, unless the request has its
+/// own. Redirects are followed without the token and the body. ureq alone decides where they may lead, over plain http
+/// too. That agent alone decides whether a status becomes an error. Otherwise, plain http is sent to this machine only,
+/// and to no proxy. Bodies of up to 1 MiB are kept to be sent again; a longer one is streamed in chunks and sent once.
+/// Give that agent time limits, as below: without them ureq waits for ever for a server that answers nothing, or that
+/// stops reading a long body.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -57,12 +59,12 @@ pub struct Authorize {
 }
 
 impl Authorize {
-    /// Takes the tokens from `tokens` and the rules from `api`, and sends a second time through `agent`.
+    /// Takes the tokens from `tokens` and the rules from `api`. Requests that are sent again go through `agent`.
     pub fn new(tokens: impl BlockingTokens + 'static, api: Api, agent: Agent) -> Self {
         Self { caller: Caller::new(tokens.into(), api), agent }
     }
 
-    /// Shapes the rate of the calls.
+    /// Keeps the calls within rate limits.
     pub fn pace(mut self, pace: Pace) -> Self {
         self.caller.keep_to(pace);
         self
@@ -74,7 +76,7 @@ impl Authorize {
         self
     }
 
-    /// Sends again, with the settings of the first time.
+    /// Sends a request again, with the settings of the first time.
     fn run(&self, request: Request<&[u8]>, anew: bool) -> Result<Response<Body>, ureq::Error> {
         let request = on_connection(&self.agent, request, anew);
         if request.body().is_empty() { self.agent.run(request.map(|_| ())) } else { self.agent.run(request) }
@@ -83,7 +85,7 @@ impl Authorize {
 
 impl Middleware for Authorize {
     fn handle(&self, request: Request<SendBody>, next: MiddlewareNext) -> Result<Response<Body>, ureq::Error> {
-        // Before anything is changed about the request.
+        // The call begins before anything about the request is changed.
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let begun = self.caller.begin(method, uri, headers, CallOptions::new()).map_err(boxed)?;
         if begun.is_none() {

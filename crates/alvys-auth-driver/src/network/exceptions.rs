@@ -20,7 +20,7 @@ enum Hosts {
     Network(IpAddr, u8),
 }
 
-/// The entries of a list, which are separated by commas and spaces. An entry that means nothing matches nothing.
+/// The entries of a list, separated by commas and spaces. An entry that cannot be understood matches nothing.
 pub(super) fn listed(list: &str) -> Vec<Exception> {
     list.split([',', ' ', '\t', '\r', '\n']).filter_map(Exception::read).collect()
 }
@@ -44,7 +44,7 @@ impl Exception {
         made(hosts, port)
     }
 
-    /// Whether it lists this host, which is in lower case and without brackets, at this port.
+    /// Whether the entry names this host at this port. The host is in lower case and without brackets.
     pub(super) fn matches(&self, host: &str, port: u16) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         let listed = match (&self.hosts, host.parse::<IpAddr>()) {

@@ -1,4 +1,4 @@
-//! How connections are made: through which proxy, and whose certificates are trusted.
+//! How connections are made: which proxy they go through, and which certificates are trusted.
 
 mod exceptions;
 mod proxies;

@@ -8,19 +8,20 @@ use http::Uri;
 use super::exceptions::{Exception, listed};
 use super::proxy::Proxy;
 
-/// The variables that name a proxy for https, the first of which counts that is not empty.
+/// The variables that name a proxy for https. The first variable that is not empty counts.
 const PROXY: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const EXCEPTIONS: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
 /// The proxies that the environment names, by the rules of curl and a little more.
 ///
-/// - `https_proxy` counts before `all_proxy`, lower case before upper case. An empty variable is as good as none.
+/// - `https_proxy` counts before `all_proxy`, and lower case before upper case. An empty variable counts as not set.
 /// - The proxy is `http://`, `https://`, `socks4://`, `socks4a://`, `socks5://` or `socks5h://`; without a scheme it is
 ///   `http://`. The ports are 80, 443 and 1080 by default.
-/// - `no_proxy` lists exceptions, separated by commas or spaces: a domain, which stands for its subdomains too, with or without
-///   `.` or `*.` before it; an address; a network such as `10.0.0.0/8`; `*` for everything. Each but a network may have a port.
+/// - `no_proxy` lists exceptions, separated by commas or spaces: a domain, which stands for its subdomains too, with or
+///   without `.` or `*.` before it; an address; a network such as `10.0.0.0/8`; `*` for everything. Each of these may
+///   have a port, except a network.
 /// - Plain http, which is for this machine alone, never takes a proxy. `http_proxy` is not read.
-/// - What cannot be understood is an error, and no reason to go without a proxy.
+/// - A value that cannot be understood is an error. The request is not sent without a proxy then.
 ///
 /// ```
 /// use alvys_auth_driver::Proxies;
@@ -44,7 +45,7 @@ pub struct Proxies {
     exceptions: (&'static str, Vec<Exception>),
 }
 
-/// How a request leaves this machine. `Display` says it in words, without a password.
+/// How a request leaves this machine. `Display` describes it in words, without a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way<'a> {
     /// Directly, because the environment names no proxy.
@@ -65,11 +66,11 @@ pub enum Way<'a> {
 impl Proxies {
     /// The proxies that the environment of this process names now.
     pub fn from_env() -> Self {
-        // What is not UTF-8 names no host, and is to be an error and not as good as none.
+        // A value that is not UTF-8 names no host. It must be an error, and not count as not set.
         Self::read(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
-    /// The proxies that are named where `lookup` returns the value of a variable.
+    /// The proxies that the variables name; `lookup` returns the value of a variable.
     pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name: &&'static str| {
             let value = lookup(name)?.trim().to_owned();
@@ -99,14 +100,15 @@ impl Proxies {
         proxy.as_ref().map(Way::Through).map_err(Error::clone)
     }
 
-    /// The proxy of https URLs that are no exceptions. None when there is none, or none that can be understood.
+    /// The proxy for https URLs that are not listed as exceptions. None when there is no proxy, or when its value
+    /// cannot be understood.
     pub fn proxy(&self) -> Option<&Proxy> {
         self.proxy.as_ref()?.as_ref().ok()
     }
 }
 
 impl<'a> Way<'a> {
-    /// The proxy that it leads through.
+    /// The proxy that the request goes through.
     pub fn proxy(self) -> Option<&'a Proxy> {
         match self {
             Self::Through(proxy) => Some(proxy),

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use alvys_auth_core::{Error, TransportFault};
 use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, percent_decode_str, utf8_percent_encode};
 
-/// The proxy that a variable of the environment names. What it shows of itself has no user name and no password.
+/// The proxy that a variable of the environment names. Its `Debug` and `Display` show no user name and no password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
     variable: &'static str,
@@ -17,7 +17,7 @@ pub struct Proxy {
     user: Option<(String, String)>,
 }
 
-/// How a proxy is spoken to.
+/// The protocol that a proxy uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheme {

@@ -1,4 +1,5 @@
-//! Connects to one of a host's addresses. A family of addresses that the network swallows costs a moment only (RFC 8305).
+//! Connects to one of a host's addresses. If the network drops the packets to one family of addresses without an
+//! answer, that costs only a moment (RFC 8305).
 
 use std::fmt;
 use std::io;
@@ -16,7 +17,7 @@ use super::early::Early;
 /// How long an address may be silent before the next one is tried (RFC 8305, section 5).
 const HEAD_START: std::time::Duration = std::time::Duration::from_millis(250);
 
-/// There is no connection: nothing of a request has left this machine.
+/// Says that there is no connection, so nothing of a request has left this machine.
 #[derive(Debug)]
 pub(crate) struct Unreached(io::Error);
 
@@ -41,7 +42,8 @@ impl fmt::Display for AtProxy {
 
 impl std::error::Error for AtProxy {}
 
-/// Marks an error as one of a connection that was not made. In ureq's words it could as well have come after the request.
+/// Marks an error as one before the connection was made. ureq's own error does not show whether the request was sent
+/// before.
 pub(super) fn unreached(error: Error) -> Error {
     match error {
         Error::Io(error) => Error::Other(Unreached(error).into()),
@@ -61,7 +63,8 @@ impl std::error::Error for Unreached {
     }
 }
 
-/// A connection to one of these addresses. Each is tried for a moment; those that were silent get what is left of the time.
+/// A connection to one of these addresses. Each is tried for a moment. The addresses that did not answer then get the
+/// rest of the time.
 pub(super) fn connected(
     addresses: &ResolvedSocketAddrs,
     details: &ConnectionDetails,
@@ -86,7 +89,7 @@ pub(super) fn connected(
     if silent.is_empty() { Err(unreached(failure)) } else { tcp(silent, timeout(details), details).map_err(unreached) }
 }
 
-/// What is left of the time for the whole connection.
+/// The rest of the time for the whole connection.
 pub(super) fn timeout(details: &ConnectionDetails) -> NextTimeout {
     let after = match (details.timeout.after, details.now, (details.current_time)()) {
         (Duration::Exact(limit), Instant::Exact(started), Instant::Exact(now)) => {
@@ -118,7 +121,7 @@ fn tcp(
     Ok(Box::new(Early::new(connection.ok_or(Error::ConnectionFailed)?)))
 }
 
-/// The addresses in their order, but so that the families take turns.
+/// Reorders the addresses so that the two families take turns.
 fn in_turn(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (one, other): (Vec<_>, Vec<_>) = addresses.iter().partition(|address| address.is_ipv6() == first);

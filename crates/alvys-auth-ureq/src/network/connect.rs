@@ -30,11 +30,12 @@ impl Connect {
         Self { http, config, socks: SocksConnector::default() }
     }
 
-    /// A connection that leads to the server, not encrypted yet.
+    /// Makes a connection to the server, directly or through a proxy. It is not encrypted yet.
     fn reached(&self, details: &ConnectionDetails) -> Result<Box<dyn Transport>, Error> {
         let way = self.http.proxies.way(details.uri).map_err(|error| Error::Other(error.into()))?;
         let Some(proxy) = way.proxy() else { return self.direct(details) };
-        // A request over plain http has no proxy among its settings. It may have been redirected to https since.
+        // A request over plain http has no proxy in its settings, but may have been redirected to https. Then the
+        // agent's proxy is used.
         let config = if details.config.proxy().is_some() { details.config } else { &self.config };
         // Made of the same proxy.
         let place = config.proxy().ok_or(Error::InvalidProxyUrl)?;
@@ -69,7 +70,7 @@ impl Connect {
         if !details.addrs.is_empty() {
             return connected(&details.addrs, details);
         }
-        // ureq has left the look-up to the proxy, which this server is an exception of.
+        // ureq has left the look-up to the proxy, but this server is reached without the proxy.
         connected(&details.resolver.resolve(details.uri, details.config, timeout(details))?, details)
     }
 
@@ -94,7 +95,7 @@ fn of_proxy(proxy: &Proxy, uri: &Uri, error: Error) -> Error {
     AtProxy::told(uri, told)
 }
 
-/// An error on the way to a proxy that speaks SOCKS, or its refusal, which ureq tells in words alone.
+/// An error on the way to a SOCKS proxy, or a refusal of that proxy, which ureq reports only as text.
 fn of_socks(proxy: &Proxy, uri: &Uri, error: Error) -> Error {
     const CREDENTIALS: [&str; 3] =
         ["password authentication failed", "no acceptable auth methods", "unknown auth method"];

@@ -1,4 +1,4 @@
-//! Hears an answer that comes before the whole request is sent (RFC 9112, section 9.5).
+//! Reads an answer that comes before the whole request is sent (RFC 9112, section 9.5).
 
 use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
 
@@ -9,11 +9,11 @@ use ureq::unversioned::transport::{Buffers, NextTimeout, Transport};
 /// How long to look for an answer on a connection that takes no more of the request.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A connection whose writes fail only where no answer has arrived.
+/// A connection whose writes fail only if no answer has arrived.
 ///
-/// A server that refuses a request may answer and close while the body is on its way. ureq then tells of the write that failed
-/// and drops the answer. So what is left of the request is taken here and goes nowhere, and ureq comes to the answer. It lies
-/// below TLS, which could not be read either after a write that failed.
+/// A server that refuses a request may answer and close while the body is on its way. ureq would then report the failed
+/// write and drop the answer. So this connection accepts the rest of the request and discards it, and ureq goes on to
+/// read the answer. It is below TLS, because after a failed write nothing can be read through TLS either.
 #[derive(Debug)]
 pub(super) struct Early<T> {
     connection: T,

@@ -1,4 +1,4 @@
-//! The agent of those who bring none: its proxies, its certificates, and how it connects.
+//! The default agent: its proxies, its certificates, and how it connects.
 
 mod addresses;
 mod connect;
@@ -24,10 +24,11 @@ use self::resolve::Addresses;
 
 pub(crate) use self::addresses::{AtProxy, Unreached};
 
-/// The transport settings of those who bring no agent: the [`Proxies`] of the environment, and the certificates of
-/// [`Trust::system`]. Where a host has several addresses, the next one is tried after a quarter of a second of silence.
+/// The transport settings that are used when you bring no agent: the [`Proxies`] of the environment, and the
+/// certificates of [`Trust::system`]. Where a host has several addresses, the next one is tried after a quarter of a
+/// second of silence.
 ///
-/// To add to these settings, begin with [`Http::config`]; an agent of your own has ureq's ways in all of it.
+/// To add to these settings, begin with [`Http::config`]. An agent of your own does all of this in ureq's way.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,7 +46,7 @@ pub struct Http {
     tls: Tls,
 }
 
-/// TLS settings: those that were given, or those of the system, which are read when they are needed.
+/// TLS settings: the given ones, or the system's, which are read when they are needed.
 #[derive(Clone)]
 enum Tls {
     Given(Arc<ClientConfig>),
@@ -57,7 +58,7 @@ enum Tls {
 type MakeTls = dyn Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync;
 
 impl Default for Http {
-    /// The transport settings of those who bring none.
+    /// The transport settings that are used when you bring none.
     fn default() -> Self {
         Self { proxies: Proxies::from_env(), tls: Tls::System }
     }
@@ -69,8 +70,8 @@ impl Http {
         Self { proxies, tls: Tls::Given(tls) }
     }
 
-    /// Like [`with`](Self::with), where `tls` makes the TLS settings, whenever a connection is to be encrypted: for programs that
-    /// often end without one. Whoever makes the settings also keeps them.
+    /// Like [`with`](Self::with), but `tls` makes the TLS settings each time a connection must be encrypted. It is for
+    /// programs that often end without such a connection. `tls` should keep the settings that it has made.
     pub fn with_later(
         proxies: Proxies,
         tls: impl Fn() -> Result<Arc<ClientConfig>, Error> + Send + Sync + 'static,

@@ -11,8 +11,8 @@ use ureq::unversioned::transport::time::Duration;
 
 use super::addresses::unreached;
 
-/// ureq's resolver, but for literal addresses: ureq starts a thread for each request that has a time limit, because a look-up
-/// cannot be given up. An address needs no look-up and so no time limit.
+/// ureq's resolver, except for literal addresses. ureq starts a thread for each request that has a time limit, because
+/// a look-up cannot be interrupted. A literal address needs no look-up, and so no thread.
 #[derive(Debug, Default)]
 pub(super) struct Addresses(DefaultResolver);
 
@@ -21,7 +21,7 @@ impl Resolver for Addresses {
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         let after = if host.parse::<IpAddr>().is_ok() { Duration::NotHappening } else { timeout.after };
         let found = self.0.resolve(uri, config, NextTimeout { after, ..timeout }).map_err(unreached)?;
-        // A proxy of SOCKS 4 knows no other addresses, and is told the first one.
+        // A SOCKS 4 proxy accepts only IPv4 addresses, and gets the first address.
         let short = |proxy: &ureq::Proxy| proxy.protocol() == ProxyProtocol::Socks4 && proxy.uri() != uri;
         if !config.proxy().is_some_and(short) {
             return Ok(found);

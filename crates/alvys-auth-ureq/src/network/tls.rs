@@ -36,7 +36,7 @@ impl Encrypted {
     }
 }
 
-/// Nothing but the handshake has happened yet.
+/// Makes the error of a failed handshake. Nothing of a request was sent before it.
 fn failed(error: io::Error) -> Error {
     match error.downcast::<rustls::Error>() {
         Ok(error) => error.into(),

@@ -1,6 +1,6 @@
 //! Asks a proxy for a tunnel (RFC 9110, section 9.3.6).
 //!
-//! ureq's own request for one takes no more than 20 headers and no success but 200.
+//! ureq's own request for a tunnel accepts no more than 20 headers in the answer, and no success other than 200.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub(super) fn tunnelled(
 
 const END: &[u8] = b"\r\n\r\n";
 
-/// The head of an answer, and nothing of what follows it; as much as there is of one that does not end.
+/// Reads the head of an answer, and nothing after it. If the head does not end, returns what there is of it.
 fn head(proxy: &mut impl Read) -> std::io::Result<Vec<u8>> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while head.len() < LONGEST && !head.ends_with(END) && proxy.read(&mut byte)? == 1 {
