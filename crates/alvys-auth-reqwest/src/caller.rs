@@ -6,7 +6,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Uri};
 use reqwest::{Request, Response, Url};
 
-/// Whose calls are made.
+/// What calls need: tokens, the API and the rate limits.
 pub(crate) type Caller = alvys_auth_driver::Caller<Tokens>;
 
 /// Any async source of tokens.
@@ -16,7 +16,7 @@ pub(crate) type Tokens = alvys_auth_driver::Tokens<dyn AsyncTokens>;
 pub(crate) trait Exchange {
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Sends it, on a new connection where it is sent `anew`.
+    /// Sends the request, on a new connection if it is sent `anew`.
     fn send(
         &mut self,
         request: Request,
@@ -71,7 +71,8 @@ pub(crate) async fn call<X: Exchange>(
     }
 }
 
-/// Says that there is no body where one is expected; servers refuse such a request otherwise (411), and reqwest leaves it out.
+/// Says with a Content-Length that there is no body where one is expected. Servers refuse such a request without it
+/// (411), and reqwest leaves it out.
 fn state_empty_body(request: &mut Request) {
     let expected = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
     if expected && request.body().is_none() && !request.headers().contains_key(TRANSFER_ENCODING) {
@@ -79,7 +80,7 @@ fn state_empty_body(request: &mut Request) {
     }
 }
 
-/// reqwest has checked the URL more strictly than `http` does, so that this fails in theory only.
+/// reqwest has checked the URL more strictly than `http` does, so this fails only in theory.
 pub(crate) fn to_uri(url: &Url) -> Result<Uri, Error> {
     url.as_str().parse().map_err(|_| Error::configuration("the URL cannot be called", "correct its host or path"))
 }

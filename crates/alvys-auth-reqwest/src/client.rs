@@ -16,32 +16,34 @@ use crate::{Api, CallOptions, Error, Http};
 
 const MOST_REDIRECTS: usize = 10;
 
-/// The answer to a call that is on its way.
+/// The future of the answer to a call.
 pub type AnswerFuture = Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>>;
 
 /// Sends the calls of a [`Client`](crate::Client) with reqwest.
 ///
-/// By default a call may take 10 seconds for a connection, and 30 for the head of an answer, which includes the sending of the
-/// request, and for each further piece. A request whose body is a stream or longer than 256 KiB may take 10 minutes each
-/// instead, because reqwest cannot tell a long upload from a silent server; so may one with a
-/// [`timeout`](alvys_auth_driver::RequestBuilder::timeout) of its own, besides that.
+/// By default, a call waits up to 10 seconds for a connection, up to 30 seconds for the head of an answer, which
+/// includes the time to send the request, and up to 30 seconds for each further piece. If the body is a stream or
+/// longer than 256 KiB, the two limits of 30 seconds are 10 minutes, because reqwest cannot distinguish a long upload
+/// from a silent server. The same holds for a request with a [`timeout`](alvys_auth_driver::RequestBuilder::timeout) of
+/// its own, besides that.
 ///
-/// Where a server answers before the body is sent and closes at once, reqwest may tell of the broken connection in place of the
-/// answer: 83 to 100 of 100 answers were heard by a program on the same machine, the fewer the longer the body.
+/// If a server answers before the body is sent and closes at once, reqwest may report the broken connection in place of
+/// the answer. A program on the same machine got 83 to 100 of 100 answers; the longer the body, the fewer.
 ///
-/// An answer may have 256 headers, over HTTP/2 of 256 KiB in all. Settings of your own bring the limits of reqwest, unless
-/// `http1_max_headers` and `http2_max_header_list_size` change them.
+/// An answer may have 256 headers, over HTTP/2 of 256 KiB in all. With settings of your own, the limits of reqwest
+/// hold, unless `http1_max_headers` and `http2_max_header_list_size` change them.
 ///
-/// Settings of your own ([`http`](alvys_auth_driver::ClientBuilder::http)) hold for uploads too: a `read_timeout` begins when
-/// the request does. Redirects are set over yours, to [`redirects`]. Plain http is sent to this machine only, and to no proxy:
-/// where the API base is https, not at all.
+/// Settings of your own ([`http`](alvys_auth_driver::ClientBuilder::http)) hold for uploads too: a `read_timeout`
+/// begins when the request does. Your redirect policy is replaced by [`redirects`]. Plain http is sent to this machine
+/// only, and to no proxy. If the API base is https, no plain http is sent at all.
 ///
 /// A proxy that refuses its user name and password is not asked again for 5 minutes: calls of that origin fail at once. Another
 /// client, which has other settings, does not wait.
 ///
-/// A finished [`reqwest::Client`] ([`sharing`](alvys_auth_driver::ClientBuilder::sharing)) is taken as it is. Build it with
-/// [`redirects`], with time limits, of which it has none by itself, and for an API base that is plain http with
-/// [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names gets the token unencrypted.
+/// A finished [`reqwest::Client`] ([`sharing`](alvys_auth_driver::ClientBuilder::sharing)) is used as it is. Build it
+/// with [`redirects`], and with time limits, because it has none by itself. For an API base that is plain http, also
+/// build it with [`no_proxy`](reqwest::ClientBuilder::no_proxy), because otherwise a proxy that the environment names
+/// would get the token unencrypted.
 #[derive(Clone)]
 pub struct Calls {
     connections: Connections,
@@ -59,7 +61,7 @@ impl Transport for Calls {
     fn new(http: Option<Http>, api: &Api) -> Result<Self, Error> {
         let proxied = !is_plain_http(api);
         let finish = |http: reqwest::ClientBuilder| {
-            // The URL of a call would go along to wherever a redirect leads.
+            // Without this, the URL of a call would be sent to the target of a redirect.
             http.referer(false).redirect(redirects()).http1_allow_obsolete_multiline_headers_in_responses(true)
         };
         let base = api.base().parse().map_err(|_| {
@@ -75,7 +77,7 @@ impl Transport for Calls {
     fn request(&self, request: http::Request<Body>, timeout: Option<Duration>) -> Result<Request, Error> {
         let refused = |_| Error::configuration("the URL cannot be called", "correct its host or path");
         let mut request = Request::try_from(request).map_err(refused)?;
-        // reqwest says of a body that there is one, even where it is empty.
+        // reqwest also reports a body when it is empty.
         if request.body().and_then(Body::as_bytes).is_some_and(<[u8]>::is_empty) {
             *request.body_mut() = None;
         }
@@ -104,19 +106,22 @@ impl Transport for Calls {
 }
 
 impl fmt::Debug for Calls {
-    /// Leaves the HTTP clients out: default headers may hold a password.
+    /// Leaves the HTTP clients out, because default headers may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Calls")
     }
 }
 
-/// The redirects of a client whose calls are authorized: up to 10 are followed, to other origins without the token.
+/// The redirect policy of a client whose calls are authorized. Up to 10 redirects are followed. Other origins do not
+/// get the token.
 ///
-/// Set this on the client to which the middleware `Authorize` is added, and on one that a [`Client`](crate::Client) shares. By itself
-/// reqwest takes the token off where a redirect leaves an origin, and puts it on again where the next one stays there. That
-/// one is not followed but delivered as an answer, and so is one that leads back to the URL that was called: what came of it
-/// could not be told from the first answer, and a request that was carried out already would be sent again. Nor is one
-/// followed from https to plain http, or from this machine to plain http elsewhere, which would take the body along.
+/// Set this on the client to which the middleware `Authorize` is added, and on one that a [`Client`](crate::Client)
+/// shares. Some redirects are not followed but delivered as an answer. One is a redirect that stays on another origin
+/// after an earlier one has led there: reqwest removes the token when a redirect leaves an origin, but adds it again
+/// when the next redirect stays there. Another is a redirect back to the called URL: its answer could not be
+/// distinguished from the first one, and a request that was carried out already would be sent again. Redirects from
+/// https to plain http, or from this machine to plain http elsewhere, are not followed either, because they would take
+/// the body along.
 pub fn redirects() -> Policy {
     Policy::custom(|attempt| {
         let (first, last) = (attempt.previous().first(), attempt.previous().last());
@@ -138,7 +143,8 @@ fn is_same(one: &Url, other: &Url) -> bool {
     one.as_str().split('#').next() == other.as_str().split('#').next()
 }
 
-/// Whether what is sent from `last` on to `next` could be read on the way, as it could not be before.
+/// Whether a request that is redirected from `last` to `next` could be read on the way, although it could not be
+/// before.
 fn exposes(last: &Url, next: &Url) -> bool {
     next.scheme() == "http" && (last.scheme() != "http" || is_here(last) && !is_here(next))
 }

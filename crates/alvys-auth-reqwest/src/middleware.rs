@@ -10,14 +10,16 @@ use crate::{Api, AsyncTokens, CallOptions, Pace};
 
 /// Authorizes every request of a `reqwest-middleware` client, as [`Client`](crate::Client) does its own.
 ///
-/// A request that carries an `Authorization` of its own is sent as it is; one to a host that no token may go to fails, so
-/// use another client for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of this library
-/// arrive as [`reqwest_middleware::Error::Middleware`], from which [`Error`](crate::Error) can be downcast.
+/// A request with an `Authorization` header of its own is sent as it is. A request to a host that no token may be sent
+/// to fails, so use another client for other hosts. [`CallOptions`] are taken from the request's extensions. Errors of
+/// this library arrive as [`reqwest_middleware::Error::Middleware`], from which [`Error`](crate::Error) can be
+/// downcast.
 ///
-/// The client below is taken as it is, and a middleware cannot see its settings. Build it with
-/// [`redirects`](crate::redirects), or the token may follow them off the API; with time limits; and for an API on this
-/// machine, over plain http, with [`no_proxy`](reqwest::ClientBuilder::no_proxy), or a proxy that the environment names gets
-/// the token unencrypted.
+/// The client below is used as it is, because a middleware cannot see its settings. Build it with
+/// [`redirects`](crate::redirects), because otherwise redirects may take the token to other hosts, and with time
+/// limits. For an API on this machine over plain http, also build it with
+/// [`no_proxy`](reqwest::ClientBuilder::no_proxy), because otherwise a proxy that the environment names would get the
+/// token unencrypted.
 ///
 /// ```no_run
 /// use alvys_auth_reqwest::{Api, Authorize, CallOptions, Credentials, Flow, TokenSource};
@@ -50,7 +52,7 @@ impl Authorize {
         Self(Caller::new(tokens.into(), api))
     }
 
-    /// Shapes the rate of the calls.
+    /// Keeps the calls within rate limits.
     pub fn pace(mut self, pace: Pace) -> Self {
         self.0.keep_to(pace);
         self
@@ -79,7 +81,7 @@ impl Middleware for Authorize {
     }
 }
 
-/// The middleware that comes after this one, down to the client itself.
+/// The next middlewares, down to the client itself.
 struct Rest<'a> {
     next: Next<'a>,
     extensions: &'a mut Extensions,

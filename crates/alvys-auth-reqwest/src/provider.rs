@@ -8,12 +8,12 @@ use alvys_auth_core::{Credentials, CredentialsProvider, Error, Given, Mark, Tena
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-/// What a provider will answer.
+/// The future of a provider's answer.
 pub type ProviderFuture<T> = Pin<Box<dyn Future<Output = Result<Given<T>, Error>> + Send>>;
 
-/// An async [`CredentialsProvider`], for a store that is asked over the network.
+/// An async [`CredentialsProvider`], for a secret store in the network.
 ///
-/// Every [`CredentialsProvider`] is one, and is asked on the runtime's blocking threads.
+/// Every [`CredentialsProvider`] is also an async one, and is asked on the runtime's blocking threads.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -66,9 +66,9 @@ impl<P: CredentialsProvider + 'static> AsyncCredentialsProvider for P {
     }
 }
 
-/// An async [`TenantProvider`], for a store that is asked over the network.
+/// An async [`TenantProvider`], for a secret store in the network.
 ///
-/// Every [`TenantProvider`] is one, and is asked on the runtime's blocking threads.
+/// Every [`TenantProvider`] is also an async one, and is asked on the runtime's blocking threads.
 pub trait AsyncTenantProvider: Send + Sync + 'static {
     /// The flow and the credentials of `tenant`, unless they are those of the mark `known`; none when there is no such
     /// tenant. See [`TenantProvider::tenant`].
@@ -113,7 +113,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     joined(runtime.spawn_blocking(ask)).await
 }
 
-/// What a task gives that asks a provider.
+/// The result of a task that asks a provider.
 pub(crate) async fn joined<T>(asking: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
     asking.await.unwrap_or_else(|_| {
         Err(Error::configuration("the provider of credentials panicked", "mend it; its panic was printed"))

@@ -17,18 +17,20 @@ use crate::transport::explained;
 /// The protocols that a server may choose from, the best first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// No proxy has this name (RFC 6761, section 6.4). What would need a proxy that cannot be used is sent there, and so nowhere.
+/// No proxy has this name (RFC 6761, section 6.4). A request that needs a proxy which cannot be used goes to this name,
+/// and so is never sent.
 const NOWHERE: &str = "http://unusable-proxy.invalid";
 
-/// The transport settings of a client: a function that makes a builder of it. It is called when a source or a client is built,
-/// and again for each further tokio runtime, because runtimes share no connections.
+/// The transport settings of a client: a function that makes a client builder. The function is called when a source or
+/// a client is built, and again for each further tokio runtime, because runtimes share no connections.
 ///
-/// For token requests, redirects, retries, time limits, `pool_idle_timeout` (2 seconds) and `https_only` are set over these
-/// settings, and proxies are taken off an endpoint on this machine. [`Client`](crate::Client) sets redirects, and takes
-/// proxies off an API on this machine.
+/// Some settings are overridden. For token requests these are redirects, retries, time limits, `pool_idle_timeout` (2
+/// seconds) and `https_only`, and an endpoint on this machine gets no proxy. [`Client`](crate::Client) overrides
+/// redirects, and uses no proxy for an API on this machine.
 ///
-/// The default settings use the [`Proxies`] of the environment and the certificates of [`Trust::system`]. To add to them, begin
-/// with [`Http::default`]; a builder of your own has reqwest's ways in both. What it says of TLS is used only there.
+/// The default settings use the [`Proxies`] of the environment and the certificates of [`Trust::system`]. To add to
+/// them, begin with [`Http::default`]; a builder of your own has the proxies and certificates of reqwest. Its TLS
+/// settings are used only there.
 ///
 /// ```
 /// use alvys_auth_reqwest::{Credentials, Flow, Http, TokenSource};
@@ -42,11 +44,11 @@ const NOWHERE: &str = "http://unusable-proxy.invalid";
 pub struct Http {
     make: Arc<dyn Fn() -> ClientBuilder + Send + Sync>,
     check: Arc<Check>,
-    /// None where a builder of the caller's own decides, which may lead plain http through a proxy too.
+    /// None when the caller's own builder decides. It may send plain http through a proxy too.
     proxies: Option<Proxies>,
 }
 
-/// Says what keeps a URL from being called.
+/// Checks whether a URL can be called.
 type Check = dyn Fn(&Uri) -> Result<(), Error> + Send + Sync;
 
 impl<F: Fn() -> ClientBuilder + Send + Sync + 'static> From<F> for Http {
@@ -56,22 +58,23 @@ impl<F: Fn() -> ClientBuilder + Send + Sync + 'static> From<F> for Http {
 }
 
 impl Default for Http {
-    /// The transport settings of those who bring none.
+    /// The transport settings that are used when you bring none.
     fn default() -> Self {
         let proxies = Proxies::from_env();
         let tls = || Trust::shared(|| Arc::new(aws_lc_rs::default_provider()));
         let used = proxies.clone();
-        // Certificates that cannot be used are an error of each https URL, see `check`, and never others in their place.
+        // If the certificates cannot be used, every https URL gets an error (see `check`). No other certificates are
+        // used in their place.
         let nobody = |_| Trust::nobody(Arc::new(aws_lc_rs::default_provider()));
         let make = move || match tls().or_else(nobody) {
             Ok(tls) => builder(&used, &tls),
-            // Settings that reqwest does not know, which are an error.
+            // Settings that reqwest does not know, so that building the client is an error.
             Err(_) => Client::builder().tls_backend_preconfigured(()),
         };
         let used = proxies.clone();
         let check = move |url: &Uri| {
             usable(&used, url)?;
-            // Plain http needs none.
+            // Plain http needs no certificates.
             if url.scheme_str() == Some("https") { tls().map(drop) } else { Ok(()) }
         };
         Self { make: Arc::new(make), check: Arc::new(check), proxies: Some(proxies) }
@@ -92,7 +95,7 @@ impl Http {
         Self { make: Arc::new(move || change(make())), check, proxies }
     }
 
-    /// A builder with these settings for calls of this API, of which no proxy gets any over plain http.
+    /// A builder with these settings for calls of this API. No call over plain http goes through a proxy.
     pub(crate) fn builder_for(&self, api: &Uri) -> ClientBuilder {
         let http = self.builder();
         if self.proxies.is_none() && api.scheme_str() == Some("http") { http.no_proxy() } else { http }
@@ -103,13 +106,13 @@ impl Http {
         (self.make)()
     }
 
-    /// The proxy that requests to this URL take, as far as these settings say it.
+    /// The proxy for requests to this URL, if these settings know it.
     pub fn proxy(&self, url: &Uri) -> Option<&alvys_auth_driver::Proxy> {
         self.proxies.as_ref()?.way(url).ok()?.proxy()
     }
 
-    /// What an error of reqwest means for a request to `peer`, such as `the API`. As [`explain`](crate::explain), but it names
-    /// the proxy.
+    /// Explains an error of reqwest for a request to `peer`, such as `the API`. Like [`explain`](crate::explain), but
+    /// names the proxy.
     pub fn explain(&self, peer: &str, error: reqwest::Error) -> Error {
         let url = error.url().and_then(|url| url.as_str().parse().ok());
         explained(peer, url.and_then(|url: Uri| self.proxy(&url)), error)
@@ -118,21 +121,21 @@ impl Http {
     /// Checks that these settings can be used for this URL.
     ///
     /// # Errors
-    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the proxy for the URL, or the certificates of this
-    /// system, cannot be used. Settings of your own are always in order.
+    /// [`ErrorKind::Configuration`](crate::ErrorKind::Configuration) when the proxy for the URL, or the certificates of
+    /// this system, cannot be used. Settings of your own always pass.
     pub fn check(&self, url: &Uri) -> Result<(), Error> {
         (self.check)(url)
     }
 }
 
 impl fmt::Debug for Http {
-    /// Shows nothing: default headers may hold a password.
+    /// Shows nothing, because default headers may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Http")
     }
 }
 
-/// The most headers of an answer, and their length in all over HTTP/2. More make the answer unreadable.
+/// The most headers of an answer, and their total length over HTTP/2. An answer with more is unreadable.
 const MOST_HEADERS: usize = 256;
 const LONGEST_HEADERS: u32 = 256 * 1024;
 
@@ -144,7 +147,7 @@ fn builder(proxies: &Proxies, tls: &ClientConfig) -> ClientBuilder {
     through(http, proxies).tls_backend_preconfigured(tls)
 }
 
-/// Sends what needs a proxy through it. reqwest would go directly where it cannot read its URL.
+/// Sends requests through their proxy. reqwest would connect directly if it could not read the URL of the proxy.
 fn through(http: ClientBuilder, proxies: &Proxies) -> ClientBuilder {
     let used = proxies.clone();
     let proxy = move |url: &Url| {
@@ -155,7 +158,7 @@ fn through(http: ClientBuilder, proxies: &Proxies) -> ClientBuilder {
             _ => Url::parse(NOWHERE).ok(),
         }
     };
-    // reqwest gives a proxy of SOCKS 4 the first address of the server, and that can be of IPv4 only.
+    // reqwest gives a SOCKS 4 proxy the first address of the server, which must be an IPv4 address.
     let short = matches!(proxies.proxy().map(|proxy| proxy.scheme()), Some(Scheme::Socks4));
     let http = if short { http.dns_resolver(Arc::new(FourFirst)) } else { http };
     http.no_proxy().proxy(Proxy::custom(proxy))

@@ -15,7 +15,7 @@ const KEPT_FOR: Duration = Duration::from_secs(2);
 
 const PEER: &str = "the token endpoint";
 
-/// What sends token requests.
+/// The HTTP client that sends token requests.
 #[derive(Debug)]
 pub struct Transport {
     clients: PerRuntime,
@@ -33,14 +33,14 @@ impl Transport {
                 // A redirect would take the secret along in the body, whatever the status says about methods.
                 .redirect(redirect::Policy::none())
                 .referer(false)
-                // Whether and when to try again is decided by the lifecycle alone.
+                // Only the lifecycle decides whether and when to try again.
                 .retry(reqwest::retry::never())
                 .pool_idle_timeout(KEPT_FOR)
                 // A folded header is read as RFC 9112, section 5.2, asks.
                 .http1_allow_obsolete_multiline_headers_in_responses(true)
                 .connect_timeout(timeout / 2)
                 .https_only(!plain_http);
-            // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
+            // Plain http is for this machine only. A proxy would carry the secret off this machine unencrypted.
             if plain_http { http.no_proxy() } else { http }
         });
         clients.client()?;
@@ -88,16 +88,16 @@ impl Transport {
     }
 }
 
-/// What an error of reqwest means for a request to `peer`, such as `the API`. [`Http::explain`] names the proxy besides.
+/// Explains an error of reqwest for a request to `peer`, such as `the API`. [`Http::explain`] also names the proxy.
 pub fn explain(peer: &str, error: reqwest::Error) -> Error {
     explained(peer, None, error)
 }
 
-/// The same where it is known through which proxy the request went, if through any.
+/// Like [`explain`], when it is known which proxy the request went through, if any.
 pub(crate) fn explained(peer: &str, proxy: Option<&Proxy>, error: reqwest::Error) -> Error {
     use TransportFault::{Certificate, Configuration, MayHaveArrived, NeverArrived, ProxyCredentials, ProxyUnreached};
 
-    // reqwest tells what went wrong at a proxy in words alone.
+    // reqwest reports the errors of a proxy only as text.
     let shown = if error.is_connect() { format!("{error:?}") } else { String::new() };
     let says = |words: &[&str]| words.iter().any(|words| shown.contains(words));
     let reached = !says(&["ConnectFailed(", "SocksConnect(Inner("]);

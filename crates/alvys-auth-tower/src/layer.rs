@@ -1,4 +1,4 @@
-//! The layer: what is common to all services it wraps.
+//! The layer: what all services that it wraps have in common.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use alvys_auth_core::Api;
 use alvys_auth_driver::{AsyncTokens, Pace, Time, Tokens};
 
-/// Whose calls are made.
+/// What calls need: tokens, the API and the rate limits.
 pub(crate) type Caller = alvys_auth_driver::Caller<Tokens<dyn AsyncTokens>>;
 
-/// Authorizes every request that passes, renews the token and repeats the request where the rules say so.
+/// Authorizes every request that passes. Renews the token and repeats the request where that is safe and of use.
 ///
 /// `B` is the body of the requests. [`new`](Self::new) sends a body again by cloning it; [`single_use`](Self::single_use)
 /// takes bodies that cannot be cloned.
@@ -33,12 +33,13 @@ impl<B> AuthorizeLayer<B> {
         Self::copying(tokens, api, |_| None)
     }
 
-    /// For bodies of which some can be copied: a request whose body gives none is sent once.
+    /// For bodies of which only some can be copied. A request whose body gives no copy is sent once.
     pub fn copying(tokens: impl AsyncTokens + 'static, api: Api, copy: fn(&B) -> Option<B>) -> Self {
         Self { caller: Arc::new(Caller::new(tokens.into(), api)), copy }
     }
 
-    /// Shapes the rate of the calls; without it they go out as they come. The clock of the pace is the one of the layer.
+    /// Keeps the calls within rate limits. Without a pace, calls are sent at once. The layer uses the clock of the
+    /// pace.
     pub fn pace(self, pace: Pace) -> Self {
         self.with(|caller| caller.keep_to(pace))
     }

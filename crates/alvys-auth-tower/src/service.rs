@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::AuthorizeLayer;
 
-/// What a service of any kind may fail with.
+/// The error of any service.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A service whose requests are authorized; made by [`AuthorizeLayer`].
@@ -51,7 +51,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The one that is ready goes along; a clone takes its place and becomes ready in its own time.
+        // The call takes the service that is ready. A clone takes its place, and becomes ready in its own time.
         let next = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, next);
         let layer = self.layer.clone();
@@ -81,7 +81,8 @@ where
     loop {
         match (call.step(), answer.take()) {
             (CallStep::NeedToken, _) => {
-                // Before the turn: an answer that was looked at may have left the service busy.
+                // The service is made ready before the turn, because an answer that was looked at may have left it
+                // busy.
                 std::future::poll_fn(|context| inner.poll_ready(context)).await.map_err(Into::into)?;
                 call.token(caller.tokens.token().await?);
             }
