@@ -276,7 +276,8 @@ impl World {
                     }
                 }
             }
-            Change::Unchanged => {
+            // What a look behind a refusal ends with: the provider has nothing else, or fails.
+            Change::Unchanged | Change::ProviderFailed(_) => {
                 assert!(live && look && !sent);
                 self.met.insert("unchanged");
                 self.live = None;
