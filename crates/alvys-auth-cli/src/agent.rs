@@ -19,7 +19,7 @@ pub(crate) fn config() -> ConfigBuilder<AgentScope> {
     if enabled!(target: "alvys_auth", tracing::Level::TRACE) { config.middleware(Shown) } else { config }
 }
 
-/// What a server may repeat in its headers.
+/// The credentials, which a server may repeat in its headers.
 static CONCEALED: OnceLock<Credentials> = OnceLock::new();
 
 /// Keeps these credentials out of what `-vv` shows.
@@ -49,7 +49,7 @@ impl Middleware for Shown {
     }
 }
 
-/// An error of an agent, without the names that a library has for what TLS says.
+/// An error of an agent, in which errors of TLS are described in plain words.
 pub(crate) fn told(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Rustls(error) => in_words(error),
@@ -63,7 +63,7 @@ fn place(uri: &Uri) -> String {
     format!("{}://{authority}{}{query}", uri.scheme_str().unwrap_or_default(), uri.path())
 }
 
-/// Without what repeats the secret or `token`.
+/// The headers as text. Values that may be secret, or that repeat the client secret or `token`, are left out.
 fn shown(headers: &HeaderMap, token: &str) -> String {
     // A location may be a pre-signed link.
     let secret = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, SET_COOKIE, LOCATION];

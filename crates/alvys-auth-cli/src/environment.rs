@@ -18,7 +18,7 @@ pub(crate) fn config_directory() -> Option<PathBuf> {
     usable(strategy()?.config_dir())
 }
 
-/// The platform's directory for what this program may lose. None when there is no home directory.
+/// The platform's directory for files that this program may lose. None when there is no home directory.
 pub(crate) fn cache_directory() -> Option<PathBuf> {
     usable(strategy()?.cache_dir())
 }
@@ -29,7 +29,8 @@ fn strategy() -> Option<impl AppStrategy> {
     choose_native_strategy(names).ok()
 }
 
-/// Services often run with a HOME such as /dev/null. A relative one would be another place in each working directory.
+/// Services often run with a HOME such as /dev/null. A relative HOME would be a different directory in each working
+/// directory.
 fn usable(path: PathBuf) -> Option<PathBuf> {
     let there = path.ancestors().find_map(|ancestor| fs::metadata(ancestor).ok());
     (path.is_absolute() && there.is_some_and(|there| there.is_dir())).then_some(path)

@@ -37,7 +37,7 @@ pub(crate) fn ignored(sentence: &str) {
     }
 }
 
-/// What [`ignored`] was called with and nobody was told.
+/// The settings that [`ignored`] was called with and that were not shown yet.
 pub(crate) fn take_ignored() -> Vec<String> {
     std::mem::take(&mut *IGNORED.lock().unwrap_or_else(PoisonError::into_inner))
 }

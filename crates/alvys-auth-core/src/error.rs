@@ -75,7 +75,7 @@ pub enum ErrorKind {
     MissingScope,
     /// The request would take a token to a server that must not receive one.
     Destination,
-    /// This program does not serve the tenant that was asked for.
+    /// This program does not serve the requested tenant.
     UnknownTenant,
 }
 
@@ -138,7 +138,7 @@ impl Error {
         self.0.retryable
     }
 
-    /// Why the request has no answer, where an HTTP client told it; see [`Error::on_the_way`].
+    /// Why the request has no answer, if the HTTP client has reported it; see [`Error::on_the_way`].
     pub fn fault(&self) -> Option<TransportFault> {
         self.0.fault
     }
@@ -261,7 +261,7 @@ impl Error {
         Self::build(Inner { retryable: true, ..Inner::new(ErrorKind::TimedOut, what, "try again, or allow more time") })
     }
 
-    /// The same, as it is told again without asking anybody; `left` is how long that goes on.
+    /// The same error, as it is reported from memory without a request; `left` is how long it is remembered.
     pub(crate) fn remembered(&self, left: Duration) -> Self {
         let inner = &self.0;
         Self::build(Inner {

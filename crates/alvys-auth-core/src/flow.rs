@@ -44,7 +44,7 @@ pub struct Flow {
     organization: Option<Box<str>>,
 }
 
-/// What many tenants have in common, so that they share it.
+/// The values that many tenants have in common, and share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Settings {
     kind: Kind,
@@ -151,8 +151,8 @@ impl Flow {
         Self { settings: Arc::new(settings), organization: None }
     }
 
-    /// Keeps one copy of what the two flows have in common, where that is all but the expected organization. For programs that
-    /// serve many tenants.
+    /// Keeps one copy of the values of both flows, if they differ only in the expected organization. It is for programs
+    /// that serve many tenants.
     pub fn share(&mut self, other: &Self) {
         if self.settings == other.settings {
             self.settings = Arc::clone(&other.settings);
@@ -219,8 +219,8 @@ impl Flow {
 
     /// Refuses every token whose claims do not name this organization: its id, or its tenant name such as `va336`.
     ///
-    /// It protects programs that serve several tenants from using the token of the wrong one. The comparison ignores ASCII
-    /// case. Nobody verifies the claims, so this finds mistakes; it does not protect against a hostile server.
+    /// It protects programs that serve several tenants from using the token of the wrong one. The comparison ignores
+    /// ASCII case. The claims are not verified, so this finds mistakes, but does not protect against a hostile server.
     pub fn expect_organization(mut self, organization: impl Into<String>) -> Self {
         self.organization = Some(organization.into().into());
         self

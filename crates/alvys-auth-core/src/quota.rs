@@ -1,4 +1,4 @@
-//! What the server says of its quota: how many more token requests it takes, and when it counts anew.
+//! Reads the server's quota: how many more token requests it accepts, and when the quota starts again.
 
 use std::time::Duration;
 
@@ -7,13 +7,14 @@ use http::HeaderMap;
 /// Auth0 limits the tokens of an application, and of the organization that it belongs to.
 const HEADERS: [&str; 2] = ["auth0-client-quota-limit", "auth0-organization-quota-limit"];
 
-/// That the server takes few more token requests for now; from [`TokenResponse::low_quota`](crate::TokenResponse::low_quota).
+/// Says that the server accepts only few more token requests for now; from
+/// [`TokenResponse::low_quota`](crate::TokenResponse::low_quota).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quota {
-    /// How many more.
+    /// How many more token requests the server accepts.
     pub left: u16,
-    /// How long until the server counts anew.
+    /// How long until the quota starts again.
     pub resets_in: Duration,
 }
 
@@ -24,14 +25,15 @@ struct Bucket {
     resets_in: Duration,
 }
 
-/// How long a quota of which nothing is left stays so; the longest of several.
+/// How long a used-up quota stays used up; the longest time of several quotas.
 pub(crate) fn spent(headers: &HeaderMap) -> Option<Duration> {
     buckets(headers).filter(|bucket| bucket.left == 0).map(|bucket| bucket.resets_in).max()
 }
 
-/// What is left where that is a tenth of the quota at the most, or one where the quota is not told.
+/// The rest of the quota, if it is low: at most a tenth of the quota, or at most one request if the size of the quota
+/// is not known.
 pub(crate) fn low(headers: &HeaderMap) -> Option<Quota> {
-    // Hardly any answer tells a quota, and to look at the few names that there are is the cheapest.
+    // Hardly any answer has a quota, and a look at its few header names is the cheapest test.
     if !headers.keys().any(|name| HEADERS.contains(&name.as_str())) {
         return None;
     }

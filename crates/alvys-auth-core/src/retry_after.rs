@@ -26,7 +26,7 @@ pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Dur
     wait.map(|wait| wait.min(LONGEST))
 }
 
-/// Of several the longest: each server on the way may have added its own.
+/// The longest of several values, because each server on the way may have added its own.
 fn asked_directly(headers: &HeaderMap) -> Option<Duration> {
     let values = headers.get_all(RETRY_AFTER).iter().filter_map(|value| value.to_str().ok());
     let wait = |value: &str| {

@@ -1,11 +1,11 @@
-//! Why a request has no answer: what that is told as, and whether trying again can help.
+//! Why a request has no answer: the error for it, and whether trying again can help.
 
 use std::error::Error as StdError;
 
 use crate::error::Inner;
 use crate::{Error, ErrorKind};
 
-/// Why a request has no answer that can be read, as far as the HTTP client tells; for drivers. See [`Error::on_the_way`].
+/// Why a request has no readable answer, as far as the HTTP client reports it; for drivers. See [`Error::on_the_way`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TransportFault {
@@ -13,26 +13,26 @@ pub enum TransportFault {
     NeverArrived,
     /// The request never arrived: there is no connection to the proxy that leads to the server. The peer is the proxy.
     ProxyUnreached,
-    /// The request may have arrived. No answer has.
+    /// The request may have arrived. No answer arrived.
     MayHaveArrived,
     /// An answer arrived. Its head or framing breaks the rules of HTTP or the limits of the HTTP client, or it was cut short.
     Unreadable,
     /// The server's certificate is not trusted, or the server does not take the client's.
     Certificate,
-    /// A proxy refuses its user name and password, or misses them (407).
+    /// A proxy refuses its user name and password, or requires them and got none (407).
     ProxyCredentials,
     /// The settings do not allow the request.
     Configuration,
 }
 
-/// What a 407 is told as, and what to do.
+/// The message of a 407, and what to do.
 pub(crate) const PROXY_REFUSES: &str = "the proxy refuses its user name and password";
 pub(crate) const CORRECT_PROXY: &str =
     "correct the proxy's credentials in its URL, as in HTTPS_PROXY=http://user:password@proxy:3128";
 
 impl Error {
-    /// A request to `peer` that has no answer that can be read, for drivers. The fault decides the kind, what is told, and
-    /// whether trying again can help.
+    /// The error of a request to `peer` that has no readable answer, for drivers. The fault decides the kind, the
+    /// message, and whether trying again can help.
     ///
     /// An answer that cannot be read may hold a token that Alvys bills. So the lifecycle asks once more at once, and after that
     /// with long pauses only.

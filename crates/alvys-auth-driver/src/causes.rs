@@ -1,4 +1,4 @@
-//! Why a request has no answer, as far as the causes of the HTTP client's error tell.
+//! Finds out why a request has no answer, from the causes of the HTTP client's error.
 
 use std::error::Error as StdError;
 use std::io;
@@ -23,7 +23,7 @@ pub fn is_unanswered(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// What any HTTP client's error says by its causes; none where they leave it open.
+/// The fault that the causes of an HTTP client's error show; none when they do not show it.
 pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
     causes(error).find_map(|cause| {
         #[cfg(feature = "tls")]
@@ -44,7 +44,7 @@ pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
                     | Alert::AccessDenied
                     | Alert::CertificateRequired,
                 ) => Some(TransportFault::Certificate),
-                // In the middle of a transfer too.
+                // This may also happen in the middle of a transfer.
                 _ => None,
             };
         }
@@ -66,14 +66,14 @@ pub fn fault(error: &(dyn StdError + 'static)) -> Option<TransportFault> {
     })
 }
 
-/// The error of an HTTP client, or what it says of TLS in words in its place, without the names that rustls has for it.
+/// The error of an HTTP client. If it is about TLS, a description in plain words, without the names of rustls.
 #[cfg(feature = "tls")]
 pub fn plain(error: impl StdError + Send + Sync + 'static) -> Box<dyn StdError + Send + Sync> {
     let words = causes(&error).find_map(|cause| cause.downcast_ref()).map(in_words);
     words.map_or_else(|| error.into(), Into::into)
 }
 
-/// What an error of TLS says, in words.
+/// Describes an error of TLS in plain words.
 #[cfg(feature = "tls")]
 pub fn in_words(error: &rustls::Error) -> String {
     use rustls::Error;
@@ -145,7 +145,7 @@ fn of_certificate(error: &rustls::CertificateError) -> String {
     words.to_owned()
 }
 
-/// The name that Rust has for a value, as words.
+/// The Rust name of a value, as words.
 #[cfg(feature = "tls")]
 fn spelled(value: &impl std::fmt::Debug) -> String {
     spelled_name(&format!("{value:?}"))
@@ -168,14 +168,14 @@ fn spelled_name(name: &str) -> String {
     words
 }
 
-/// Why the server has ended an HTTP/2 connection, without the words that it gave with that, which may repeat the token.
+/// The reason why the server has ended an HTTP/2 connection, without the server's own text, which may repeat the token.
 #[cfg(feature = "h2")]
 pub fn farewell(error: &(dyn StdError + 'static)) -> Option<String> {
     let said = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>().filter(|error| error.is_go_away()))?;
     Some(format!("the server ended the connection: {}", said.reason()?))
 }
 
-/// The error and all that it was caused by.
+/// The error and all its causes.
 fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     successors(Some(error), |&error| {
         // An `io::Error` passes over the error that it wraps.

@@ -12,7 +12,7 @@ use crate::network::{AtProxy, Unreached};
 
 const PEER: &str = "the token endpoint";
 
-/// What sends token requests.
+/// The agent that sends token requests.
 #[derive(Debug)]
 pub struct Transport {
     agent: Agent,
@@ -33,12 +33,12 @@ impl Transport {
             // A redirect would take the secret along in the body, whatever the status says about methods.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // The body of a refusal says why.
+            // A refusal is read like any answer, because its body says why.
             .http_status_as_error(false)
             .timeout_connect(Some(self.timeout / 2))
             .timeout_global(Some(self.timeout))
             .https_only(!self.plain_http);
-        // Plain http is for this machine alone: a proxy would carry the secret off it, unencrypted.
+        // Plain http is for this machine only. A proxy would carry the secret off this machine unencrypted.
         let config = if self.plain_http { config.proxy(None) } else { config };
         let mut answer = self.agent.run(config.build()).map_err(|error| explain(PEER, error))?;
 
@@ -55,7 +55,7 @@ impl Transport {
     }
 }
 
-/// What an error of ureq means for a request to `peer`, such as `the API`.
+/// Explains an error of ureq for a request to `peer`, such as `the API`.
 pub fn explain(peer: &str, error: ureq::Error) -> Error {
     use TransportFault::{Configuration, MayHaveArrived, NeverArrived, ProxyCredentials, Unreadable};
     use ureq::Error as Told;
@@ -79,7 +79,7 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
         Told::Io(error) => fault(error).or_else(|| no_address(error)).unwrap_or(MayHaveArrived),
         Told::Rustls(error) => fault(error).unwrap_or(NeverArrived),
         Told::Other(error) if error.is::<Unreached>() => NeverArrived,
-        // ureq tells of a 407 to its CONNECT in words alone.
+        // ureq reports a 407 to its CONNECT only as text.
         Told::ConnectProxyFailed(reason) if reason.contains("407") => ProxyCredentials,
         Told::HostNotFound | Told::ConnectionFailed | Told::ConnectProxyFailed(_) => NeverArrived,
         Told::Protocol(_) | Told::LargeResponseHeader(..) => Unreadable,
@@ -96,7 +96,7 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
         Told::Io(cause) => Error::on_the_way(known, peer, plain(cause)),
         Told::Rustls(cause) => Error::on_the_way(known, peer, plain(cause)),
         Told::Other(cause) => match cause.downcast::<Error>() {
-            // The settings of the agent have told already what is wrong.
+            // The agent's settings have already reported what is wrong.
             Ok(error) => *error,
             Err(cause) => match cause.downcast::<AtProxy>() {
                 Ok(failed) => failed.told,
@@ -107,7 +107,7 @@ pub fn explain(peer: &str, error: ureq::Error) -> Error {
     }
 }
 
-/// The URL to which the proxy did not lead, where the connections of [`Http`](crate::Http) tell it.
+/// The URL that could not be reached through the proxy, if the connections of [`Http`](crate::Http) report it.
 pub(crate) fn not_led_to(error: &ureq::Error) -> Option<Uri> {
     let ureq::Error::Other(cause) = error else { return None };
     cause.downcast_ref().map(|failed: &AtProxy| failed.uri.clone())

@@ -31,14 +31,15 @@ pub struct Token(Arc<Inner>);
 struct Inner {
     response: TokenResponse,
     obtained_at: Option<Timestamp>,
-    /// When half of what was left on arrival is over.
+    /// When half of the lifetime that was left on arrival is over.
     half_at: Timestamp,
     renewal_at: Timestamp,
     expires_at: Timestamp,
 }
 
 impl Token {
-    /// A token that is already there, whose lifetime counts from `now`; for sources that always have the same one.
+    /// Makes a token from a response that you have already. Its lifetime counts from `now`. It is for sources that
+    /// always give the same token.
     ///
     /// ```
     /// use alvys_auth_core::{Timestamp, Token, TokenResponse};
@@ -53,10 +54,11 @@ impl Token {
         Self::new(response, None, now, &Policy::new(), 0.0)
     }
 
-    /// Puts a token response on the clock; none when nothing is left of its lifetime at `now`.
+    /// Makes a token with times on the driver's clock from a response; none when nothing is left of its lifetime at
+    /// `now`.
     ///
-    /// Its lifetime counts from when it was asked for, or from `now` when it comes from elsewhere. `jitter` below 1
-    /// spreads the renewals of many holders over the later half of the margin.
+    /// The lifetime counts from when the token was requested, or from `now` when it comes from elsewhere. `jitter`
+    /// below 1 spreads the renewals of many holders over the later half of the margin.
     pub(crate) fn new(
         response: TokenResponse,
         obtained_at: Option<Timestamp>,
@@ -75,7 +77,7 @@ impl Token {
         let margin = Duration::from_millis((margin * 1000.0) as u64).min(half);
         let mut renewal_at = expires_at.saturating_sub(margin);
         if let Some(quota) = response.low_quota() {
-            // The renewal is not needed yet, and others may need what is left.
+            // The renewal is not needed yet, and others may need the rest of the quota.
             let counted_anew = obtained_at.unwrap_or(now).saturating_add(quota.resets_in);
             renewal_at = renewal_at.max(counted_anew).min(expires_at.saturating_sub(margin / 10));
         }
@@ -83,27 +85,29 @@ impl Token {
         Some(Self(Arc::new(Inner { response, obtained_at, half_at, renewal_at, expires_at })))
     }
 
-    /// When it was asked for, on the driver's clock; none when it comes from elsewhere, so that its age is unknown.
+    /// When the token was requested, by the driver's clock; none when it comes from elsewhere, so that its age is
+    /// unknown.
     pub fn obtained_at(&self) -> Option<Timestamp> {
         self.0.obtained_at
     }
 
-    /// From when on it is renewed if somebody asks for it, on the driver's clock.
+    /// From when on a caller who asks for the token causes its renewal, by the driver's clock.
     pub fn renewal_at(&self) -> Timestamp {
         self.0.renewal_at
     }
 
-    /// From when on it must not be used, on the driver's clock.
+    /// From when on the token must not be used, by the driver's clock.
     pub fn expires_at(&self) -> Timestamp {
         self.0.expires_at
     }
 
-    /// How long it may still be used at `now`; zero once it has expired.
+    /// How long the token may still be used at `now`; zero once it has expired.
     pub fn expires_in(&self, now: Timestamp) -> Duration {
         self.0.expires_at.saturating_duration_since(now)
     }
 
-    /// Whether it may be used for `least` from `now` on, or was asked for here and is in the first half of its life.
+    /// Whether the token may be used for `least` from `now` on, or was requested here and is in the first half of its
+    /// lifetime.
     pub(crate) fn lasts(&self, least: Duration, now: Timestamp) -> bool {
         self.expires_in(now) >= least || self.0.obtained_at.is_some() && now <= self.0.half_at
     }

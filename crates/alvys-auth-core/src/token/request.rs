@@ -30,8 +30,8 @@ pub struct TokenRequest(Arc<Inner>);
 struct Inner {
     flow: Flow,
     head: Arc<Head>,
-    /// The body up to its tail, and behind it what of the credentials does not stand in it as it is. Kept once: there may be
-    /// many tenants.
+    /// The body without its tail. After it come the credentials that the body has only in an encoded form. There is one
+    /// copy of each, because there may be many tenants.
     text: Zeroizing<Box<str>>,
     body_ends: u32,
     client_id: Place,
@@ -41,16 +41,16 @@ struct Inner {
 /// Where a value begins and ends in a text.
 type Place = (u32, u32);
 
-/// What requests of the same flow have in common, shared by all tenants that speak it.
+/// The parts that requests of the same flow have in common. All tenants of the flow share them.
 pub(crate) struct Head {
     pub(crate) parts: Parts,
-    /// What follows the credentials in the body.
+    /// The tail of the body: what follows the credentials.
     pub(crate) tail: String,
-    /// The scopes of the first token. Mostly all tokens have the same ones, so that they share them.
+    /// The scopes of the first token. Mostly all tokens have the same scopes, and share them.
     pub(crate) scopes: OnceLock<Arc<str>>,
 }
 
-/// The fields of the body, in the order of the Alvys documentation: what a tenant has of its own comes first.
+/// The fields of the body, in the order of the Alvys documentation. The tenant's own fields come first.
 #[derive(Serialize)]
 struct Own<'a> {
     client_id: &'a str,
@@ -80,7 +80,8 @@ impl Tail<'_> {
     }
 }
 
-/// Writes the fields; `longest` is more bytes than they take, so that no buffer grows and leaves a copy of a secret behind.
+/// Writes the fields. `longest` is more bytes than they need, so that the buffer does not grow and leave a copy of a
+/// secret behind.
 fn render(fields: &impl Serialize, encoding: Encoding, longest: usize) -> Result<Zeroizing<String>, Error> {
     let mut buffer = String::with_capacity(longest);
     let written = match encoding {
@@ -124,7 +125,7 @@ impl TokenRequest {
             });
             (start as u32, (start + value.len()) as u32)
         });
-        // Kept for as long as the source: not with the room that the longest encoding would have taken.
+        // The body is kept as long as the source, so it gives back the spare room for the longest encoding.
         let text = Zeroizing::new(Box::from(text.as_str()));
         Ok(Self(Arc::new(Inner { flow, head, text, body_ends, client_id, client_secret })))
     }
@@ -181,7 +182,7 @@ impl TokenRequest {
 }
 
 impl fmt::Debug for TokenRequest {
-    /// Leaves the query of the URL out, which may hold a key.
+    /// Leaves the query of the URL out, because it may hold a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let uri = &self.0.head.parts.uri;
         let authority = uri.authority().map_or("", |authority| authority.as_str());

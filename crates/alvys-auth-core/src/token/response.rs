@@ -38,7 +38,8 @@ pub struct TokenResponse {
     lifetime: Option<Duration>,
     read_only: bool,
     opaque: bool,
-    /// The quota if it is low: how many requests are left, and the seconds until it is counted anew; zero seconds if it is not.
+    /// The quota, if it is low: how many requests are left, and the seconds until the quota starts again; zero seconds
+    /// if it is not low.
     left: u16,
     resets_in: u32,
 }
@@ -59,8 +60,8 @@ struct Members<'a, T> {
 struct Unchecked<'a>(#[serde(borrow)] Cow<'a, [u8]>);
 
 impl TokenResponse {
-    /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, 64 KiB, so that a longer
-    /// one is told as such.
+    /// How many bytes of an answer are worth reading: one more than the longest body that is accepted, 64 KiB, so that
+    /// a longer body is recognized.
     pub const LOOK: usize = 64 * 1024 + 1;
 
     /// Makes a token response from an access token that a program already has, for example from a store.
@@ -113,7 +114,7 @@ impl TokenResponse {
     /// ```
     ///
     /// # Errors
-    /// When the answer contains no usable token. The error's kind and hint tell the likely cause.
+    /// When the answer contains no usable token. The error's kind and hint say the likely cause.
     pub fn from_http<B: AsRef<[u8]>>(request: &TokenRequest, response: &Response<B>) -> Result<Self, Error> {
         let body = words::bare(response.body().as_ref());
         let answer = Answer { request, status: response.status(), headers: response.headers(), body };
@@ -207,8 +208,8 @@ impl TokenResponse {
         self.lifetime
     }
 
-    /// What the server said of its quota together with this token, if few more token requests are left. Renewals that can wait
-    /// for more do so: until the quota is counted anew, and at the longest until a tenth of the margin is left.
+    /// The server's quota of token requests, if the server said with this token that few requests are left. A renewal
+    /// that can wait is put off until the quota starts again, and at most until a tenth of the margin is left.
     ///
     /// It is read from `Auth0-Client-Quota-Limit` and `Auth0-Organization-Quota-Limit`, and is low when a tenth is left.
     pub fn low_quota(&self) -> Option<Quota> {
@@ -245,7 +246,7 @@ impl TokenResponse {
         &self.header
     }
 
-    /// The bare access token, for protocols that want it without `Bearer`. Handle it like a password.
+    /// The access token alone, for protocols that use it without `Bearer`. Handle it like a password.
     pub fn access_token(&self) -> &str {
         let token = self.header.as_bytes().get(BEARER.len()..).unwrap_or_default();
         std::str::from_utf8(token).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Whose certificates are trusted, and which certificate is shown to a server that asks for one.
+//! Which certificates are trusted, and which certificate is shown to a server that asks for one.
 
 use std::env;
 use std::fmt;
@@ -25,8 +25,8 @@ const DIRECTORIES: &str = "SSL_CERT_DIR";
 
 static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
 
-/// Whose certificates are trusted: by default those of the system, or of `SSL_CERT_FILE` and `SSL_CERT_DIR` in their place where
-/// these are set, or of Mozilla where the system has none.
+/// Which certificates are trusted. By default these are the certificates of the system. `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` replace them if they are set. Mozilla's certificates are used if the system has none.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Trust {
     bundle: Option<Named>,
@@ -74,7 +74,7 @@ impl Trust {
         self
     }
 
-    /// Whether a setting names a file, be it one of the environment.
+    /// Whether a setting names a file, including the settings of the environment.
     pub fn is_named(&self) -> bool {
         *self != Self::system() || !of_environment().is_empty()
     }
@@ -91,7 +91,7 @@ impl Trust {
 
     /// Reads all certificates.
     ///
-    /// A certificate that cannot be used is left out and told of in [`Trusted::ignored`].
+    /// A certificate that cannot be used is left out and listed in [`Trusted::ignored`].
     ///
     /// # Errors
     /// [`ErrorKind::Configuration`](alvys_auth_core::ErrorKind::Configuration) when a file that a setting names cannot be read
@@ -147,8 +147,8 @@ impl Trust {
         Ok(Trusted { config: Arc::new(config), ignored })
     }
 
-    /// The settings of those who bring none, which are made once in a process, because reading the certificates of the system
-    /// takes milliseconds.
+    /// The settings that are used when you bring none. They are made once in a process, because reading the
+    /// certificates of the system takes milliseconds.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -188,7 +188,7 @@ fn of_environment() -> Vec<Named> {
     let directories = env::var_os(DIRECTORIES).unwrap_or_default();
     let directories = env::split_paths(&directories).filter(|path| !path.as_os_str().is_empty());
     let listed: Vec<_> = file.into_iter().chain(directories.map(|path| named(DIRECTORIES, path))).collect();
-    // An empty one is as good as none. The reader of the system's certificates would take it for a file that is missing.
+    // An empty variable counts as not set. The reader of the system's certificates would look for a missing file.
     #[cfg(all(unix, not(any(target_vendor = "apple", target_os = "android"))))]
     if listed.is_empty() && env::var_os(FILE).is_some() {
         return openssl_probe::probe().cert_file.map(|path| named(FILE, path)).into_iter().collect();
@@ -257,7 +257,7 @@ fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_file()).collect())
 }
 
-/// The blocks of a PEM file, each with what stands behind it. So a block without an end does not swallow the next one.
+/// The blocks of a PEM file, each with the text after it. So a block without an end does not include the next one.
 fn blocks(pem: &[u8]) -> impl Iterator<Item = &[u8]> {
     const BEGIN: &[u8] = b"-----BEGIN ";
     let begins = |at: &usize| pem[*at..].starts_with(BEGIN) && (*at == 0 || matches!(pem[*at - 1], b'\n' | b'\r'));
@@ -265,7 +265,7 @@ fn blocks(pem: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || Some(&pem[starts.next()?..starts.peek().copied().unwrap_or(pem.len())]))
 }
 
-/// The certificates of a PEM file, and why a block is none.
+/// The certificates of a PEM file, and the reasons why other blocks are not certificates.
 fn certificates(pem: &[u8]) -> impl Iterator<Item = Result<CertificateDer<'static>, String>> {
     blocks(pem).flat_map(CertificateDer::pem_slice_iter).map(|read| read.map_err(|error| malformed(&error)))
 }
@@ -286,7 +286,7 @@ fn malformed(error: &pem::Error) -> String {
     }
 }
 
-/// The certificate that is shown, with those that vouch for it, and its key.
+/// The certificate that is shown, with the certificates that vouch for it, and its key.
 fn shown(chain: &Path, private: &Path) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
     let refused = |what: &str, path: &Path, error: String| {
         Error::configuration(
