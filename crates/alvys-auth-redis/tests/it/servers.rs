@@ -1,8 +1,10 @@
 //! Servers of one test each, on free ports of the loopback interface.
 
 use std::net::TcpListener;
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -199,8 +201,31 @@ fn is_up(child: &mut Child, port: u16) -> bool {
     false
 }
 
+/// The nodes of a cluster. There is one cluster at a time: a node takes a node of another cluster for its own when that has got
+/// the port of one that was killed.
+pub(crate) struct Cluster(
+    Vec<Server>,
+    #[allow(dead_code, reason = "held until the nodes are gone")] MutexGuard<'static, ()>,
+);
+
+impl Deref for Cluster {
+    type Target = Vec<Server>;
+
+    fn deref(&self) -> &Vec<Server> {
+        &self.0
+    }
+}
+
+impl DerefMut for Cluster {
+    fn deref_mut(&mut self) -> &mut Vec<Server> {
+        &mut self.0
+    }
+}
+
 /// Three nodes, each with a third of the slots.
-pub(crate) fn cluster(program: &Program, settings: &[&str]) -> Vec<Server> {
+pub(crate) fn cluster(program: &Program, settings: &[&str]) -> Cluster {
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let nodes: Vec<_> = (0..3)
         .map(|_| {
             let bus = free_port().to_string();
@@ -224,7 +249,7 @@ pub(crate) fn cluster(program: &Program, settings: &[&str]) -> Vec<Server> {
             info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
         })
     });
-    nodes
+    Cluster(nodes, alone)
 }
 
 pub(crate) fn cluster_url(nodes: &[Server]) -> String {
