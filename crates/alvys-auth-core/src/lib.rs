@@ -18,7 +18,7 @@ mod url;
 mod words;
 
 pub use call::{
-    Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, Look, ProxyRefusals, RateLimits, Ticket, Verdict,
+    Api, Call, CallOptions, CallStep, Endpoint, Hold, Limit, Limiter, ProxyRefusals, RateLimits, Ticket, Verdict,
 };
 pub use credentials::Credentials;
 pub use error::{Error, ErrorKind};

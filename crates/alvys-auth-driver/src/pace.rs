@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alvys_auth_core::share::{Operation, Outcome, claim_wait, tell_wait, told_wait};
-use alvys_auth_core::{Endpoint, Hold, Limit, Limiter, Look, RateLimits, Ticket, Timestamp, Verdict};
+use alvys_auth_core::{Endpoint, Hold, Limit, Limiter, RateLimits, Ticket, Timestamp, Verdict};
 use event_listener::EventListener;
 use http::StatusCode;
 
@@ -98,14 +98,16 @@ impl Pace {
     /// Looks at the waits of other processes, if such a look is due.
     fn look(&self, endpoint: &Endpoint) {
         let Some(waits) = &self.waits else { return };
-        let Some(look) = self.lock().0.look(self.token, endpoint, self.time().now()) else { return };
+        if !self.lock().0.look(self.token, endpoint, self.time().now()) {
+            return;
+        }
         let (this, called) = (self.clone(), endpoint.clone());
         let told = move |answer: Told| {
             let told = answer.ok().as_ref().and_then(told_wait);
             this.lock().0.looked(this.token, &called, told, this.time().now());
             this.bell().ring();
         };
-        waits.begin(endpoint, Operation::Look, look == Look::First, Box::new(told));
+        waits.begin(endpoint, Operation::Look, false, Box::new(told));
     }
 
     /// Takes in the verdict on an answer for all other calls: while the API asks to be left alone, nobody calls

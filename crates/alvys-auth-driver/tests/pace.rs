@@ -1,13 +1,14 @@
 //! Limits that many share: by any clock, with a place that is given back to who waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use alvys_auth_core::{Api, CallOptions, CallStep, Endpoint, Limit, RateLimits, Verdict};
-use alvys_auth_driver::{BlockingTokens, Caller, FixedTokens, ManualClock, Pace, Passage};
+use alvys_auth_core::share::{Answer, Id, Operation, Outcome, tell_wait};
+use alvys_auth_core::{Api, CallOptions, CallStep, Endpoint, Error, Limit, RateLimits, TokenResponse, Verdict};
+use alvys_auth_driver::{BlockingTokens, Caller, FixedTokens, ManualClock, Pace, Passage, Shared, Waits};
 use event_listener::Listener;
-use http::{HeaderMap, Method, Response, Uri};
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -114,4 +115,48 @@ fn a_call_whose_own_pause_is_over_finds_its_endpoint_open() {
     clock.advance(Duration::from_secs(7));
     assert!(bell.wait_timeout(HOUR).is_some(), "a clock that is moved wakes it");
     send(&mut call);
+}
+
+/// A way to a store that keeps what it is asked, and answers when the test says so.
+#[derive(Default)]
+struct Slow(Mutex<Vec<Asked>>);
+
+type Asked = (Operation<TokenResponse, Error>, bool, Box<dyn FnOnce(Shared) + Send>);
+
+impl Waits for Slow {
+    fn begin(
+        &self,
+        _: &Endpoint,
+        operation: Operation<TokenResponse, Error>,
+        urgent: bool,
+        told: Box<dyn FnOnce(Shared) + Send>,
+    ) {
+        self.0.lock().expect("no panic").push((operation, urgent, told));
+    }
+}
+
+impl Slow {
+    fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+#[test]
+fn a_store_that_is_slow_holds_the_first_call_up_for_a_second_and_no_other() {
+    let (clock, store) = (Arc::new(ManualClock::new()), Arc::new(Slow::default()));
+    let pace = Pace::with_clock(RateLimits::none(), Arc::clone(&clock)).sharing(Some(Arc::clone(&store) as _));
+    let mut first = pace.turn(&loads());
+    assert_eq!(first.wait(), Some(Duration::from_secs(1)));
+    let mut asked = store.asked();
+    let Some((Operation::Look, false, told)) = asked.pop() else { panic!("expected a look beside the call") };
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(first.wait(), None);
+    assert_eq!(pace.turn(&loads()).wait(), None);
+    assert!(store.asked().is_empty(), "the look is still on its way");
+    // The answer that comes at last holds for later calls.
+    let wait = tell_wait(Id::from_bytes([1; 16]), StatusCode::TOO_MANY_REQUESTS, Duration::from_secs(60));
+    let Operation::Fail { failure, pause, .. } = wait else { panic!("expected a failure, not {wait:?}") };
+    let pause = Some((Some(failure), pause));
+    told(Ok(Answer { outcome: Outcome::Seen, token: None, busy_for: Duration::ZERO, pause }));
+    assert_eq!(pace.turn(&loads()).wait(), Some(Duration::from_secs(60)));
 }

@@ -14,6 +14,6 @@ pub use endpoint::Endpoint;
 pub use limits::{Limit, RateLimits};
 pub use machine::{Call, CallStep};
 pub use options::CallOptions;
-pub use pace::{Hold, Limiter, Look, Ticket};
+pub use pace::{Hold, Limiter, Ticket};
 pub use proxy::ProxyRefusals;
 pub use refusal::Verdict;

@@ -76,16 +76,6 @@ pub struct Hold {
     pub asked_by: Option<StatusCode>,
 }
 
-/// Whether calls wait for a look at the waits of other processes; from [`Limiter::look`]. Such a wait is one that the
-/// API asked another process for, with a 429 or a 503.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    /// Nothing is known of the endpoint yet. Calls wait for this look.
-    First,
-    /// There may be a new wait. Nobody waits for this look.
-    Again,
-}
-
 /// What was sent with one token.
 #[derive(Debug)]
 struct Spent {
@@ -224,19 +214,17 @@ impl Limiter {
     /// Whether the driver must look now at the waits that the API asked other processes with this token for at
     /// `endpoint`. It looks once a second while the endpoint is called. Calls wait for the first look, for a second at
     /// most, and not for later ones. Hand in the result with [`looked`](Self::looked).
-    pub fn look(&mut self, token: u64, endpoint: &Endpoint, now: Timestamp) -> Option<Look> {
+    pub fn look(&mut self, token: u64, endpoint: &Endpoint, now: Timestamp) -> bool {
         let lane = self.lane(token, endpoint);
-        let look = match lane.look_at {
-            Some(look_at) if now < look_at => return None,
-            Some(_) => Look::Again,
-            None => Look::First,
-        };
-        if look == Look::First {
+        let is_due = lane.look_at.is_none_or(|look_at| look_at <= now);
+        if lane.look_at.is_none() {
             lane.looking_until = now.saturating_add(FIRST_LOOK);
         }
-        // A late answer is no reason for a second look at the same time.
-        lane.look_at = Some(now.saturating_add(STORE_TIME));
-        Some(look)
+        if is_due {
+            // A late answer is no reason for a second look at the same time.
+            lane.look_at = Some(now.saturating_add(STORE_TIME));
+        }
+        is_due
     }
 
     /// Takes in a wait that the API asked another process for at `endpoint`: the status, and how much longer the
